@@ -1,0 +1,108 @@
+"""Encode and decode seconds beside CompressAI's mbt2018-mean, in the same process, and peak memory at 4K.
+
+    python benchmarks/speed.py PICTURE [--threads 2] [--rounds 5] [--device cpu]
+
+`compress` and `decompress` with entropy coding on both sides, from a picture in memory to bytes and back; medians.
+mbt2018-mean has untrained weights (quality 3), which take the same time to transform.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from PIL import Image
+
+import codec
+from codec.compat import import_compressai
+
+
+def seconds(work: Callable[[], object], rounds: int) -> tuple[float, float, float]:
+    """Median, least and greatest seconds of `rounds` runs, after one that does not count."""
+    work()
+    times = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - began)
+    return statistics.median(times), min(times), max(times)
+
+
+def peer(image: Image.Image) -> tuple[Callable[[], object], Callable[[], object]]:
+    """CompressAI's mbt2018-mean as an encode and a decode function for one picture."""
+    import_compressai()
+    from compressai.zoo import mbt2018_mean
+
+    torch.manual_seed(0)
+    net = mbt2018_mean(quality=3, pretrained=False).eval()
+    net.update()
+    pixels = torch.from_numpy(np.asarray(image)).permute(2, 0, 1)[None].float() / 255
+    coded = net.compress(pixels)
+
+    def decode() -> object:
+        with torch.inference_mode():
+            return net.decompress(coded["strings"], coded["shape"])
+
+    def encode() -> object:
+        with torch.inference_mode():
+            return net.compress(pixels)
+
+    return encode, decode
+
+
+MEMORY = """
+import resource, sys, numpy as np, torch
+from PIL import Image
+import codec
+torch.set_num_threads(int(sys.argv[1]))
+pixels = np.asarray(Image.open(sys.argv[2]).convert("RGB").resize((3840, 2160)))
+data = codec.encode(Image.fromarray(pixels), 50, device=sys.argv[3])
+if sys.argv[4] == "decode":
+    codec.decode(data, device=sys.argv[3])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("picture")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--device", default="cpu")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    image = Image.open(arguments.picture).convert("RGB")
+    data = codec.encode(image, 50, device=arguments.device)
+    print(f"{image.width} x {image.height}, {arguments.threads} threads, torch {torch.__version__}, {arguments.device}")
+    print(f"{'':24}{'median s':>10}{'min':>10}{'max':>10}")
+    rows = {}
+    encode, decode = peer(image)
+    for name, work in (
+        ("lapic encode", lambda: codec.encode(image, 50, device=arguments.device)),
+        ("lapic decode", lambda: codec.decode(data, device=arguments.device)),
+        ("mbt2018-mean compress", encode),
+        ("mbt2018-mean decompress", decode),
+    ):
+        rows[name] = seconds(work, arguments.rounds)
+        print(f"{name:24}" + "".join(f"{value:10.3f}" for value in rows[name]))
+    print(f"encode {rows['mbt2018-mean compress'][0] / rows['lapic encode'][0]:.1f} times as fast")
+    print(f"decode {rows['mbt2018-mean decompress'][0] / rows['lapic decode'][0]:.1f} times as fast")
+    large = image.resize((3840, 2160))
+    large_data = codec.encode(large, 50, device=arguments.device)
+    for name, work in (
+        ("lapic encode 4K", lambda: codec.encode(large, 50, device=arguments.device)),
+        ("lapic decode 4K", lambda: codec.decode(large_data, device=arguments.device)),
+    ):
+        print(f"{name:24}" + "".join(f"{value:10.3f}" for value in seconds(work, arguments.rounds)))
+    for job in ("encode", "decode"):
+        command = [sys.executable, "-c", MEMORY, str(arguments.threads), arguments.picture, arguments.device, job]
+        peak = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        print(f"peak memory, 4K {job}: {peak:.0f} MiB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,18 @@
+"""lapic's file format: bytes <-> symbols. NumPy and constriction only; docs/FORMAT.md is the specification."""
+
+from bitstream.container import Header, PixelFormat, Tile, read, write
+from bitstream.entropy import Tables, TileDecoder, encode_tile, symbols_crc
+from bitstream.error import Error
+
+__all__ = [
+    "Error",
+    "Header",
+    "PixelFormat",
+    "Tables",
+    "Tile",
+    "TileDecoder",
+    "encode_tile",
+    "read",
+    "symbols_crc",
+    "write",
+]

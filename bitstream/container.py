@@ -1,0 +1,155 @@
+"""The container: everything in a .lapic file around the entropy-coded tiles. docs/FORMAT.md specifies it."""
+
+import zlib
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from bitstream.error import Error
+from bitstream.varint import Reader, write_varint
+
+SIGNATURE = b"\x8cLAP\r\n\x1a\n"  # a high bit, a name, and line ends that text-mode transfers damage, as in PNG
+VERSION = 0
+MAX_EDGE = 2**24
+MAX_METADATA = 16 * 2**20  # bytes of one inflated chunk
+WHOLE = 15  # tile code: the picture is one tile
+QUALITY_ONE = 256
+HAS_CHUNKS = 4
+
+ICC, EXIF, XMP, ALPHA = b"iccp", b"exif", b"xmpd", b"alph"
+_DEFLATED = {ICC, EXIF, XMP}
+_KNOWN = _DEFLATED | {ALPHA}
+
+
+class PixelFormat(IntEnum):
+    """What the decoder returns: three colour channels, or one."""
+
+    RGB = 0
+    GREY = 1
+
+
+@dataclass(frozen=True)
+class Header:
+    """All that is known of a picture before its tiles are decoded.
+
+    `quality` is 1..100 in steps of 1/256; `tile` the edge of the square tiles in pixels, a power of two times 64, or 0
+    for a picture in one tile; `chunks` maps four-letter types to their (inflated) contents.
+    """
+
+    width: int
+    height: int
+    pixel_format: PixelFormat
+    quality: float
+    model: bytes
+    tile: int = 1024
+    chunks: dict[bytes, bytes] = field(default_factory=dict)
+    chunk_sizes: dict[bytes, int] = field(default_factory=dict, compare=False)  # bytes in the file, set by `read`
+
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of tiles."""
+        if not self.tile:
+            return 1, 1
+        return -(-self.height // self.tile), -(-self.width // self.tile)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One entropy-coded tile: its bytes, and the CRC-32 of the symbols that they decode to."""
+
+    payload: bytes
+    crc: int
+
+
+def _write_chunks(chunks: dict[bytes, bytes]) -> bytes:
+    out = write_varint(len(chunks))
+    for kind, content in chunks.items():
+        body = zlib.compress(content, 9) if kind in _DEFLATED else content
+        out += kind + write_varint(len(body)) + body
+    return out
+
+
+def _read_chunks(reader: Reader) -> tuple[dict[bytes, bytes], dict[bytes, int]]:
+    """The known chunks' contents, and the bytes that each chunk takes in the file."""
+    chunks: dict[bytes, bytes] = {}
+    sizes: dict[bytes, int] = {}
+    for _ in range(reader.varint(largest=1024)):
+        begin = reader.position
+        kind = reader.take(4)
+        body = reader.take(reader.varint())
+        sizes[kind] = reader.position - begin
+        if kind not in _KNOWN:
+            if kind[:1].isupper():
+                raise Error(f"chunk {kind!r} is unknown and critical: a newer lapic may read this file")
+            continue
+        if kind in chunks:
+            raise Error(f"chunk {kind!r} occurs twice")
+        if kind in _DEFLATED:
+            inflater = zlib.decompressobj()
+            try:
+                body = inflater.decompress(body, MAX_METADATA)
+            except zlib.error as error:
+                raise Error(f"chunk {kind!r} is damaged: {error}") from None
+            if not inflater.eof:
+                raise Error(f"chunk {kind!r} is truncated or larger than {MAX_METADATA} bytes")
+        chunks[kind] = body
+    return chunks, sizes
+
+
+def write(header: Header, tiles: list[Tile]) -> bytes:
+    """Put a file together. Raises ValueError for values the format cannot hold."""
+    rows, columns = header.grid()
+    if len(tiles) != rows * columns:
+        raise ValueError(f"{rows} x {columns} tiles are needed, {len(tiles)} given")
+    if not (1 <= header.width <= MAX_EDGE and 1 <= header.height <= MAX_EDGE):
+        raise ValueError(f"a picture of {header.width} x {header.height} does not fit the format")
+    code = WHOLE if header.tile == 0 else (header.tile // 64).bit_length() - 1
+    if len(header.model) != 4 or code > WHOLE or (header.tile and header.tile != 64 << code):
+        raise ValueError("the model id takes four bytes, the tile size is 0 or 64 times a power of two")
+    quality = round(header.quality * QUALITY_ONE)
+    if not QUALITY_ONE <= quality <= 100 * QUALITY_ONE:
+        raise ValueError(f"quality {header.quality} is not in 1..100")
+    flags = header.pixel_format | (HAS_CHUNKS if header.chunks else 0) | code << 4
+    head = bytes([VERSION]) + header.model + bytes([flags]) + quality.to_bytes(2, "little")
+    head += write_varint(header.width) + write_varint(header.height)
+    if header.chunks:
+        head += _write_chunks(header.chunks)
+    for tile in tiles:
+        head += write_varint(len(tile.payload)) + tile.crc.to_bytes(4, "little")
+    check = zlib.crc32(head).to_bytes(4, "little")
+    return b"".join([SIGNATURE, head, check, *(tile.payload for tile in tiles)])
+
+
+def read(data: bytes, max_pixels: int | None = None) -> tuple[Header, list[Tile]]:
+    """Take a file apart, checking everything but the payloads; nothing large is allocated before it is checked.
+
+    Raises:
+        Error: not a lapic file, a newer version, damaged, or larger than `max_pixels`.
+    """
+    reader = Reader(data)
+    if data[: len(SIGNATURE)] != SIGNATURE:
+        raise Error("not a lapic file" if data else "not a lapic file: it is empty")
+    reader.take(len(SIGNATURE))
+    version = reader.uint(1)
+    if version > VERSION:
+        raise Error(f"format version {version} is newer than this program's {VERSION}: update lapic")
+    model, flags, quality = reader.take(4), reader.uint(1), reader.uint(2)
+    width, height = reader.varint(MAX_EDGE), reader.varint(MAX_EDGE)
+    if flags & 2 or flags & 8:
+        raise Error(f"header flags {flags:#04x} are unknown")
+    if not (width and height and QUALITY_ONE <= quality <= 100 * QUALITY_ONE):
+        raise Error("the header is damaged: size or quality out of range")
+    if max_pixels is not None and width * height > max_pixels:
+        raise Error(f"{width} x {height} is more than {max_pixels} pixels: raise the limit to decode it")
+    chunks, sizes = _read_chunks(reader) if flags & HAS_CHUNKS else ({}, {})
+    tile = 0 if flags >> 4 == WHOLE else 64 << (flags >> 4)
+    header = Header(width, height, PixelFormat(flags & 1), quality / QUALITY_ONE, model, tile, chunks, sizes)
+    rows, columns = header.grid()
+    if rows * columns * 5 > reader.left:
+        raise Error(f"truncated: {rows * columns} tiles cannot fit into {reader.left} bytes")
+    table = [(reader.varint(), reader.uint(4)) for _ in range(rows * columns)]
+    head = data[len(SIGNATURE) : reader.position]
+    if reader.uint(4) != zlib.crc32(head):
+        raise Error("the header is damaged: its checksum does not match")
+    tiles = [Tile(reader.take(length), crc) for length, crc in table]
+    if reader.left:
+        raise Error(f"{reader.left} bytes follow the end of the picture")
+    return header, tiles

@@ -1,0 +1,159 @@
+"""Entropy coding of one tile: symbols <-> bytes, with constriction's ANS coder and integer probability tables.
+
+All latents that share a scale index share one probability table, so they are sorted by index (stable, hence in raster
+order within a group) and each group is coded with a single call. Latents of scale index 0, whose table says "zero"
+with near certainty, are left out altogether unless one of them is not zero.
+"""
+
+import zlib
+from dataclasses import dataclass
+
+import constriction
+import numpy as np
+from numpy.typing import NDArray
+
+from bitstream.error import Error
+from bitstream.varint import Reader, write_varint
+
+PRECISION = 24
+SYMBOL_MAX = 32767
+_CODES_GROUP_0, _HAS_ESCAPES = 1, 2
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Integer probabilities in units of 2^-24, every entry at least 1, every table summing to 2^24.
+
+    `hyper`: (Z, 2R + 1), the probability of -R..R for each hyper-latent channel. `latent`: one array for each scale
+    index; its entries are the probabilities of -w..w and, last, of "escape", so its length is 2w + 2.
+    """
+
+    hyper: NDArray[np.int32]
+    latent: list[NDArray[np.int32]]
+
+    def check(self) -> None:
+        """Raise ValueError unless every table is valid."""
+        for table in [*self.hyper, *self.latent]:
+            if table.min() < 1 or table.sum(dtype=np.int64) != 2**PRECISION:
+                raise ValueError("a probability table has an entry below 1 or does not sum to 2^24")
+        if self.hyper.shape[1] % 2 == 0 or any(len(table) % 2 for table in self.latent):
+            raise ValueError("a probability table has the wrong length")
+
+
+def _model(counts: NDArray[np.int32]) -> constriction.stream.model.Categorical:
+    """A constriction model with exactly these counts: it gives each symbol one unit and scales the rest to fill 2^24,
+    so with one unit taken from each its scale factor is exactly 1."""
+    return constriction.stream.model.Categorical((counts - 1).astype(np.float64), perfect=False)
+
+
+def symbols_crc(z: NDArray[np.int8], symbols: NDArray[np.int16]) -> int:
+    """CRC-32 of a tile's symbols: z as int8, then y as little-endian int16, each in (channel, row, column) order."""
+    return zlib.crc32(np.ascontiguousarray(symbols, "<i2"), zlib.crc32(np.ascontiguousarray(z, np.int8)))
+
+
+def _groups(index: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The order that sorts latents by scale index, and for each index where its group begins (65 numbers)."""
+    order = np.argsort(index, kind="stable")  # a radix sort on uint8
+    begins = np.concatenate([[0], np.cumsum(np.bincount(index, minlength=64))])
+    return order, begins
+
+
+def encode_tile(tables: Tables, z: NDArray[np.int8], symbols: NDArray[np.int16], index: NDArray[np.uint8]) -> bytes:
+    """Encode a tile.
+
+    Args:
+        z: (Z, h4, w4) hyper-latent, within the range of `tables.hyper`.
+        symbols: (M, h, w) latent residuals, -32767..32767.
+        index: (M, h, w) scale indices, 0..63.
+    """
+    flat = symbols.ravel()
+    order, begins = _groups(index.ravel())
+    coder, escapes = constriction.stream.stack.AnsCoder(), []
+    first = 0 if flat[order[: begins[1]]].any() else 1
+    for group in range(len(tables.latent) - 1, first - 1, -1):  # ANS is a stack: last in, first out
+        values = flat[order[begins[group] : begins[group + 1]]].astype(np.int32)
+        if len(values) == 0:
+            continue
+        width = len(tables.latent[group]) // 2 - 1
+        outside = np.abs(values) > width
+        if outside.any():
+            over = np.abs(values[outside]) - width - 1
+            signs = values[outside] < 0
+            escapes.append(b"".join(write_varint(2 * int(o) + int(s)) for o, s in zip(over, signs, strict=True)))
+        coded = np.where(outside, 2 * width + 1, values + width).astype(np.int32)
+        coder.encode_reverse(coded, _model(tables.latent[group]))
+    reach = tables.hyper.shape[1] // 2
+    for channel in range(len(z) - 1, -1, -1):
+        coder.encode_reverse(z[channel].ravel().astype(np.int32) + reach, _model(tables.hyper[channel]))
+    words = coder.get_compressed().astype("<u4").tobytes()
+    tail = b"".join(reversed(escapes))
+    flags = (_CODES_GROUP_0 if first == 0 else 0) | (_HAS_ESCAPES if tail else 0)
+    return bytes([flags]) + (write_varint(len(tail)) + tail if tail else b"") + words
+
+
+class TileDecoder:
+    """Decodes one tile in two steps, because the scale indices follow from the hyper-latent: `hyper`, then `latent`."""
+
+    def __init__(self, tables: Tables, payload: bytes) -> None:
+        self.tables = tables
+        reader = Reader(payload)
+        self.flags = reader.uint(1)
+        if self.flags > (_CODES_GROUP_0 | _HAS_ESCAPES):
+            raise Error(f"tile flags {self.flags:#04x} are unknown")
+        self.escapes = Reader(reader.take(reader.varint()) if self.flags & _HAS_ESCAPES else b"")
+        words = reader.take(reader.left)
+        if len(words) % 4:
+            raise Error("a tile's payload is damaged: its length is wrong")
+        compressed = np.frombuffer(words, "<u4").astype(np.uint32)
+        if len(compressed) and compressed[-1] == 0:
+            raise Error("a tile's payload is damaged: it ends with a zero word")
+        self.coder = constriction.stream.stack.AnsCoder(compressed)
+
+    def hyper(self, rows: int, columns: int) -> NDArray[np.int8]:
+        """The hyper-latent z, (Z, rows, columns)."""
+        reach = self.tables.hyper.shape[1] // 2
+        planes = [self.coder.decode(_model(table), rows * columns) - reach for table in self.tables.hyper]
+        self.z = np.stack(planes).astype(np.int8).reshape(-1, rows, columns)
+        return self.z
+
+    def latent(self, index: NDArray[np.uint8], crc: int) -> NDArray[np.int16]:
+        """The latent residuals for scale indices (M, h, w), same shape. Raises `Error` if their CRC is not `crc`."""
+        order, begins = _groups(index.ravel())
+        in_order = np.zeros(index.size, dtype=np.int16)
+        for group in range(0 if self.flags & _CODES_GROUP_0 else 1, len(self.tables.latent)):
+            count = int(begins[group + 1] - begins[group])
+            if count:
+                in_order[begins[group] : begins[group + 1]] = self._group(group, count)
+        if self.escapes.left or not self.coder.is_empty():
+            raise Error("a tile's payload is damaged: bytes are left over")
+        symbols = np.empty_like(in_order)
+        symbols[order] = in_order
+        symbols = symbols.reshape(index.shape)
+        if symbols_crc(self.z, symbols) != crc:
+            raise Error("a tile's checksum does not match: the file is damaged, or this device decodes inexactly")
+        return symbols
+
+    def _group(self, group: int, count: int) -> NDArray[np.int32]:
+        table = self.tables.latent[group]
+        width = len(table) // 2 - 1
+        values = self.coder.decode(_model(table), count) - width
+        for place in np.flatnonzero(values == width + 1):
+            over, negative = divmod(self.escapes.varint(2 * SYMBOL_MAX), 2)
+            magnitude = min(width + 1 + over, SYMBOL_MAX)
+            values[place] = -magnitude if negative else magnitude
+        return values
+
+
+def entropy_bits(tables: Tables, z: NDArray[np.int8], symbols: NDArray[np.int16], index: NDArray[np.uint8]) -> float:
+    """Bits that the tables assign to a tile's symbols, escapes counted at eight bits per byte."""
+    reach, bits = tables.hyper.shape[1] // 2, 0.0
+    for channel, table in enumerate(tables.hyper):
+        bits += PRECISION * z[channel].size - np.log2(table[z[channel].astype(int) + reach]).sum()
+    flat, flat_index = symbols.ravel().astype(int), index.ravel()
+    for group, table in enumerate(tables.latent):
+        values, width = flat[flat_index == group], len(table) // 2 - 1
+        if group or values.any():
+            outside = np.abs(values) > width
+            bits += PRECISION * values.size - np.log2(table[np.where(outside, 2 * width + 1, values + width)]).sum()
+            bits += sum(8 * len(write_varint(2 * int(abs(v) - width - 1))) for v in values[outside])
+    return float(bits)

@@ -1,0 +1,135 @@
+"""lapic, the Laplacian pyramid image codec.
+
+data = codec.encode(image, quality=50)     # PIL.Image.Image -> bytes of a .lapic file
+image = codec.decode(data)                 # and back
+codec.info(data)["bytes"]                  # what each part costs
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from bitstream import Error
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__version__ = "0.1.0"
+__all__ = ["Error", "decode", "encode", "info"]
+DEFAULT_QUALITY = 50
+MAX_PIXELS = 268_435_456
+
+
+def encode(
+    image: "Image.Image",
+    quality: float = DEFAULT_QUALITY,
+    *,
+    model: str = "photo",
+    tile: int = 1024,
+    device: str = "auto",
+    progress: Any = None,
+) -> bytes:
+    """Compress an image.
+
+    Args:
+        image: a Pillow image of any mode. 16-bit channels become 8-bit, CMYK becomes RGB; alpha is kept losslessly, and
+            ICC profile, EXIF and XMP are kept.
+        quality: 1 (smallest) to 100 (best).
+        model: name of a shipped model or path of a weights file.
+        tile: edge of the independently coded tiles in pixels, 64 times a power of two, or 0 for one tile.
+        device: "auto" (a GPU if there is one), "cpu" or "cuda".
+        progress: called as progress(done, total).
+
+    Returns:
+        The bytes of a .lapic file.
+
+    Raises:
+        ValueError: quality or tile is out of range.
+        Error: the model cannot be loaded.
+    """
+    from codec import encoder, picture
+    from codec.model import load, pick_device
+
+    if not 1 <= quality <= 100:
+        raise ValueError(f"quality {quality} is not in 1..100")
+    if tile and (tile < 64 or tile & (tile - 1) or tile > 64 << 14):
+        raise ValueError(f"tile {tile} is not 64 times a power of two, or 0")
+    pixels, chunks = picture.take_apart(image)
+    progress = progress or encoder.no_progress
+    return encoder.encode_pixels(load(model, pick_device(device)), pixels, quality, tile, chunks, progress)
+
+
+def decode(
+    data: bytes,
+    *,
+    scale: int = 1,
+    crop: tuple[int, int, int, int] | None = None,
+    device: str = "auto",
+    max_pixels: int | None = MAX_PIXELS,
+    progress: Any = None,
+) -> "Image.Image":
+    """Decompress a .lapic file.
+
+    Args:
+        scale: 1, 2, 4 or 8 for a picture of 1/scale of the size, rounded up; smaller is faster.
+        crop: (x, y, width, height), a part of the full-size picture in its pixels; only what it needs is decoded.
+        device: "auto" (a GPU if there is one), "cpu" or "cuda".
+        max_pixels: refuse files that declare more; None for no limit.
+        progress: called as progress(done, total).
+
+    Returns:
+        An image of mode L, LA, RGB or RGBA; ICC profile, EXIF and XMP are in its `info`.
+
+    Raises:
+        Error: not a lapic file, damaged, too large, or made for a model that is not installed.
+        ValueError: scale or crop is not possible.
+    """
+    import bitstream
+    from codec import decoder, picture
+    from codec.encoder import no_progress
+    from codec.model import load, name_of, pick_device
+
+    header, tiles = bitstream.read(data, max_pixels)
+    model = load(name_of(header.model), pick_device(device))
+    alpha = picture.read_alpha(header.chunks, (header.width, header.height))
+    pixels = decoder.decode_pixels(model, header, tiles, scale, crop, progress=progress or no_progress)
+    if alpha is not None and (crop or scale > 1):
+        x, y, width, height = crop or (0, 0, header.width, header.height)
+        size = pixels.shape[1::-1]
+        alpha = alpha.resize(size, reducing_gap=None, resample=2, box=(x, y, x + width, y + height))
+    return picture.put_together(pixels, alpha, header.chunks)
+
+
+def info(data: bytes) -> dict[str, Any]:
+    """What is in a .lapic file, without decoding it.
+
+    Returns:
+        width, height, mode, quality, model (id and name, the latter None if it is not installed), format_version,
+        tile, tiles, bpp, and `bytes`: total, header (with checksums and tile table), metadata by kind, payload.
+
+    Raises:
+        Error: not a lapic file, or damaged.
+    """
+    import bitstream
+    from bitstream.container import ALPHA, VERSION
+    from codec.model import shipped
+
+    header, tiles = bitstream.read(data)
+    payload = sum(len(tile.payload) for tile in tiles)
+    metadata = {kind.decode("latin-1"): size for kind, size in header.chunk_sizes.items()}
+    colour = "RGB" if header.pixel_format == bitstream.PixelFormat.RGB else "L"
+    return {
+        "width": header.width,
+        "height": header.height,
+        "mode": colour + ("A" if ALPHA in header.chunks else ""),
+        "quality": header.quality,
+        "model": {"id": header.model.hex(), "name": shipped().get(header.model)},
+        "format_version": VERSION,
+        "tile": header.tile,
+        "tiles": len(tiles),
+        "bpp": 8 * len(data) / (header.width * header.height),
+        "bytes": {
+            "total": len(data),
+            "header": len(data) - payload - sum(metadata.values()),
+            **metadata,
+            "payload": payload,
+        },
+    }

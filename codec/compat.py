@@ -1,0 +1,28 @@
+"""The one place that makes CompressAI importable beside a CPU-only torch."""
+
+import importlib.util
+from types import ModuleType
+
+
+def import_compressai() -> ModuleType:
+    """Import CompressAI (1-3 s); for training and evaluation only, never on the way of encode and decode.
+
+    CompressAI imports torchvision, whose Linux wheel is built for CUDA. Beside a CPU-only torch its import fails with
+    "operator torchvision::nms does not exist", because it registers fake kernels for operators that its C++ library
+    did not define. Defining the two schemas first cures that; nothing here ever calls the operators.
+
+    Raises:
+        ModuleNotFoundError: CompressAI is not installed (extra `training` or `evaluation`).
+    """
+    import torch
+
+    if importlib.util.find_spec("compressai") is None:
+        raise ModuleNotFoundError("CompressAI is missing: pip install 'lapic[training]'")
+    if torch.version.cuda is None and not hasattr(torch.ops.torchvision, "nms"):
+        library = torch.library.Library("torchvision", "DEF")
+        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        import_compressai.library = library  # the definitions last only as long as this object
+    import compressai
+
+    return compressai

@@ -1,0 +1,126 @@
+"""Decoding: container -> ANS -> hyperprior -> ANS -> inverse gain -> synthesis -> pyramid -> collapse -> picture."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bitstream import Header, PixelFormat, Tile, TileDecoder
+from codec import hyper
+from codec.encoder import Progress, no_progress
+from codec.model import Model
+from codec.network import assemble
+from codec.quantise import dequantise
+from codec.tiling import LATENT, PIECE, Rect, halo, latent_bounds
+
+
+def decode_symbols(model: Model, header: Header, tile: Tile, rect: Rect) -> tuple[NDArray, NDArray, Tensor, Tensor]:
+    """The integers of one tile.
+
+    Returns:
+        z (Z, h4, w4) int8, symbols (M, h, w) int16, and as float tensors on the model's device mean (1, M, h, w),
+        which counts 1/32 of a step, and scale index (1, M, h, w).
+
+    Raises:
+        bitstream.Error: the payload is damaged.
+    """
+    decoder = TileDecoder(model.tables, tile.payload)
+    z = decoder.hyper(-(-rect.height // 4), -(-rect.width // 4))
+    quality = torch.tensor([round(header.quality * hyper.QUALITY_ONE)], device=model.device)
+    z_ = torch.from_numpy(z)[None].to(model.device, torch.float32)
+    mean, index = hyper.hyper_synthesis(z_, quality, model.integers)
+    mean, index = mean[..., : rect.height, : rect.width], index[..., : rect.height, : rect.width]
+    symbols = decoder.latent(index[0].to(torch.uint8).contiguous().cpu().numpy(), tile.crc)
+    return z, symbols, mean, index
+
+
+class _Latents:
+    """The latents y^ of a picture, decoded tile by tile when first needed and dropped when passed."""
+
+    def __init__(self, model: Model, header: Header, tiles: list[Tile]) -> None:
+        self.model, self.header = model, header
+        self.bounds = latent_bounds(header.width, header.height)
+        self.edge = header.tile // LATENT or max(self.bounds.height, self.bounds.width)
+        self.tiles = dict(zip(self.bounds.cut(self.edge), tiles, strict=True))
+        self.done: dict[Rect, Tensor] = {}
+        fixed = round(header.quality * hyper.QUALITY_ONE)
+        self.quality = torch.tensor([fixed], device=model.device)
+        self.gain = model.transforms.gain(self.quality)
+
+    def touched(self, area: Rect) -> list[Rect]:
+        """The tiles that overlap an area."""
+        rows = range(area.top // self.edge, -(-area.bottom // self.edge))
+        columns = range(area.left // self.edge, -(-area.right // self.edge))
+        corners = [
+            Rect(r * self.edge, c * self.edge, (r + 1) * self.edge, (c + 1) * self.edge) for r in rows for c in columns
+        ]
+        return [corner.grow(0, self.bounds) for corner in corners]
+
+    def region(self, area: Rect) -> Tensor:
+        """y^ of an area, (1, M, h, w). Areas are asked for from top to bottom."""
+        self.done = {rect: latent for rect, latent in self.done.items() if rect.bottom > area.top}
+        shape = (1, self.model.config.latent, area.height, area.width)
+        out = torch.empty(shape, device=self.model.device).contiguous(memory_format=torch.channels_last)
+        for rect in self.touched(area):
+            if rect not in self.done:
+                _, symbols, mean, index = decode_symbols(self.model, self.header, self.tiles[rect], rect)
+                symbols = torch.from_numpy(symbols)[None].to(self.model.device, torch.float32)
+                step = mean / hyper.MEAN_ONE + dequantise(symbols, index, self.model.centroid)
+                self.done[rect] = step / self.gain
+            shared = rect.grow(0, area)
+            out[:, :, *shared.within(area)] = self.done[rect][:, :, *shared.within(rect)]
+        return out
+
+
+@torch.inference_mode()
+def decode_pixels(
+    model: Model,
+    header: Header,
+    tiles: list[Tile],
+    scale: int = 1,
+    crop: tuple[int, int, int, int] | None = None,
+    piece: int = PIECE,
+    progress: Progress = no_progress,
+) -> NDArray[np.uint8]:
+    """Decode a picture, or part of it; only the tiles that are needed are entropy-decoded.
+
+    Args:
+        scale: 1, 2, 4 or 8: the picture at 1/scale of its size, rounded up.
+        crop: (x, y, width, height) in pixels of the full-size picture.
+        piece: edge, in latents, of the squares that are synthesised at a time.
+        progress: called with the pieces done and the pieces in all.
+
+    Returns:
+        (h, w, 3) RGB or (h, w) grey, uint8.
+
+    Raises:
+        ValueError: the crop is not within the picture or the scale is not one of those.
+        bitstream.Error: a payload is damaged.
+    """
+    x, y, width, height = crop or (0, 0, header.width, header.height)
+    if min(x, y) < 0 or min(width, height) < 1 or x + width > header.width or y + height > header.height:
+        raise ValueError(f"crop {x},{y},{width},{height} is not within the {header.width} x {header.height} picture")
+    if scale not in (1, 2, 4, 8):
+        raise ValueError(f"scale {scale} is not 1, 2, 4 or 8")
+    wanted = Rect(y // scale, x // scale, -(-(y + height) // scale), -(-(x + width) // scale))
+    latents = _Latents(model, header, tiles)
+    unit = LATENT // scale
+    cover = Rect(y // LATENT, x // LATENT, -(-(y + height) // LATENT), -(-(x + width) // LATENT))
+    channels = 3 if header.pixel_format == PixelFormat.RGB else 1
+    pieces = list(cover.cut(piece))
+    out = None
+    for number, area in enumerate(pieces):
+        seen = area.grow(halo(model.config), latents.bounds)
+        base, pyramid = model.transforms.synthesis(latents.region(seen), latents.quality)
+        rows, columns = area.times(unit).within(seen.times(unit))
+        picture = assemble(base, pyramid, scale)[0, :, rows, columns]  # (3, h, w)
+        if channels == 1:
+            picture = picture.mean(0, keepdim=True)
+        shown = ((picture + 1) * 127.5).round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0)
+        if out is None:
+            out = np.empty((wanted.height, wanted.width, channels), np.uint8)  # once the first tile proved whole
+        shared = area.times(unit).grow(0, wanted)
+        out[shared.within(wanted)] = shown[shared.within(area.times(unit))].cpu().numpy()
+        progress(number + 1, len(pieces))
+    assert out is not None
+    return out if channels == 3 else out[:, :, 0]

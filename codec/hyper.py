@@ -1,0 +1,148 @@
+"""Hyper-synthesis: from the hyper-latent z^ to the mean and the scale index of every latent, in exact integers.
+
+These numbers decide how each symbol is decoded, so one wrong bit turns the rest of a tile to garbage. Hence no
+rounding is left to chance: activations, weights and biases are integers held in float32 tensors, and every
+partial sum stays below 2^24 in magnitude (`assert_exact`), so float32 additions are exact in ANY order, on any
+device and with any number of threads. Spatial filters are written as shifted products, because a library might
+compute a convolution by Winograd's or Fourier's method, whose intermediate values are not integers.
+
+Number formats: activations count 1/32 (0..2047, that is 0..63.97), weights 1/128, biases and sums 1/4096.
+The idea of integer entropy networks: Balle, Johnston, Minnen, "Integer Networks for Data Compression with
+Latent-Variable Models", ICLR 2019.
+"""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+ACTIVATION_MAX = 2047
+WEIGHT_ONE = 128
+SUM_ONE = 32 * WEIGHT_ONE
+MEAN_ONE = 32
+MEAN_MAX = 512 * MEAN_ONE - 1
+SCALES = 64
+SCALE_RANGE = (0.11, 256.0)  # standard deviations of the scale table in quantisation steps, log-spaced
+INDEX_STEP = 256  # a sum of 4096 (1.0 in real numbers) moves the scale index by 16
+QUALITY_ONE = 256  # fixed point of the quality in a file: 1..100 is 256..25600
+QUALITY_SPAN = 99 * QUALITY_ONE
+HYPER_LATENT_MAX = 63
+
+Round = Callable[[Tensor], Tensor]
+Clamp = Callable[[Tensor, float, float], Tensor]
+
+
+def interpolate_levels(table: Tensor, quality: Tensor) -> Tensor:
+    """Interpolate a table with one row per rate level at fixed-point qualities.
+
+    Args:
+        table: (L, C), row 0 for quality 1, row L-1 for quality 100.
+        quality: (B,) integers 256..25600 (quality x 256).
+
+    Returns:
+        (B, C) float64. For integers below 2^24 in the table the result times `QUALITY_SPAN` is exact.
+    """
+    position = (quality.to(torch.int64) - QUALITY_ONE) * (table.shape[0] - 1)
+    row = torch.clamp(position // QUALITY_SPAN, max=table.shape[0] - 2)
+    fraction = (position - row * QUALITY_SPAN).to(torch.float64)[:, None]
+    table = table.to(torch.float64)
+    return (table[row] * (QUALITY_SPAN - fraction) + table[row + 1] * fraction) / QUALITY_SPAN
+
+
+def _pointwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """1x1 convolution as one matrix product: (B, C, h, w), (D, C), (D,) or (B, D) -> (B, D, h, w)."""
+    batch, _, height, width = x.shape
+    out = torch.matmul(weight, x.flatten(2)) + bias.reshape(-1, weight.shape[0], 1)
+    return out.reshape(batch, -1, height, width)
+
+
+def _depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """3x3 filter per channel as nine shifted products: (B, C, h, w), (C, 9), (C,) -> (B, C, h, w), zero border."""
+    height, width = x.shape[-2:]
+    padded = F.pad(x, (1, 1, 1, 1))
+    out = bias.reshape(-1, 1, 1).expand_as(x)
+    for tap in range(9):
+        row, column = divmod(tap, 3)
+        out = out + padded[..., row : row + height, column : column + width] * weight[:, tap, None, None]
+    return out
+
+
+def hyper_synthesis(
+    z: Tensor,
+    quality: Tensor,
+    weights: Mapping[str, Tensor],
+    floor: Round = torch.floor,
+    clamp: Clamp = torch.clamp,
+) -> tuple[Tensor, Tensor]:
+    """Mean and scale index of every latent.
+
+    Args:
+        z: (B, Z, h/4, w/4) integers in -63..63, as float32 (or float64).
+        quality: (B,) integers 256..25600.
+        weights: the integer tensors of `SHAPES`' names, of z's dtype.
+        floor, clamp: replaced in training by versions that let gradients pass.
+
+    Returns:
+        mean (B, M, h, w), integers that count 1/32 of a quantisation step; scale index (B, M, h, w), 0..63.
+    """
+
+    def activation(total: Tensor) -> Tensor:
+        return clamp(floor(total / WEIGHT_ONE + 0.5), 0, ACTIVATION_MAX)
+
+    def point(x: Tensor, name: str) -> Tensor:
+        return _pointwise(x, weights[f"{name}.weight"], weights[f"{name}.bias"])
+
+    def depth(x: Tensor, name: str) -> Tensor:
+        return _depthwise(x, weights[f"{name}.weight"], weights[f"{name}.bias"])
+
+    enter_bias = floor(interpolate_levels(weights["level.enter"], quality) + 0.5).to(z.dtype)  # (B, W)
+    leave_bias = floor(interpolate_levels(weights["level.leave"], quality) + 0.5).to(z.dtype)  # (B, 2M)
+    x = _pointwise(z * 32, weights["point0.weight"], enter_bias)  # (B, W, h/4, w/4)
+    x = activation(depth(activation(x), "depth0"))
+    x = F.pixel_shuffle(activation(point(x, "point1")), 2)  # (B, N, h/2, w/2)
+    x = activation(depth(x, "depth1"))
+    x = F.pixel_shuffle(activation(point(x, "point2")), 2)  # (B, N, h, w)
+    x = activation(depth(x, "depth2"))
+    x = activation(point(x, "point3"))  # (B, W, h, w)
+    mean, index = _pointwise(x, weights["point4.weight"], leave_bias).chunk(2, dim=1)  # (B, M, h, w) each
+    mean = clamp(floor(mean / WEIGHT_ONE + 0.5), -MEAN_MAX, MEAN_MAX)
+    index = clamp(floor(index / INDEX_STEP + 0.5), 0, SCALES - 1)
+    return mean, index
+
+
+def shapes(latent: int, hyper: int, wide: int, narrow: int, levels: int) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the integer tensors for M = `latent`, Z = `hyper`, W = `wide`, N = `narrow` channels."""
+    points = [(wide, hyper), (4 * narrow, wide), (4 * narrow, narrow), (wide, narrow), (2 * latent, wide)]
+    depths = [wide, narrow, narrow]
+    named: dict[str, tuple[int, ...]] = {"level.enter": (levels, wide), "level.leave": (levels, 2 * latent)}
+    for number, shape in enumerate(points):
+        named[f"point{number}.weight"] = shape
+        if number not in (0, 4):  # these two have a bias for each rate level
+            named[f"point{number}.bias"] = shape[:1]
+    for number, channels in enumerate(depths):
+        named[f"depth{number}.weight"], named[f"depth{number}.bias"] = (channels, 9), (channels,)
+    return named
+
+
+def largest_sum(weights: Mapping[str, Tensor]) -> dict[str, int]:
+    """For each layer the largest magnitude a partial sum can take: L1 norm of a row's weights x the largest
+    activation + the bias, in units of 1/4096. Float32 is exact while this stays below 2^24."""
+    levels = {"point0": "level.enter", "point4": "level.leave"}
+    bounds = {}
+    for name in weights:
+        if name.endswith(".weight"):
+            layer = name.removesuffix(".weight")
+            bias = weights[levels[layer]].abs().amax(0) if layer in levels else weights[f"{layer}.bias"].abs()
+            bounds[layer] = int((weights[name].abs().sum(1).double() * ACTIVATION_MAX + bias).max())
+    return bounds
+
+
+def assert_exact(weights: Mapping[str, Tensor]) -> None:
+    """Raise ValueError unless all weights are integers and no partial sum can reach 2^24."""
+    for name, tensor in weights.items():
+        if not torch.equal(tensor, tensor.round()):
+            raise ValueError(f"{name} holds numbers that are no integers")
+    for layer, bound in largest_sum(weights).items():
+        if bound >= 2**24:
+            raise ValueError(f"{layer}: a partial sum may reach {bound}, beyond the 2^24 that float32 keeps exact")

@@ -1,0 +1,183 @@
+"""Models: weights files on disk, and what encoder and decoder need of them in memory."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from bitstream import Error, Tables
+from codec import hyper
+from codec.network import Config, Transforms
+from codec.quantise import thresholds
+
+WEIGHTS = Path(__file__).parent / "weights"
+DEFAULT = "photo"
+
+
+@dataclass
+class Model:
+    """A loaded model. `identity` is the four-byte id in file headers: it names the integers that decide how symbols are
+    decoded, so weights that differ in the float half only share it. `dtype` is that of the networks (not of the linear
+    paths and the exact hyper-synthesis, which are always float32)."""
+
+    name: str
+    identity: bytes
+    config: Config
+    transforms: Transforms
+    integers: dict[str, Tensor]
+    tables: Tables
+    centroid: Tensor
+    threshold: Tensor
+    card: dict[str, str]
+    device: torch.device
+    dtype: torch.dtype
+
+
+def identity(integers: dict[str, Tensor], tables: Tables) -> bytes:
+    """First four bytes of the SHA-256 over the integer tensors (sorted by name, as little-endian int32) and tables."""
+    digest = hashlib.sha256()
+    for name in sorted(integers):
+        digest.update(name.encode() + integers[name].cpu().to(torch.int32).numpy().astype("<i4").tobytes())
+    for table in [tables.hyper, *tables.latent]:
+        digest.update(table.astype("<i4").tobytes())
+    return digest.digest()[:4]
+
+
+def save(
+    path: Path,
+    config: Config,
+    transforms: Transforms,
+    integers: dict[str, Tensor],
+    tables: Tables,
+    centroid: Tensor,
+    density: dict[str, Tensor],
+    card: dict[str, str],
+) -> bytes:
+    """Write a weights file (safetensors: float16, integers, the rest in its metadata) and return the model id.
+
+    Args:
+        integers: the hyper-synthesis, checked here to be exact.
+        density: parameters of the hyper-latent's density; unused in coding, training goes on from them.
+        card: provenance as text, `name` -> value.
+
+    Raises:
+        ValueError: the integer bound does not hold or a table is invalid.
+    """
+    hyper.assert_exact(integers)
+    tables.check()
+    tensors = {f"transforms.{k}": v.detach().half().contiguous() for k, v in transforms.state_dict().items()}
+    tensors |= {
+        f"integers.{k}": v.to(torch.int16 if k.endswith("weight") else torch.int32).contiguous()
+        for k, v in integers.items()
+    }
+    tensors |= {f"density.{k}": v.detach().contiguous() for k, v in density.items()}
+    tensors["tables.hyper"] = torch.from_numpy(tables.hyper)
+    tensors["tables.latent"] = torch.from_numpy(np.concatenate(tables.latent))
+    tensors["tables.lengths"] = torch.tensor([len(table) for table in tables.latent], dtype=torch.int32)
+    tensors["centroid"] = centroid.float().contiguous()
+    model_id = identity(integers, tables)
+    metadata = {"id": model_id.hex(), "config": json.dumps(asdict(config)), "card": json.dumps(card)}
+    beside = path.with_name(path.name + ".new")
+    save_file(tensors, beside, metadata=metadata)
+    beside.replace(path)
+    return model_id
+
+
+def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a weights file. Raises `Error` if it cannot be read."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = file.keys()
+            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise Error(f"weights {path.name} cannot be read: {error}") from None
+
+
+def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with `prefix.`, without it."""
+    return {k[len(prefix) + 1 :]: v for k, v in tensors.items() if k.startswith(prefix + ".")}
+
+
+def pick_device(name: str) -> str:
+    """ "auto" -> "cuda" if there is a GPU, else "cpu"; other names are checked. Raises `Error` for a missing device."""
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if torch.device(name).type == "cuda" and not torch.cuda.is_available():
+        raise Error("there is no CUDA device here: use --device cpu")
+    return name
+
+
+def default_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the processor computes in it, float16 on a GPU, else float32."""
+    if device.type == "cuda":
+        return torch.float16
+    return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
+
+
+@lru_cache(maxsize=4)
+def load(name: str = DEFAULT, device: str = "cpu", dtype: torch.dtype | None = None) -> Model:
+    """Load a shipped model by name, or a weights file by path.
+
+    Args:
+        device: "cpu", "cuda" or "cuda:N". dtype: of the networks; None chooses by device.
+
+    Raises:
+        Error: there is no such file, it is damaged, or its integers do not match its id.
+    """
+    path = WEIGHTS / f"{name}.safetensors" if (WEIGHTS / f"{name}.safetensors").exists() else Path(name)
+    tensors, metadata = read_weights(path)
+    where = torch.device(device)
+    dtype = dtype or default_dtype(where)
+    config = Config(**json.loads(metadata["config"]))
+    with torch.device("meta"):
+        transforms = Transforms(config)
+    transforms.load_state_dict({k: v.float() for k, v in part(tensors, "transforms").items()}, assign=True)
+    for module in transforms.modules():
+        if isinstance(module, torch.nn.Conv2d) and module.bias is not None:  # all but the linear paths
+            module.to(dtype)
+    transforms = transforms.to(where, memory_format=torch.channels_last).requires_grad_(False).eval()
+    integers = {k: v.to(where, torch.float32) for k, v in part(tensors, "integers").items()}
+    lengths = tensors["tables.lengths"].tolist()
+    latent = [table.numpy() for table in tensors["tables.latent"].split(lengths)]
+    tables = Tables(tensors["tables.hyper"].numpy(), latent)
+    if identity(integers, tables).hex() != metadata["id"]:
+        raise Error(f"weights {path.name} are damaged: their integers do not match their id")
+    return Model(
+        name=path.stem,
+        identity=bytes.fromhex(metadata["id"]),
+        config=config,
+        transforms=transforms,
+        integers=integers,
+        tables=tables,
+        centroid=tensors["centroid"].to(where),
+        threshold=thresholds(tables).to(where),
+        card=json.loads(metadata["card"]),
+        device=where,
+        dtype=dtype,
+    )
+
+
+@lru_cache(maxsize=1)
+def shipped() -> dict[bytes, str]:
+    """Model id -> name of every weights file in the package."""
+    found = {}
+    for path in sorted(WEIGHTS.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            found[bytes.fromhex(file.metadata()["id"])] = path.stem
+    return found
+
+
+def name_of(model_id: bytes) -> str:
+    """Name of the shipped model with this id. Raises `Error` when there is none."""
+    try:
+        return shipped()[model_id]
+    except KeyError:
+        have = ", ".join(key.hex() for key in shipped())
+        raise Error(f"model {model_id.hex()} is needed and not installed (installed: {have}): update lapic") from None

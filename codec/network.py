@@ -1,0 +1,174 @@
+"""Full definition of lapic's networks, all of them in this single file.
+
+All convolution happens at 1/8 and 1/16 resolution, in residual blocks of 1x1 and depthwise 3x3 convolutions, the
+style of the real-time codecs DCVC-RT (Jia et al., CVPR 2025) and EVC (Wang et al., ICLR 2023). Beside each network
+runs a linear path, one 1x1 convolution on 16x16 pixel blocks that starts as the principal components (KLT) of photos:
+the untrained codec is already a working transform codec, and pictures unlike any photo stay sane.
+
+Pixels are in -1..1 here. B: batch, M: latent channels, Z: hyper-latent channels, H and W: multiples of 16.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from codec import hyper
+from codec.pyramid import collapse, reduce
+
+
+@dataclass(frozen=True)
+class Config:
+    """Channels and depth of a model. The defaults are those of the shipped model."""
+
+    latent: int = 384  # M, at 1/16; empty channels cost nothing, too few would cap the quality
+    hyper: int = 96  # Z, at 1/64
+    coarse: int = 256  # width of the blocks at 1/16
+    fine: int = 128  # width of the blocks at 1/8
+    coarse_blocks: int = 3
+    fine_blocks: int = 3
+    hyper_wide: int = 192
+    hyper_narrow: int = 128
+    levels: int = 8  # rate points between which gains and modulations are interpolated
+
+
+class Block(nn.Module):
+    """Residual block: 1x1, depthwise 3x3, 1x1, then a pointwise expansion by two."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.mix = nn.Conv2d(channels, channels, 1)
+        self.filter = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+        self.join = nn.Conv2d(channels, channels, 1)
+        self.widen = nn.Conv2d(channels, 2 * channels, 1)
+        self.narrow = nn.Conv2d(2 * channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, C, h, w)."""
+        x = x + self.join(self.filter(F.silu(self.mix(x))))
+        return x + self.narrow(F.silu(self.widen(x)))
+
+
+class Modulation(nn.Module):
+    """Scale and shift features by quality: x (1 + a(q)) + b(q), rows of a and b per rate level, interpolated."""
+
+    def __init__(self, channels: int, levels: int) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.zeros(levels, 2 * channels))
+
+    def forward(self, x: Tensor, quality: Tensor) -> Tensor:
+        """x (B, C, h, w) and fixed-point qualities (B,) -> (B, C, h, w)."""
+        row = hyper.interpolate_levels(self.table, quality).to(x.dtype)[:, :, None, None]  # (B, 2C, 1, 1)
+        scale, shift = row.chunk(2, dim=1)
+        return torch.addcmul(x + shift, x, scale)
+
+
+class Analysis(nn.Module):
+    """From a picture to its latent y. The same y serves every quality."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.linear = nn.Conv2d(768, config.latent, 1, bias=False)
+        self.enter = nn.Conv2d(192, config.fine, 1)
+        self.fine = nn.Sequential(*(Block(config.fine) for _ in range(config.fine_blocks)))
+        self.down = nn.Conv2d(4 * config.fine, config.coarse, 1)
+        self.coarse = nn.Sequential(*(Block(config.coarse) for _ in range(config.coarse_blocks)))
+        self.leave = nn.Conv2d(config.coarse, config.latent, 1)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+
+    def forward(self, picture: Tensor) -> Tensor:
+        """Picture (B, 3, H, W) in -1..1 -> y (B, M, H/16, W/16), float32."""
+        pixels = F.pixel_unshuffle(picture, 8)  # (B, 192, H/8, W/8)
+        x = self.fine(self.enter(pixels.to(self.enter.weight.dtype)))  # (B, fine, H/8, W/8)
+        x = self.coarse(self.down(F.pixel_unshuffle(x, 2)))  # (B, coarse, H/16, W/16)
+        with torch.autocast(picture.device.type, enabled=False):  # half precision would cost quality at high rates
+            linear = self.linear(F.pixel_unshuffle(pixels, 2))
+        return linear + self.leave(x).float()
+
+
+class Synthesis(nn.Module):
+    """From a latent y^ to a picture, as the sum of a linear one and a Laplacian pyramid."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.linear = nn.Conv2d(config.latent, 768, 1, bias=False)
+        self.enter = nn.Conv2d(config.latent, config.coarse, 1)
+        self.enter_level = Modulation(config.coarse, config.levels)
+        self.coarse = nn.Sequential(*(Block(config.coarse) for _ in range(config.coarse_blocks)))
+        self.up = nn.Conv2d(config.coarse, 4 * config.fine, 1)
+        self.see = nn.Conv2d(192, config.fine, 1)  # the linear picture, so that its block edges can be mended
+        self.up_level = Modulation(config.fine, config.levels)
+        self.fine = nn.Sequential(*(Block(config.fine) for _ in range(config.fine_blocks)))
+        self.leave = nn.Conv2d(config.fine, 3 * (1 + 4 + 16 + 64), 1)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+
+    def forward(self, latent: Tensor, quality: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Synthesise.
+
+        Args:
+            latent: y^, (B, M, h, w) float32. quality: (B,) fixed-point qualities 256..25600.
+
+        Returns:
+            base: (B, 192, 2h, 2w) float32, the linear path's picture in -1..1, pixel-unshuffled by 8.
+            pyramid: four bands (B, 3, ., .) at 1/8, 1/4, 1/2 and 1/1 of (16h, 16w), coarse to fine, float32.
+        """
+        with torch.autocast(latent.device.type, enabled=False):
+            base = F.pixel_shuffle(self.linear(latent), 2)  # (B, 192, 2h, 2w)
+        dtype = self.enter.weight.dtype
+        x = self.coarse(self.enter_level(self.enter(latent.to(dtype)), quality))  # (B, coarse, h, w)
+        x = F.pixel_shuffle(self.up(x), 2) + self.see(base.to(dtype))  # (B, fine, 2h, 2w)
+        x = self.leave(self.fine(self.up_level(x, quality))).float()  # (B, 255, 2h, 2w)
+        low, quarter, half, full = x.split((3, 12, 48, 192), dim=1)
+        return base, [low, F.pixel_shuffle(quarter, 2), F.pixel_shuffle(half, 4), F.pixel_shuffle(full, 8)]
+
+
+def assemble(base: Tensor, pyramid: list[Tensor], scale: int = 1) -> Tensor:
+    """The picture at 1/`scale` of its size (1, 2, 4 or 8): the pyramid collapsed so far, plus the linear picture.
+
+    The pyramid is linear, so adding the linear picture at the end equals adding its own pyramid band by band.
+    """
+    halvings = scale.bit_length() - 1
+    linear = F.pixel_shuffle(base, 8)  # (B, 3, 16h, 16w)
+    for _ in range(halvings):
+        linear = reduce(linear)
+    return linear + collapse(pyramid[: len(pyramid) - halvings])
+
+
+class HyperAnalysis(nn.Module):
+    """From a gained latent to its hyper-latent."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        wide = config.hyper_wide
+        self.enter = nn.Conv2d(config.latent, wide, 1)
+        self.filter = nn.Conv2d(wide, wide, 3, padding=1, groups=wide)
+        self.second = nn.Conv2d(4 * wide, wide, 1)
+        self.second_filter = nn.Conv2d(wide, wide, 3, padding=1, groups=wide)
+        self.leave = nn.Conv2d(4 * wide, config.hyper, 1)
+
+    def forward(self, gained: Tensor) -> Tensor:
+        """(B, M, h, w), h and w multiples of 4 -> z (B, Z, h/4, w/4), float32, not yet rounded."""
+        x = torch.asinh(gained).to(self.enter.weight.dtype)
+        x = F.silu(self.filter(F.silu(self.enter(x))))  # (B, W, h, w)
+        x = F.silu(self.second_filter(F.silu(self.second(F.pixel_unshuffle(x, 2)))))  # (B, W, h/2, w/2)
+        return self.leave(F.pixel_unshuffle(x, 2)).float()  # (B, Z, h/4, w/4)
+
+
+class Transforms(nn.Module):
+    """The float half of a model: analysis, synthesis, hyper-analysis and the gains between y and its symbols."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.analysis = Analysis(config)
+        self.synthesis = Synthesis(config)
+        self.hyper_analysis = HyperAnalysis(config)
+        self.log_gain = nn.Parameter(torch.zeros(config.levels, config.latent))
+
+    def gain(self, quality: Tensor) -> Tensor:
+        """Quantisation steps per unit of y, (B, M, 1, 1), at fixed-point qualities (B,); the gain vectors of
+        Cui et al., "Asymmetric Gained Deep Image Compression", CVPR 2021, interpolated geometrically."""
+        return hyper.interpolate_levels(self.log_gain, quality).exp().float()[:, :, None, None]

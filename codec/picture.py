@@ -1,0 +1,126 @@
+"""Pictures in and out: Pillow images <-> planes of pixels, alpha and metadata."""
+
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from bitstream import Error
+from bitstream.container import ALPHA, EXIF, ICC, XMP
+
+GREY_MODES = {"1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
+ALPHA_MODES = {"RGBA", "RGBa", "LA", "La", "PA"}
+
+
+def open_image(source: bytes, max_pixels: int | None = None) -> Image.Image:
+    """A picture file's bytes as a loaded Pillow image (the first frame).
+
+    Raises `Error` if it cannot be read or has more than `max_pixels` pixels.
+    """
+    try:
+        image = Image.open(io.BytesIO(source))
+        if max_pixels is not None and image.width * image.height > max_pixels:
+            raise Error(f"{image.width} x {image.height} is more than {max_pixels} pixels: see --max-pixels")
+        image.load()
+    except Error:
+        raise
+    except UnidentifiedImageError:
+        raise Error("not a picture that Pillow can read") from None
+    except Image.DecompressionBombError as error:
+        raise Error(f"the picture is too large: {error}") from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise Error(f"the picture is damaged: {error}") from None
+    return image
+
+
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    """16-bit and float grey to 8 bits: 0..65535 (I, I;16) to 0..255, floats clipped to 0..255."""
+    if image.mode == "F":
+        return Image.fromarray(np.clip(np.asarray(image), 0, 255).round().astype(np.uint8))
+    values = np.asarray(image).astype(np.int64).clip(0, 65535)
+    return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
+
+
+def take_apart(image: Image.Image) -> tuple[NDArray[np.uint8], dict[bytes, bytes]]:
+    """An image of any mode as pixels, (H, W, 3) RGB or (H, W) grey, and the chunks that keep its alpha and metadata.
+
+    EXIF orientation is applied to the pixels and removed from the EXIF data, so that it is never applied twice.
+    """
+    if image.getexif().get(0x0112, 1) != 1:
+        image = ImageOps.exif_transpose(image)
+    chunks = {}
+    if image.info.get("icc_profile") and image.mode != "CMYK":
+        chunks[ICC] = image.info["icc_profile"]
+    if image.info.get("exif"):
+        chunks[EXIF] = image.info["exif"]
+    if image.info.get("xmp"):
+        xmp = image.info["xmp"]
+        chunks[XMP] = xmp if isinstance(xmp, bytes) else xmp.encode()
+    if image.mode in ALPHA_MODES or "transparency" in image.info:
+        grey = image.mode in GREY_MODES
+        image = image.convert("RGBA")
+        chunks[ALPHA] = _png(image.getchannel("A"))
+        image = image.convert("RGB")
+        image = image.getchannel("G") if grey else image
+    elif image.mode in GREY_MODES - {"1", "L"}:
+        image = _to_eight_bits(image)
+    return np.asarray(image.convert("L" if image.mode in GREY_MODES else "RGB")), chunks
+
+
+def put_together(pixels: NDArray[np.uint8], alpha: Image.Image | None, chunks: dict[bytes, bytes]) -> Image.Image:
+    """Pixels (H, W, 3) or (H, W), alpha of the same size and metadata as an image of mode L, LA, RGB or RGBA."""
+    image = Image.fromarray(pixels)
+    if alpha is not None:
+        image.putalpha(alpha)
+    for kind, key in ((ICC, "icc_profile"), (EXIF, "exif"), (XMP, "xmp")):
+        if kind in chunks:
+            image.info[key] = chunks[kind]
+    return image
+
+
+def read_alpha(chunks: dict[bytes, bytes], size: tuple[int, int]) -> Image.Image | None:
+    """The alpha channel of a file as an image of mode L and this size, if it has one. Raises `Error` if damaged."""
+    if ALPHA not in chunks:
+        return None
+    try:
+        alpha = Image.open(io.BytesIO(chunks[ALPHA]), formats=["PNG"])
+        if alpha.size != size or alpha.mode != "L":
+            raise Error("the alpha channel is damaged: its size or kind is wrong")
+        alpha.load()
+    except (OSError, SyntaxError, ValueError) as error:
+        raise error if isinstance(error, Error) else Error(f"the alpha channel is damaged: {error}") from None
+    return alpha
+
+
+def _png(image: Image.Image) -> bytes:
+    out = io.BytesIO()
+    image.save(out, "PNG", optimize=True)
+    return out.getvalue()
+
+
+def format_of(suffix: str) -> str:
+    """Pillow's name of the format that a file name suffix such as ".png" means. Raises `Error` if there is none."""
+    kind = Image.registered_extensions().get(suffix.lower())
+    if kind is None or kind not in Image.SAVE:
+        raise Error(f"{suffix or 'a name without a suffix'}: no known picture format, use .png, .ppm, .jpg ...")
+    return kind
+
+
+def save_bytes(image: Image.Image, suffix: str) -> bytes:
+    """An image as a file of the format that belongs to a file name suffix, with its metadata.
+
+    Raises `Error` if Pillow cannot write that format or it cannot hold the image.
+    """
+    kind = format_of(suffix)
+    if kind in {"JPEG", "BMP", "PPM"} and image.mode in {"RGBA", "LA"}:
+        image = image.convert("L" if image.mode == "LA" else "RGB")
+    options = {key: image.info[key] for key in ("icc_profile", "exif", "xmp") if key in image.info}
+    if kind in {"JPEG", "WEBP", "AVIF"}:
+        options["quality"] = 95
+    out = io.BytesIO()
+    try:
+        image.save(out, kind, **options)
+    except (OSError, ValueError) as error:
+        raise Error(f"the picture cannot be written as {kind}: {error}") from None
+    return out.getvalue()

@@ -1,0 +1,68 @@
+"""Rectangles: how a large picture is worked on piece by piece so that no seam shows.
+
+Coordinates count latents (16 pixels). Each piece is computed from a larger region, its surroundings (halo) included, as
+far as the networks can see, and then cut out: the result is that of the whole picture at once.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from codec.network import Config
+
+LATENT = 16
+PIECE = 2048 // LATENT
+
+
+@dataclass(frozen=True)
+class Rect:
+    """Rows top..bottom-1 and columns left..right-1."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        return self.bottom - self.top
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return self.right - self.left
+
+    def grow(self, margin: int, bounds: "Rect") -> "Rect":
+        """This rectangle with `margin` on every side, as far as `bounds` reach."""
+        return Rect(
+            max(self.top - margin, bounds.top),
+            max(self.left - margin, bounds.left),
+            min(self.bottom + margin, bounds.bottom),
+            min(self.right + margin, bounds.right),
+        )
+
+    def times(self, factor: int) -> "Rect":
+        """The same rectangle in units `factor` times finer."""
+        return Rect(self.top * factor, self.left * factor, self.bottom * factor, self.right * factor)
+
+    def cut(self, edge: int) -> Iterator["Rect"]:
+        """Squares of `edge` (smaller at the right and lower end) that cover this rectangle, in raster order."""
+        for top in range(self.top, self.bottom, edge):
+            for left in range(self.left, self.right, edge):
+                yield Rect(top, left, min(top + edge, self.bottom), min(left + edge, self.right))
+
+    def within(self, other: "Rect") -> tuple[slice, slice]:
+        """Row and column slices that cut this rectangle out of an array that covers `other`."""
+        top, left = self.top - other.top, self.left - other.left
+        return slice(top, top + self.height), slice(left, left + self.width)
+
+
+def latent_bounds(width: int, height: int) -> Rect:
+    """The latents of a picture of this size in pixels."""
+    return Rect(0, 0, -(-height // LATENT), -(-width // LATENT))
+
+
+def halo(config: Config) -> int:
+    """How many latents away a network can see: one per depthwise 3x3 at 1/16, half of one per depthwise 3x3 at 1/8, and
+    one and a half for the filters of the pyramid."""
+    return config.coarse_blocks + -(-config.fine_blocks // 2) + 2

@@ -1,0 +1,129 @@
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.reference import read_file
+
+import bitstream
+from bitstream import Error, Header, PixelFormat, Tile
+from bitstream.container import ALPHA, EXIF, ICC, SIGNATURE, XMP
+from bitstream.varint import Reader, write_varint
+
+metadata = st.dictionaries(st.sampled_from([ICC, EXIF, XMP, ALPHA]), st.binary(max_size=200))
+
+
+@st.composite
+def files(draw: st.DrawFn) -> tuple[Header, list[Tile]]:
+    tile = draw(st.sampled_from([0, 64, 128, 1024]))
+    header = Header(
+        width=draw(st.integers(1, 400)),
+        height=draw(st.integers(1, 400)),
+        pixel_format=draw(st.sampled_from(PixelFormat)),
+        quality=draw(st.integers(256, 25600)) / 256,
+        model=draw(st.binary(min_size=4, max_size=4)),
+        tile=tile,
+        chunks=draw(metadata),
+    )
+    rows, columns = header.grid()
+    crc = st.integers(0, 2**32 - 1)
+    tiles = [Tile(draw(st.binary(max_size=20)), draw(crc)) for _ in range(rows * columns)]
+    return header, tiles
+
+
+@given(files())
+def test_what_was_written_is_read(file: tuple[Header, list[Tile]]) -> None:
+    assert bitstream.read(bitstream.write(*file)) == (file[0], file[1])
+
+
+@given(files())
+def test_the_reference_reads_the_same(file: tuple[Header, list[Tile]]) -> None:
+    header, tiles = file
+    found = read_file(bitstream.write(header, tiles))
+    assert (found.width, found.height, found.tile) == (header.width, header.height, header.tile)
+    assert (found.model, found.quality, found.grey) == (header.model, header.quality * 256, bool(header.pixel_format))
+    assert found.chunks == header.chunks
+    assert [Tile(*pair) for pair in zip(found.payloads, found.crcs, strict=True)] == tiles
+
+
+@given(files(), st.data())
+def test_every_flipped_bit_outside_the_payload_is_noticed(file: tuple[Header, list[Tile]], data: st.DataObject) -> None:
+    whole = bytearray(bitstream.write(*file))
+    payload = sum(len(tile.payload) for tile in file[1])
+    place = data.draw(st.integers(0, 8 * (len(whole) - payload) - 1))
+    whole[place // 8] ^= 1 << place % 8
+    with pytest.raises(Error):
+        bitstream.read(bytes(whole))
+
+
+@given(files(), st.data())
+def test_every_truncation_is_noticed(file: tuple[Header, list[Tile]], data: st.DataObject) -> None:
+    whole = bitstream.write(*file)
+    with pytest.raises(Error):
+        bitstream.read(whole[: data.draw(st.integers(0, len(whole) - 1))])
+
+
+@given(st.binary(max_size=300))
+def test_arbitrary_bytes_raise_only_errors(junk: bytes) -> None:
+    for data in (junk, SIGNATURE + b"\0" + junk):
+        with pytest.raises(Error):
+            bitstream.read(data)
+
+
+def test_the_overhead_of_one_tile_is_at_most_32_bytes() -> None:
+    payload = b"\0" + bytes(100_000)  # the payload's own flag byte counts as overhead
+    header = Header(16383, 16383, PixelFormat.RGB, 50, b"abcd", tile=0)
+    assert len(bitstream.write(header, [Tile(payload, 2**32 - 1)])) - len(payload) + 1 <= 32
+
+
+def test_unknown_chunks() -> None:
+    data = bitstream.write(Header(5, 5, PixelFormat.RGB, 50, b"abcd", 0, {XMP: b"x"}), [Tile(b"", 0)])
+
+    def with_type(kind: bytes) -> bytes:
+        changed = data.replace(b"xmpd", kind)
+        return changed[:-4] + zlib.crc32(changed[8:-4]).to_bytes(4, "little")
+
+    assert bitstream.read(with_type(b"xmpd"))[0].chunks == {XMP: b"x"}
+    assert bitstream.read(with_type(b"zzzz"))[0].chunks == {}
+    with pytest.raises(Error, match="critical"):
+        bitstream.read(with_type(b"Zzzz"))
+
+
+def test_a_small_file_cannot_inflate_to_gigabytes() -> None:
+    header = Header(5, 5, PixelFormat.RGB, 50, b"abcd", 0, {XMP: bytes(17 * 2**20)})
+    with pytest.raises(Error, match="larger than"):
+        bitstream.read(bitstream.write(header, [Tile(b"", 0)]))
+
+
+def test_messages() -> None:
+    good = bitstream.write(Header(5, 5, PixelFormat.RGB, 50, b"abcd", 0), [Tile(b"", 0)])
+    for data, message in (
+        (b"", "empty"),
+        (b"\x89PNG\r\n\x1a\n" + good, "not a lapic file"),
+        (good[:8] + b"\1" + good[9:], "newer"),
+        (good + b"x", "follow the end"),
+    ):
+        with pytest.raises(Error, match=message):
+            bitstream.read(data)
+    with pytest.raises(Error, match="raise the limit"):
+        bitstream.read(good, max_pixels=24)
+
+
+def test_many_tiles_are_refused_before_they_are_listed() -> None:
+    head = bytes([0]) + b"abcd" + bytes([0]) + (256).to_bytes(2, "little") + 2 * write_varint(2**24)
+    with pytest.raises(Error, match="tiles cannot fit"):
+        bitstream.read(SIGNATURE + head + bytes(1000))
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_varints(value: int) -> None:
+    reader = Reader(write_varint(value))
+    assert reader.varint() == value
+    assert not reader.left
+    with pytest.raises(Error):
+        Reader(write_varint(value)).varint(largest=value - 1)
+
+
+def test_longer_forms_of_a_varint_are_refused() -> None:
+    with pytest.raises(Error, match="shortest"):
+        Reader(b"\x80\x00").varint()

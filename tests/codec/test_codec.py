@@ -1,0 +1,210 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from tests.conftest import difference, psnr
+
+import bitstream
+import codec
+from bitstream.entropy import entropy_bits
+from codec import decoder, encoder
+from codec.model import load
+from codec.tiling import LATENT, latent_bounds
+
+
+def symbols_of(data: bytes, **options: object) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """z, symbols and scale indices of every tile of a file."""
+    model = load(**options)
+    header, tiles = bitstream.read(data)
+    bounds = latent_bounds(header.width, header.height)
+    edge = header.tile // LATENT or max(bounds.height, bounds.width)
+    out = []
+    for rect, tile in zip(bounds.cut(edge), tiles, strict=True):
+        z, symbols, _, index = decoder.decode_symbols(model, header, tile, rect)
+        out.append((z, symbols, index[0].to(torch.uint8).numpy()))
+    return out
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    width=st.integers(1, 150),
+    height=st.integers(1, 150),
+    mode=st.sampled_from(["RGB", "L"]),
+    quality=st.floats(1, 100),
+    tile=st.sampled_from([0, 64, 1024]),
+    scale=st.sampled_from([1, 2, 4, 8]),
+)
+def test_every_size_comes_back(width: int, height: int, mode: str, quality: float, tile: int, scale: int) -> None:
+    shape = (height, width, 3) if mode == "RGB" else (height, width)
+    image = Image.fromarray(np.random.default_rng(width).integers(0, 256, shape, np.uint8))
+    decoded = codec.decode(codec.encode(image, quality, tile=tile), scale=scale)
+    assert decoded.size == (-(-width // scale), -(-height // scale))
+    assert decoded.mode == mode
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1), (17, 15), (64, 64), (65, 1)])
+def test_extreme_sizes(size: tuple[int, int]) -> None:
+    image = Image.linear_gradient("L").resize(size).convert("RGB")
+    decoded = codec.decode(codec.encode(image, 90))
+    assert decoded.size == size
+    assert psnr(image, decoded) > 30
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_quality_buys_bits_and_decibels(photo: Image.Image, mode: str) -> None:
+    image = photo.convert(mode)
+    files = [codec.encode(image, quality) for quality in (1, 20, 40, 60, 80, 100)]
+    assert sorted(map(len, files)) == [len(file) for file in files]
+    found = [psnr(image, codec.decode(file)) for file in files]
+    assert found == sorted(found)
+    assert found[0] > 24
+    assert found[-1] > 38
+
+
+def test_grey_costs_no_colour(photo: Image.Image) -> None:
+    grey = photo.convert("L")
+    assert len(codec.encode(grey, 50)) < len(codec.encode(photo, 50))
+    assert len(codec.encode(grey, 50)) <= len(codec.encode(grey.convert("RGB"), 50))
+
+
+@pytest.mark.parametrize("quality", [1, 25, 50, 75, 100])
+def test_the_file_is_as_small_as_the_model_promises(photo: Image.Image, quality: float) -> None:
+    data = codec.encode(photo, quality, tile=0)
+    [(z, symbols, index)] = symbols_of(data)
+    promised = entropy_bits(load().tables, z, symbols, index) / 8
+    assert promised <= len(data) <= promised * 1.01 + 32
+
+
+@pytest.mark.parametrize("tile", [0, 64, 256])
+def test_pieces_show_no_seam(large: Image.Image, tile: int) -> None:
+    header, tiles = bitstream.read(codec.encode(large, 60, tile=tile))
+    model = load(dtype=torch.float32)
+    whole = decoder.decode_pixels(model, header, tiles, piece=10**6)
+    pieces = decoder.decode_pixels(model, header, tiles, piece=8)
+    assert np.abs(whole.astype(int) - pieces).max() <= 1
+
+
+@pytest.mark.parametrize("scale", [1, 2, 8])
+def test_analysis_in_pieces_gives_the_same_file(large: Image.Image, monkeypatch: pytest.MonkeyPatch, scale: int) -> None:
+    model = load(dtype=torch.float32)
+    pixels = np.asarray(large.resize((1000 // scale, 700 // scale)))
+    whole = encoder.encode_pixels(model, pixels, 60, tile=64)
+    monkeypatch.setattr(encoder, "PIECE", 8)
+    pieces = encoder.encode_pixels(model, pixels, 60, tile=64)
+    a, b = (np.concatenate([symbols.ravel() for _, symbols, _ in symbols_of(data)]) for data in (whole, pieces))
+    assert (a != b).mean() < 1e-4  # a value on a rounding threshold may fall either way
+    assert abs(len(whole) - len(pieces)) <= 0.001 * len(whole)
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.data())
+def test_a_crop_is_a_crop_of_the_whole(data: st.DataObject, large: Image.Image) -> None:
+    model = load(dtype=torch.float32)
+    coded = codec.encode(large, 40, tile=256)
+    header, tiles = bitstream.read(coded)
+    whole = decoder.decode_pixels(model, header, tiles)
+    x, y = data.draw(st.integers(0, 999)), data.draw(st.integers(0, 699))
+    w, h = data.draw(st.integers(1, 1000 - x)), data.draw(st.integers(1, 700 - y))
+    crop = decoder.decode_pixels(model, header, tiles, crop=(x, y, w, h))
+    assert np.abs(whole[y : y + h, x : x + w].astype(int) - crop).max() <= 1
+
+
+def test_a_crop_decodes_only_its_tiles(large: Image.Image) -> None:
+    header, tiles = bitstream.read(codec.encode(large, 40, tile=256))
+    tiles = [tiles[0]] + [bitstream.Tile(b"\xff", 0)] * (len(tiles) - 1)
+    assert decoder.decode_pixels(load(), header, tiles, crop=(10, 20, 50, 60)).shape == (60, 50, 3)
+    with pytest.raises(codec.Error):
+        decoder.decode_pixels(load(), header, tiles, crop=(10, 20, 400, 60))
+
+
+@pytest.mark.parametrize("scale", [2, 4, 8])
+def test_a_scaled_decode_looks_like_the_small_picture(photo: Image.Image, scale: int) -> None:
+    small = codec.decode(codec.encode(photo, 80), scale=scale)
+    reduced = codec.decode(codec.encode(photo, 80)).resize(small.size, Image.Resampling.BICUBIC)
+    assert psnr(small, reduced) > 27
+
+
+def test_impossible_requests(photo: Image.Image) -> None:
+    data = codec.encode(photo, 50)
+    for crop in ((0, 0, 452, 1), (-1, 0, 5, 5), (0, 0, 0, 5)):
+        with pytest.raises(ValueError, match="not within"):
+            codec.decode(data, crop=crop)
+    with pytest.raises(ValueError, match="scale"):
+        codec.decode(data, scale=3)
+    for quality in (0, 101, float("nan")):
+        with pytest.raises(ValueError, match="quality"):
+            codec.encode(photo, quality)
+    for tile in (63, 65, 192, -64):
+        with pytest.raises(ValueError, match="tile"):
+            codec.encode(photo, 50, tile=tile)
+
+
+def test_threads_and_precision_do_not_change_the_symbols(photo: Image.Image) -> None:
+    data = codec.encode(photo, 70)
+    expected = symbols_of(data)
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            for dtype in (torch.float32, torch.bfloat16):
+                for a, b in zip(expected, symbols_of(data, dtype=dtype), strict=True):
+                    assert all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_precision_changes_single_pixels_by_little(photo: Image.Image) -> None:
+    header, tiles = bitstream.read(codec.encode(photo, 50))
+    exact = decoder.decode_pixels(load(dtype=torch.float32), header, tiles).astype(int)
+    half = decoder.decode_pixels(load(dtype=torch.bfloat16), header, tiles)
+    assert np.abs(exact - half).mean() < 0.2
+    assert np.abs(exact - half).max() <= 6
+
+
+@pytest.mark.parametrize("name", ["point4.weight", "level.leave", "depth1.bias"])
+def test_a_decoder_that_drifts_by_one_unit_is_caught(photo: Image.Image, name: str) -> None:
+    header, [tile] = bitstream.read(codec.encode(photo, 70))
+    rect = latent_bounds(*photo.size)
+    model = load.__wrapped__()
+    decoder.decode_symbols(model, header, tile, rect)
+    model.integers[name] = model.integers[name] + 1
+    with pytest.raises(codec.Error, match="checksum|damaged"):
+        decoder.decode_symbols(model, header, tile, rect)
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.integers(0, 2**32 - 1))
+def test_noise_screens_and_flat_colour_stay_sane(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    noise = rng.integers(0, 256, (70, 90, 3), np.uint8)
+    blocks = np.kron(rng.integers(0, 2, (7, 9, 3)) * 255, np.ones((10, 10, 1))).astype(np.uint8)
+    flat = np.broadcast_to(rng.integers(0, 256, 3).astype(np.uint8), (70, 90, 3))
+    for pixels, floor in ((noise, 11), (blocks, 18), (flat, 34)):
+        image = Image.fromarray(np.ascontiguousarray(pixels))
+        assert psnr(image, codec.decode(codec.encode(image, 60))) > floor
+
+
+def test_info_adds_up(photo: Image.Image) -> None:
+    photo = photo.copy()
+    photo.info["xmp"] = b"<x/>" * 50
+    data = codec.encode(photo, 33.5)
+    found = codec.info(data)
+    assert (found["width"], found["height"], found["mode"], found["quality"]) == (451, 300, "RGB", 33.5)
+    assert found["model"]["name"] == "photo"
+    parts = found["bytes"]
+    assert sum(size for part, size in parts.items() if part != "total") == parts["total"] == len(data)
+    assert found["bpp"] == 8 * len(data) / (451 * 300)
+
+
+def test_an_unknown_model_is_named(photo: Image.Image) -> None:
+    header, tiles = bitstream.read(codec.encode(photo, 50))
+    alien = bitstream.write(bitstream.Header(**{**vars(header), "model": b"\xde\xad\xbe\xef"}), tiles)
+    with pytest.raises(codec.Error, match="model deadbeef"):
+        codec.decode(alien)
+
+
+def test_difference_helper_sees_a_difference(photo: Image.Image) -> None:
+    assert difference(photo, photo) == 0
+    assert difference(photo, photo.point(lambda value: min(value + 2, 255))) == 2

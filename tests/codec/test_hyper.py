@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests import reference
+
+from codec import hyper
+from codec.model import load
+
+QUALITIES = [256, 257, 3999, 12800, 25599, 25600]
+
+
+def random_z(seed: int, rows: int, columns: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    extreme = torch.randint(-63, 64, (1, load().config.hyper, rows, columns), generator=generator)
+    calm = (torch.randn(extreme.shape, generator=generator) * 2).round().clamp(-63, 63)
+    return torch.where(torch.tensor(seed % 2 == 0), calm, extreme.float())
+
+
+@pytest.mark.parametrize("quality", QUALITIES)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_equals_plain_integer_arithmetic(quality: int, seed: int) -> None:
+    z = random_z(seed, 3, 2)
+    mean, index = hyper.hyper_synthesis(z, torch.tensor([quality]), load().integers)
+    weights = {name: tensor.numpy() for name, tensor in load().integers.items()}
+    expected_mean, expected_index = reference.hyper_synthesis(z[0].numpy().astype(np.int64), quality, weights)
+    assert np.array_equal(mean[0].numpy(), expected_mean)
+    assert np.array_equal(index[0].numpy(), expected_index)
+
+
+@settings(deadline=None, max_examples=10)
+@given(st.integers(0, 999), st.sampled_from([torch.float32, torch.float64]), st.sampled_from([1, 2]))
+def test_the_same_bits_in_any_order_precision_and_threads(seed: int, dtype: torch.dtype, threads: int) -> None:
+    z, quality, weights = random_z(seed, 2, 5), torch.tensor([12800]), load().integers
+    expected = hyper.hyper_synthesis(z, quality, weights)
+    order = torch.randperm(load().config.hyper_narrow, generator=torch.Generator().manual_seed(seed))
+    shuffled = {name: tensor.to(dtype) for name, tensor in weights.items()}
+    for name in ("depth2.weight", "depth2.bias"):
+        shuffled[name] = shuffled[name][order]
+    shuffled["point3.weight"] = shuffled["point3.weight"][:, order]
+    rows = (4 * order[:, None] + torch.arange(4)).flatten()
+    for name in ("point2.weight", "point2.bias"):
+        shuffled[name] = shuffled[name][rows]
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        found = hyper.hyper_synthesis(z.to(dtype), quality, shuffled)
+    finally:
+        torch.set_num_threads(before)
+    for a, b in zip(expected, found, strict=True):
+        assert torch.equal(a.double(), b.double())
+
+
+def test_a_batch_equals_its_members() -> None:
+    z = torch.cat([random_z(seed, 2, 2) for seed in range(3)])
+    quality = torch.tensor([256, 9000, 25600])
+    together = hyper.hyper_synthesis(z, quality, load().integers)
+    for number in range(3):
+        alone = hyper.hyper_synthesis(z[number : number + 1], quality[number : number + 1], load().integers)
+        assert all(torch.equal(a[number : number + 1], b) for a, b in zip(together, alone, strict=True))
+
+
+def test_the_shipped_weights_keep_every_sum_exact() -> None:
+    hyper.assert_exact(load().integers)
+    assert max(hyper.largest_sum(load().integers).values()) < 2**24
+
+
+@pytest.mark.parametrize("name", ["point1.weight", "depth0.weight", "level.leave"])
+def test_weights_that_could_round_are_refused(name: str) -> None:
+    weights = dict(load().integers)
+    weights[name] = weights[name] + 2.0**24
+    with pytest.raises(ValueError, match="exact"):
+        hyper.assert_exact(weights)
+    weights[name] = load().integers[name] + 0.5
+    with pytest.raises(ValueError, match="no integers"):
+        hyper.assert_exact(weights)
+
+
+def test_levels_are_met_and_interpolated() -> None:
+    table = torch.arange(8.0)[:, None] * 10
+    found = hyper.interpolate_levels(table, torch.tensor([256, 25600, 256 + 25344 // 2]))[:, 0]
+    assert found.tolist() == [0, 70, 35]

@@ -1,0 +1,31 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+@pytest.fixture(scope="session")
+def photo() -> Image.Image:
+    """A colour photo of odd size, 451 x 300."""
+    return Image.open(EXAMPLES / "chelsea.png").convert("RGB")
+
+
+@pytest.fixture(scope="session")
+def large(photo: Image.Image) -> Image.Image:
+    """A picture of 1000 x 700 that spans several tiles of 256."""
+    return photo.resize((1000, 700), Image.Resampling.LANCZOS)
+
+
+def difference(a: Image.Image, b: Image.Image) -> int:
+    """The largest difference in grey levels between two images of the same size and mode."""
+    assert a.size == b.size
+    assert a.mode == b.mode
+    return int(np.abs(np.asarray(a).astype(int) - np.asarray(b)).max())
+
+
+def psnr(a: Image.Image, b: Image.Image) -> float:
+    mse = np.square(np.asarray(a).astype(float) - np.asarray(b)).mean()
+    return float(10 * np.log10(255**2 / mse)) if mse else float("inf")

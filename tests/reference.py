@@ -1,0 +1,165 @@
+"""A second decoder, written from docs/FORMAT.md alone: plain Python and NumPy integers, no lapic module."""
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+
+
+class Bytes:
+    def __init__(self, data: bytes) -> None:
+        self.data, self.at = data, 0
+
+    def take(self, count: int) -> bytes:
+        assert self.at + count <= len(self.data)
+        self.at += count
+        return self.data[self.at - count : self.at]
+
+    def number(self, size: int) -> int:
+        return int.from_bytes(self.take(size), "little")
+
+    def varint(self) -> int:
+        value = shift = 0
+        while True:
+            byte = self.number(1)
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return value
+
+
+@dataclass
+class File:
+    model: bytes
+    grey: bool
+    tile: int
+    quality: int
+    width: int
+    height: int
+    chunks: dict[bytes, bytes]
+    payloads: list[bytes]
+    crcs: list[int]
+
+
+def read_file(data: bytes) -> File:
+    """Section 1."""
+    source = Bytes(data)
+    assert source.take(8) == bytes.fromhex("8C4C41500D0A1A0A")
+    assert source.number(1) == 0
+    model, flags, quality = source.take(4), source.number(1), source.number(2)
+    width, height = source.varint(), source.varint()
+    chunks = {}
+    for _ in range(source.varint() if flags & 4 else 0):
+        kind, body = source.take(4), source.take(source.varint())
+        chunks[kind] = body if kind == b"alph" else zlib.decompress(body)
+    tile = 0 if flags >> 4 == 15 else 64 << (flags >> 4)
+    count = -(-height // tile) * -(-width // tile) if tile else 1
+    table = [(source.varint(), source.number(4)) for _ in range(count)]
+    assert zlib.crc32(data[8 : source.at]) == source.number(4)
+    payloads = [source.take(length) for length, _ in table]
+    assert source.at == len(data)
+    return File(model, bool(flags & 3), tile, quality, width, height, chunks, payloads, [crc for _, crc in table])
+
+
+class Ans:
+    """Section 3, "Entropy coder"."""
+
+    def __init__(self, words: bytes) -> None:
+        self.words = [int.from_bytes(words[i : i + 4], "little") for i in range(0, len(words), 4)]
+        self.state = self.words.pop() if self.words else 0
+        if self.words:
+            self.state = self.state << 32 | self.words.pop()
+
+    def decode(self, counts: np.ndarray) -> int:
+        ends = np.cumsum(counts, dtype=np.int64)
+        assert ends[-1] == 2**24
+        q = self.state % 2**24
+        symbol = int(np.searchsorted(ends, q, side="right"))
+        begin = int(ends[symbol]) - int(counts[symbol])
+        self.state = (self.state >> 24) * int(counts[symbol]) + q - begin
+        if self.state < 2**32 and self.words:
+            self.state = self.state << 32 | self.words.pop()
+        return symbol
+
+
+def encode_ans(symbols: list[tuple[int, np.ndarray]]) -> bytes:
+    """The inverse of decoding (symbol, counts) pairs in this order."""
+    state, words = 0, []
+    for symbol, counts in reversed(symbols):
+        count, begin = int(counts[symbol]), int(counts[:symbol].sum())
+        if state >> 40 >= count:
+            words.append(state & 0xFFFFFFFF)
+            state >>= 32
+        state = (state // count) << 24 | (begin + state % count)
+    while state:
+        words.append(state & 0xFFFFFFFF)
+        state >>= 32
+    return b"".join(word.to_bytes(4, "little") for word in words)
+
+
+def hyper_synthesis(z: np.ndarray, quality: int, weights: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Section 4, for z (Z, h4, w4)."""
+    w = {name: tensor.astype(np.int64) for name, tensor in weights.items()}
+
+    def level(table: np.ndarray) -> np.ndarray:
+        p = (quality - 256) * (len(table) - 1)
+        i = min(p // 25344, len(table) - 2)
+        f = p - 25344 * i
+        return (2 * (table[i] * (25344 - f) + table[i + 1] * f) + 25344) // (2 * 25344)
+
+    def act(x: np.ndarray) -> np.ndarray:
+        return np.clip((x + 64) >> 7, 0, 2047)
+
+    def point(x: np.ndarray, number: int, bias: np.ndarray) -> np.ndarray:
+        return np.einsum("dc,chw->dhw", w[f"point{number}.weight"], x) + bias[:, None, None]
+
+    def depth(x: np.ndarray, number: int) -> np.ndarray:
+        padded = np.pad(x, ((0, 0), (1, 1), (1, 1)))
+        out = np.zeros_like(x) + w[f"depth{number}.bias"][:, None, None]
+        for i in range(3):
+            for j in range(3):
+                tap = w[f"depth{number}.weight"][:, 3 * i + j, None, None]
+                out += tap * padded[:, i : i + x.shape[1], j : j + x.shape[2]]
+        return out
+
+    def shuffle(x: np.ndarray) -> np.ndarray:
+        c, h, width = x.shape[0] // 4, x.shape[1], x.shape[2]
+        return x.reshape(c, 2, 2, h, width).transpose(0, 3, 1, 4, 2).reshape(c, 2 * h, 2 * width)
+
+    x = act(point(32 * z.astype(np.int64), 0, level(w["level.enter"])))
+    x = act(depth(x, 0))
+    x = shuffle(act(point(x, 1, w["point1.bias"])))
+    x = act(depth(x, 1))
+    x = shuffle(act(point(x, 2, w["point2.bias"])))
+    x = act(depth(x, 2))
+    x = act(point(x, 3, w["point3.bias"]))
+    u = point(x, 4, level(w["level.leave"]))
+    mean, index = np.split(u, 2)
+    return np.clip((mean + 64) >> 7, -16383, 16383), np.clip((index + 128) >> 8, 0, 63)
+
+
+def decode_tile(payload: bytes, h: int, w: int, quality: int, tensors: dict[str, np.ndarray]) -> tuple:
+    """Section 3: z, symbols and scale indices of a tile of h x w places."""
+    source = Bytes(payload)
+    flags = source.number(1)
+    escapes = Bytes(source.take(source.varint()) if flags & 2 else b"")
+    ans = Ans(payload[source.at :])
+    tables = np.split(tensors["tables.latent"], np.cumsum(tensors["tables.lengths"])[:-1])
+    h4, w4 = -(-h // 4), -(-w // 4)
+    z = np.array([[ans.decode(counts) - 63 for _ in range(h4 * w4)] for counts in tensors["tables.hyper"]])
+    z = z.reshape(-1, h4, w4)
+    integers = {name[9:]: tensor for name, tensor in tensors.items() if name.startswith("integers.")}
+    index = hyper_synthesis(z, quality, integers)[1][:, :h, :w]
+    symbols = np.zeros(index.size, np.int64)
+    for k in range(0 if flags & 1 else 1, 64):
+        width = len(tables[k]) // 2 - 1
+        for place in np.flatnonzero(index.ravel() == k):
+            value = ans.decode(tables[k]) - width
+            if value == width + 1:
+                v = escapes.varint()
+                value = min(width + 1 + v // 2, 32767) * (-1 if v % 2 else 1)
+            symbols[place] = value
+    assert ans.state == 0
+    assert not ans.words
+    assert escapes.at == len(escapes.data)
+    return z, symbols.reshape(index.shape), index

@@ -1,0 +1,73 @@
+"""Training pictures: decoded once into memory by worker processes, then cropped at random."""
+
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".ppm"}
+
+
+def list_pictures(folder: Path) -> list[Path]:
+    """All picture files below `folder`, sorted. Raises FileNotFoundError when there is none."""
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise FileNotFoundError(f"no pictures in {folder}")
+    return paths
+
+
+def read_rgb(path: Path) -> np.ndarray:
+    """One picture as (H, W, 3) uint8."""
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+class Crops:
+    """Random crops from a folder of pictures held in memory (3 bytes a pixel).
+
+    Batch number `step` is a function of the seed and the step alone, so training resumes exactly.
+
+    Args:
+        folder: searched recursively. patch: edge of the square crops in pixels.
+        max_gib: stop reading pictures when they fill this much memory (they are read in a shuffled order).
+        part: (rank, count) gives every process of a distributed run its own share of the pictures.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        patch: int,
+        seed: int = 0,
+        max_gib: float = 8.0,
+        workers: int = 2,
+        part: tuple[int, int] = (0, 1),
+    ) -> None:
+        self.patch, self.seed, self.rank = patch, seed, part[0]
+        paths = list_pictures(folder)
+        np.random.default_rng(seed).shuffle(paths)  # type: ignore[arg-type]
+        self.pictures: list[np.ndarray] = []
+        space = max_gib * 2**30
+        with ProcessPoolExecutor(workers) as pool:
+            for picture in pool.map(read_rgb, paths[part[0] :: part[1]], chunksize=8):
+                if min(picture.shape[:2]) >= patch and space >= picture.nbytes:
+                    self.pictures.append(picture)
+                    space -= picture.nbytes
+        if not self.pictures:
+            raise ValueError(f"no picture in {folder} is as large as {patch} x {patch}")
+        area = np.array([picture.shape[0] * picture.shape[1] for picture in self.pictures], dtype=np.float64)
+        self.megapixels = area.sum() / 1e6
+        self.chance = area / area.sum()
+
+    def batch(self, step: int, size: int) -> np.ndarray:
+        """`size` crops for training step `step`, (size, 3, patch, patch) uint8, flipped and transposed at random."""
+        rng = np.random.default_rng((self.seed, self.rank, step))
+        out = np.empty((size, 3, self.patch, self.patch), dtype=np.uint8)
+        for slot, number in enumerate(rng.choice(len(self.pictures), size, p=self.chance)):
+            picture = self.pictures[number]
+            top, left = (rng.integers(0, edge - self.patch + 1) for edge in picture.shape[:2])
+            crop = picture[top : top + self.patch, left : left + self.patch]
+            flips = rng.integers(0, 2, 3)
+            crop = crop[:: 1 - 2 * flips[0], :: 1 - 2 * flips[1]].transpose(2, 0, 1)
+            out[slot] = crop.swapaxes(1, 2) if flips[2] else crop
+        return out

@@ -1,0 +1,175 @@
+"""From a trained model to the weights file that ships: integers, probability tables, centroids."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bitstream import Tables
+from bitstream.entropy import PRECISION
+from codec import hyper
+from codec.model import WEIGHTS, part, read_weights, save
+from codec.network import Config
+from codec.quantise import DETAIL, quantise, thresholds
+from training.data import Crops
+from training.rate_distortion import TrainableCodec, normalise, scale_of
+
+LARGEST_WIDTH = 1024
+
+
+def integer_counts(probability: NDArray[np.float64]) -> NDArray[np.int32]:
+    """Round a distribution to integers >= 1 that sum to 2^24; the rounding error goes to the largest entry."""
+    room = 2**PRECISION - len(probability)
+    counts = np.floor(probability / probability.sum() * room).astype(np.int64) + 1
+    counts[counts.argmax()] += 2**PRECISION - counts.sum()
+    return counts.astype(np.int32)
+
+
+def _gaussian(scale: float, width: int) -> NDArray[np.float64]:
+    """Mass of -w..w and of everything outside under a Gaussian, with a thousandth of a Laplacian for its tails."""
+    edges = torch.arange(-width - 0.5, width + 1, dtype=torch.float64) / scale
+    gauss = torch.special.ndtr(edges).diff().numpy()
+    laplace = np.exp(-np.abs(np.arange(-width, width + 1)) / max(scale, 0.3))
+    mass = 0.999 * gauss + 0.001 * laplace / laplace.sum()
+    return np.append(mass, 1e-6)
+
+
+def prior_tables(model: TrainableCodec) -> Tables:
+    """Tables straight from the trained densities: CompressAI's entropy bottleneck for z, Gaussians for y."""
+    reach = hyper.HYPER_LATENT_MAX
+    grid = torch.arange(-reach, reach + 1, dtype=torch.float32).repeat(model.config.hyper, 1)
+    with torch.no_grad():
+        model.density.eval()
+        likelihood = model.density(grid[None])[1][0].double().cpu().numpy()
+    latent = []
+    for index in range(hyper.SCALES):
+        scale = float(scale_of(torch.tensor(float(index))))
+        width = min(LARGEST_WIDTH, int(6 * scale) + 3)
+        latent.append(integer_counts(_gaussian(scale, width)))
+    return Tables(np.stack([integer_counts(row) for row in likelihood]), latent)
+
+
+@dataclass
+class _Observed:
+    """Residuals r and scale indices of every latent of some pictures, and their hyper-latents by channel."""
+
+    residual: Tensor
+    index: Tensor
+    z: Tensor
+
+
+@torch.no_grad()
+def _observe(model: TrainableCodec, pixels: Tensor, seed: int) -> _Observed:
+    """Pass pictures (B, 3, H, W) uint8 through the encoder, each at several random qualities."""
+    nets, parts = model.transforms, []
+    integers = model.hyper_synthesis.integers()
+    generator = torch.Generator().manual_seed(seed)
+    for picture in pixels:
+        y = nets.analysis(normalise(picture[None]))
+        for _ in range(3):
+            span = (hyper.QUALITY_ONE, 100 * hyper.QUALITY_ONE + 1)
+            quality = torch.randint(*span, (1,), generator=generator)
+            gained = y * nets.gain(quality)
+            z = nets.hyper_analysis(gained).round().clamp(-hyper.HYPER_LATENT_MAX, hyper.HYPER_LATENT_MAX)
+            mean, index = hyper.hyper_synthesis(z, quality, integers)
+            parts.append(((gained - mean / hyper.MEAN_ONE).flatten(), index.to(torch.uint8).flatten(), z[0]))
+    residual, index, z = zip(*parts, strict=True)
+    return _Observed(torch.cat(residual), torch.cat(index), torch.cat([part.flatten(1) for part in z], dim=1))
+
+
+def calibrate(model: TrainableCodec, pixels: Tensor, seed: int = 0) -> tuple[Tables, Tensor]:
+    """Tables and centroids as they really occur on training pictures, with the prior where observations are few.
+
+    The encoder's rounding depends on the tables and the tables on its rounding, so both are found in turns.
+
+    Args:
+        pixels: (B, 3, H, W) uint8, edges multiples of 64.
+
+    Returns:
+        The tables, and the centroids (64, 3) of `codec.quantise.dequantise`.
+    """
+    prior = prior_tables(model)
+    seen = _observe(model, pixels, seed)
+    tables = Tables(_observed_hyper(prior, seen.z), prior.latent)
+    for _ in range(3):
+        symbol = quantise(seen.residual, seen.index, thresholds(tables))
+        latent = []
+        for index, counts in enumerate(prior.latent):
+            width = len(counts) // 2 - 1
+            values = symbol[seen.index == index].clamp(-width - 1, width + 1).long() + width + 1
+            found = torch.bincount(values, minlength=2 * width + 3).double().numpy()
+            found = (found + found[::-1]) / 2  # symmetric; its two ends are escapes
+            found = np.append(found[1:-1], found[0] + found[-1])
+            trust = 30 * len(counts)  # observations that outweigh the prior
+            latent.append(integer_counts(found + trust * (counts / 2**PRECISION)))
+        tables = Tables(tables.hyper, latent)
+    return tables, _centroids(seen, symbol)
+
+
+def _observed_hyper(prior: Tables, z: Tensor) -> NDArray[np.int32]:
+    rows = []
+    for counts, values in zip(prior.hyper, z.long() + hyper.HYPER_LATENT_MAX, strict=True):
+        found = torch.bincount(values, minlength=len(counts)).double().numpy()
+        rows.append(integer_counts(found + 300 * (counts / 2**PRECISION)))
+    return np.stack(rows)
+
+
+def _centroids(seen: _Observed, symbol: Tensor) -> Tensor:
+    """Mean of |s| - |r| over all residuals with the same scale index and magnitude, (64, 3); 0 where there are few."""
+    column = symbol.abs().clamp(1, DETAIL).long() - 1
+    cell = (seen.index.long() * DETAIL + column)[symbol != 0]
+    inward = (symbol.abs() - seen.residual * symbol.sign())[symbol != 0].clamp(-0.5, 0.5).double()
+    count = torch.bincount(cell, minlength=hyper.SCALES * DETAIL)
+    total = torch.bincount(cell, weights=inward, minlength=hyper.SCALES * DETAIL)
+    return (total / (count + 100)).float().reshape(hyper.SCALES, DETAIL)
+
+
+def export_checkpoint(
+    checkpoint: Path, name: str, data: Path | None = None, folder: Path | None = None, crops: int = 64
+) -> tuple[Path, bytes]:
+    """Write `checkpoint`'s averaged model as NAME.safetensors into `folder` (the package's weights by default).
+
+    Args:
+        data: training pictures for `calibrate`; the run's own if None.
+        crops: how many crops of 512 x 512 pixels to take from them.
+
+    Returns:
+        The file and the model id.
+
+    Raises:
+        ValueError: the integer bound does not hold.
+    """
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    options = json.loads((checkpoint.parent / "options.json").read_text())
+    average = TrainableCodec(Config(**options["config"]))
+    average.load_state_dict(state["average"])
+    store = Crops(data or Path(options["data"]), 512, seed=1, max_gib=1.0)
+    tables, centroid = calibrate(average, torch.from_numpy(store.batch(0, crops)))
+    card = {"steps": state["step"], "hours": round(state["seconds"] / 3600, 2), "init": options["init"]}
+    path = (folder or WEIGHTS) / f"{name}.safetensors"
+    identity = save(
+        path,
+        average.config,
+        average.transforms,
+        average.hyper_synthesis.integers(),
+        tables,
+        centroid,
+        average.density.state_dict(),
+        {key: str(value) for key, value in card.items()},
+    )
+    return path, identity
+
+
+def trainable(name: str) -> TrainableCodec:
+    """A model in training form from a shipped name or a weights file: the inverse of `export_checkpoint`."""
+    shipped = WEIGHTS / f"{name}.safetensors"
+    tensors, metadata = read_weights(shipped if shipped.exists() else Path(name))
+    model = TrainableCodec(Config(**json.loads(metadata["config"])))
+    model.transforms.load_state_dict(part(tensors, "transforms"))
+    model.density.load_state_dict(part(tensors, "density"))
+    model.hyper_synthesis.set_integers(part(tensors, "integers"))
+    return model

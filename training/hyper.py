@@ -1,0 +1,99 @@
+"""The trainable twin of the exact hyper-synthesis: the same integers forward, gradients backward."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from codec import hyper
+from codec.network import Config
+
+WEIGHT_LIMIT = 1023  # |integer weight|, so that float16 and int16 both hold it exactly
+
+
+def straight_through(exact: Tensor, smooth: Tensor) -> Tensor:
+    """The value of `exact`, to the bit, with the gradient of `smooth`."""
+    return exact.detach() + (smooth - smooth.detach())
+
+
+def _floor(x: Tensor) -> Tensor:
+    return straight_through(torch.floor(x), x)
+
+
+class _Clamp(torch.autograd.Function):
+    """Clamp whose gradient also passes outside the range where it leads back inside (CompressAI's LowerBound,
+    made two-sided): otherwise a scale index stuck at its end could never leave it."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, low: float, high: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.range = low, high
+        return x.clamp(low, high)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        (x,) = ctx.saved_tensors
+        low, high = ctx.range
+        passes = ((x >= low) | (grad < 0)) & ((x <= high) | (grad > 0))
+        return grad * passes, None, None
+
+
+class HyperSynthesis(nn.Module):
+    """Float parameters in natural units whose rounded values are the integers that will ship."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.names = hyper.shapes(config.latent, config.hyper, config.hyper_wide, config.hyper_narrow, config.levels)
+        self.parameters_by_name = nn.ParameterDict()
+        for name, shape in self.names.items():
+            value = torch.zeros(shape)
+            if name.startswith("depth") and name.endswith("weight"):
+                value.normal_(0, 0.1)[:, 4] += 1
+            elif name.endswith("weight"):
+                value.normal_(0, (2 / shape[1]) ** 0.5)
+            self.parameters_by_name[name.replace(".", "_")] = nn.Parameter(value)
+        with torch.no_grad():
+            self.parameters_by_name["point4_weight"] *= 0.02
+            self.parameters_by_name["level_leave"][:, config.latent :] = 1.0  # scale index 16: a scale near 0.8
+
+    def integers(self, smooth: bool = False) -> dict[str, Tensor]:
+        """The integer tensors of `codec.hyper.shapes` as float32, straight-through if `smooth`."""
+        out = {}
+        for name in self.names:
+            value = self.parameters_by_name[name.replace(".", "_")]
+            if name.endswith("weight"):
+                value = (value * hyper.WEIGHT_ONE).clamp(-WEIGHT_LIMIT, WEIGHT_LIMIT)
+            else:
+                value = value * hyper.SUM_ONE
+            out[name] = straight_through(value.round(), value) if smooth else value.detach().round()
+        return out
+
+    @torch.no_grad()
+    def set_scales(self, scales: Tensor) -> None:
+        """Start from these scales, (L, M) in quantisation steps, for each rate level and latent channel."""
+        low, high = hyper.SCALE_RANGE
+        index = (scales / low).log() * ((hyper.SCALES - 1) / math.log(high / low))
+        value = index.clamp(0, hyper.SCALES - 1) * (hyper.INDEX_STEP / hyper.SUM_ONE)
+        self.parameters_by_name["level_leave"][:, scales.shape[1] :] = value
+
+    @torch.no_grad()
+    def set_integers(self, integers: dict[str, Tensor]) -> None:
+        """Set the parameters to the values that `integers` gives back."""
+        for name in self.names:
+            one = hyper.WEIGHT_ONE if name.endswith("weight") else hyper.SUM_ONE
+            self.parameters_by_name[name.replace(".", "_")].copy_(integers[name].float() / one)
+
+    def forward(self, z: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
+        """As `codec.hyper.hyper_synthesis`, differentiable in z and the parameters."""
+        with torch.autocast(z.device.type, enabled=False):
+            return hyper.hyper_synthesis(z.float(), quality, self.integers(smooth=True), _floor, _Clamp.apply)
+
+    @torch.no_grad()
+    def keep_exact(self, margin: float = 0.9) -> None:
+        """Shrink rows of weights whose partial sums could leave float32's exact range; called after a step."""
+        limit = margin * 2**24 / hyper.ACTIVATION_MAX / hyper.WEIGHT_ONE  # in natural units
+        for name in self.names:
+            if name.endswith("weight"):
+                value = self.parameters_by_name[name.replace(".", "_")]
+                norm = value.abs().sum(1, keepdim=True)
+                value.mul_((limit / norm).clamp(max=1.0))

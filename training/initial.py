@@ -1,0 +1,76 @@
+"""The start of training: linear paths from the principal components of photos, gains from the rate-distortion slope,
+networks that see whitened inputs. Without the whitening the smooth part of a photo drowns the rest and the networks
+learn nothing in the first hours."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from codec.network import Block
+from training.rate_distortion import LAMBDA_RANGE, TrainableCodec
+
+FLOOR = 1 / 127.5  # standard deviations below one grey level are not amplified further
+
+
+def _components(samples: Tensor) -> tuple[Tensor, Tensor]:
+    """Principal components of (N, C) samples, as columns (C, C), and their standard deviations (C,), descending."""
+    samples = samples.double()
+    energy, vectors = torch.linalg.eigh(samples.T @ samples / len(samples))  # ascending
+    return vectors.flip(1).float(), energy.flip(0).clamp(min=0).sqrt().float()
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    """(B, C, h, w) -> (B h w, C)."""
+    return x.permute(0, 2, 3, 1).flatten(0, 2)
+
+
+def _keep_scale(nets: nn.Module) -> None:
+    """Initialise so that features keep about unit scale from the first block to the last."""
+    for module in nets.modules():
+        if isinstance(module, nn.Conv2d) and module.bias is not None:
+            nn.init.zeros_(module.bias)
+            if module.groups == 1:
+                nn.init.normal_(module.weight, 0, module.in_channels**-0.5)
+            else:
+                nn.init.normal_(module.weight, 0, 0.2)
+                module.weight[:, :, 1, 1] += 1
+    for module in nets.modules():
+        if isinstance(module, Block):
+            module.join.weight *= 0.5
+            module.narrow.weight *= 0.5
+
+
+@torch.no_grad()
+def initialise(model: TrainableCodec, crops: Tensor) -> float:
+    """Set the linear paths to the KLT of 16x16 blocks and gains and scales to match, in place.
+
+    The networks' last layers are zero, so the result is a working transform codec: x^ = KLT^T round(KLT x).
+
+    Args:
+        crops: (B, 3, P, P) in -1..1, P a multiple of 16; a few thousand blocks suffice.
+
+    Returns:
+        The share of the blocks' energy (0..1) that the latent channels keep.
+    """
+    nets = model.transforms
+    eighths = F.pixel_unshuffle(crops, 8)  # (B, 192, P/8, P/8)
+    basis, deviation = _components(_channels_last(F.pixel_unshuffle(eighths, 2)))
+    kept = deviation[: nets.config.latent].square().sum() / deviation.square().sum()
+    basis, deviation = basis[:, : nets.config.latent], deviation[: nets.config.latent]  # (768, M), (M,)
+    _keep_scale(nets)
+    nets.analysis.linear.weight.copy_(basis.T[:, :, None, None])
+    nets.synthesis.linear.weight.copy_(basis[:, :, None, None])
+    nets.synthesis.enter.weight /= deviation.clamp(min=8 * FLOOR)[:, None, None]
+    small_basis, small_deviation = _components(_channels_last(eighths))
+    whiten = (small_basis / small_deviation.clamp(min=4 * FLOOR)).T  # (192, 192), unit variance out
+    for layer in (nets.analysis.enter, nets.synthesis.see):
+        layer.weight.copy_(whiten[: layer.out_channels, :, None, None])
+    for last in (nets.analysis.leave, nets.synthesis.leave):
+        nn.init.zeros_(last.weight)
+    low, high = LAMBDA_RANGE
+    weight = torch.logspace(0, 1, nets.config.levels, base=high / low) * low
+    # At high rate a uniform step D costs D^2/12 and the slope of the entropy makes D = sqrt(12 / lambda) about right.
+    step = (12 / weight).sqrt() / 127.5
+    nets.log_gain.copy_(-step.log()[:, None].expand_as(nets.log_gain))
+    model.hyper_synthesis.set_scales(0.5 * deviation / step[:, None])  # most of a photo is calmer than its average
+    return float(kept)

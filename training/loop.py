@@ -1,0 +1,209 @@
+"""The training loop of stage 1, on Lightning Fabric: one process or many, CPU or GPUs, the same code."""
+
+import copy
+import csv
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from codec import hyper
+from codec.network import Config
+from training.data import Crops, list_pictures, read_rgb
+from training.export import trainable
+from training.initial import initialise
+from training.rate_distortion import TrainableCodec, loss, normalise, rate_weight
+
+VALIDATION_QUALITIES = (1, 25, 50, 75, 100)
+
+
+@dataclass(frozen=True)
+class Options:
+    """One training run. Learning rate: linear warm-up, constant, then linear to zero over the last `decay` steps."""
+
+    data: Path
+    out: Path
+    validation: Path | None = None
+    init: str | None = None  # a shipped model or a weights file to start from; the KLT if None
+    steps: int = 100_000
+    batch: int = 8
+    patch: int = 128
+    learning_rate: float = 5e-4
+    warmup: int = 200
+    decay: int = 10_000
+    average: float = 0.999  # decay of the exponential moving average of the weights
+    clip: float = 1.0
+    seed: int = 0
+    max_minutes: float = float("inf")
+    checkpoint_minutes: float = 5.0
+    log_every: int = 50
+    precision: str = "bf16-mixed"
+    accelerator: str = "auto"
+    devices: int = 1
+    nodes: int = 1
+
+
+def learning_rate(options: Options, step: int) -> float:
+    """Learning rate of step `step` (0-based)."""
+    rise = min(1.0, (step + 1) / max(options.warmup, 1))
+    fall = min(1.0, (options.steps - step) / max(options.decay, 1))
+    return options.learning_rate * rise * max(fall, 0.0)
+
+
+def parameter_groups(model: TrainableCodec) -> list[dict]:
+    """All parameters in three groups, each with its share of the learning rate: the linear paths, which start near
+    their optimum and where noise costs quality at once; entropy model and gains, which learn fast; the rest."""
+    groups: dict[float, list] = {1.0: [], 2.0: [], 0.04: []}
+    for name, value in model.named_parameters():
+        fast = any(word in name for word in ("hyper", "density", "log_gain"))
+        groups[0.04 if ".linear." in name else 2.0 if fast else 1.0].append(value)
+    return [{"params": values, "share": share} for share, values in groups.items()]
+
+
+@torch.no_grad()
+def validate(model: TrainableCodec, pictures: list[Tensor]) -> dict[str, float]:
+    """Rounded rates and PSNR of `pictures`, (3, H, W) uint8 with edges of multiples of 64, at five qualities.
+
+    Returns `score`, the mean training objective (lower is better), and `bpp@q`, `psnr@q`.
+    """
+    model.eval()
+    report, scores = {}, []
+    for quality in VALIDATION_QUALITIES:
+        fixed = torch.tensor([quality * hyper.QUALITY_ONE], device=pictures[0].device)
+        rows = []
+        for picture in pictures:
+            estimate = model(picture[None], fixed)
+            shown = ((estimate.picture.clamp(-1, 1) + 1) * 127.5).round()
+            mse = (shown - picture).square().mean().item()
+            bpp = (estimate.bits_y + estimate.bits_z).item() / picture[0].numel()
+            rows.append((bpp, mse, 10 * torch.log10(torch.tensor(255**2 / max(mse, 1e-3))).item()))
+        bpp, mse, psnr = (sum(column) / len(rows) for column in zip(*rows, strict=True))
+        weight = rate_weight(fixed).item()
+        scores.append((weight * mse + bpp) / weight**0.5)
+        report |= {f"bpp@{quality}": bpp, f"psnr@{quality}": psnr}
+    model.train()
+    return {"score": sum(scores) / len(scores)} | report
+
+
+def _blend(average: TrainableCodec, model: torch.nn.Module, decay: float) -> None:
+    """Move the averaged weights a step towards the model's."""
+    pairs = list(zip(average.parameters(), model.parameters(), strict=True))
+    with torch.no_grad():
+        torch._foreach_lerp_([a for a, _ in pairs], [m for _, m in pairs], 1 - decay)
+
+
+class _Log:
+    """A CSV file that grows by one row a call; columns are fixed by the first row."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def write(self, row: dict[str, float]) -> None:
+        fresh = not self.path.exists()
+        with self.path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, list(row))
+            if fresh:
+                writer.writeheader()
+            writer.writerow(row)
+
+
+def train(options: Options, config: Config = Config()) -> TrainableCodec:
+    """Train, or go on where the checkpoint in `options.out` stopped, and return the averaged model.
+
+    Writes to `options.out`: checkpoint.pt (all that is needed to go on exactly), train.csv, validation.csv,
+    options.json.
+
+    Args:
+        config: of a new model; with `options.init` that model's own counts.
+    """
+    fabric = Fabric(
+        accelerator=options.accelerator,
+        devices=options.devices,
+        num_nodes=options.nodes,
+        precision=options.precision,
+    )
+    fabric.launch()
+    options.out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(options.seed)
+    crops = Crops(options.data, options.patch, options.seed, part=(fabric.global_rank, fabric.world_size))
+    fabric.print(f"{len(crops.pictures)} pictures, {crops.megapixels:.0f} megapixels")
+
+    def batch(step: int, size: int) -> Tensor:
+        return fabric.to_device(torch.from_numpy(crops.batch(step, size)))
+
+    checkpoint = options.out / "checkpoint.pt"
+    model = trainable(options.init) if options.init else TrainableCodec(config)
+    if not options.init and not checkpoint.exists():
+        kept = initialise(model, normalise(batch(0, max(8, 4_000_000 // options.patch**2))))
+        fabric.print(f"KLT start: {model.config.latent} channels keep {kept:.5f} of the energy")
+    model.to(memory_format=torch.channels_last)
+    average = fabric.to_device(copy.deepcopy(model))
+    optimiser = torch.optim.Adam(parameter_groups(model), betas=(0.9, 0.99), fused=True)
+    model, optimiser = fabric.setup(model, optimiser)
+    state = {"model": model, "average": average, "optimiser": optimiser, "step": 0, "seconds": 0.0}
+    if checkpoint.exists():
+        fabric.load(checkpoint, state)
+        fabric.print(f"resumed at step {state['step']}")
+    described = asdict(options) | {"config": asdict(average.config)}
+    if fabric.is_global_zero:
+        (options.out / "options.json").write_text(json.dumps(described, default=str, indent=2))
+    held_out = [
+        fabric.to_device(torch.from_numpy(read_rgb(path).transpose(2, 0, 1).copy()))
+        for path in (list_pictures(options.validation) if options.validation else [])
+    ]
+    log, validation_log = _Log(options.out / "train.csv"), _Log(options.out / "validation.csv")
+    began = saved = time.monotonic()
+    before, first, skipped = state["seconds"], state["step"], 0
+    window: list[tuple[float, float, float]] = []
+
+    def save() -> None:
+        state["seconds"] = before + time.monotonic() - began
+        fabric.save(checkpoint.with_suffix(".new"), state)
+        if fabric.is_global_zero:
+            checkpoint.with_suffix(".new").replace(checkpoint)
+            if held_out:
+                with fabric.autocast():
+                    report = validate(average, held_out)
+                validation_log.write({"step": state["step"], "hours": state["seconds"] / 3600} | report)
+                fabric.print("  ".join(f"{name} {value:.4g}" for name, value in report.items()))
+        fabric.barrier()
+
+    while state["step"] < options.steps and time.monotonic() - began < options.max_minutes * 60:
+        step = state["step"]
+        torch.manual_seed(options.seed * 1_000_003 + step * fabric.world_size + fabric.global_rank)
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(options, step) * group["share"]
+        pictures = batch(step, options.batch)
+        fixed = torch.randint(hyper.QUALITY_ONE, 100 * hyper.QUALITY_ONE + 1, (options.batch,), device=fabric.device)
+        total, bpp, mse = loss(model(pictures, fixed), pictures, fixed)
+        fabric.backward(total)
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), options.clip)
+        if torch.isfinite(norm):
+            optimiser.step()
+            model.module.hyper_synthesis.keep_exact()
+            _blend(average, model, min(options.average, (step + 1) / (step + 10)))
+        else:
+            skipped += 1
+        optimiser.zero_grad(set_to_none=True)
+        state["step"] += 1
+        window.append((total.item(), bpp.mean().item(), mse.mean().item()))
+        if state["step"] % options.log_every == 0:
+            mean = [sum(column) / len(window) for column in zip(*window, strict=True)]
+            window.clear()
+            speed = (state["step"] - first) / (time.monotonic() - began)
+            left = min((options.steps - state["step"]) / speed, options.max_minutes * 60)
+            row = dict(zip(("loss", "bpp", "mse"), mean, strict=True))
+            row |= {"norm": norm.item(), "rate": speed, "skipped": skipped}
+            if fabric.is_global_zero:
+                log.write({"step": state["step"]} | row)
+            text = "  ".join(f"{name} {value:.4g}" for name, value in row.items())
+            fabric.print(f"step {state['step']}  {text}  left {left / 60:.0f} min", flush=True)
+        if time.monotonic() - saved > options.checkpoint_minutes * 60:
+            save()
+            saved = time.monotonic()
+    save()
+    return average

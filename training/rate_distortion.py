@@ -1,0 +1,106 @@
+"""Stage 1: the model in training form and its rate-distortion loss."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from codec import hyper
+from codec.compat import import_compressai
+from codec.network import Config, Transforms
+from codec.pyramid import partial_collapses, reduce
+from training.hyper import HyperSynthesis, straight_through
+
+import_compressai()
+from compressai.entropy_models import EntropyBottleneck, GaussianConditional  # noqa: E402
+
+LAMBDA_RANGE = (0.0007, 0.25)  # quality 1 and quality 100
+
+
+def rate_weight(quality: Tensor) -> Tensor:
+    """Lambda of the loss lambda x 255^2 x MSE + bpp, geometric in the fixed-point quality (B,)."""
+    low, high = LAMBDA_RANGE
+    return low * (high / low) ** ((quality - hyper.QUALITY_ONE).float() / hyper.QUALITY_SPAN)
+
+
+def scale_of(index: Tensor) -> Tensor:
+    """Standard deviation in quantisation steps of a scale index 0..63: 0.11 to 256, log-spaced."""
+    low, high = hyper.SCALE_RANGE
+    return low * (high / low) ** (index / (hyper.SCALES - 1))
+
+
+def normalise(pixels: Tensor) -> Tensor:
+    """uint8 0..255 -> float32 -1..1, channels last."""
+    return (pixels.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+
+
+@dataclass
+class Estimate:
+    """What one pass gives: the linear path's picture (B, 3, H, W) in -1..1, what the pyramid adds to it at 1/8, 1/4,
+    1/2 and 1/1 of the size, and the bits (B,) of y and z by the entropy models."""
+
+    linear: Tensor
+    added: list[Tensor]
+    bits_y: Tensor
+    bits_z: Tensor
+
+    @property
+    def picture(self) -> Tensor:
+        """The decoded picture, (B, 3, H, W), about -1..1."""
+        return self.linear + self.added[-1]
+
+
+class TrainableCodec(nn.Module):
+    """Transforms, hyper-synthesis and CompressAI's entropy models, joined as in the mean-scale hyperprior
+    (Minnen, Balle, Toderici, NeurIPS 2018, without the autoregressive context)."""
+
+    def __init__(self, config: Config = Config()) -> None:
+        super().__init__()
+        self.config = config
+        self.transforms = Transforms(config)
+        self.hyper_synthesis = HyperSynthesis(config)
+        self.density = EntropyBottleneck(config.hyper)
+        self.gaussian = GaussianConditional(None)
+
+    def forward(self, pixels: Tensor, quality: Tensor) -> Estimate:
+        """Args: pixels (B, 3, H, W) uint8, H and W multiples of 64; quality (B,) integers 256..25600.
+        In training mode the rate sees additive noise, the distortion rounding (straight-through).
+        Pixels come as integers because Fabric's mixed precision would round floats to bfloat16 on their way in."""
+        nets = self.transforms
+        picture = normalise(pixels)
+        gain = nets.gain(quality)  # (B, M, 1, 1)
+        gained = nets.analysis(picture) * gain  # (B, M, H/16, W/16)
+        z = nets.hyper_analysis(gained).clamp(-hyper.HYPER_LATENT_MAX, hyper.HYPER_LATENT_MAX)
+        mean, index = self.hyper_synthesis(straight_through(z.round(), z), quality)
+        mean = mean / hyper.MEAN_ONE
+        with torch.autocast(picture.device.type, enabled=False):
+            _, likelihood_z = self.density(z)
+            observed = gained if self.training else mean + (gained - mean).round()
+            _, likelihood_y = self.gaussian(observed, scale_of(index), mean)
+        symbols = straight_through((gained - mean).round(), gained - mean)
+        base, pyramid = nets.synthesis((mean + symbols) / gain, quality)
+        return Estimate(
+            linear=F.pixel_shuffle(base, 8),
+            added=partial_collapses(pyramid),
+            bits_y=-likelihood_y.log2().flatten(1).sum(1),
+            bits_z=-likelihood_z.log2().flatten(1).sum(1),
+        )
+
+
+def loss(estimate: Estimate, pixels: Tensor, quality: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean over the batch of (lambda 255^2 MSE + bpp) / sqrt(lambda), with bpp and MSE (B,) in 0..255 units.
+
+    The rate of a picture grows about as sqrt(lambda): dividing by it lets a relative saving weigh the same at every
+    quality. Pictures at 1/2, 1/4 and 1/8 count 2 % each, so that early-stopped decodes are sane.
+    """
+    picture = normalise(pixels)
+    bpp = (estimate.bits_y + estimate.bits_z) / (pixels.shape[-1] * pixels.shape[-2])
+    mse = (estimate.picture - picture).square().flatten(1).mean(1) * 127.5**2
+    small_mse, target = torch.zeros_like(mse), picture - estimate.linear.detach()
+    for small in reversed(estimate.added[:-1]):
+        target = reduce(target)
+        small_mse = small_mse + (small - target).square().flatten(1).mean(1) * 127.5**2
+    weight = rate_weight(quality)
+    total = (weight * (mse + 0.02 * small_mse) + bpp) / weight.sqrt()
+    return total.mean(), bpp.detach(), mse.detach()
