@@ -2,8 +2,8 @@
 
     python benchmarks/rate_distortion.py KODAK/ [--anchors kodak.json] [--qualities 1,10,...] [--out points.json]
 
-Prints a table of mean bpp and mean RGB PSNR for each quality (means over the pictures, as CompressAI publishes them) and
-the BD-rate against each curve of `--anchors`, {"curves": {codec: {"bpp": [...], "psnr": [...]}}}.
+Prints bpp and RGB PSNR for each quality, means over the pictures as CompressAI publishes them, and the BD-rate against
+each curve of `--anchors`, a file {"curves": {codec: {"bpp": [...], "psnr": [...]}}}.
 """
 
 import argparse

@@ -18,6 +18,7 @@ from bitstream.varint import Reader, write_varint
 PRECISION = 24
 SYMBOL_MAX = 32767
 _CODES_GROUP_0, _HAS_ESCAPES = 1, 2
+_MISMATCH = "a tile's checksum does not match: the file is damaged, or this device decodes inexactly"
 
 
 @dataclass(frozen=True)
@@ -120,17 +121,18 @@ class TileDecoder:
         """The latent residuals for scale indices (M, h, w), same shape. Raises `Error` if their CRC is not `crc`."""
         order, begins = _groups(index.ravel())
         in_order = np.zeros(index.size, dtype=np.int16)
-        for group in range(0 if self.flags & _CODES_GROUP_0 else 1, len(self.tables.latent)):
-            count = int(begins[group + 1] - begins[group])
-            if count:
-                in_order[begins[group] : begins[group + 1]] = self._group(group, count)
-        if self.escapes.left or not self.coder.is_empty():
-            raise Error("a tile's payload is damaged: bytes are left over")
+        try:
+            for group in range(0 if self.flags & _CODES_GROUP_0 else 1, len(self.tables.latent)):
+                count = int(begins[group + 1] - begins[group])
+                if count:
+                    in_order[begins[group] : begins[group + 1]] = self._group(group, count)
+        except Error:
+            raise Error(_MISMATCH) from None  # escapes ran out, because wrong symbols asked for too many
         symbols = np.empty_like(in_order)
         symbols[order] = in_order
         symbols = symbols.reshape(index.shape)
-        if symbols_crc(self.z, symbols) != crc:
-            raise Error("a tile's checksum does not match: the file is damaged, or this device decodes inexactly")
+        if self.escapes.left or not self.coder.is_empty() or symbols_crc(self.z, symbols) != crc:
+            raise Error(_MISMATCH)
         return symbols
 
     def _group(self, group: int, count: int) -> NDArray[np.int32]:

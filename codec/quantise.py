@@ -6,6 +6,7 @@ All quantities count quantisation steps; r = gained y - mean is what a symbol st
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from bitstream import Tables
 
@@ -13,20 +14,26 @@ SYMBOL_MAX = 32767
 # Rounding r to s costs KAPPA (r - s)^2 + bits(s). For a uniform quantiser of step D at high rate the slope -dR/dMSE is
 # 6 / (ln 2 D^2), so 8.66 is right where a latent's error reaches the picture with unit gain.
 KAPPA = 8.66
-DETAIL = 3  # magnitudes 1, 2 and "3 or more" have thresholds and centroids of their own
+DETAIL = 4  # magnitudes 0, 1, 2 and "3 or more" have thresholds and centroids of their own; those of 0 are 0
 
 
 def thresholds(tables: Tables) -> Tensor:
-    """(64, 3): how far beyond the midpoint, 0..0.45 steps, |r| must lie to be rounded up to magnitude 1, 2, 3 or more.
+    """(64, 4): how far beyond the midpoint, 0..0.45 steps, |r| must lie to be rounded up to magnitude 1, 2, 3 or more.
 
     From KAPPA (2|r| - 2m + 1) > bits(m) - bits(m - 1), the condition that magnitude m is worth its bits."""
     rows = []
     for counts in tables.latent:
         width = len(counts) // 2 - 1
         bits = -np.log2(counts[width : 2 * width + 1].astype(np.float64))  # of magnitudes 0..w
-        steps = np.diff(bits)[:DETAIL]
-        rows.append(np.pad(steps, (0, DETAIL - len(steps)), mode="edge") / (2 * KAPPA))
-    return torch.from_numpy(np.clip(rows, 0, 0.45)).float()
+        steps = np.diff(bits)[: DETAIL - 1]
+        rows.append(np.pad(steps, (0, DETAIL - 1 - len(steps)), mode="edge") / (2 * KAPPA))
+    return F.pad(torch.from_numpy(np.clip(rows, 0, 0.45)).float(), (1, 0))
+
+
+def _look_up(table: Tensor, index: Tensor, magnitude: Tensor) -> Tensor:
+    """table[index, min(magnitude, 3)] for a (64, 4) table and float tensors of whole numbers."""
+    cell = torch.add(magnitude.clamp(max=DETAIL - 1), index, alpha=DETAIL).to(torch.int32)
+    return table.flatten().index_select(0, cell.flatten()).reshape(index.shape)
 
 
 def quantise(residual: Tensor, index: Tensor, threshold: Tensor) -> Tensor:
@@ -34,9 +41,8 @@ def quantise(residual: Tensor, index: Tensor, threshold: Tensor) -> Tensor:
     makes the larger magnitude too dear. Values within +-32767, dtype of r."""
     magnitude = residual.abs()
     nearest = magnitude.round()
-    column = nearest.clamp(1, DETAIL).long() - 1
-    extra = threshold.flatten()[index.long() * DETAIL + column]
-    symbol = torch.where(magnitude < nearest - 0.5 + extra, nearest - 1, nearest).clamp(0, SYMBOL_MAX)
+    limit = nearest - 0.5 + _look_up(threshold, index, nearest)
+    symbol = (nearest - (magnitude < limit).to(nearest.dtype)).clamp_(0, SYMBOL_MAX)
     return symbol.copysign(residual)
 
 
@@ -44,7 +50,6 @@ def dequantise(symbol: Tensor, index: Tensor, centroid: Tensor) -> Tensor:
     """Reconstruction r^ = s - sign(s) centroid[index, |s|]: the mean of all residuals that became that symbol.
 
     Args:
-        centroid: (64, 3) shifts towards zero for magnitudes 1, 2 and 3 or more, in steps; part of the model.
+        centroid: (64, 4) shifts towards zero for magnitudes 0, 1, 2 and 3 or more, in steps; part of the model.
     """
-    column = symbol.abs().clamp(1, DETAIL).long() - 1
-    return symbol - symbol.sign() * centroid.flatten()[index.long() * DETAIL + column]
+    return symbol - _look_up(centroid, index, symbol.abs()).copysign(symbol)

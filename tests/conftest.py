@@ -10,7 +10,8 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 @pytest.fixture(scope="session")
 def photo() -> Image.Image:
     """A colour photo of odd size, 451 x 300."""
-    return Image.open(EXAMPLES / "chelsea.png").convert("RGB")
+    with Image.open(EXAMPLES / "chelsea.png") as image:
+        return Image.fromarray(np.asarray(image.convert("RGB")))  # without its ICC profile
 
 
 @pytest.fixture(scope="session")

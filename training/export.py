@@ -90,7 +90,7 @@ def calibrate(model: TrainableCodec, pixels: Tensor, seed: int = 0) -> tuple[Tab
         pixels: (B, 3, H, W) uint8, edges multiples of 64.
 
     Returns:
-        The tables, and the centroids (64, 3) of `codec.quantise.dequantise`.
+        The tables, and the centroids (64, 4) of `codec.quantise.dequantise`.
     """
     prior = prior_tables(model)
     seen = _observe(model, pixels, seed)
@@ -119,12 +119,12 @@ def _observed_hyper(prior: Tables, z: Tensor) -> NDArray[np.int32]:
 
 
 def _centroids(seen: _Observed, symbol: Tensor) -> Tensor:
-    """Mean of |s| - |r| over all residuals with the same scale index and magnitude, (64, 3); 0 where there are few."""
-    column = symbol.abs().clamp(1, DETAIL).long() - 1
-    cell = (seen.index.long() * DETAIL + column)[symbol != 0]
-    inward = (symbol.abs() - seen.residual * symbol.sign())[symbol != 0].clamp(-0.5, 0.5).double()
+    """Mean of |s| - |r| over all residuals with the same scale index and magnitude, (64, 4); 0 where there are few."""
+    magnitude = symbol.abs().clamp(max=DETAIL - 1)
+    cell = seen.index.long() * DETAIL + magnitude.long()
+    inward = (symbol.abs() - seen.residual * symbol.sign()).clamp(-0.5, 0.5).double()
     count = torch.bincount(cell, minlength=hyper.SCALES * DETAIL)
-    total = torch.bincount(cell, weights=inward, minlength=hyper.SCALES * DETAIL)
+    total = torch.bincount(cell, weights=inward * (symbol != 0), minlength=hyper.SCALES * DETAIL)
     return (total / (count + 100)).float().reshape(hyper.SCALES, DETAIL)
 
 

@@ -3,6 +3,8 @@
 import copy
 import csv
 import json
+import signal
+import threading
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -111,6 +113,20 @@ class _Log:
             writer.writerow(row)
 
 
+def _stop_on_signals() -> list[int]:
+    """A list that SIGINT and SIGTERM add to, so that the loop ends with a checkpoint; a second SIGINT ends at once."""
+    received: list[int] = []
+
+    def note(number: int, _: object) -> None:
+        received.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, note)
+        signal.signal(signal.SIGTERM, note)
+    return received
+
+
 def train(options: Options, config: Config = Config()) -> TrainableCodec:
     """Train, or go on where the checkpoint in `options.out` stopped, and return the averaged model.
 
@@ -172,7 +188,8 @@ def train(options: Options, config: Config = Config()) -> TrainableCodec:
                 fabric.print("  ".join(f"{name} {value:.4g}" for name, value in report.items()))
         fabric.barrier()
 
-    while state["step"] < options.steps and time.monotonic() - began < options.max_minutes * 60:
+    stop = _stop_on_signals()
+    while state["step"] < options.steps and time.monotonic() - began < options.max_minutes * 60 and not stop:
         step = state["step"]
         torch.manual_seed(options.seed * 1_000_003 + step * fabric.world_size + fabric.global_rank)
         for group in optimiser.param_groups:

@@ -3,12 +3,12 @@ import zlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.reference import read_file
 
 import bitstream
 from bitstream import Error, Header, PixelFormat, Tile
 from bitstream.container import ALPHA, EXIF, ICC, SIGNATURE, XMP
 from bitstream.varint import Reader, write_varint
+from tests.reference import read_file
 
 metadata = st.dictionaries(st.sampled_from([ICC, EXIF, XMP, ALPHA]), st.binary(max_size=200))
 

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.reference import Ans, encode_ans
 
 from bitstream import Error, Tables, TileDecoder, encode_tile, symbols_crc
 from bitstream.entropy import entropy_bits
+from tests.reference import Ans, encode_ans
 
 
 def random_counts(rng: np.random.Generator, size: int, concentration: float = 0.3) -> np.ndarray:

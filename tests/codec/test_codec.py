@@ -4,7 +4,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from tests.conftest import difference, psnr
 
 import bitstream
 import codec
@@ -12,6 +11,7 @@ from bitstream.entropy import entropy_bits
 from codec import decoder, encoder
 from codec.model import load
 from codec.tiling import LATENT, latent_bounds
+from tests.conftest import difference, psnr
 
 
 def symbols_of(data: bytes, **options: object) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -87,7 +87,9 @@ def test_pieces_show_no_seam(large: Image.Image, tile: int) -> None:
 
 
 @pytest.mark.parametrize("scale", [1, 2, 8])
-def test_analysis_in_pieces_gives_the_same_file(large: Image.Image, monkeypatch: pytest.MonkeyPatch, scale: int) -> None:
+def test_analysis_in_pieces_gives_the_same_file(
+    large: Image.Image, monkeypatch: pytest.MonkeyPatch, scale: int
+) -> None:
     model = load(dtype=torch.float32)
     pixels = np.asarray(large.resize((1000 // scale, 700 // scale)))
     whole = encoder.encode_pixels(model, pixels, 60, tile=64)
@@ -99,14 +101,14 @@ def test_analysis_in_pieces_gives_the_same_file(large: Image.Image, monkeypatch:
 
 
 @settings(deadline=None, max_examples=15)
-@given(st.data())
-def test_a_crop_is_a_crop_of_the_whole(data: st.DataObject, large: Image.Image) -> None:
+@given(draw=st.data())
+def test_a_crop_is_a_crop_of_the_whole(large: Image.Image, draw: st.DataObject) -> None:
     model = load(dtype=torch.float32)
     coded = codec.encode(large, 40, tile=256)
     header, tiles = bitstream.read(coded)
     whole = decoder.decode_pixels(model, header, tiles)
-    x, y = data.draw(st.integers(0, 999)), data.draw(st.integers(0, 699))
-    w, h = data.draw(st.integers(1, 1000 - x)), data.draw(st.integers(1, 700 - y))
+    x, y = draw.draw(st.integers(0, 999)), draw.draw(st.integers(0, 699))
+    w, h = draw.draw(st.integers(1, 1000 - x)), draw.draw(st.integers(1, 700 - y))
     crop = decoder.decode_pixels(model, header, tiles, crop=(x, y, w, h))
     assert np.abs(whole[y : y + h, x : x + w].astype(int) - crop).max() <= 1
 
@@ -170,7 +172,7 @@ def test_a_decoder_that_drifts_by_one_unit_is_caught(photo: Image.Image, name: s
     model = load.__wrapped__()
     decoder.decode_symbols(model, header, tile, rect)
     model.integers[name] = model.integers[name] + 1
-    with pytest.raises(codec.Error, match="checksum|damaged"):
+    with pytest.raises(codec.Error, match="checksum"):
         decoder.decode_symbols(model, header, tile, rect)
 
 

@@ -3,10 +3,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests import reference
 
 from codec import hyper
 from codec.model import load
+from tests import reference
 
 QUALITIES = [256, 257, 3999, 12800, 25599, 25600]
 

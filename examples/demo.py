@@ -1,0 +1,60 @@
+"""Encode and decode the sample photos, print a table, and write original and decoded pictures side by side.
+
+python examples/demo.py [--quality 50] [--out out/demo.png]
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+import codec
+
+SAMPLES = ["astronaut.png", "camera.png", "chelsea.png", "coffee.png", "rocket.jpg"]
+
+
+def psnr(a: Image.Image, b: Image.Image) -> float:
+    """Peak signal-to-noise ratio of two images in dB."""
+    mse = np.square(np.asarray(a).astype(float) - np.asarray(b)).mean()
+    return float(10 * np.log10(255**2 / mse)) if mse else float("inf")
+
+
+def main() -> None:
+    """Run the demonstration."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quality", type=float, default=codec.DEFAULT_QUALITY)
+    parser.add_argument("--out", type=Path, default=Path("out/demo.png"))
+    arguments = parser.parse_args()
+    pairs = []
+    codec.decode(codec.encode(Image.new("RGB", (64, 64)), 50))  # load the model before the clock runs
+    print(f"quality {arguments.quality:g}")
+    print(f"{'photo':16}{'pixels':>12}{'bytes':>9}{'bpp':>8}{'PSNR dB':>9}{'encode s':>10}{'decode s':>10}")
+    for name in SAMPLES:
+        image = Image.open(Path(__file__).parent / name)
+        image.info.clear()  # only the picture counts here, not its metadata
+        began = time.perf_counter()
+        data = codec.encode(image, arguments.quality)
+        encoded = time.perf_counter()
+        decoded = codec.decode(data)
+        done = time.perf_counter()
+        bpp = 8 * len(data) / (image.width * image.height)
+        print(
+            f"{name:16}{f'{image.width} x {image.height}':>12}{len(data):>9}{bpp:>8.3f}{psnr(image, decoded):>9.2f}"
+            f"{encoded - began:>10.3f}{done - encoded:>10.3f}"
+        )
+        pairs.append((image.convert("RGB"), decoded.convert("RGB")))
+    sheet = Image.new("RGB", (2 * max(a.width for a, _ in pairs), sum(a.height for a, _ in pairs)), "white")
+    top = 0
+    for original, decoded in pairs:
+        sheet.paste(original, (0, top))
+        sheet.paste(decoded, (original.width, top))
+        top += original.height
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(arguments.out)
+    print(f"originals (left) and decoded pictures (right): {arguments.out}")
+
+
+if __name__ == "__main__":
+    main()

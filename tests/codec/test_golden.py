@@ -1,0 +1,111 @@
+"""Files written once must decode to the same symbols for ever (until 1.0: until the default model is replaced).
+
+`python -m tests.codec.test_golden` writes them anew, for a commit that replaces the model and says so.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.numpy import load_file
+
+import bitstream
+import codec
+from codec import decoder
+from codec.model import WEIGHTS, load
+from codec.tiling import LATENT, latent_bounds
+from tests import reference
+
+FOLDER = Path(__file__).parent.parent / "data"
+EXPECTED = FOLDER / "golden.json"
+
+
+def symbols_digest(data: bytes, dtype: torch.dtype | None = None) -> str:
+    model = load(dtype=dtype)
+    header, tiles = bitstream.read(data)
+    bounds = latent_bounds(header.width, header.height)
+    edge = header.tile // LATENT or max(bounds.height, bounds.width)
+    digest = hashlib.sha256()
+    for rect, tile in zip(bounds.cut(edge), tiles, strict=True):
+        z, symbols, _, _ = decoder.decode_symbols(model, header, tile, rect)
+        digest.update(z.astype("<i2").tobytes() + symbols.astype("<i2").tobytes())
+    return digest.hexdigest()
+
+
+def names() -> list[str]:
+    return sorted(json.loads(EXPECTED.read_text())) if EXPECTED.exists() else []
+
+
+@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_symbols(name: str, threads: int, dtype: torch.dtype) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        found = symbols_digest((FOLDER / name).read_bytes(), dtype)
+    finally:
+        torch.set_num_threads(before)
+    assert found == json.loads(EXPECTED.read_text())[name]["symbols"]
+
+
+@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("piece", [8, 128])
+def test_pixels_to_within_one_grey_level(name: str, piece: int) -> None:
+    header, tiles = bitstream.read((FOLDER / name).read_bytes())
+    found = decoder.decode_pixels(load(dtype=torch.float32), header, tiles, piece=piece)
+    expected = np.asarray(Image.open(FOLDER / f"{name}.png"))
+    assert np.abs(found.astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("name", names())
+def test_the_reference_decoder_finds_the_same_symbols(name: str) -> None:
+    file = reference.read_file((FOLDER / name).read_bytes())
+    tensors = load_file(WEIGHTS / "photo.safetensors")
+    rows, columns = -(-file.height // 16), -(-file.width // 16)
+    edge = file.tile // 16 or max(rows, columns)
+    corners = [(top, left) for top in range(0, rows, edge) for left in range(0, columns, edge)]
+    digest = hashlib.sha256()
+    for (top, left), payload in zip(corners, file.payloads, strict=True):
+        h, w = min(edge, rows - top), min(edge, columns - left)
+        z, symbols, _ = reference.decode_tile(payload, h, w, file.quality, tensors)
+        digest.update(z.astype("<i2").tobytes() + symbols.astype("<i2").tobytes())
+    assert digest.hexdigest() == json.loads(EXPECTED.read_text())[name]["symbols"]
+
+
+def test_there_are_golden_files() -> None:
+    assert len(names()) >= 5
+
+
+def remake() -> None:
+    photo = Image.open(FOLDER.parent.parent / "examples" / "chelsea.png").convert("RGB").crop((90, 40, 253, 149))
+    photo = Image.fromarray(np.asarray(photo))
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (33, 50, 3), np.uint8))
+    with_alpha = photo.copy()
+    with_alpha.putalpha(Image.linear_gradient("L").resize(photo.size))
+    with_alpha.info["xmp"] = b"<x:xmpmeta/>"
+    files = {
+        "photo-q10.lapic": codec.encode(photo, 10),
+        "photo-q90-tiles.lapic": codec.encode(photo, 90, tile=64),
+        "photo-q33.5-whole.lapic": codec.encode(photo, 33.5, tile=0),
+        "grey-q50.lapic": codec.encode(photo.convert("L"), 50),
+        "alpha-q70.lapic": codec.encode(with_alpha, 70),
+        "noise-q100.lapic": codec.encode(noise, 100),
+        "pixel-q1.lapic": codec.encode(Image.new("RGB", (1, 1), (200, 30, 90)), 1),
+    }
+    FOLDER.mkdir(exist_ok=True)
+    expected = {}
+    for name, data in files.items():
+        (FOLDER / name).write_bytes(data)
+        header, tiles = bitstream.read(data)
+        Image.fromarray(decoder.decode_pixels(load(dtype=torch.float32), header, tiles)).save(FOLDER / f"{name}.png")
+        expected[name] = {"symbols": symbols_digest(data)}
+    EXPECTED.write_text(json.dumps(expected, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    remake()

@@ -1,0 +1,93 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+import codec
+from codec import picture
+from tests.conftest import psnr
+
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def coded(image: Image.Image) -> Image.Image:
+    return codec.decode(codec.encode(image, 95))
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [("1", "L"), ("L", "L"), ("LA", "LA"), ("P", "RGB"), ("RGB", "RGB"), ("RGBA", "RGBA"), ("CMYK", "RGB"),
+     ("YCbCr", "RGB"), ("I", "L"), ("F", "L"), ("I;16", "L")],
+)  # fmt: skip
+def test_every_mode_comes_in(photo: Image.Image, mode: str, expected: str) -> None:
+    image = (
+        photo.convert("L").point(lambda value: value * 257, "I").convert(mode) if "I" in mode else photo.convert(mode)
+    )
+    found = coded(image)
+    assert (found.mode, found.size) == (expected, photo.size)
+    if mode not in ("1", "P"):  # dithered pictures are noise
+        plain = "L" if expected in ("L", "LA") else "RGB"
+        assert psnr(found.convert(plain), photo.convert(plain)) > 33
+
+
+def test_alpha_is_lossless(photo: Image.Image) -> None:
+    alpha = Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 451), np.uint8))
+    image = photo.copy()
+    image.putalpha(alpha)
+    data = codec.encode(image, 20)
+    found = codec.decode(data)
+    assert np.array_equal(np.asarray(found.getchannel("A")), np.asarray(alpha))
+    assert codec.info(data)["mode"] == "RGBA"
+    part = codec.decode(data, crop=(7, 9, 20, 30))
+    assert np.array_equal(np.asarray(part.getchannel("A")), np.asarray(alpha)[9:39, 7:27])
+    assert codec.decode(data, scale=4).size == codec.decode(data, scale=4).getchannel("A").size == (113, 75)
+
+
+def test_palette_transparency_is_kept(photo: Image.Image) -> None:
+    image = photo.convert("P")
+    out = io.BytesIO()
+    image.save(out, "PNG", transparency=0)
+    found = coded(Image.open(out))
+    assert found.mode == "RGBA"
+    assert np.array_equal(np.asarray(found.getchannel("A")) == 0, np.asarray(image) == 0)
+
+
+def test_metadata_travels_bit_for_bit(photo: Image.Image) -> None:
+    image = photo.copy()
+    exif = Image.Exif()
+    exif[0x010E] = "a cat"
+    image.info |= {"icc_profile": SRGB, "exif": exif.tobytes(), "xmp": b"<x:xmpmeta/>"}
+    found = coded(image).info
+    assert found["icc_profile"] == SRGB
+    assert found["exif"] == exif.tobytes()
+    assert found["xmp"] == b"<x:xmpmeta/>"
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tiff"])
+def test_metadata_reaches_the_output_file(photo: Image.Image, suffix: str) -> None:
+    image = photo.copy()
+    exif = Image.Exif()
+    exif[0x010E] = "a cat"
+    image.info |= {"icc_profile": SRGB, "exif": exif.tobytes()}
+    found = Image.open(io.BytesIO(picture.save_bytes(coded(image), suffix)))
+    assert found.info["icc_profile"] == SRGB
+    assert found.getexif()[0x010E] == "a cat"
+
+
+def test_orientation_is_applied_once(photo: Image.Image) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees
+    out = io.BytesIO()
+    photo.save(out, "JPEG", quality=95, exif=exif)
+    found = coded(Image.open(out))
+    assert found.size == (300, 451)
+    assert found.getexif().get(0x0112, 1) == 1
+    assert psnr(found, photo.transpose(Image.Transpose.ROTATE_270)) > 30
+
+
+def test_a_damaged_alpha_channel_is_named(photo: Image.Image) -> None:
+    with pytest.raises(codec.Error, match="alpha"):
+        picture.read_alpha({b"alph": b"junk"}, (4, 4))
+    with pytest.raises(codec.Error, match="alpha"):
+        picture.read_alpha({b"alph": picture._png(Image.new("L", (5, 4)))}, (4, 4))

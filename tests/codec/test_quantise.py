@@ -1,0 +1,41 @@
+import numpy as np
+import torch
+
+from codec.model import load
+from codec.quantise import KAPPA, dequantise, quantise, thresholds
+
+
+def cost(symbol: int, residual: float, counts: np.ndarray) -> float:
+    """What `quantise` is to make small, computed from its definition."""
+    bits = 24 - np.log2(counts[len(counts) // 2 - 1 + symbol])
+    return KAPPA * (residual - symbol) ** 2 + bits
+
+
+def test_rounding_makes_the_cost_small() -> None:
+    tables = load().tables
+    threshold = thresholds(tables)
+    for index in (5, 20, 40):
+        for residual in np.linspace(-2.4, 2.4, 97):
+            found = int(quantise(torch.tensor([residual]), torch.tensor([float(index)]), threshold)[0])
+            nearest = round(float(residual))
+            inward = nearest - int(np.sign(nearest))
+            costs = {symbol: cost(symbol, residual, tables.latent[index]) for symbol in (nearest, inward)}
+            assert found in costs
+            # the thresholds are capped at 0.45 steps, so that a large residual never becomes zero
+            assert costs[found] <= min(costs.values()) + 1e-6 or abs(residual) >= abs(nearest) - 0.06
+
+
+def test_large_residuals_survive() -> None:
+    index = torch.arange(64.0)
+    for value in (1.0, -1.0, 5.0, 700.0, -32767.0, 1e6):
+        found = quantise(torch.full((64,), value), index, load().threshold)
+        assert (found == np.clip(value, -32767, 32767)).all()
+
+
+def test_reconstruction_is_near_the_symbol_and_zero_stays() -> None:
+    index = torch.arange(64.0)
+    for symbol in (-300.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0):
+        found = dequantise(torch.full((64,), symbol), index, load().centroid)
+        assert (found - symbol).abs().max() <= 0.5
+        assert symbol or not found.any()
+        assert (found * symbol >= 0).all()

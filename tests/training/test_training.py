@@ -1,0 +1,180 @@
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from codec import decoder, encoder, hyper
+from codec.model import load, read_weights
+from codec.network import Config
+from tests.conftest import EXAMPLES, psnr
+from training import loop
+from training.data import Crops, list_pictures
+from training.export import calibrate, export_checkpoint, integer_counts, trainable
+from training.hyper import HyperSynthesis
+from training.initial import initialise
+from training.loop import Options, learning_rate, train
+from training.rate_distortion import TrainableCodec, loss, normalise, rate_weight
+
+TINY = Config(latent=96, hyper=8, coarse=32, fine=16, coarse_blocks=1, fine_blocks=1, hyper_wide=16, hyper_narrow=16)
+
+
+def options(out: Path, **changes: object) -> Options:
+    base = Options(
+        data=EXAMPLES, out=out, steps=30, batch=2, patch=64, decay=1, log_every=10, warmup=5,
+        precision="32-true", accelerator="cpu",
+    )  # fmt: skip
+    return dataclasses.replace(base, **changes)
+
+
+def weights(model: torch.nn.Module) -> torch.Tensor:
+    return torch.cat([value.flatten() for value in model.state_dict().values()])
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("run")
+    train(options(out, steps=60), TINY)
+    return out
+
+
+def test_the_loss_falls(run: Path) -> None:
+    rows = (run / "train.csv").read_text().splitlines()
+    column = rows[0].split(",").index("loss")
+    losses = [float(row.split(",")[column]) for row in rows[1:]]
+    assert len(losses) == 6
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_resuming_is_exact(tmp_path: Path) -> None:
+    whole = train(options(tmp_path / "whole", steps=12), TINY)
+    train(options(tmp_path / "parts", steps=7, decay=0), TINY)
+    parts = train(options(tmp_path / "parts", steps=12), TINY)
+    assert torch.equal(weights(whole), weights(parts))
+    other = train(options(tmp_path / "other", steps=12, seed=1), TINY)
+    assert not torch.equal(weights(whole), weights(other))
+
+
+def test_time_is_up(tmp_path: Path) -> None:
+    train(options(tmp_path, max_minutes=0), TINY)
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 0
+
+
+def test_a_gradient_that_is_not_finite_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: object) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        total, bpp, mse = loss(*arguments)
+        return total * float("nan"), bpp, mse
+
+    monkeypatch.setattr(loop, "loss", broken)
+    model = train(options(tmp_path, steps=10), TINY)
+    assert torch.isfinite(weights(model)).all()
+    assert "10" in (tmp_path / "train.csv").read_text().splitlines()[-1].split(",")[-1]
+
+
+def test_exported_weights_code_pictures(run: Path, tmp_path: Path) -> None:
+    path, identity = export_checkpoint(run / "checkpoint.pt", "tiny", folder=tmp_path, crops=2)
+    model = load(str(path), dtype=torch.float32)
+    assert model.identity == identity
+    assert json.loads(read_weights(path)[1]["card"])["steps"] == "60"
+    image = Image.open(EXAMPLES / "coffee.png").convert("RGB")
+    pixels = np.asarray(image)
+    for quality in (10, 90):
+        from bitstream import read
+
+        found = decoder.decode_pixels(model, *read(encoder.encode_pixels(model, pixels, quality)))
+        assert psnr(image, Image.fromarray(found)) > 20 + quality / 10
+
+
+def test_training_goes_on_from_exported_weights(run: Path, tmp_path: Path) -> None:
+    path, _ = export_checkpoint(run / "checkpoint.pt", "tiny", folder=tmp_path, crops=2)
+    model = trainable(str(path))
+    integers = load(str(path)).integers
+    assert all(torch.equal(integers[name], value) for name, value in model.hyper_synthesis.integers().items())
+    before = torch.load(run / "checkpoint.pt", weights_only=True)["average"]
+    for name, value in model.state_dict().items():
+        if value.is_floating_point():
+            assert torch.allclose(value, before[name], rtol=2e-3, atol=5e-3), name
+    train(options(tmp_path / "more", steps=2, init=str(path)))
+
+
+def test_the_trainable_twin_computes_the_shipped_integers() -> None:
+    torch.manual_seed(0)
+    twin = HyperSynthesis(TINY)
+    z = torch.randint(-63, 64, (3, TINY.hyper, 2, 3)).float().requires_grad_()
+    quality = torch.tensor([256, 12345, 25600])
+    found = twin(z, quality)
+    expected = hyper.hyper_synthesis(z.detach(), quality, twin.integers())
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    sum(part.sum() for part in found).backward()
+    assert z.grad is not None
+    assert z.grad.abs().sum() > 0
+    assert all(value.grad is not None and torch.isfinite(value.grad).all() for value in twin.parameters())
+
+
+def test_weights_are_kept_in_the_exact_range() -> None:
+    twin = HyperSynthesis(TINY)
+    with torch.no_grad():
+        twin.parameters_by_name["point4_weight"].fill_(7.0)
+    with pytest.raises(ValueError, match="exact"):
+        hyper.assert_exact(twin.integers())
+    twin.keep_exact()
+    hyper.assert_exact(twin.integers())
+
+
+def test_the_untrained_codec_is_a_transform_codec() -> None:
+    crops = Crops(EXAMPLES, 64)
+    pixels = torch.from_numpy(crops.batch(0, 300))
+    model = TrainableCodec(TINY).eval()
+    kept = initialise(model, normalise(pixels))
+    assert 0.98 < kept < 1
+    with torch.no_grad():
+        decoded = model(pixels[:8], torch.full((8,), 25600)).picture
+    assert (decoded - normalise(pixels[:8])).square().mean() * 127.5**2 < 60
+
+
+def test_tables_fit_what_they_will_code() -> None:
+    crops = Crops(EXAMPLES, 128)
+    model = TrainableCodec(TINY)
+    initialise(model, normalise(torch.from_numpy(crops.batch(0, 100))))
+    tables, centroid = calibrate(model, torch.from_numpy(crops.batch(1, 2)))
+    tables.check()
+    assert centroid.shape == (64, 4)
+    assert not centroid[:, 0].any()
+    assert centroid.abs().max() <= 0.5
+
+
+def test_integer_counts_sum_up() -> None:
+    for size in (2, 127, 2000):
+        counts = integer_counts(np.random.default_rng(size).dirichlet(np.full(size, 0.1)))
+        assert counts.sum() == 2**24
+        assert counts.min() >= 1
+
+
+def test_batches_depend_on_seed_step_and_rank_alone() -> None:
+    a, b = Crops(EXAMPLES, 64), Crops(EXAMPLES, 64)
+    assert np.array_equal(a.batch(5, 4), b.batch(5, 4))
+    assert not np.array_equal(a.batch(5, 4), a.batch(6, 4))
+    assert a.batch(0, 3).shape == (3, 3, 64, 64)
+    shares = [Crops(EXAMPLES, 64, part=(rank, 2)) for rank in range(2)]
+    assert sum(len(share.pictures) for share in shares) == len(list_pictures(EXAMPLES))
+
+
+def test_folders_without_pictures(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no pictures"):
+        Crops(tmp_path, 64)
+    with pytest.raises(ValueError, match="as large as"):
+        Crops(EXAMPLES, 4096)
+
+
+def test_schedule_and_rates() -> None:
+    plan = options(Path(), steps=100, warmup=10, decay=50, learning_rate=1.0)
+    rates = [learning_rate(plan, step) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[30] == 1
+    assert rates[75] == pytest.approx(0.5)
+    assert rates[99] == pytest.approx(0.02)
+    weight = rate_weight(torch.tensor([256, 12928, 25600]))
+    assert weight[1] == pytest.approx(float((weight[0] * weight[2]).sqrt()), rel=1e-4)
