@@ -2,8 +2,8 @@
 
     python benchmarks/cost.py [--model photo]
 
-Counts convolutions, linear paths and the integer hyper-synthesis; additions of the pyramid and activations are left out, as
-is usual. Everything runs at a fixed resolution, so the figures hold for any picture whose edges are multiples of 64.
+Counts convolutions, linear paths and the integer hyper-synthesis; the pyramid's additions and activations are left out,
+as is usual. Everything runs at a fixed resolution, so the figures hold for any picture whose edges are multiples of 64.
 """
 
 import argparse

@@ -12,8 +12,8 @@ from bitstream import Tables
 
 SYMBOL_MAX = 32767
 # Rounding r to s costs KAPPA (r - s)^2 + bits(s). For a uniform quantiser of step D at high rate the slope -dR/dMSE is
-# 6 / (ln 2 D^2), so 8.66 is right where a latent's error reaches the picture with unit gain.
-KAPPA = 8.66
+# 6 / (ln 2 D^2), which makes 8.66; 12 measured best on held-out pictures (4 % fewer bits than plain rounding).
+KAPPA = 12.0
 DETAIL = 4  # magnitudes 0, 1, 2 and "3 or more" have thresholds and centroids of their own; those of 0 are 0
 
 
