@@ -1,4 +1,4 @@
-"""Encode and decode seconds beside CompressAI's mbt2018-mean, in the same process, and peak memory at 4K.
+"""Encode and decode seconds beside CompressAI's mbt2018-mean and Pillow's codecs, in one process; peak memory at 4K.
 
     python benchmarks/speed.py PICTURE [--threads 2] [--rounds 5] [--device cpu]
 
@@ -7,6 +7,7 @@ mbt2018-mean has untrained weights (quality 3), which take the same time to tran
 """
 
 import argparse
+import io
 import statistics
 import subprocess
 import sys
@@ -40,7 +41,7 @@ def peer(image: Image.Image) -> tuple[Callable[[], object], Callable[[], object]
     torch.manual_seed(0)
     net = mbt2018_mean(quality=3, pretrained=False).eval()
     net.update()
-    pixels = torch.from_numpy(np.asarray(image)).permute(2, 0, 1)[None].float() / 255
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
     coded = net.compress(pixels)
 
     def decode() -> object:
@@ -52,6 +53,18 @@ def peer(image: Image.Image) -> tuple[Callable[[], object], Callable[[], object]
             return net.compress(pixels)
 
     return encode, decode
+
+
+def pillow(image: Image.Image, kind: str) -> tuple[Callable[[], object], Callable[[], object]]:
+    """Pillow's JPEG, WebP or AVIF at its default quality as an encode and a decode function for one picture."""
+
+    def encode() -> bytes:
+        out = io.BytesIO()
+        image.save(out, kind)
+        return out.getvalue()
+
+    data = encode()
+    return encode, lambda: Image.open(io.BytesIO(data)).load()
 
 
 MEMORY = """
@@ -86,6 +99,11 @@ def main() -> None:
         ("lapic decode", lambda: codec.decode(data, device=arguments.device)),
         ("mbt2018-mean compress", encode),
         ("mbt2018-mean decompress", decode),
+        *(
+            (f"{kind} {what}", work)
+            for kind in ("JPEG", "WEBP", "AVIF")
+            for what, work in zip(("encode", "decode"), pillow(image, kind), strict=True)
+        ),
     ):
         rows[name] = seconds(work, arguments.rounds)
         print(f"{name:24}" + "".join(f"{value:10.3f}" for value in rows[name]))

@@ -10,6 +10,7 @@ from bitstream.varint import Reader, write_varint
 SIGNATURE = b"\x8cLAP\r\n\x1a\n"  # a high bit, a name, and line ends that text-mode transfers damage, as in PNG
 VERSION = 0
 MAX_EDGE = 2**24
+MAX_TILE = 2**24  # pixels; bounds the memory that decoding one tile can take
 MAX_METADATA = 16 * 2**20  # bytes of one inflated chunk
 WHOLE = 15  # tile code: the picture is one tile
 QUALITY_ONE = 256
@@ -43,6 +44,18 @@ class Header:
     tile: int = 1024
     chunks: dict[bytes, bytes] = field(default_factory=dict)
     chunk_sizes: dict[bytes, int] = field(default_factory=dict, compare=False)  # bytes in the file, set by `read`
+
+    def check(self) -> None:
+        """Raise ValueError for values that the format cannot hold."""
+        if not (1 <= self.width <= MAX_EDGE and 1 <= self.height <= MAX_EDGE):
+            raise ValueError(f"a picture of {self.width} x {self.height} does not fit the format")
+        if not 1 <= self.quality <= 100:
+            raise ValueError(f"quality {self.quality} is not in 1..100")
+        if self.tile and self.tile not in {64 << code for code in range(WHOLE)}:
+            raise ValueError(f"tile {self.tile} is not 64 times a power of two, or 0")
+        rows, columns = (min(self.tile or edge, edge) for edge in (self.height, self.width))
+        if rows * columns > MAX_TILE:
+            raise ValueError(f"a tile of {columns} x {rows} is larger than {MAX_TILE} pixels")
 
     def grid(self) -> tuple[int, int]:
         """Rows and columns of tiles."""
@@ -99,14 +112,11 @@ def write(header: Header, tiles: list[Tile]) -> bytes:
     rows, columns = header.grid()
     if len(tiles) != rows * columns:
         raise ValueError(f"{rows} x {columns} tiles are needed, {len(tiles)} given")
-    if not (1 <= header.width <= MAX_EDGE and 1 <= header.height <= MAX_EDGE):
-        raise ValueError(f"a picture of {header.width} x {header.height} does not fit the format")
+    header.check()
+    if len(header.model) != 4:
+        raise ValueError("the model id takes four bytes")
     code = WHOLE if header.tile == 0 else (header.tile // 64).bit_length() - 1
-    if len(header.model) != 4 or code > WHOLE or (header.tile and header.tile != 64 << code):
-        raise ValueError("the model id takes four bytes, the tile size is 0 or 64 times a power of two")
     quality = round(header.quality * QUALITY_ONE)
-    if not QUALITY_ONE <= quality <= 100 * QUALITY_ONE:
-        raise ValueError(f"quality {header.quality} is not in 1..100")
     flags = header.pixel_format | (HAS_CHUNKS if header.chunks else 0) | code << 4
     head = bytes([VERSION]) + header.model + bytes([flags]) + quality.to_bytes(2, "little")
     head += write_varint(header.width) + write_varint(header.height)
@@ -135,13 +145,15 @@ def read(data: bytes, max_pixels: int | None = None) -> tuple[Header, list[Tile]
     width, height = reader.varint(MAX_EDGE), reader.varint(MAX_EDGE)
     if flags & 2 or flags & 8:
         raise Error(f"header flags {flags:#04x} are unknown")
-    if not (width and height and QUALITY_ONE <= quality <= 100 * QUALITY_ONE):
-        raise Error("the header is damaged: size or quality out of range")
     if max_pixels is not None and width * height > max_pixels:
         raise Error(f"{width} x {height} is more than {max_pixels} pixels: raise the limit to decode it")
     chunks, sizes = _read_chunks(reader) if flags & HAS_CHUNKS else ({}, {})
     tile = 0 if flags >> 4 == WHOLE else 64 << (flags >> 4)
     header = Header(width, height, PixelFormat(flags & 1), quality / QUALITY_ONE, model, tile, chunks, sizes)
+    try:
+        header.check()
+    except ValueError as error:
+        raise Error(f"the header is damaged: {error}") from None
     rows, columns = header.grid()
     if rows * columns * 5 > reader.left:
         raise Error(f"truncated: {rows * columns} tiles cannot fit into {reader.left} bytes")

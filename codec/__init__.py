@@ -34,7 +34,8 @@ def encode(
             ICC profile, EXIF and XMP are kept.
         quality: 1 (smallest) to 100 (best).
         model: name of a shipped model or path of a weights file.
-        tile: edge of the independently coded tiles in pixels, 64 times a power of two, or 0 for one tile.
+        tile: edge of the independently coded tiles in pixels, 64 times a power of two up to 4096, or 0 for one tile
+            (pictures of at most 2^24 pixels).
         device: "auto" (a GPU if there is one), "cpu" or "cuda".
         progress: called as progress(done, total).
 
@@ -48,10 +49,6 @@ def encode(
     from codec import encoder, picture
     from codec.model import load, pick_device
 
-    if not 1 <= quality <= 100:
-        raise ValueError(f"quality {quality} is not in 1..100")
-    if tile and (tile < 64 or tile & (tile - 1) or tile > 64 << 14):
-        raise ValueError(f"tile {tile} is not 64 times a power of two, or 0")
     pixels, chunks = picture.take_apart(image)
     progress = progress or encoder.no_progress
     return encoder.encode_pixels(load(model, pick_device(device)), pixels, quality, tile, chunks, progress)

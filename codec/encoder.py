@@ -38,10 +38,14 @@ def encode_pixels(
         tile: edge of the entropy-coded tiles in pixels, 64 times a power of two, or 0 for one tile.
         chunks: metadata by chunk type, see `bitstream.container`.
         progress: called with the tiles done and the tiles in all.
+
+    Raises:
+        ValueError: quality or tile is out of range.
     """
     height, width = pixels.shape[:2]
     pixel_format = PixelFormat.RGB if pixels.ndim == 3 else PixelFormat.GREY
     header = Header(width, height, pixel_format, quality, model.identity, tile, chunks or {})
+    header.check()
     fixed = torch.tensor([round(quality * hyper.QUALITY_ONE)], device=model.device)
     bounds = latent_bounds(width, height)
     edge = tile // LATENT or max(bounds.height, bounds.width)

@@ -1,4 +1,5 @@
 import zlib
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -72,8 +73,29 @@ def test_arbitrary_bytes_raise_only_errors(junk: bytes) -> None:
 
 def test_the_overhead_of_one_tile_is_at_most_32_bytes() -> None:
     payload = b"\0" + bytes(100_000)  # the payload's own flag byte counts as overhead
-    header = Header(16383, 16383, PixelFormat.RGB, 50, b"abcd", tile=0)
+    header = Header(16383, 1024, PixelFormat.RGB, 50, b"abcd", tile=0)
     assert len(bitstream.write(header, [Tile(payload, 2**32 - 1)])) - len(payload) + 1 <= 32
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"width": 0}, {"height": 2**24 + 1}, {"quality": 0.9}, {"quality": 100.1}, {"quality": float("nan")}, {"tile": 96},
+     {"tile": -64}, {"tile": 64 << 15}, {"tile": 0, "width": 4097, "height": 4096}, {"tile": 8192, "width": 9000,
+     "height": 9000}],
+)  # fmt: skip
+def test_headers_that_cannot_be(changed: dict[str, Any]) -> None:
+    good = {"width": 5, "height": 5, "pixel_format": PixelFormat.RGB, "quality": 50, "model": b"abcd", "tile": 64}
+    header = Header(**good)
+    header.check()
+    with pytest.raises(ValueError):
+        Header(**good | changed).check()
+
+
+def test_a_header_with_a_huge_tile_is_refused() -> None:
+    head = bytes([0]) + b"abcd" + bytes([15 << 4]) + (256).to_bytes(2, "little") + 2 * write_varint(4097)
+    head += write_varint(5) + bytes(4)
+    with pytest.raises(Error, match="larger than"):
+        bitstream.read(SIGNATURE + head + zlib.crc32(head).to_bytes(4, "little") + bytes(5))
 
 
 def test_unknown_chunks() -> None:
