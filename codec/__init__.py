@@ -88,10 +88,8 @@ def decode(
     model = load(name_of(header.model), pick_device(device))
     alpha = picture.read_alpha(header.chunks, (header.width, header.height))
     pixels = decoder.decode_pixels(model, header, tiles, scale, crop, progress=progress or no_progress)
-    if alpha is not None and (crop or scale > 1):
-        x, y, width, height = crop or (0, 0, header.width, header.height)
-        size = pixels.shape[1::-1]
-        alpha = alpha.resize(size, reducing_gap=None, resample=2, box=(x, y, x + width, y + height))
+    if alpha is not None:
+        alpha = picture.cut(alpha, crop, pixels.shape[1::-1])
     return picture.put_together(pixels, alpha, header.chunks)
 
 

@@ -4,12 +4,13 @@ import io
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from bitstream import Error
 from bitstream.container import ALPHA, EXIF, ICC, XMP
 
-GREY_MODES = {"1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
+DEEP_MODES = {"I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
+GREY_MODES = {"1", "L", "LA", "La"}
 ALPHA_MODES = {"RGBA", "RGBa", "LA", "La", "PA"}
 
 
@@ -42,12 +43,20 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
 
 
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation 1..8; 1 where there is none or the EXIF data are damaged."""
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except (SyntaxError, ValueError, OSError):
+        return 1
+
+
 def take_apart(image: Image.Image) -> tuple[NDArray[np.uint8], dict[bytes, bytes]]:
     """An image of any mode as pixels, (H, W, 3) RGB or (H, W) grey, and the chunks that keep its alpha and metadata.
 
     EXIF orientation is applied to the pixels and removed from the EXIF data, so that it is never applied twice.
     """
-    if image.getexif().get(0x0112, 1) != 1:
+    if _orientation(image) != 1:
         image = ImageOps.exif_transpose(image)
     chunks = {}
     if image.info.get("icc_profile") and image.mode != "CMYK":
@@ -57,14 +66,14 @@ def take_apart(image: Image.Image) -> tuple[NDArray[np.uint8], dict[bytes, bytes
     if image.info.get("xmp"):
         xmp = image.info["xmp"]
         chunks[XMP] = xmp if isinstance(xmp, bytes) else xmp.encode()
+    if image.mode in DEEP_MODES:
+        image = _to_eight_bits(image)
     if image.mode in ALPHA_MODES or "transparency" in image.info:
         grey = image.mode in GREY_MODES
         image = image.convert("RGBA")
         chunks[ALPHA] = _png(image.getchannel("A"))
         image = image.convert("RGB")
         image = image.getchannel("G") if grey else image
-    elif image.mode in GREY_MODES - {"1", "L"}:
-        image = _to_eight_bits(image)
     return np.asarray(image.convert("L" if image.mode in GREY_MODES else "RGB")), chunks
 
 
@@ -91,6 +100,12 @@ def read_alpha(chunks: dict[bytes, bytes], size: tuple[int, int]) -> Image.Image
     except (OSError, SyntaxError, ValueError) as error:
         raise error if isinstance(error, Error) else Error(f"the alpha channel is damaged: {error}") from None
     return alpha
+
+
+def cut(alpha: Image.Image, crop: tuple[int, int, int, int] | None, size: tuple[int, int]) -> Image.Image:
+    """The part (x, y, width, height) of an alpha channel, all of it for None, averaged down to `size`."""
+    x, y, width, height = crop or (0, 0, *alpha.size)
+    return alpha.resize(size, Image.Resampling.BOX, box=(x, y, x + width, y + height))
 
 
 def _png(image: Image.Image) -> bytes:

@@ -45,7 +45,7 @@ class Crops:
     ) -> None:
         self.patch, self.seed, self.rank = patch, seed, part[0]
         paths = list_pictures(folder)
-        np.random.default_rng(seed).shuffle(paths)  # type: ignore[arg-type]
+        paths = [paths[number] for number in np.random.default_rng(seed).permutation(len(paths))]
         self.pictures: list[np.ndarray] = []
         space = max_gib * 2**30
         with ProcessPoolExecutor(workers) as pool:

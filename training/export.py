@@ -149,7 +149,9 @@ def export_checkpoint(
     average.load_state_dict(state["average"])
     store = Crops(data or Path(options["data"]), 512, seed=1, max_gib=1.0)
     tables, centroid = calibrate(average, torch.from_numpy(store.batch(0, crops)))
-    card = {"steps": state["step"], "hours": round(state["seconds"] / 3600, 2), "init": options["init"]}
+    brought = options["brought"]  # from the weights that the run started from
+    hours = round(state["seconds"] / 3600 + brought["hours"], 2)
+    card = {"steps": int(state["step"] + brought["steps"]), "hours": hours}
     path = (folder or WEIGHTS) / f"{name}.safetensors"
     identity = save(
         path,
@@ -164,12 +166,12 @@ def export_checkpoint(
     return path, identity
 
 
-def trainable(name: str) -> TrainableCodec:
-    """A model in training form from a shipped name or a weights file: the inverse of `export_checkpoint`."""
+def trainable(name: str) -> tuple[TrainableCodec, dict[str, str]]:
+    """A model in training form and its card, from a shipped name or a weights file: the inverse of an export."""
     shipped = WEIGHTS / f"{name}.safetensors"
     tensors, metadata = read_weights(shipped if shipped.exists() else Path(name))
     model = TrainableCodec(Config(**json.loads(metadata["config"])))
     model.transforms.load_state_dict(part(tensors, "transforms"))
     model.density.load_state_dict(part(tensors, "density"))
     model.hyper_synthesis.set_integers(part(tensors, "integers"))
-    return model
+    return model, json.loads(metadata["card"])

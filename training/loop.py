@@ -8,6 +8,7 @@ import threading
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -127,54 +128,86 @@ def _stop_on_signals() -> list[int]:
     return received
 
 
+def _start(options: Options, config: Config, crops: Crops) -> tuple[TrainableCodec, dict[str, float]]:
+    """A model to train, from `options.init` or the KLT, and the steps and hours of training that it brings along."""
+    if options.init:
+        model, card = trainable(options.init)
+        return model, {key: float(card.get(key, 0)) for key in ("steps", "hours")}
+    model = TrainableCodec(config)
+    kept = initialise(model, normalise(torch.from_numpy(crops.batch(0, max(8, 4_000_000 // options.patch**2)))))
+    print(f"KLT start: {config.latent} channels keep {kept:.5f} of the energy")
+    return model, {"steps": 0.0, "hours": 0.0}
+
+
+def _take_step(fabric: Fabric, options: Options, state: dict[str, Any], pixels: Tensor) -> dict[str, float]:
+    """One step of the optimiser on pixels (B, 3, P, P) uint8. A gradient that is not finite is skipped, not taken."""
+    model, step = state["model"], state["step"]
+    torch.manual_seed(options.seed * 1_000_003 + step * fabric.world_size + fabric.global_rank)
+    for group in state["optimiser"].param_groups:
+        group["lr"] = learning_rate(options, step) * group["share"]
+    span = (hyper.QUALITY_ONE, 100 * hyper.QUALITY_ONE + 1)
+    quality = torch.randint(*span, (len(pixels),), device=fabric.device)
+    total, bpp, mse = loss(model(pixels, quality), pixels, quality)
+    fabric.backward(total)
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), options.clip)
+    finite = bool(torch.isfinite(norm))
+    if finite:
+        state["optimiser"].step()
+        model.module.hyper_synthesis.keep_exact()
+        _blend(state["average"], model, min(options.average, (step + 1) / (step + 10)))
+    state["optimiser"].zero_grad(set_to_none=True)
+    state["step"] += 1
+    figures = {"loss": total.item(), "bpp": bpp.mean().item(), "mse": mse.mean().item(), "norm": norm.item()}
+    return figures | {"skipped": float(not finite)}
+
+
+def _line(figures: dict[str, float]) -> str:
+    return "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
+
+
 def train(options: Options, config: Config = Config()) -> TrainableCodec:
     """Train, or go on where the checkpoint in `options.out` stopped, and return the averaged model.
 
     Writes to `options.out`: checkpoint.pt (all that is needed to go on exactly), train.csv, validation.csv,
-    options.json.
+    options.json. SIGINT and SIGTERM end it with a checkpoint.
 
     Args:
         config: of a new model; with `options.init` that model's own counts.
     """
-    fabric = Fabric(
-        accelerator=options.accelerator,
-        devices=options.devices,
-        num_nodes=options.nodes,
-        precision=options.precision,
-    )
+    kind, precision = options.accelerator, options.precision
+    fabric = Fabric(accelerator=kind, devices=options.devices, num_nodes=options.nodes, precision=precision)
     fabric.launch()
     options.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
     crops = Crops(options.data, options.patch, options.seed, part=(fabric.global_rank, fabric.world_size))
     fabric.print(f"{len(crops.pictures)} pictures, {crops.megapixels:.0f} megapixels")
-
-    def batch(step: int, size: int) -> Tensor:
-        return fabric.to_device(torch.from_numpy(crops.batch(step, size)))
-
-    checkpoint = options.out / "checkpoint.pt"
-    model = trainable(options.init) if options.init else TrainableCodec(config)
-    if not options.init and not checkpoint.exists():
-        kept = initialise(model, normalise(batch(0, max(8, 4_000_000 // options.patch**2))))
-        fabric.print(f"KLT start: {model.config.latent} channels keep {kept:.5f} of the energy")
-    model.to(memory_format=torch.channels_last)
-    average = fabric.to_device(copy.deepcopy(model))
-    optimiser = torch.optim.Adam(parameter_groups(model), betas=(0.9, 0.99), fused=True)
-    model, optimiser = fabric.setup(model, optimiser)
-    state = {"model": model, "average": average, "optimiser": optimiser, "step": 0, "seconds": 0.0}
-    if checkpoint.exists():
-        fabric.load(checkpoint, state)
-        fabric.print(f"resumed at step {state['step']}")
-    described = asdict(options) | {"config": asdict(average.config)}
-    if fabric.is_global_zero:
-        (options.out / "options.json").write_text(json.dumps(described, default=str, indent=2))
     held_out = [
         fabric.to_device(torch.from_numpy(read_rgb(path).transpose(2, 0, 1).copy()))
         for path in (list_pictures(options.validation) if options.validation else [])
     ]
+
+    checkpoint = options.out / "checkpoint.pt"
+    if checkpoint.exists():
+        described = json.loads((options.out / "options.json").read_text())
+        model, brought = TrainableCodec(Config(**described["config"])), described["brought"]
+    else:
+        model, brought = _start(options, config, crops)
+    model.to(memory_format=torch.channels_last)
+    average = fabric.to_device(copy.deepcopy(model))
+    wrapped, optimiser = fabric.setup(model, torch.optim.Adam(parameter_groups(model), betas=(0.9, 0.99), fused=True))
+    state = {"model": wrapped, "average": average, "optimiser": optimiser, "step": 0, "seconds": 0.0}
+    if checkpoint.exists():
+        fabric.load(checkpoint, state)
+        fabric.print(f"resumed at step {state['step']}")
+    described = asdict(options) | {"config": asdict(average.config), "brought": brought}
+    if fabric.is_global_zero:
+        (options.out / "options.json").write_text(json.dumps(described, default=str, indent=2))
+
     log, validation_log = _Log(options.out / "train.csv"), _Log(options.out / "validation.csv")
     began = saved = time.monotonic()
-    before, first, skipped = state["seconds"], state["step"], 0
-    window: list[tuple[float, float, float]] = []
+    before, first = state["seconds"], state["step"]
+    window: list[dict[str, float]] = []
+    stop = _stop_on_signals()
 
     def save() -> None:
         state["seconds"] = before + time.monotonic() - began
@@ -185,40 +218,27 @@ def train(options: Options, config: Config = Config()) -> TrainableCodec:
                 with fabric.autocast():
                     report = validate(average, held_out)
                 validation_log.write({"step": state["step"], "hours": state["seconds"] / 3600} | report)
-                fabric.print("  ".join(f"{name} {value:.4g}" for name, value in report.items()))
+                fabric.print(_line(report))
         fabric.barrier()
 
-    stop = _stop_on_signals()
-    while state["step"] < options.steps and time.monotonic() - began < options.max_minutes * 60 and not stop:
-        step = state["step"]
-        torch.manual_seed(options.seed * 1_000_003 + step * fabric.world_size + fabric.global_rank)
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(options, step) * group["share"]
-        pictures = batch(step, options.batch)
-        fixed = torch.randint(hyper.QUALITY_ONE, 100 * hyper.QUALITY_ONE + 1, (options.batch,), device=fabric.device)
-        total, bpp, mse = loss(model(pictures, fixed), pictures, fixed)
-        fabric.backward(total)
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), options.clip)
-        if torch.isfinite(norm):
-            optimiser.step()
-            model.module.hyper_synthesis.keep_exact()
-            _blend(average, model, min(options.average, (step + 1) / (step + 10)))
-        else:
-            skipped += 1
-        optimiser.zero_grad(set_to_none=True)
-        state["step"] += 1
-        window.append((total.item(), bpp.mean().item(), mse.mean().item()))
-        if state["step"] % options.log_every == 0:
-            mean = [sum(column) / len(window) for column in zip(*window, strict=True)]
+    def finished() -> bool:
+        """Whether to end; the first process decides for all, so that none waits for another for ever."""
+        done = state["step"] >= options.steps or time.monotonic() - began >= options.max_minutes * 60 or bool(stop)
+        return fabric.broadcast(done) if fabric.world_size > 1 else done
+
+    while not finished():
+        pixels = fabric.to_device(torch.from_numpy(crops.batch(state["step"], options.batch)))
+        window.append(_take_step(fabric, options, state, pixels))
+        if len(window) == options.log_every:
+            figures = {name: sum(row[name] for row in window) / len(window) for name in window[0]}
             window.clear()
             speed = (state["step"] - first) / (time.monotonic() - began)
-            left = min((options.steps - state["step"]) / speed, options.max_minutes * 60)
-            row = dict(zip(("loss", "bpp", "mse"), mean, strict=True))
-            row |= {"norm": norm.item(), "rate": speed, "skipped": skipped}
+            left = min((options.steps - state["step"]) / speed / 60, options.max_minutes)
             if fabric.is_global_zero:
-                log.write({"step": state["step"]} | row)
-            text = "  ".join(f"{name} {value:.4g}" for name, value in row.items())
-            fabric.print(f"step {state['step']}  {text}  left {left / 60:.0f} min", flush=True)
+                log.write({"step": state["step"], "steps/s": speed} | figures)
+            fabric.print(
+                f"step {state['step']}  {_line(figures)}  {speed:.2f} steps/s  {left:.0f} min left", flush=True
+            )
         if time.monotonic() - saved > options.checkpoint_minutes * 60:
             save()
             saved = time.monotonic()

@@ -71,7 +71,8 @@ def test_a_gradient_that_is_not_finite_is_skipped(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(loop, "loss", broken)
     model = train(options(tmp_path, steps=10), TINY)
     assert torch.isfinite(weights(model)).all()
-    assert "10" in (tmp_path / "train.csv").read_text().splitlines()[-1].split(",")[-1]
+    row = (tmp_path / "train.csv").read_text().splitlines()[-1]
+    assert row.split(",")[-1] == "1.0"  # the share of steps skipped
 
 
 def test_exported_weights_code_pictures(run: Path, tmp_path: Path) -> None:
@@ -90,7 +91,8 @@ def test_exported_weights_code_pictures(run: Path, tmp_path: Path) -> None:
 
 def test_training_goes_on_from_exported_weights(run: Path, tmp_path: Path) -> None:
     path, _ = export_checkpoint(run / "checkpoint.pt", "tiny", folder=tmp_path, crops=2)
-    model = trainable(str(path))
+    model, card = trainable(str(path))
+    assert card["steps"] == "60"
     integers = load(str(path)).integers
     assert all(torch.equal(integers[name], value) for name, value in model.hyper_synthesis.integers().items())
     before = torch.load(run / "checkpoint.pt", weights_only=True)["average"]
@@ -98,6 +100,10 @@ def test_training_goes_on_from_exported_weights(run: Path, tmp_path: Path) -> No
         if value.is_floating_point():
             assert torch.allclose(value, before[name], rtol=2e-3, atol=5e-3), name
     train(options(tmp_path / "more", steps=2, init=str(path)))
+    _, card = trainable(
+        str(export_checkpoint(tmp_path / "more" / "checkpoint.pt", "more", folder=tmp_path, crops=2)[0])
+    )
+    assert card["steps"] == "62"
 
 
 def test_the_trainable_twin_computes_the_shipped_integers() -> None:
