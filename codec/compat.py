@@ -19,10 +19,10 @@ def import_compressai() -> ModuleType:
     if importlib.util.find_spec("compressai") is None:
         raise ModuleNotFoundError("CompressAI is missing: pip install 'lapic[training]'")
     if torch.version.cuda is None and not hasattr(torch.ops.torchvision, "nms"):
-        library = torch.library.Library("torchvision", "DEF")
-        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        import_compressai.library = library  # the definitions last only as long as this object
+        schemas = torch.library.Library("torchvision", "DEF")
+        schemas.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        schemas.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        import_compressai.schemas = schemas  # the definitions last only as long as this object
     import compressai
 
     return compressai

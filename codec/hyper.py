@@ -11,7 +11,8 @@ The idea of integer entropy networks: Balle, Johnston, Minnen, "Integer Networks
 Latent-Variable Models", ICLR 2019.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -50,6 +51,17 @@ def interpolate_levels(table: Tensor, quality: Tensor) -> Tensor:
     return (table[row] * (QUALITY_SPAN - fraction) + table[row + 1] * fraction) / QUALITY_SPAN
 
 
+@contextmanager
+def _full_precision() -> Iterator[None]:
+    """Float32 products in float32, whatever the caller allows: TF32 and bfloat16 keep too few bits for our integers."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 def _pointwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """1x1 convolution as one matrix product: (B, C, h, w), (D, C), (D,) or (B, D) -> (B, D, h, w)."""
     batch, _, height, width = x.shape
@@ -68,6 +80,7 @@ def _depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return out
 
 
+@_full_precision()
 def hyper_synthesis(
     z: Tensor,
     quality: Tensor,

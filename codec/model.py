@@ -118,7 +118,8 @@ def default_dtype(device: torch.device) -> torch.dtype:
     """bfloat16 where the processor computes in it, float16 on a GPU, else float32."""
     if device.type == "cuda":
         return torch.float16
-    return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
+    has_bfloat16 = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.bfloat16 if has_bfloat16 else torch.float32
 
 
 @lru_cache(maxsize=4)

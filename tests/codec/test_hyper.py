@@ -81,3 +81,24 @@ def test_levels_are_met_and_interpolated() -> None:
     table = torch.arange(8.0)[:, None] * 10
     found = hyper.interpolate_levels(table, torch.tensor([256, 25600, 256 + 25344 // 2]))[:, 0]
     assert found.tolist() == [0, 70, 35]
+
+
+@pytest.mark.parametrize("precision", ["high", "medium"])
+def test_a_caller_who_allows_less_precise_products_gets_exact_ones(precision: str) -> None:
+    z, quality, weights = random_z(1, 4, 4), torch.tensor([12800]), load().integers
+    expected = hyper.hyper_synthesis(z, quality, weights)
+    seen = set()
+
+    def watching_floor(x: torch.Tensor) -> torch.Tensor:
+        seen.add(torch.get_float32_matmul_precision())
+        return torch.floor(x)
+
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision)
+    try:
+        found = hyper.hyper_synthesis(z, quality, weights, watching_floor)
+        assert torch.get_float32_matmul_precision() == precision
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert seen == {"highest"}
+    assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
