@@ -17,12 +17,7 @@ import numpy as np
 from PIL import Image
 
 import codec
-
-
-def psnr(a: np.ndarray, b: np.ndarray) -> float:
-    """Peak signal-to-noise ratio in dB of two uint8 arrays of the same shape; infinite if equal."""
-    mse = np.square(a.astype(np.float64) - b).mean()
-    return 10 * np.log10(255**2 / mse) if mse else float("inf")
+from codec.metrics import psnr
 
 
 def measure(picture: Path, file: Path) -> tuple[float, float]:

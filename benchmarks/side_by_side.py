@@ -9,10 +9,10 @@ import argparse
 import io
 from pathlib import Path
 
-import numpy as np
 from PIL import Image, ImageDraw
 
 import codec
+from codec.metrics import psnr
 
 
 def jpeg(image: Image.Image, limit: int) -> bytes:
@@ -25,11 +25,6 @@ def jpeg(image: Image.Image, limit: int) -> bytes:
             break
         best = out.getvalue()
     return best
-
-
-def psnr(a: Image.Image, b: Image.Image) -> float:
-    """Peak signal-to-noise ratio of two images in dB."""
-    return float(10 * np.log10(255**2 / np.square(np.asarray(a).astype(float) - np.asarray(b)).mean()))
 
 
 def main() -> None:

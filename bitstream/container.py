@@ -13,7 +13,7 @@ MAX_EDGE = 2**24
 MAX_TILE = 2**24  # pixels; bounds the memory that decoding one tile can take
 MAX_METADATA = 16 * 2**20  # bytes of one inflated chunk
 WHOLE = 15  # tile code: the picture is one tile
-QUALITY_ONE = 256
+QUALITY_ONE = 256  # fixed point of the quality in a file: 1..100 is 256..25600
 HAS_CHUNKS = 4
 
 ICC, EXIF, XMP, ALPHA = b"iccp", b"exif", b"xmpd", b"alph"

@@ -7,6 +7,7 @@ with near certainty, are left out altogether unless one of them is not zero.
 
 import zlib
 from dataclasses import dataclass
+from functools import cached_property
 
 import constriction
 import numpy as np
@@ -32,6 +33,16 @@ class Tables:
     hyper: NDArray[np.int32]
     latent: list[NDArray[np.int32]]
 
+    @cached_property
+    def hyper_models(self) -> list[constriction.stream.model.Categorical]:
+        """The coder's models of `hyper`, built once for all tiles."""
+        return [_model(counts) for counts in self.hyper]
+
+    @cached_property
+    def latent_models(self) -> list[constriction.stream.model.Categorical]:
+        """The coder's models of `latent`, built once for all tiles."""
+        return [_model(counts) for counts in self.latent]
+
     def check(self) -> None:
         """Raise ValueError unless every table is valid."""
         for table in [*self.hyper, *self.latent]:
@@ -39,6 +50,11 @@ class Tables:
                 raise ValueError("a probability table has an entry below 1 or does not sum to 2^24")
         if self.hyper.shape[1] % 2 == 0 or any(len(table) % 2 for table in self.latent):
             raise ValueError("a probability table has the wrong length")
+
+
+def half_width(counts: NDArray[np.int32]) -> int:
+    """w of a table for -w..w and "escape"."""
+    return len(counts) // 2 - 1
 
 
 def _model(counts: NDArray[np.int32]) -> constriction.stream.model.Categorical:
@@ -75,17 +91,17 @@ def encode_tile(tables: Tables, z: NDArray[np.int8], symbols: NDArray[np.int16],
         values = flat[order[begins[group] : begins[group + 1]]].astype(np.int32)
         if len(values) == 0:
             continue
-        width = len(tables.latent[group]) // 2 - 1
+        width = half_width(tables.latent[group])
         outside = np.abs(values) > width
         if outside.any():
             over = np.abs(values[outside]) - width - 1
             signs = values[outside] < 0
             escapes.append(b"".join(write_varint(2 * int(o) + int(s)) for o, s in zip(over, signs, strict=True)))
         coded = np.where(outside, 2 * width + 1, values + width).astype(np.int32)
-        coder.encode_reverse(coded, _model(tables.latent[group]))
+        coder.encode_reverse(coded, tables.latent_models[group])
     reach = tables.hyper.shape[1] // 2
     for channel in range(len(z) - 1, -1, -1):
-        coder.encode_reverse(z[channel].ravel().astype(np.int32) + reach, _model(tables.hyper[channel]))
+        coder.encode_reverse(z[channel].ravel().astype(np.int32) + reach, tables.hyper_models[channel])
     words = coder.get_compressed().astype("<u4").tobytes()
     tail = b"".join(reversed(escapes))
     flags = (_CODES_GROUP_0 if first == 0 else 0) | (_HAS_ESCAPES if tail else 0)
@@ -113,7 +129,7 @@ class TileDecoder:
     def hyper(self, rows: int, columns: int) -> NDArray[np.int8]:
         """The hyper-latent z, (Z, rows, columns)."""
         reach = self.tables.hyper.shape[1] // 2
-        planes = [self.coder.decode(_model(table), rows * columns) - reach for table in self.tables.hyper]
+        planes = [self.coder.decode(model, rows * columns) - reach for model in self.tables.hyper_models]
         self.z = np.stack(planes).astype(np.int8).reshape(-1, rows, columns)
         return self.z
 
@@ -137,8 +153,8 @@ class TileDecoder:
 
     def _group(self, group: int, count: int) -> NDArray[np.int32]:
         table = self.tables.latent[group]
-        width = len(table) // 2 - 1
-        values = self.coder.decode(_model(table), count) - width
+        width = half_width(table)
+        values = self.coder.decode(self.tables.latent_models[group], count) - width
         for place in np.flatnonzero(values == width + 1):
             over, negative = divmod(self.escapes.varint(2 * SYMBOL_MAX), 2)
             magnitude = min(width + 1 + over, SYMBOL_MAX)
@@ -153,7 +169,7 @@ def entropy_bits(tables: Tables, z: NDArray[np.int8], symbols: NDArray[np.int16]
         bits += PRECISION * z[channel].size - np.log2(table[z[channel].astype(int) + reach]).sum()
     flat, flat_index = symbols.ravel().astype(int), index.ravel()
     for group, table in enumerate(tables.latent):
-        values, width = flat[flat_index == group], len(table) // 2 - 1
+        values, width = flat[flat_index == group], half_width(table)
         if group or values.any():
             outside = np.abs(values) > width
             bits += PRECISION * values.size - np.log2(table[np.where(outside, 2 * width + 1, values + width)]).sum()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["Error", "decode", "encode", "info"]
 DEFAULT_QUALITY = 50
+DEFAULT_MODEL = "photo"
 MAX_PIXELS = 268_435_456
 
 
@@ -22,7 +23,7 @@ def encode(
     image: "Image.Image",
     quality: float = DEFAULT_QUALITY,
     *,
-    model: str = "photo",
+    model: str = DEFAULT_MODEL,
     tile: int = 1024,
     device: str = "auto",
     progress: Any = None,

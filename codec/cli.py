@@ -73,7 +73,7 @@ def main() -> None:
     help="1 (smallest) to 100 (best).",
 )  # fmt: skip
 @click.option("--tile", type=int, default=1024, show_default=True, help="Edge of the tiles in pixels, 0 for one tile.")
-@click.option("--model", default="photo", show_default=True, help="A shipped model, or a weights file.")
+@click.option("--model", default=codec.DEFAULT_MODEL, show_default=True, help="A shipped model, or a weights file.")
 @click.option("--max-pixels", type=click.IntRange(1), default=codec.MAX_PIXELS, show_default=True)
 @DEVICE
 @QUIET

@@ -11,7 +11,7 @@ from codec.encoder import Progress, no_progress
 from codec.model import Model
 from codec.network import assemble
 from codec.quantise import dequantise
-from codec.tiling import LATENT, PIECE, Rect, halo, latent_bounds
+from codec.tiling import LATENT, PIECE, Rect, halo, latent_bounds, tile_edge
 
 
 def decode_symbols(model: Model, header: Header, tile: Tile, rect: Rect) -> tuple[NDArray, NDArray, Tensor, Tensor]:
@@ -26,7 +26,7 @@ def decode_symbols(model: Model, header: Header, tile: Tile, rect: Rect) -> tupl
     """
     decoder = TileDecoder(model.tables, tile.payload)
     z = decoder.hyper(-(-rect.height // 4), -(-rect.width // 4))
-    quality = torch.tensor([round(header.quality * hyper.QUALITY_ONE)], device=model.device)
+    quality = hyper.fixed_point(header.quality, model.device)
     z_ = torch.from_numpy(z)[None].to(model.device, torch.float32)
     mean, index = hyper.hyper_synthesis(z_, quality, model.integers)
     mean, index = mean[..., : rect.height, : rect.width], index[..., : rect.height, : rect.width]
@@ -40,11 +40,10 @@ class _Latents:
     def __init__(self, model: Model, header: Header, tiles: list[Tile]) -> None:
         self.model, self.header = model, header
         self.bounds = latent_bounds(header.width, header.height)
-        self.edge = header.tile // LATENT or max(self.bounds.height, self.bounds.width)
+        self.edge = tile_edge(header.tile, self.bounds)
         self.tiles = dict(zip(self.bounds.cut(self.edge), tiles, strict=True))
         self.done: dict[Rect, Tensor] = {}
-        fixed = round(header.quality * hyper.QUALITY_ONE)
-        self.quality = torch.tensor([fixed], device=model.device)
+        self.quality = hyper.fixed_point(header.quality, model.device)
         self.gain = model.transforms.gain(self.quality)
 
     def touched(self, area: Rect) -> list[Rect]:

@@ -12,7 +12,7 @@ from bitstream import Header, PixelFormat, Tile, encode_tile, symbols_crc, write
 from codec import hyper
 from codec.model import Model
 from codec.quantise import quantise
-from codec.tiling import LATENT, PIECE, Rect, halo, latent_bounds
+from codec.tiling import LATENT, PIECE, Rect, halo, latent_bounds, tile_edge
 
 Progress = Callable[[int, int], None]
 
@@ -46,9 +46,9 @@ def encode_pixels(
     pixel_format = PixelFormat.RGB if pixels.ndim == 3 else PixelFormat.GREY
     header = Header(width, height, pixel_format, quality, model.identity, tile, chunks or {})
     header.check()
-    fixed = torch.tensor([round(quality * hyper.QUALITY_ONE)], device=model.device)
+    fixed = hyper.fixed_point(quality, model.device)
     bounds = latent_bounds(width, height)
-    edge = tile // LATENT or max(bounds.height, bounds.width)
+    edge = tile_edge(tile, bounds)
     rects = list(bounds.cut(edge))
     tiles: dict[Rect, Tile] = {}
     for piece in bounds.cut(max(edge, PIECE)):

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from bitstream.container import QUALITY_ONE
+
 ACTIVATION_MAX = 2047
 WEIGHT_ONE = 128
 SUM_ONE = 32 * WEIGHT_ONE
@@ -26,12 +28,16 @@ MEAN_MAX = 512 * MEAN_ONE - 1
 SCALES = 64
 SCALE_RANGE = (0.11, 256.0)  # standard deviations of the scale table in quantisation steps, log-spaced
 INDEX_STEP = 256  # a sum of 4096 (1.0 in real numbers) moves the scale index by 16
-QUALITY_ONE = 256  # fixed point of the quality in a file: 1..100 is 256..25600
 QUALITY_SPAN = 99 * QUALITY_ONE
 HYPER_LATENT_MAX = 63
 
 Round = Callable[[Tensor], Tensor]
 Clamp = Callable[[Tensor, float, float], Tensor]
+
+
+def fixed_point(quality: float, device: torch.device) -> Tensor:
+    """A quality 1..100 as it stands in a file, 256..25600: (1,) int64."""
+    return torch.tensor([round(quality * QUALITY_ONE)], device=device)
 
 
 def interpolate_levels(table: Tensor, quality: Tensor) -> Tensor:

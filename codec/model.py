@@ -9,16 +9,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialise
 from torch import Tensor
 
 from bitstream import Error, Tables
-from codec import hyper
+from codec import DEFAULT_MODEL, files, hyper
 from codec.network import Config, Transforms
 from codec.quantise import thresholds
 
 WEIGHTS = Path(__file__).parent / "weights"
-DEFAULT = "photo"
 
 
 @dataclass
@@ -84,9 +83,7 @@ def save(
     tensors["centroid"] = centroid.float().contiguous()
     model_id = identity(integers, tables)
     metadata = {"id": model_id.hex(), "config": json.dumps(asdict(config)), "card": json.dumps(card)}
-    beside = path.with_name(path.name + ".new")
-    save_file(tensors, beside, metadata=metadata)
-    beside.replace(path)
+    files.write_output(str(path), serialise(tensors, metadata))
     return model_id
 
 
@@ -123,7 +120,7 @@ def default_dtype(device: torch.device) -> torch.dtype:
 
 
 @lru_cache(maxsize=4)
-def load(name: str = DEFAULT, device: str = "cpu", dtype: torch.dtype | None = None) -> Model:
+def load(name: str = DEFAULT_MODEL, device: str = "cpu", dtype: torch.dtype | None = None) -> Model:
     """Load a shipped model by name, or a weights file by path.
 
     Args:

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bitstream import Tables
+from bitstream.entropy import SYMBOL_MAX, half_width
 
-SYMBOL_MAX = 32767
 # Rounding r to s costs KAPPA (r - s)^2 + bits(s). For a uniform quantiser of step D at high rate the slope -dR/dMSE is
 # 6 / (ln 2 D^2), which makes 8.66; 12 measured best on held-out pictures (4 % fewer bits than plain rounding).
 KAPPA = 12.0
@@ -23,7 +23,7 @@ def thresholds(tables: Tables) -> Tensor:
     From KAPPA (2|r| - 2m + 1) > bits(m) - bits(m - 1), the condition that magnitude m is worth its bits."""
     rows = []
     for counts in tables.latent:
-        width = len(counts) // 2 - 1
+        width = half_width(counts)
         bits = -np.log2(counts[width : 2 * width + 1].astype(np.float64))  # of magnitudes 0..w
         steps = np.diff(bits)[: DETAIL - 1]
         rows.append(np.pad(steps, (0, DETAIL - 1 - len(steps)), mode="edge") / (2 * KAPPA))

@@ -62,6 +62,11 @@ def latent_bounds(width: int, height: int) -> Rect:
     return Rect(0, 0, -(-height // LATENT), -(-width // LATENT))
 
 
+def tile_edge(tile: int, bounds: Rect) -> int:
+    """Edge in latents of the tiles of a picture whose header says `tile` pixels, 0 for one tile."""
+    return tile // LATENT or max(bounds.height, bounds.width)
+
+
 def halo(config: Config) -> int:
     """How many latents away a network can see: one per depthwise 3x3 at 1/16, half of one per depthwise 3x3 at 1/8, and
     one and a half for the filters of the pyramid."""

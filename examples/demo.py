@@ -7,18 +7,12 @@ import argparse
 import time
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 import codec
+from codec.metrics import psnr
 
 SAMPLES = ["astronaut.png", "camera.png", "chelsea.png", "coffee.png", "rocket.jpg"]
-
-
-def psnr(a: Image.Image, b: Image.Image) -> float:
-    """Peak signal-to-noise ratio of two images in dB."""
-    mse = np.square(np.asarray(a).astype(float) - np.asarray(b)).mean()
-    return float(10 * np.log10(255**2 / mse)) if mse else float("inf")
 
 
 def main() -> None:

@@ -25,8 +25,3 @@ def difference(a: Image.Image, b: Image.Image) -> int:
     assert a.size == b.size
     assert a.mode == b.mode
     return int(np.abs(np.asarray(a).astype(int) - np.asarray(b)).max())
-
-
-def psnr(a: Image.Image, b: Image.Image) -> float:
-    mse = np.square(np.asarray(a).astype(float) - np.asarray(b)).mean()
-    return float(10 * np.log10(255**2 / mse)) if mse else float("inf")

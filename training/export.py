@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bitstream import Tables
-from bitstream.entropy import PRECISION
+from bitstream.entropy import PRECISION, half_width
 from codec import hyper
 from codec.model import WEIGHTS, part, read_weights, save
 from codec.network import Config
@@ -99,7 +99,7 @@ def calibrate(model: TrainableCodec, pixels: Tensor, seed: int = 0) -> tuple[Tab
         symbol = quantise(seen.residual, seen.index, thresholds(tables))
         latent = []
         for index, counts in enumerate(prior.latent):
-            width = len(counts) // 2 - 1
+            width = half_width(counts)
             values = symbol[seen.index == index].clamp(-width - 1, width + 1).long() + width + 1
             found = torch.bincount(values, minlength=2 * width + 3).double().numpy()
             found = (found + found[::-1]) / 2  # symmetric; its two ends are escapes

@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,7 @@ def test_pipes() -> None:
     assert Image.open(io.BytesIO(png)).size == (451, 300)
 
 
+@cache
 def damaged_files() -> dict[str, tuple[bytes, str]]:
     with Image.open(PHOTO) as image:
         good = codec.encode(image, 50)

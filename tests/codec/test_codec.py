@@ -9,9 +9,10 @@ import bitstream
 import codec
 from bitstream.entropy import entropy_bits
 from codec import decoder, encoder
+from codec.metrics import psnr
 from codec.model import load
-from codec.tiling import LATENT, latent_bounds
-from tests.conftest import difference, psnr
+from codec.tiling import latent_bounds, tile_edge
+from tests.conftest import difference
 
 
 def symbols_of(data: bytes, **options: object) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -19,7 +20,7 @@ def symbols_of(data: bytes, **options: object) -> list[tuple[np.ndarray, np.ndar
     model = load(**options)
     header, tiles = bitstream.read(data)
     bounds = latent_bounds(header.width, header.height)
-    edge = header.tile // LATENT or max(bounds.height, bounds.width)
+    edge = tile_edge(header.tile, bounds)
     out = []
     for rect, tile in zip(bounds.cut(edge), tiles, strict=True):
         z, symbols, _, index = decoder.decode_symbols(model, header, tile, rect)

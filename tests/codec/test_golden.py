@@ -17,7 +17,7 @@ import bitstream
 import codec
 from codec import decoder
 from codec.model import WEIGHTS, load
-from codec.tiling import LATENT, latent_bounds
+from codec.tiling import latent_bounds, tile_edge
 from tests import reference
 
 FOLDER = Path(__file__).parent.parent / "data"
@@ -28,7 +28,7 @@ def symbols_digest(data: bytes, dtype: torch.dtype | None = None) -> str:
     model = load(dtype=dtype)
     header, tiles = bitstream.read(data)
     bounds = latent_bounds(header.width, header.height)
-    edge = header.tile // LATENT or max(bounds.height, bounds.width)
+    edge = tile_edge(header.tile, bounds)
     digest = hashlib.sha256()
     for rect, tile in zip(bounds.cut(edge), tiles, strict=True):
         z, symbols, _, _ = decoder.decode_symbols(model, header, tile, rect)

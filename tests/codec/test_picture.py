@@ -6,7 +6,7 @@ from PIL import Image, ImageCms
 
 import codec
 from codec import picture
-from tests.conftest import psnr
+from codec.metrics import psnr
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 

@@ -8,9 +8,10 @@ import torch
 from PIL import Image
 
 from codec import decoder, encoder, hyper
+from codec.metrics import psnr
 from codec.model import load, read_weights
 from codec.network import Config
-from tests.conftest import EXAMPLES, psnr
+from tests.conftest import EXAMPLES
 from training import loop
 from training.data import Crops, list_pictures
 from training.export import calibrate, export_checkpoint, integer_counts, trainable
