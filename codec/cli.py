@@ -1,17 +1,15 @@
 """The command `lapic`. Nothing heavy is imported before a command needs it."""
 
 import json
-import sys
 import time
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import click
 
 import codec
-from bitstream.error import Error
+from codec.console import one_line_errors, tile_progress
+from codec.evaluation import commands
 
 DEVICE = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 QUIET = click.option("--quiet", is_flag=True, help="Print nothing but errors.")
@@ -32,33 +30,6 @@ class _Crop(click.ParamType):
         return numbers
 
 
-def _one_line_errors(command: Callable) -> Callable:
-    """Turn expected failures into one line on standard error and exit code 1."""
-
-    @wraps(command)
-    def guarded(*args: Any, **kwargs: Any) -> None:
-        try:
-            command(*args, **kwargs)
-        except (Error, ValueError, MemoryError) as error:
-            reason = "not enough memory" if isinstance(error, MemoryError) else str(error)
-            click.echo(f"lapic: {reason}", err=True)
-            sys.exit(1)
-
-    return guarded
-
-
-def _progress(quiet: bool) -> Callable[[int, int], None]:
-    """A listener that draws progress on a terminal once the work has taken a second."""
-    began = time.monotonic()
-
-    def show(done: int, total: int) -> None:
-        if sys.stderr.isatty() and not quiet and total > 1 and time.monotonic() - began > 1:
-            left = (time.monotonic() - began) * (total - done) / done
-            click.echo(f"\r{done}/{total}  {left:.0f} s left   ", err=True, nl=done == total)
-
-    return show
-
-
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(codec.__version__, "-V", "--version", prog_name="lapic")
 def main() -> None:
@@ -77,7 +48,7 @@ def main() -> None:
 @click.option("--max-pixels", type=click.IntRange(1), default=codec.MAX_PIXELS, show_default=True)
 @DEVICE
 @QUIET
-@_one_line_errors
+@one_line_errors
 def encode(
     input: str, output: str, quality: float, tile: int, model: str, max_pixels: int, device: str, quiet: bool
 ) -> None:
@@ -89,7 +60,7 @@ def encode(
     Image.MAX_IMAGE_PIXELS = None  # the limit is ours, checked before the pixels are read
     began = time.perf_counter()
     image = picture.open_image(files.read_input(input), max_pixels)
-    data = codec.encode(image, quality, model=model, tile=tile, device=device, progress=_progress(quiet))
+    data = codec.encode(image, quality, model=model, tile=tile, device=device, progress=tile_progress(quiet))
     files.write_output(output, data)
     if not quiet:
         pixels, seconds = image.width * image.height, time.perf_counter() - began
@@ -112,7 +83,7 @@ def encode(
 @click.option("--max-pixels", type=click.IntRange(1), default=codec.MAX_PIXELS, show_default=True)
 @DEVICE
 @QUIET
-@_one_line_errors
+@one_line_errors
 def decode(
     input: str,
     output: str,
@@ -130,7 +101,7 @@ def decode(
     picture.format_of(suffix)  # complain before the work, not after
     data = files.read_input(input)
     image = codec.decode(
-        data, scale=int(scale), crop=crop, device=device, max_pixels=max_pixels, progress=_progress(quiet)
+        data, scale=int(scale), crop=crop, device=device, max_pixels=max_pixels, progress=tile_progress(quiet)
     )
     files.write_output(output, picture.save_bytes(image, suffix))
 
@@ -138,7 +109,7 @@ def decode(
 @main.command()
 @click.argument("file")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@_one_line_errors
+@one_line_errors
 def info(file: str, as_json: bool) -> None:
     """Say what is in a .lapic file and what each part costs."""
     from codec import files
@@ -156,6 +127,9 @@ def info(file: str, as_json: bool) -> None:
     for part, size in found["bytes"].items():
         click.echo(f"{part:>10} {size:>10} bytes")
 
+
+for command in (commands.evaluate, commands.plot, commands.compare):
+    main.add_command(command)
 
 if __name__ == "__main__":
     main()

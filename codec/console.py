@@ -1,0 +1,72 @@
+"""What the command lines share: one-line errors and progress. Imports nothing heavy."""
+
+import sys
+import time
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import click
+
+from bitstream.error import Error
+
+
+def one_line_errors(command: Callable) -> Callable:
+    """Turn expected failures into one line on standard error and exit code 1."""
+
+    @wraps(command)
+    def guarded(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except (Error, ValueError, MemoryError) as error:
+            reason = "not enough memory" if isinstance(error, MemoryError) else str(error)
+            click.echo(f"lapic: {reason}", err=True)
+            sys.exit(1)
+
+    return guarded
+
+
+def needs(extra: str) -> Callable[[Callable], Callable]:
+    """Turn a missing package into one line that names the extra of lapic to install."""
+
+    def wrapper(command: Callable) -> Callable:
+        @wraps(command)
+        def guarded(*args: Any, **kwargs: Any) -> None:
+            try:
+                command(*args, **kwargs)
+            except ModuleNotFoundError as error:
+                raise Error(f"{error.name} is missing: pip install 'lapic[{extra}]'") from None
+
+        return guarded
+
+    return wrapper
+
+
+def tile_progress(quiet: bool) -> Callable[[int, int], None]:
+    """A listener that draws progress on a terminal once the work has taken a second."""
+    began = time.monotonic()
+
+    def show(done: int, total: int) -> None:
+        if sys.stderr.isatty() and not quiet and total > 1 and time.monotonic() - began > 1:
+            left = (time.monotonic() - began) * (total - done) / done
+            click.echo(f"\r{done}/{total}  {left:.0f} s left   ", err=True, nl=done == total)
+
+    return show
+
+
+def stage_progress(total: int, what: str) -> Callable[[], None]:
+    """Progress of a long stage: what is returned is called after each of its `total` steps. On a terminal it draws one
+    line that changes, elsewhere a line every half minute and at the end."""
+    began, done, shown = time.monotonic(), 0, 0.0
+    terminal = sys.stderr.isatty()
+
+    def step() -> None:
+        nonlocal done, shown
+        done += 1
+        now = time.monotonic()
+        if now - max(shown, began) > (0.2 if terminal else 30) or done == total:
+            shown = now
+            text = f"{what}: {done}/{total}, {(now - began) / done * (total - done):.0f} s left"
+            click.echo(f"\r{text}   " if terminal else text, err=True, nl=not terminal or done == total)
+
+    return step

@@ -1,0 +1,14 @@
+"""Measuring lapic beside the codecs people use: real files, standard metrics, curves, plots and a report.
+
+codecs   what is measured: encode and decode of lapic and its peers
+metrics  how far a decoded picture is from its original
+measure  one point: one picture, one codec, one quality
+run      many points in parallel, with a cache that survives interruption
+curves   means over pictures, BD-rate, published curves
+plots    rate-distortion and cost as SVG and PNG
+report   one self-contained HTML page
+distance FID and KID between two folders
+commands `lapic evaluate`, `lapic plot`, `lapic compare`
+
+Needs the extra `evaluation`: pip install 'lapic[evaluation]'.
+"""

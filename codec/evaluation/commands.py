@@ -1,0 +1,174 @@
+"""The commands `lapic evaluate`, `lapic plot` and `lapic compare`; what they need is imported when they run."""
+
+import json
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bitstream.error import Error
+from codec.console import needs, one_line_errors, stage_progress
+
+LPIPS = [
+    click.option("--lpips-net", type=click.Choice(["squeeze", "alex", "vgg"]), default="squeeze", show_default=True),
+    click.option(
+        "--lpips-backbone", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="Backbone of LPIPS as .npz, where torchvision cannot download it.",
+    ),
+]  # fmt: skip
+PICTURES = click.Path(exists=True, path_type=Path)
+
+
+def _lpips_options(command: Callable) -> Callable:
+    for option in reversed(LPIPS):
+        command = option(command)
+    return command
+
+
+class _Qualities(click.ParamType):
+    """CODEC=Q,Q,... as (codec, numbers)."""
+
+    name = "CODEC=Q,Q,..."
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, tuple[float, ...]]:
+        name, _, numbers = value.partition("=")
+        try:
+            return name, tuple(sorted({float(number) for number in numbers.split(",")}))
+        except ValueError:
+            self.fail(f"{value!r} is not like jpeg=10,50,90", param, ctx)
+
+
+@click.command()
+@click.argument("pictures", nargs=-1, required=True, type=PICTURES)
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for all results.")
+@click.option(
+    "--codecs", default="lapic,jpeg,webp,avif,jxl", show_default=True,
+    help="Also: jpeg2000, heic, bmshj2018-hyperprior, mbt2018-mean.",
+)  # fmt: skip
+@click.option("--qualities", multiple=True, type=_Qualities(), help="Measure a codec at these; once for each codec.")
+@click.option("--metrics", default="psnr,ms_ssim,ssimulacra2,lpips", show_default=True)
+@_lpips_options
+@click.option("--published", is_flag=True, help="The pictures are Kodak's: draw published curves too.")
+@click.option("--jobs", type=click.IntRange(1), help="Processes, of one thread each; one for each core if not given.")
+@click.option("--look-bpp", default=0.3, show_default=True, help="Rate at which the report compares pictures.")
+@click.option("--report/--no-report", default=True, help="Whether to write report.html.")
+@one_line_errors
+@needs("evaluation")
+def evaluate(
+    pictures: tuple[Path, ...], out: Path, codecs: str, metrics: str, qualities: tuple, **settings: Any
+) -> None:
+    """Measure lapic and other codecs on PICTURES (files and folders): real files, times, metrics, plots, a report.
+
+    What was measured is kept in OUT, so that an interrupted or extended evaluation measures only what is new.
+    """
+    from codec.evaluation.evaluate import Options, evaluate
+    from codec.evaluation.metrics import METRICS
+
+    names = tuple(name.strip() for name in metrics.split(",") if name.strip())
+    if unknown := set(names) - set(METRICS):
+        raise Error(f"there is no metric {', '.join(sorted(unknown))}: choose from {', '.join(METRICS)}")
+    if "psnr" not in names:
+        names = ("psnr", *names)
+    options = Options(
+        pictures=pictures,
+        out=out,
+        codecs=tuple(dict.fromkeys(name.strip() for name in codecs.split(",") if name.strip())),
+        metrics=names,
+        qualities=qualities,
+        command=shlex.join(["lapic", *sys.argv[1:]]),
+        **settings,
+    )
+    try:
+        path = evaluate(options, lambda line: click.echo(line, err=True), stage_progress)
+    except KeyboardInterrupt:
+        click.echo(f"\nlapic: interrupted; what was measured stays in {out}, run the same again to go on", err=True)
+        sys.exit(130)
+    _print_summary(json.loads(path.read_text()))
+    click.echo(f"{path.with_name('report.html') if settings['report'] else path}")
+
+
+def _print_summary(results: dict[str, Any]) -> None:
+    """BD-rates by PSNR of the first codec against the others, one line each."""
+    from codec.evaluation.curves import DRAWN, Curve, bd, published
+
+    curves = [Curve(**curve) for curve in results["curves"]]
+    others = curves[1:] + ([c for c in published() if c.name in DRAWN] if results["published"] else [])
+    for anchor in others:
+        difference = bd(anchor, curves[0])
+        figure = "no shared range" if difference.rate is None else f"{difference.rate:+.1f} %"
+        remark = f"  ({difference.warning})" if difference.warning and difference.rate is not None else ""
+        origin = "" if anchor.measured else ", published"
+        click.echo(f"BD-rate of {curves[0].label} against {anchor.label + origin:40} {figure:>10}{remark}")
+
+
+@click.command()
+@click.argument("results", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the plots.")
+@click.option("--published", is_flag=True, help="The pictures are Kodak's: draw published curves too.")
+@one_line_errors
+@needs("evaluation")
+def plot(results: tuple[Path, ...], out: Path, published: bool) -> None:
+    """Draw several evaluations (their results.json) together."""
+    from codec.evaluation import curves as curve_module
+    from codec.evaluation import plots
+    from codec.evaluation.evaluate import anchor_of
+
+    sets = []
+    for path in results:
+        try:
+            stored = json.loads(path.read_text())["curves"]
+            sets.append((path.parent.name or path.stem, [curve_module.Curve(**curve) for curve in stored]))
+        except (ValueError, KeyError, TypeError):
+            raise Error(f"{path} is not a results.json of lapic evaluate") from None
+    drawn_together = plots.unlike(sets) + (curve_module.published() if published else [])
+    out.mkdir(parents=True, exist_ok=True)
+    title = ", ".join(name for name, _ in sets)
+    drawn = plots.rate_distortion(drawn_together, out, title)
+    if anchor := anchor_of(drawn_together):
+        drawn |= plots.rate_over_cost(drawn_together, anchor, out, title)
+    for paths in drawn.values():
+        click.echo(f"{paths[1]}")
+
+
+@click.command()
+@click.argument("a", type=PICTURES)
+@click.argument("b", type=PICTURES)
+@_lpips_options
+@click.option("--inception", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Weights for FID, KID.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@one_line_errors
+@needs("evaluation")
+def compare(
+    a: Path, b: Path, lpips_net: str, lpips_backbone: Path | None, inception: Path | None, as_json: bool
+) -> None:
+    """Print every metric of two pictures, or FID and KID of two folders of pictures."""
+    if a.is_dir() != b.is_dir():
+        raise Error("compare two pictures or two folders, not one of each")
+    if a.is_dir():
+        from codec.evaluation.distance import fid_kid
+
+        found: dict[str, Any] = dict(fid_kid(a, b, inception))
+    else:
+        found = _compare_pictures(a, b, lpips_net, lpips_backbone)
+    if as_json:
+        click.echo(json.dumps({key: None if value == float("inf") else value for key, value in found.items()}))
+        return
+    for name, value in found.items():
+        click.echo(f"{name:12} {'-' if value is None else format(value, '.4f')}")
+
+
+def _compare_pictures(a: Path, b: Path, net: str, backbone: Path | None) -> dict[str, Any]:
+    """All metrics of two files, pictures or .lapic; LPIPS is left out, with a word, when it has no backbone."""
+    from codec.evaluation.measure import load_rgb
+    from codec.evaluation.metrics import METRICS, all_metrics, lpips_model
+
+    wanted = METRICS
+    try:
+        lpips_model(net, backbone)
+    except Error as reason:
+        click.echo(f"lpips is skipped: {reason}", err=True)
+        wanted = tuple(metric for metric in METRICS if metric != "lpips")
+    return all_metrics(load_rgb(a), load_rgb(b), wanted, net, backbone)

@@ -1,0 +1,51 @@
+"""Multiply-accumulates per pixel of lapic's networks.
+
+Convolutions, linear paths and the integer hyper-synthesis count; the pyramid's additions and activations are left out,
+as is usual. Everything runs at a fixed resolution, so the figures hold for any picture whose edges are multiples of 64.
+"""
+
+import torch
+from torch import nn
+
+from codec import hyper
+from codec.model import Model
+
+SIZE = 256
+PIXELS_PER_PLACE = {"point0": 64, "depth0": 64, "point1": 64, "depth1": 32, "point2": 32}  # the other layers: 16
+
+
+def _macs(part: nn.Module, *inputs: torch.Tensor) -> float:
+    """Thousands of multiply-accumulates per pixel of one forward pass, by hooks on the convolutions."""
+    total = 0
+
+    def count(module: nn.Module, _: object, output: torch.Tensor) -> None:
+        nonlocal total
+        assert isinstance(module, nn.Conv2d)
+        total += module.weight.numel() * output.shape[-1] * output.shape[-2]
+
+    hooks = [m.register_forward_hook(count) for m in part.modules() if isinstance(m, nn.Conv2d)]
+    with torch.inference_mode():
+        part(*inputs)
+    for hook in hooks:
+        hook.remove()
+    return total / SIZE**2 / 1000
+
+
+def cost(model: Model) -> dict[str, float]:
+    """kMAC/pixel of each network, by name, and of all that `encode` and `decode` run."""
+    nets = model.transforms
+    latent = torch.zeros(1, model.config.latent, SIZE // 16, SIZE // 16, device=model.device)
+    quality = hyper.fixed_point(50, model.device)
+    exact = 0.0
+    for name, tensor in model.integers.items():
+        layer, _, kind = name.partition(".")
+        if kind == "weight":
+            exact += tensor.numel() / PIXELS_PER_PLACE.get(layer, 16) ** 2 / 1000
+    parts = {
+        "analysis": _macs(nets.analysis, torch.zeros(1, 3, SIZE, SIZE, device=model.device)),
+        "hyper-analysis": _macs(nets.hyper_analysis, latent),
+        "hyper-synthesis": exact,
+        "synthesis": _macs(nets.synthesis, latent, quality),
+    }
+    encode = parts["analysis"] + parts["hyper-analysis"] + exact
+    return parts | {"encode": encode, "decode": exact + parts["synthesis"]}

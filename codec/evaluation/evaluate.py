@@ -1,0 +1,300 @@
+"""`lapic evaluate`: measure codecs on pictures, then write results, plots and the report."""
+
+import csv
+import json
+import platform
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import codec
+from bitstream import Error
+from codec import files
+from codec.evaluation import codecs, metrics
+from codec.evaluation.codecs import Codec, Unavailable
+from codec.evaluation.curves import Curve, mean_curves, published
+from codec.evaluation.matching import MatchJob, match
+from codec.evaluation.measure import Job, measure
+from codec.evaluation.run import Cache, Call, Point, cores, digest_of, key_of, pictures_in, run
+
+PACKAGES = ("pytorch-msssim", "ssimulacra2", "lpips", "bjontegaard", "torch", "pillow", "numpy")
+Say = Callable[[str], None]
+Watch = Callable[[int, str], Callable[[], None]]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to evaluate and how."""
+
+    pictures: tuple[Path, ...]
+    out: Path
+    codecs: tuple[str, ...] = codecs.DEFAULT
+    qualities: tuple[tuple[str, tuple[float, ...]], ...] = ()  # codec -> qualities; a codec's own ladder if not here
+    metrics: tuple[str, ...] = metrics.METRICS
+    lpips_net: str = "squeeze"
+    lpips_backbone: Path | None = None
+    published: bool = False  # the pictures are Kodak's: draw the published curves too
+    jobs: int | None = None
+    look_bpp: float = 0.3  # where the report's pictures are compared
+    report: bool = True
+    command: str = ""
+
+
+@dataclass
+class _Session:
+    """One evaluation under way."""
+
+    options: Options
+    codecs: list[Codec]
+    pictures: dict[str, Path]  # unique name -> file
+    digests: dict[str, str]
+    cache: Cache
+    workers: int
+    watch: Watch
+
+
+def evaluate(options: Options, say: Say = lambda line: None, watch: Watch = lambda total, what: lambda: None) -> Path:
+    """Measure and write results.json, results.csv, plots and report.html to `options.out`.
+
+    Args:
+        say: hears one line about whatever a user should know (a codec that is skipped, a point that failed).
+        watch: called as watch(total, what) before a stage; what it returns is called after each step of it.
+
+    Returns:
+        The path of results.json.
+
+    Raises:
+        Error: no pictures, no codecs, or an unknown name.
+    """
+    session = _begin(options, say, watch)
+    points = _measure(session, _ladder(session), "points")
+    for point in points:
+        if "error" in point:
+            say(f"{point['label']} failed on {point['picture']} at quality {point['quality']:g}: {point['error']}")
+    curves, remarks = mean_curves(points)
+    for remark in remarks:
+        say(remark)
+    looks = _looks(session, points, curves) if options.report else []
+    _add_cost(curves)
+    shown = curves + (published() if options.published else [])
+    results = _results(session, points, looks, curves)
+    path = options.out / "results.json"
+    files.write_output(str(path), json.dumps(results, indent=1).encode())
+    _write_csv(options.out / "results.csv", points)
+
+    from codec.evaluation import plots
+    from codec.evaluation.report import write_report
+
+    title = f"{len(session.pictures)} pictures, means"
+    anchor = anchor_of(shown)
+    drawn = plots.rate_distortion(shown, options.out, title)
+    drawn |= plots.rate_over_cost(shown, anchor, options.out, title) if anchor else {}
+    if options.report:
+        write_report(options.out, results, shown, drawn, looks, session.pictures, session.workers, watch)
+    return path
+
+
+def anchor_of(curves: list[Curve]) -> Curve | None:
+    """The curve that cost plots measure against: published VTM, else JPEG, else the first one with PSNR."""
+    able = [curve for curve in curves if "psnr" in curve.metrics]
+    for name in ("vtm", "jpeg"):
+        for curve in able:
+            if curve.name == name:
+                return curve
+    return able[0] if able else None
+
+
+def _begin(options: Options, say: Say, watch: Watch) -> _Session:
+    """Look for all that is needed and leave out, with a word, what is not there."""
+    found = []
+    for name in options.codecs:
+        try:
+            found.append(codecs.make(name))
+        except Unavailable as reason:
+            say(f"{name} is skipped: {reason}")
+    if not found:
+        raise Error("there is no codec to measure")
+    unknown = {name for name, _ in options.qualities} - {codec.name for codec in found}
+    if unknown:
+        raise Error(f"qualities were given for {', '.join(sorted(unknown))}, which is not measured")
+    pictures: dict[str, Path] = {}
+    for path in pictures_in(options.pictures):
+        name, number = path.stem, 2
+        while name in pictures:
+            name, number = f"{path.stem}-{number}", number + 1
+        pictures[name] = path
+    if not pictures:
+        raise Error("there are no pictures to measure")
+    wanted = []
+    for metric in options.metrics:
+        try:
+            if metric == "lpips":
+                metrics.lpips_model(options.lpips_net, options.lpips_backbone)
+            wanted.append(metric)
+        except (Error, ModuleNotFoundError) as reason:
+            say(f"{metric} is skipped: {reason}")
+    try:
+        digests = {name: digest_of(path) for name, path in pictures.items()}
+        for codec_ in found:
+            (options.out / "files" / codec_.name).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Error(f"{error.filename}: {error.strerror}") from None
+    options = replace(options, metrics=tuple(wanted))
+    cache = Cache(options.out / "points.jsonl")
+    return _Session(options, found, pictures, digests, cache, options.jobs or cores(), watch)
+
+
+def _ladder(session: _Session) -> list[tuple[str, Codec, float]]:
+    """Every picture x codec x quality, pictures outermost, so that an interrupted run has whole pictures."""
+    asked = dict(session.options.qualities)
+    return [
+        (picture, codec, quality)
+        for picture in session.pictures
+        for codec in session.codecs
+        for quality in asked.get(codec.name, codec.ladder)
+    ]
+
+
+def _measure(session: _Session, wanted: list[tuple[str, Codec, float]], what: str) -> list[Point]:
+    """Points of (picture, codec, quality), from the cache or measured now, in the order asked."""
+    options = session.options
+    known = ("psnr", "ssimulacra2", "lpips", "ms_ssim")
+    versions = json.dumps([_version(name) for name in PACKAGES[:3]] + list(known))
+    keys, labels, calls, call_keys = [], [], [], []
+    for picture, codec_, quality in wanted:
+        file = options.out / "files" / codec_.name / f"{picture}-{quality:g}{codec_.suffix}"
+        job = Job(
+            session.pictures[picture],
+            codec_.name,
+            quality,
+            file,
+            options.metrics,
+            options.lpips_net,
+            options.lpips_backbone,
+            threads=1,
+        )
+        key = key_of(job, codec_, session.digests[picture], versions)
+        keys.append(key)
+        labels.append(
+            {
+                "picture": picture,
+                "codec": codec_.name,
+                "label": codec_.label,
+                "quality": quality,
+                "file": str(file.relative_to(options.out)),
+            }
+        )
+        if key not in session.cache.points or not file.exists():
+            calls.append((measure, job))
+            call_keys.append(key)
+    found = _run(session, calls, call_keys, what)
+    return [label | (found.get(key) or session.cache.points[key]) for key, label in zip(keys, labels, strict=True)]
+
+
+def _run(session: _Session, calls: list[Call], keys: list[str], what: str) -> dict[str, Point]:
+    """Make the calls; results go to the cache, failures only to the caller, so that a later run tries them again."""
+    step = session.watch(len(calls), what)
+    found: dict[str, Point] = {}
+
+    def listen(number: int, point: Point) -> None:
+        found[keys[number]] = point
+        if "error" not in point:
+            session.cache.add(keys[number], point)
+        step()
+
+    if calls:
+        run(calls, session.workers, listen)
+    return found
+
+
+def _looks(session: _Session, points: list[Point], curves: list[Curve]) -> list[Point]:
+    """For each picture a point of lapic near `look_bpp` and one of every peer at the same file size."""
+    base = session.codecs[0]
+    rungs = [point for point in points if point["codec"] == base.name and "error" not in point]
+    qualities = sorted({point["quality"] for point in rungs})
+    means = {q: [point["bpp"] for point in rungs if point["quality"] == q] for q in qualities}
+    if not means:
+        return []
+    chosen = min(means, key=lambda q: abs(sum(means[q]) / len(means[q]) - session.options.look_bpp))
+    base_points = {point["picture"]: point for point in rungs if point["quality"] == chosen}
+    pairs, calls, keys = [], [], []
+    for picture, base_point in base_points.items():
+        for codec_ in session.codecs[1:]:
+            known = tuple(
+                (point["quality"], point["bytes"])
+                for point in points
+                if point["picture"] == picture and point["codec"] == codec_.name and "error" not in point
+            )
+            job = MatchJob(session.pictures[picture], codec_.name, base_point["bytes"], known, threads=1)
+            key = json.dumps(["match", session.digests[picture], codec_.name, codec_.version, job.limit])
+            pairs.append((picture, codec_, key))
+            if key not in session.cache.points:
+                calls.append((match, job))
+                keys.append(key)
+    _run(session, calls, keys, "sizes to match")
+    wanted = [
+        (picture, codec_, session.cache.points[key]["quality"])
+        for picture, codec_, key in pairs
+        if key in session.cache.points
+    ]
+    matched = _measure(session, wanted, "points at the same size")
+    return [*base_points.values(), *(point for point in matched if "error" not in point)]
+
+
+def _add_cost(curves: list[Curve]) -> None:
+    """Fill in the decoder's kMAC/pixel of lapic, counted, and of zoo models, as published."""
+    from codec.evaluation.cost import cost
+    from codec.model import load
+
+    known = {curve.name: curve.decoder for curve in published()}
+    for curve in curves:
+        curve.decoder = cost(load())["decode"] if curve.name == "lapic" else known.get(curve.name)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _machine() -> dict[str, Any]:
+    """What the times were measured on."""
+    name = platform.processor()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    return {"processor": name, "cores": cores(), "system": f"{platform.system()} {platform.machine()}"}
+
+
+def _results(session: _Session, points: list[Point], looks: list[Point], curves: list[Curve]) -> dict[str, Any]:
+    return {
+        "lapic": codec.__version__,
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": session.options.command,
+        "machine": _machine() | {"python": platform.python_version()},
+        "workers": session.workers,
+        "threads": 1,
+        "versions": {name: _version(name) for name in PACKAGES} | {c.name: c.version for c in session.codecs},
+        "lpips_net": session.options.lpips_net if "lpips" in session.options.metrics else None,
+        "published": session.options.published,
+        "points": points,
+        "same_size": looks,
+        "curves": [asdict(curve) for curve in curves],
+    }
+
+
+def _write_csv(path: Path, points: list[Point]) -> None:
+    """All points as a table."""
+    columns: dict[str, None] = {}
+    for point in points:
+        columns |= dict.fromkeys(point)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(columns))
+        writer.writeheader()
+        writer.writerows(points)

@@ -1,0 +1,109 @@
+"""One measured point: one picture through one codec at one quality, by way of a real file."""
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitstream import Error
+from bitstream.container import SIGNATURE
+from codec import decode, files
+from codec.evaluation import codecs
+from codec.evaluation.metrics import all_metrics
+from codec.picture import open_image, take_apart
+
+Result = TypeVar("Result")
+PSNR_IDENTICAL = 100.0  # dB, instead of infinity, so that means and JSON stay sane
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to measure. `file` is where the compressed picture goes and stays."""
+
+    picture: Path
+    codec: str
+    quality: float
+    file: Path
+    metrics: tuple[str, ...]
+    lpips_net: str
+    lpips_backbone: Path | None
+    threads: int
+
+
+@lru_cache(maxsize=2)
+def load_rgb(path: Path) -> NDArray[np.uint8]:
+    """A picture (or a .lapic file) as (H, W, 3) RGB, upright, without alpha. Raises `Error` if it cannot be read."""
+    data = files.read_input(str(path))
+    pixels, _ = take_apart(decode(data) if data.startswith(SIGNATURE) else open_image(data))
+    return pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
+
+
+def _status(key: str) -> int | None:
+    """A size from /proc/self/status in bytes; None where there is no such file."""
+    try:
+        found = re.search(rf"^{key}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+    except OSError:
+        return None
+    return int(found[1]) * 1024 if found else None
+
+
+def _timed(work: Callable[[], Result]) -> tuple[Result, float, float | None]:
+    """Result, seconds, and the MiB by which the process grew at its peak (Linux only, else None)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew from here
+        before = _status("VmRSS")
+    except OSError:
+        before = None
+    began = time.perf_counter()
+    result = work()
+    seconds = time.perf_counter() - began
+    peak = _status("VmHWM")
+    return result, seconds, None if before is None or peak is None else max(0, peak - before) / 2**20
+
+
+@lru_cache(maxsize=16)
+def _warm(name: str, threads: int) -> codecs.Codec:
+    """A codec that has coded one small picture, so that loading is not timed."""
+    import torch
+
+    torch.set_num_threads(threads)
+    codec = codecs.make(name, threads)
+    codec.decode(codec.encode(np.full((64, 64, 3), 128, np.uint8), codec.ladder[0]))
+    return codec
+
+
+def measure(job: Job) -> dict[str, Any]:
+    """Encode to `job.file`, read it back, decode, compare.
+
+    Returns:
+        bytes, bpp, encode_s, decode_s, encode_mib, decode_mib, and the metrics by name.
+
+    Raises:
+        Whatever a codec raises.
+    """
+    codec = _warm(job.codec, job.threads)
+    pixels = load_rgb(job.picture)
+    data, encode_s, encode_mib = _timed(lambda: codec.encode(pixels, job.quality))
+    files.write_output(str(job.file), data)
+    read = files.read_input(str(job.file))
+    decoded, decode_s, decode_mib = _timed(lambda: codec.decode(read))
+    if decoded.shape != pixels.shape:
+        raise Error(f"{codec.label} gave back a picture of shape {decoded.shape} for {pixels.shape}")
+    found = all_metrics(pixels, decoded, job.metrics, job.lpips_net, job.lpips_backbone)
+    if "psnr" in found:
+        found["psnr"] = min(found["psnr"] or 0.0, PSNR_IDENTICAL)
+    return {
+        "bytes": len(read),
+        "bpp": 8 * len(read) / (pixels.shape[0] * pixels.shape[1]),
+        "encode_s": encode_s,
+        "decode_s": decode_s,
+        "encode_mib": encode_mib,
+        "decode_mib": decode_mib,
+        **found,
+    }

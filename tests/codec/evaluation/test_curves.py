@@ -1,0 +1,81 @@
+import bjontegaard
+import pytest
+
+from codec.evaluation.curves import Curve, bd, mean_curves, published
+
+
+def by_name(name: str) -> Curve:
+    return next(curve for curve in published() if curve.name == name)
+
+
+def test_bd_figures_are_those_of_the_package() -> None:
+    anchor, curve = by_name("bpg444"), by_name("jpeg")
+    settings = {"method": "pchip", "require_matching_points": False, "min_overlap": 0}
+    four = (anchor.bpp, anchor.metrics["psnr"], curve.bpp, curve.metrics["psnr"])
+    found = bd(anchor, curve)
+    assert found.rate == pytest.approx(bjontegaard.bd_rate(*four, **settings))
+    assert found.quality == pytest.approx(bjontegaard.bd_psnr(*four, **settings))
+    assert found.rate == pytest.approx(143.0, abs=1)  # as others compute it from the same points
+    assert found.warning is None
+
+
+def test_bd_of_a_curve_that_costs_a_tenth_less() -> None:
+    anchor = by_name("vtm")
+    cheaper = Curve("x", "x", [0.9 * rate for rate in anchor.bpp], anchor.metrics)
+    assert bd(anchor, cheaper).rate == pytest.approx(-10)
+    assert bd(anchor, cheaper).quality > 0
+    assert bd(anchor, anchor).rate == pytest.approx(0)
+
+
+def test_lower_is_better_for_lpips() -> None:
+    a = Curve("a", "a", [0.1, 0.2, 0.4, 0.8], {"lpips": [0.4, 0.3, 0.2, 0.1]})
+    b = Curve("b", "b", [0.2, 0.4, 0.8, 1.6], {"lpips": [0.4, 0.3, 0.2, 0.1]})
+    assert bd(a, b, "lpips").rate == pytest.approx(100)
+    assert bd(a, b, "lpips").quality == pytest.approx(0.1, abs=0.02)  # worse by that much LPIPS at equal rate
+
+
+def test_little_overlap_is_said() -> None:
+    a = Curve("a", "a", [0.1, 0.2, 0.4, 0.8], {"psnr": [25.0, 28, 31, 34]})
+    b = Curve("b", "b", [0.5, 1.0, 2.0, 4.0], {"psnr": [33.0, 36, 39, 42]})
+    c = Curve("c", "c", [5.0, 6.0, 7.0], {"psnr": [45.0, 46, 47]})
+    assert "11 %" in bd(a, b).warning
+    assert bd(a, b).rate is not None
+    assert bd(a, c).rate is None
+    assert "overlap" in bd(a, c).warning
+
+
+def test_points_that_cost_more_for_less_do_not_break_bd() -> None:
+    a = by_name("vtm")
+    bent = Curve("x", "x", [*a.bpp, 0.6], {"psnr": [*a.metrics["psnr"], 20.0]})
+    assert bd(a, bent).rate == pytest.approx(0, abs=2)
+
+
+def point(picture: str, quality: float, bpp: float, psnr: float) -> dict:
+    figures = {"bpp": bpp, "psnr": psnr, "ms_ssim": 0.9 + psnr / 1000, "encode_s": 0.1, "decode_s": 0.2}
+    return {"codec": "c", "label": "C", "picture": picture, "quality": quality, **figures}
+
+
+def test_means_are_over_pictures_at_each_quality() -> None:
+    points = [point("p", 10, 0.2, 30), point("q", 10, 0.4, 34), point("p", 20, 0.6, 36), point("q", 20, 0.8, 38)]
+    (curve,), remarks = mean_curves(points)
+    assert curve.bpp == pytest.approx([0.3, 0.7])
+    assert curve.metrics["psnr"] == [32, 37]
+    assert curve.metrics["ms_ssim_db"][0] == pytest.approx(11.675, abs=0.001)  # of the mean MS-SSIM, 0.932
+    assert not remarks
+
+
+def test_a_failure_costs_its_own_point_of_the_mean_only() -> None:
+    points = [point("p", 10, 0.2, 30), point("q", 10, 0.4, 34), point("p", 20, 0.6, 36)]
+    points.append({"codec": "c", "label": "C", "picture": "q", "quality": 20, "error": "broke"})
+    points += [point("p", 30, 0.8, 40), point("q", 30, 1.0, 42)]
+    (curve,), remarks = mean_curves(points)
+    assert curve.bpp == pytest.approx([0.3, 0.9])
+    assert remarks == ["C: quality 20 is not in the means, it failed on q"]
+
+
+def test_every_published_curve_is_whole() -> None:
+    curves = published()
+    assert len({curve.name for curve in curves}) == len(curves) >= 15
+    for curve in curves:
+        assert curve.bpp == sorted(curve.bpp)
+        assert all(len(values) == len(curve.bpp) for values in curve.metrics.values())

@@ -1,0 +1,216 @@
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+import codec
+from codec.cli import main
+from codec.evaluation import codecs
+from codec.evaluation.matching import quality_at_size
+from codec.metrics import psnr
+
+SMALL = ["--qualities", "lapic=20,50,80", "--qualities", "jpeg=10,50,90", "--metrics", "psnr,ms_ssim"]
+
+
+def lapic(*arguments: object) -> tuple[int, str]:
+    found = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    return found.exit_code, found.output
+
+
+@pytest.fixture(scope="module")
+def pictures(photo: Image.Image, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two photos of 256 x 192, and one that is too wide for WebP."""
+    folder = tmp_path_factory.mktemp("pictures")
+    photo.crop((0, 0, 256, 192)).save(folder / "left.png")
+    photo.crop((150, 100, 406, 292)).save(folder / "right.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def evaluated(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("evaluated")
+    code, text = lapic("evaluate", pictures, "--out", out, "--codecs", "lapic,jpeg", *SMALL, "--published")
+    assert code == 0, text
+    assert "BD-rate of lapic against JPEG (4:2:0)" in text
+    return out
+
+
+def test_points_are_those_of_real_files(pictures: Path, evaluated: Path) -> None:
+    points = json.loads((evaluated / "results.json").read_text())["points"]
+    assert len(points) == 12
+    for point in points:
+        file = evaluated / point["file"]
+        original = np.asarray(Image.open(pictures / f"{point['picture']}.png"))
+        if point["codec"] == "lapic":
+            assert codec.info(file.read_bytes())["quality"] == point["quality"]
+            decoded = codec.decode(file.read_bytes())
+        else:
+            decoded = Image.open(file)
+        assert point["bytes"] == file.stat().st_size
+        assert point["bpp"] == pytest.approx(8 * file.stat().st_size / (256 * 192))
+        assert point["psnr"] == pytest.approx(psnr(original, decoded), abs=0.02)
+        assert min(point["encode_s"], point["decode_s"]) > 0
+
+
+def test_the_table_holds_what_the_json_holds(evaluated: Path) -> None:
+    results = json.loads((evaluated / "results.json").read_text())
+    with (evaluated / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["psnr"]) for row in rows] == [point["psnr"] for point in results["points"]]
+    assert results["command"].startswith("lapic ")
+    assert results["machine"]["cores"] >= 1
+    assert results["versions"]["lapic"].endswith(
+        f"model {codec.info((evaluated / results['points'][0]['file']).read_bytes())['model']['id']}"
+    )
+
+
+def test_peers_are_shown_at_the_same_size(pictures: Path, evaluated: Path) -> None:
+    looks = json.loads((evaluated / "results.json").read_text())["same_size"]
+    size = {(look["picture"], look["codec"]): look for look in looks}
+    for picture in ("left", "right"):
+        limit, peer = size[picture, "lapic"]["bytes"], size[picture, "jpeg"]
+        assert peer["bytes"] <= limit or peer["quality"] == 1
+        original = np.asarray(Image.open(pictures / f"{picture}.png"))
+        assert len(codecs.make("jpeg").encode(original, peer["quality"] + 1)) > limit
+
+
+def test_plots_are_drawn(evaluated: Path) -> None:
+    for name in ("rd-psnr", "rd-ms-ssim-db", "bd-over-kmac", "bd-over-decode"):
+        assert (evaluated / f"{name}.svg").read_text().startswith("<?xml")
+        assert Image.open(evaluated / f"{name}.png").width > 500
+
+
+def test_a_second_run_measures_only_what_is_new(pictures: Path, evaluated: Path) -> None:
+    cache = evaluated / "points.jsonl"
+    before, results = cache.read_text(), json.loads((evaluated / "results.json").read_text())
+    assert lapic("evaluate", pictures, "--out", evaluated, "--codecs", "lapic,jpeg", *SMALL)[0] == 0
+    assert cache.read_text() == before
+    again = json.loads((evaluated / "results.json").read_text())
+    assert again["points"] == results["points"]
+    more = ["lapic,jpeg", *SMALL[:2], "--qualities", "jpeg=10,30,50,90", *SMALL[4:]]
+    assert lapic("evaluate", pictures, "--out", evaluated, "--codecs", *more, "--no-report")[0] == 0
+    assert len(cache.read_text().splitlines()) == len(before.splitlines()) + 2
+
+
+def test_a_failing_codec_costs_its_points_only(pictures: Path, tmp_path: Path) -> None:
+    wide = tmp_path / "wide.png"
+    Image.new("RGB", (16400, 16), (90, 120, 40)).save(wide)  # WebP ends at 16383
+    some = ["--qualities", "webp=10,60", "--qualities", "jpeg=10,60", "--metrics", "psnr", "--no-report"]
+    code, text = lapic(
+        "evaluate", wide, pictures / "left.png", "--out", tmp_path / "out", "--codecs", "jpeg,webp", *some
+    )
+    assert code == 0, text
+    assert "WebP (4:2:0) failed on wide at quality 10" in text
+    points = json.loads((tmp_path / "out" / "results.json").read_text())["points"]
+    assert [("error" in p) for p in points] == [p["picture"] == "wide" and p["codec"] == "webp" for p in points]
+
+
+def test_missing_codecs_and_metrics_are_skipped_with_a_word(pictures: Path, tmp_path: Path, monkeypatch) -> None:
+    def nothing_there(threads: int) -> codecs.Codec:
+        raise codecs.Unavailable("pip install nothing")
+
+    monkeypatch.setitem(codecs.MAKERS, "heic", nothing_there)
+    codecs.make.cache_clear()
+    code, text = lapic(
+        "evaluate", pictures / "left.png", "--out", tmp_path, "--codecs", "jpeg,heic", "--qualities", "jpeg=50",
+        "--metrics", "psnr,lpips", "--lpips-backbone", pictures / "left.png", "--no-report",
+    )  # fmt: skip
+    assert code == 0, text
+    assert "heic is skipped: pip install nothing" in text
+    assert "lpips is skipped: LPIPS has no backbone" in text
+
+
+def test_interrupted_and_resumed(pictures: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "codec.cli", "evaluate", str(pictures), "--out", str(tmp_path), "--jobs", "1"]
+    command += ["--codecs", "jpeg", "--qualities", "jpeg=" + ",".join(map(str, range(1, 96))), "--metrics", "psnr"]
+    process = subprocess.Popen([*command, "--no-report"], stderr=subprocess.PIPE, text=True)
+    cache = tmp_path / "points.jsonl"
+    while not (cache.exists() and len(cache.read_text().splitlines()) > 3):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    kept = cache.read_text()
+    if process.returncode != 0:  # it may have been quicker than the signal
+        assert process.returncode == 130
+        assert "interrupted" in error.splitlines()[-1]
+        assert "Traceback" not in error
+    assert subprocess.run([*command, "--no-report"], capture_output=True).returncode == 0
+    assert cache.read_text().startswith(kept)
+    assert cache.read_text().count("\n") == 190
+
+
+@pytest.mark.parametrize("name", ["jpeg", "jpeg2000", "webp", "avif", "jxl", "heic"])
+def test_peers_give_back_the_picture_and_grow_with_quality(name: str, photo: Image.Image) -> None:
+    peer = codecs.make(name)
+    pixels = np.asarray(photo)
+    sizes, quality = [], []
+    for rung in (peer.ladder[0], peer.ladder[-1]):
+        data = peer.encode(pixels, rung)
+        sizes.append(len(data))
+        quality.append(psnr(pixels, peer.decode(data)))
+    assert sizes[0] < sizes[1] / 4
+    assert quality[0] + 5 < quality[1]
+
+
+def test_zoo_models_code_files_of_any_size() -> None:
+    """Untrained weights, for trained ones have to be downloaded: what is tested is that the file holds the picture."""
+    model = codecs._zoo("bmshj2018-hyperprior", 1, pretrained=False)
+    pixels = np.random.default_rng(0).integers(0, 256, (75, 130, 3), np.uint8)
+    assert model.decode(model.encode(pixels, 1)).shape == (75, 130, 3)
+
+
+def test_quality_at_size_is_the_best_that_fits(photo: Image.Image) -> None:
+    pixels, jpeg = np.asarray(photo), codecs.make("jpeg")
+    sizes = [len(jpeg.encode(pixels, quality)) for quality in range(1, 96)]
+    for limit in (sizes[0] - 1, sizes[0], sizes[40], sizes[40] + 1, sizes[-1] + 100):
+        best = max((q for q, size in enumerate(sizes, 1) if size <= limit), default=1)
+        assert quality_at_size(jpeg, pixels, limit) == best
+        known = {10.0: sizes[9], 60.0: sizes[59]}
+        assert quality_at_size(jpeg, pixels, limit, known) == best
+
+
+def test_plot_draws_evaluations_together(evaluated: Path, tmp_path: Path) -> None:
+    code, text = lapic("plot", evaluated / "results.json", evaluated / "results.json", "--out", tmp_path, "--published")
+    assert code == 0, text
+    assert str(tmp_path / "rd-psnr.png") in text
+    assert "VTM 9.1, published" in (tmp_path / "rd-psnr.svg").read_text()
+    (tmp_path / "other.json").write_text("{}")
+    assert lapic("plot", tmp_path / "other.json", "--out", tmp_path)[0] == 1
+
+
+def test_compare_prints_every_metric(pictures: Path, evaluated: Path, tmp_path: Path) -> None:
+    compressed = tmp_path / "a.lapic"
+    compressed.write_bytes(codec.encode(Image.open(pictures / "left.png"), 50))
+    code, text = lapic(
+        "compare", pictures / "left.png", compressed, "--json", "--lpips-backbone", pictures / "left.png"
+    )
+    assert code == 0, text
+    found = json.loads(text.splitlines()[-1])
+    assert set(found) == {"psnr", "ms_ssim", "ms_ssim_db", "ssimulacra2"}
+    points = json.loads((evaluated / "results.json").read_text())["points"]
+    same = next(p for p in points if (p["picture"], p["codec"], p["quality"]) == ("left", "lapic", 50))
+    assert found["ms_ssim"] == pytest.approx(same["ms_ssim"], abs=1e-4)
+
+
+def test_bad_requests_get_one_line(pictures: Path, tmp_path: Path) -> None:
+    for arguments in (
+        ("evaluate", pictures, "--out", tmp_path, "--codecs", "gif"),
+        ("evaluate", pictures, "--out", tmp_path, "--metrics", "vmaf"),
+        ("evaluate", tmp_path, "--out", tmp_path / "x", "--codecs", "jpeg", "--metrics", "psnr"),
+        ("evaluate", pictures, "--out", tmp_path, "--codecs", "jpeg", "--qualities", "webp=3"),
+        ("compare", pictures, pictures / "left.png"),
+        ("compare", tmp_path, tmp_path),
+    ):
+        code, text = lapic(*arguments)
+        assert code == 1
+        assert len(text.splitlines()) == 1, text
+        assert text.startswith("lapic: ")

@@ -1,0 +1,96 @@
+"""The report in a real browser, from disk, without a network."""
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from codec.cli import main
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.fixture(scope="module")
+def page(photo: Image.Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator:
+    if not CHROMIUM and not os.environ.get("CI"):
+        pytest.skip("no Chromium here")
+    from playwright.sync_api import sync_playwright
+
+    folder = tmp_path_factory.mktemp("report")
+    for number in range(3):
+        photo.crop((60 * number, 20, 60 * number + 200, 190)).save(folder / f"p{number}.png")
+    arguments = ["evaluate", folder, "--out", folder / "out", "--codecs", "lapic,jpeg,webp", "--metrics", "psnr"]
+    for qualities in ("lapic=20,60", "jpeg=20,70", "webp=5,70"):
+        arguments += ["--qualities", qualities]
+    assert CliRunner().invoke(main, [str(argument) for argument in arguments]).exit_code == 0
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        context = browser.new_context(viewport={"width": 1000, "height": 800}, offline=True)
+        page = context.new_page()
+        page.complaints = []
+        page.on("console", lambda message: page.complaints.append(message.text))
+        page.on("pageerror", lambda error: page.complaints.append(str(error)))
+        page.on(
+            "request",
+            lambda request: page.complaints.append(request.url[:80]) if request.url.startswith("http") else None,
+        )
+        page.goto((folder / "out" / "report.html").as_uri())
+        yield page
+        browser.close()
+
+
+def shown(page, section: int) -> list[str]:
+    """What the two sides of a slider show, once both are loaded."""
+    images = page.locator("section.picture").nth(section).locator("img-comparison-slider img")
+    page.locator("section.picture").nth(section).scroll_into_view_if_needed()
+    page.wait_for_function(
+        "n => [...document.querySelectorAll('section.picture')[n].querySelectorAll('img')]"
+        ".every(image => image.complete && image.naturalWidth === 200 && image.naturalHeight === 170)",
+        arg=section,
+    )
+    return [images.nth(side).get_attribute("alt") for side in range(2)]
+
+
+def test_pictures_load_on_both_sides(page) -> None:
+    for number in range(3):
+        assert shown(page, number) == [f"p{number}, JPEG (4:2:0)", f"p{number}, lapic"]
+    assert page.complaints == []
+
+
+def test_the_slider_moves(page) -> None:
+    shown(page, 0)
+    slider = page.locator("img-comparison-slider").first
+    box = slider.bounding_box()
+    at = "slider => slider.value"
+    page.mouse.click(box["x"] + 0.25 * box["width"], box["y"] + 50)
+    page.wait_for_timeout(300)
+    assert slider.evaluate(at) == pytest.approx(25, abs=2)
+    page.mouse.move(box["x"] + 0.25 * box["width"], box["y"] + 50)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.8 * box["width"], box["y"] + 60, steps=5)
+    page.mouse.up()
+    page.wait_for_timeout(300)
+    assert slider.evaluate(at) == pytest.approx(80, abs=2)
+
+
+def test_sides_can_be_chosen(page) -> None:
+    shown(page, 1)
+    select = page.locator("section.picture").nth(1).locator("select").first
+    select.select_option(label="original")
+    assert shown(page, 1)[0] == "p1, original"
+    select.select_option(label="WebP (4:2:0)")
+    assert shown(page, 1)[0] == "p1, WebP (4:2:0)"
+    caption = page.locator("section.picture").nth(1).locator(".chosen > div").first.inner_text()
+    assert "bytes" in caption
+    assert "PSNR" in caption
+    assert page.complaints == []
+
+
+def test_plots_and_tables_are_there(page) -> None:
+    assert page.locator("figure svg").count() >= 1
+    assert page.locator("figure svg").first.bounding_box()["height"] > 200
+    assert "against JPEG (4:2:0)" in page.locator("table").first.inner_text()
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
