@@ -1,6 +1,6 @@
 """lapic's file format: bytes <-> symbols. NumPy and constriction only; docs/FORMAT.md is the specification."""
 
-from bitstream.container import Header, PixelFormat, Tile, read, write
+from bitstream.container import Header, PixelFormat, Tile, read, read_header, write
 from bitstream.entropy import Tables, TileDecoder, encode_tile, symbols_crc
 from bitstream.error import Error
 
@@ -13,6 +13,7 @@ __all__ = [
     "TileDecoder",
     "encode_tile",
     "read",
+    "read_header",
     "symbols_crc",
     "write",
 ]

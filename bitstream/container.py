@@ -128,15 +128,44 @@ def write(header: Header, tiles: list[Tile]) -> bytes:
     return b"".join([SIGNATURE, head, check, *(tile.payload for tile in tiles)])
 
 
-def read(data: bytes, max_pixels: int | None = None) -> tuple[Header, list[Tile]]:
+def read(data: bytes, max_pixels: int | None = None, salvage: bool = False) -> tuple[Header, list[Tile]]:
     """Take a file apart, checking everything but the payloads; nothing large is allocated before it is checked.
+
+    Args:
+        max_pixels: refuse pictures that declare more.
+        salvage: accept a file that ends early or late: tiles that are cut short come with what is there of them.
 
     Raises:
         Error: not a lapic file, a newer version, damaged, or larger than `max_pixels`.
     """
     reader = Reader(data)
-    if data[: len(SIGNATURE)] != SIGNATURE:
-        raise Error("not a lapic file" if data else "not a lapic file: it is empty")
+    header = _read_header(reader, max_pixels)
+    rows, columns = header.grid()
+    if rows * columns * 5 > reader.left:
+        raise Error(f"truncated: {rows * columns} tiles cannot fit into {reader.left} bytes")
+    table = [(reader.varint(), reader.uint(4)) for _ in range(rows * columns)]
+    head = data[len(SIGNATURE) : reader.position]
+    if reader.uint(4) != zlib.crc32(head):
+        raise Error("the header is damaged: its checksum does not match")
+    tiles = [Tile(reader.take(min(length, reader.left) if salvage else length), crc) for length, crc in table]
+    if reader.left and not salvage:
+        raise Error(f"{reader.left} bytes follow the end of the picture")
+    return header, tiles
+
+
+def read_header(data: bytes) -> Header:
+    """The header from the beginning of a file, without its checksum, for a quick look at size and metadata.
+
+    Raises:
+        Error: not a lapic file, a newer version, or visibly damaged.
+    """
+    return _read_header(Reader(data), None)
+
+
+def _read_header(reader: Reader, max_pixels: int | None) -> Header:
+    """Everything before the tile table."""
+    if reader.data[: len(SIGNATURE)] != SIGNATURE:
+        raise Error("not a lapic file" if reader.data else "not a lapic file: it is empty")
     reader.take(len(SIGNATURE))
     version = reader.uint(1)
     if version > VERSION:
@@ -154,14 +183,4 @@ def read(data: bytes, max_pixels: int | None = None) -> tuple[Header, list[Tile]
         header.check()
     except ValueError as error:
         raise Error(f"the header is damaged: {error}") from None
-    rows, columns = header.grid()
-    if rows * columns * 5 > reader.left:
-        raise Error(f"truncated: {rows * columns} tiles cannot fit into {reader.left} bytes")
-    table = [(reader.varint(), reader.uint(4)) for _ in range(rows * columns)]
-    head = data[len(SIGNATURE) : reader.position]
-    if reader.uint(4) != zlib.crc32(head):
-        raise Error("the header is damaged: its checksum does not match")
-    tiles = [Tile(reader.take(length), crc) for length, crc in table]
-    if reader.left:
-        raise Error(f"{reader.left} bytes follow the end of the picture")
-    return header, tiles
+    return header

@@ -18,6 +18,7 @@ from bitstream.varint import Reader, write_varint
 
 PRECISION = 24
 SYMBOL_MAX = 32767
+STATE_BITS = 64  # of the coder: what a payload may hold more than its words
 _CODES_GROUP_0, _HAS_ESCAPES = 1, 2
 _MISMATCH = "a tile's checksum does not match: the file is damaged, or this device decodes inexactly"
 
@@ -124,6 +125,7 @@ class TileDecoder:
         compressed = np.frombuffer(words, "<u4").astype(np.uint32)
         if len(compressed) and compressed[-1] == 0:
             raise Error("a tile's payload is damaged: it ends with a zero word")
+        self.bits = 32 * len(compressed)
         self.coder = constriction.stream.stack.AnsCoder(compressed)
 
     def hyper(self, rows: int, columns: int) -> NDArray[np.int8]:
@@ -131,7 +133,19 @@ class TileDecoder:
         reach = self.tables.hyper.shape[1] // 2
         planes = [self.coder.decode(model, rows * columns) - reach for model in self.tables.hyper_models]
         self.z = np.stack(planes).astype(np.int8).reshape(-1, rows, columns)
+        if self._information() > 1.01 * (self.bits + STATE_BITS):  # the coder is exact to 0.6 %
+            raise Error(_MISMATCH)
         return self.z
+
+    def _information(self) -> float:
+        """Bits that z takes by the tables. A decoder that ran out of words goes on with nonsense: that is noticed here,
+        before anything large is computed from it."""
+        reach = self.tables.hyper.shape[1] // 2
+        bits = 0.0
+        for plane, counts in zip(self.z, self.tables.hyper, strict=True):
+            occurrences = np.bincount(plane.ravel().astype(np.int64) + reach, minlength=len(counts))
+            bits += float(occurrences @ (PRECISION - np.log2(counts)))
+        return bits
 
     def latent(self, index: NDArray[np.uint8], crc: int) -> NDArray[np.int16]:
         """The latent residuals for scale indices (M, h, w), same shape. Raises `Error` if their CRC is not `crc`."""

@@ -63,6 +63,7 @@ def decode(
     device: str = "auto",
     max_pixels: int | None = MAX_PIXELS,
     progress: Any = None,
+    missing: list[Any] | None = None,
 ) -> "Image.Image":
     """Decompress a .lapic file.
 
@@ -72,6 +73,9 @@ def decode(
         device: "auto" (a GPU if there is one), "cpu" or "cuda".
         max_pixels: refuse files that declare more; None for no limit.
         progress: called as progress(done, total).
+        missing: a list, for salvage: damaged or missing tiles are filled from their surroundings instead of raising
+            `Error`, and their rectangles, (left, top, right, bottom) in pixels of the full-size picture, are added to
+            the list.
 
     Returns:
         An image of mode L, LA, RGB or RGBA; ICC profile, EXIF and XMP are in its `info`.
@@ -83,12 +87,16 @@ def decode(
     import bitstream
     from codec import decoder, picture
     from codec.encoder import no_progress
-    from codec.model import load, name_of, pick_device
+    from codec.model import load, pick_device
+    from codec.shipped import name_of
 
-    header, tiles = bitstream.read(data, max_pixels)
+    header, tiles = bitstream.read(data, max_pixels, salvage=missing is not None)
     model = load(name_of(header.model), pick_device(device))
     alpha = picture.read_alpha(header.chunks, (header.width, header.height))
-    pixels = decoder.decode_pixels(model, header, tiles, scale, crop, progress=progress or no_progress)
+    holes: list[Any] | None = None if missing is None else []
+    pixels = decoder.decode_pixels(model, header, tiles, scale, crop, progress=progress or no_progress, missing=holes)
+    if missing is not None:
+        missing += [(hole.left, hole.top, hole.right, hole.bottom) for hole in holes or []]
     if alpha is not None:
         alpha = picture.cut(alpha, crop, pixels.shape[1::-1])
     return picture.put_together(pixels, alpha, header.chunks)
@@ -106,7 +114,7 @@ def info(data: bytes) -> dict[str, Any]:
     """
     import bitstream
     from bitstream.container import ALPHA, VERSION
-    from codec.model import shipped
+    from codec.shipped import shipped
 
     header, tiles = bitstream.read(data)
     payload = sum(len(tile.payload) for tile in tiles)

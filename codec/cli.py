@@ -1,18 +1,31 @@
 """The command `lapic`. Nothing heavy is imported before a command needs it."""
 
 import json
-import time
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
 import codec
-from codec.console import one_line_errors, tile_progress
+from bitstream.error import Error
+from codec.console import one_line_errors, quiet_pillow, stage_progress, tile_progress
 from codec.evaluation import commands
+from codec.workers import end_on_sigterm
 
 DEVICE = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+MAX_PIXELS = click.option(
+    "--max-pixels", type=click.IntRange(1), default=codec.MAX_PIXELS, show_default=True, help="Refuse larger pictures."
+)
 QUIET = click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+MANY = [
+    click.option("--recursive", "-r", is_flag=True, help="Folders: also the folders below them, keeping the tree."),
+    click.option("--jobs", "-j", type=click.IntRange(1), default=1, show_default=True, help="Files at a time."),
+    click.option("--skip-existing", is_flag=True, help="Leave out files whose output exists: resumes a run."),
+    click.option("--force", "-f", is_flag=True, help="Replace existing files."),
+    click.option("--json", "manifest", metavar="FILE", help='Write what became of each file as JSON ("-": print it).'),
+]
 
 
 class _Crop(click.ParamType):
@@ -30,14 +43,75 @@ class _Crop(click.ParamType):
         return numbers
 
 
+def _many_options(command: Callable) -> Callable:
+    for option in reversed(MANY):
+        command = option(command)
+    return command
+
+
+def _print_version(context: click.Context, _: Any, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        from codec.shipped import shipped
+
+        click.echo(f"lapic {codec.__version__}")
+        for model_id, name in shipped().items():
+            click.echo(f"model {name} {model_id.hex()}")
+        context.exit()
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(codec.__version__, "-V", "--version", prog_name="lapic")
+@click.option("--version", "-V", is_flag=True, is_eager=True, expose_value=False, callback=_print_version,
+              help="Show the version and the installed models, and exit.")  # fmt: skip
 def main() -> None:
     """A learned image codec: compress photos to small .lapic files, and back."""
+    end_on_sigterm()
+    quiet_pillow()
+
+
+def _convert_many(
+    work: Callable, job_of: Callable, suffixes: set[str], to: str, inputs: tuple[str, ...], output: str, many: dict
+) -> None:
+    """Convert many files, with progress; failures are reported at the end and make the exit code 1."""
+    from codec import batch
+
+    pairs = batch.plan(inputs, output, suffixes, to, many["recursive"])
+    if not pairs:
+        raise Error(f"there is nothing to do in {', '.join(inputs)}")
+    step = stage_progress(len(pairs), "files") if not many["quiet"] else lambda: None
+    try:
+        report = batch.process(
+            pairs, work, job_of, min(many["jobs"], len(pairs)), many["skip_existing"], lambda row: step()
+        )
+    except KeyboardInterrupt:
+        click.echo("\nlapic: interrupted; --skip-existing goes on from here", err=True)
+        sys.exit(130)
+    if many["manifest"]:
+        batch.write_manifest(report, many["manifest"])
+    for row in report.of("failed"):
+        named = row["error"] if row["source"] in row["error"] else f"{row['source']}: {row['error']}"
+        click.echo(f"lapic: {named}", err=True)
+    if not many["quiet"]:
+        for row in report.of("done"):
+            for note in row["notes"]:
+                click.echo(f"{row['source']}: {note}", err=True)
+        click.echo(report.summary(), err=True)
+    if report.of("failed"):
+        sys.exit(1)
+
+
+def _note(name: str, facts: dict[str, Any], quiet: bool, manifest: str | None, target: str) -> None:
+    """Say what one file could not keep or what of it is missing; write the manifest if one is asked for."""
+    from codec import batch
+
+    if not quiet:
+        for note in facts["notes"]:
+            click.echo(f"{name}: {note}", err=True)
+    if manifest:
+        batch.write_manifest(batch.Report([{"source": name, "target": target, "status": "done", **facts}]), manifest)
 
 
 @main.command()
-@click.argument("input")
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.argument("output")
 @click.option(
     "-q", "--quality", type=click.FloatRange(1, 100), default=codec.DEFAULT_QUALITY, show_default=True,
@@ -45,65 +119,113 @@ def main() -> None:
 )  # fmt: skip
 @click.option("--tile", type=int, default=1024, show_default=True, help="Edge of the tiles in pixels, 0 for one tile.")
 @click.option("--model", default=codec.DEFAULT_MODEL, show_default=True, help="A shipped model, or a weights file.")
-@click.option("--max-pixels", type=click.IntRange(1), default=codec.MAX_PIXELS, show_default=True)
+@click.option("--strip", is_flag=True, help="Leave out ICC profile, EXIF and XMP.")
+@click.option("--strict", is_flag=True, help="Refuse pictures of which something cannot be kept, such as 16-bit depth.")
+@click.option("--frames", is_flag=True, help="Encode all frames of an animation into the folder OUTPUT.")
+@_many_options
+@MAX_PIXELS
 @DEVICE
 @QUIET
 @one_line_errors
 def encode(
-    input: str, output: str, quality: float, tile: int, model: str, max_pixels: int, device: str, quiet: bool
-) -> None:
-    """Compress a picture to a .lapic file; "-" is standard input or output."""
-    from PIL import Image
+    inputs: tuple[str, ...], output: str, frames: bool, quiet: bool, recursive: bool, jobs: int, skip_existing: bool,
+    manifest: str | None, **settings: Any,
+) -> None:  # fmt: skip
+    """Compress pictures to .lapic files; "-" is standard input or output.
 
-    from codec import files, picture
+    Several inputs, folders and patterns go into the folder OUTPUT, as PICTURE.lapic.
+    """
+    from codec import batch, convert, files
 
-    Image.MAX_IMAGE_PIXELS = None  # the limit is ours, checked before the pixels are read
-    began = time.perf_counter()
-    image = picture.open_image(files.read_input(input), max_pixels)
-    data = codec.encode(image, quality, model=model, tile=tile, device=device, progress=tile_progress(quiet))
-    files.write_output(output, data)
+    if not frames and batch.is_batch(inputs, output):
+        many = {"recursive": recursive, "jobs": jobs, "skip_existing": skip_existing, "manifest": manifest}
+
+        def job_of(pair: batch.Pair) -> convert.EncodeJob:
+            return convert.EncodeJob(str(pair.source), str(pair.target), keep_times=True, **settings)
+
+        suffixes = files.picture_suffixes() - {".lapic"}
+        _convert_many(convert.encode_file, job_of, suffixes, ".lapic", inputs, output, many | {"quiet": quiet})
+        return
+    if len(inputs) > 1:
+        raise Error("--frames takes one INPUT")
+    if skip_existing and Path(output).exists():
+        return
+    job = convert.EncodeJob(inputs[0], output, **settings)
+    facts = (convert.encode_frames if frames else convert.encode_file)(job, tile_progress(quiet))
+    _note(inputs[0], facts, quiet, manifest, output)
     if not quiet:
-        pixels, seconds = image.width * image.height, time.perf_counter() - began
-        bpp = 8 * len(data) / pixels
+        count = facts.get("frames", 1)
+        pixels, seconds = facts["width"] * facts["height"] * count, facts["seconds"]
         click.echo(
-            f"{image.width} x {image.height}, {len(data)} bytes, {bpp:.3f} bpp, "
-            f"{seconds:.2f} s, {pixels / seconds / 1e6:.1f} MP/s",
+            f"{facts['width']} x {facts['height']}, {f'{count} frames, ' if frames else ''}{facts['bytes']} bytes, "
+            f"{8 * facts['bytes'] / pixels:.3f} bpp, {seconds:.2f} s, {pixels / seconds / 1e6:.1f} MP/s",
             err=True,
         )
 
 
 @main.command()
-@click.argument("input")
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.argument("output")
 @click.option(
     "--scale", type=click.Choice(["1", "2", "4", "8"]), default="1", show_default=True, help="1/SCALE of the size."
 )
 @click.option("--crop", type=_Crop(), help="Part of the full-size picture, in pixels.")
 @click.option("--format", "suffix", help="Output format such as png; by the name of OUTPUT if not given.")
-@click.option("--max-pixels", type=click.IntRange(1), default=codec.MAX_PIXELS, show_default=True)
+@click.option("--salvage", is_flag=True, help="Decode what is whole of a damaged file and fill in the rest.")
+@click.option("--strip", is_flag=True, help="Leave out ICC profile, EXIF and XMP.")
+@_many_options
+@MAX_PIXELS
 @DEVICE
 @QUIET
 @one_line_errors
 def decode(
-    input: str,
-    output: str,
-    scale: str,
-    crop: tuple[int, int, int, int] | None,
-    suffix: str | None,
-    max_pixels: int,
-    device: str,
-    quiet: bool,
-) -> None:
-    """Decompress a .lapic file to a picture (PNG on standard output); "-" is standard input or output."""
-    from codec import files, picture
+    inputs: tuple[str, ...], output: str, scale: str, suffix: str | None, quiet: bool, recursive: bool, jobs: int,
+    skip_existing: bool, manifest: str | None, **settings: Any,
+) -> None:  # fmt: skip
+    """Decompress .lapic files to pictures (PNG on standard output); "-" is standard input or output.
 
+    Several inputs, folders and patterns go into the folder OUTPUT, as PNG if --format says nothing else.
+    """
+    from codec import batch, convert
+
+    settings["scale"] = int(scale)
+    if batch.is_batch(inputs, output):
+        many = {"recursive": recursive, "jobs": jobs, "skip_existing": skip_existing, "manifest": manifest}
+        to = f".{suffix or 'png'}"
+
+        def job_of(pair: batch.Pair) -> convert.DecodeJob:
+            return convert.DecodeJob(str(pair.source), str(pair.target), to, keep_times=True, **settings)
+
+        _convert_many(convert.decode_file, job_of, {".lapic"}, to, inputs, output, many | {"quiet": quiet})
+        return
+    if skip_existing and Path(output).exists():
+        return
     suffix = f".{suffix}" if suffix else Path(output).suffix if output != "-" else ".png"
-    picture.format_of(suffix)  # complain before the work, not after
-    data = files.read_input(input)
-    image = codec.decode(
-        data, scale=int(scale), crop=crop, device=device, max_pixels=max_pixels, progress=tile_progress(quiet)
-    )
-    files.write_output(output, picture.save_bytes(image, suffix))
+    facts = convert.decode_file(convert.DecodeJob(inputs[0], output, suffix, **settings), tile_progress(quiet))
+    _note(inputs[0], facts, quiet, manifest, output)
+
+
+@main.command()
+@click.argument("files", nargs=-1, required=True)
+@MAX_PIXELS
+@DEVICE
+@QUIET
+@one_line_errors
+def verify(files: tuple[str, ...], max_pixels: int, device: str, quiet: bool) -> None:
+    """Check that .lapic files decode, without writing anything."""
+    from codec.convert import verify_file
+
+    failed = False
+    for name in files:
+        try:
+            fine = verify_file(name, device, max_pixels)
+            if not quiet:
+                click.echo(f"{name}: {fine}")
+        except Error as error:
+            failed = True
+            click.echo(f"lapic: {name}: {error}", err=True)
+    if failed:
+        sys.exit(1)
 
 
 @main.command()
@@ -126,6 +248,21 @@ def info(file: str, as_json: bool) -> None:
     click.echo(f"{found['tiles']} tile(s)" + (f" of {found['tile']} pixels" if found["tile"] else ""))
     for part, size in found["bytes"].items():
         click.echo(f"{part:>10} {size:>10} bytes")
+
+
+@main.command()
+@one_line_errors
+def selftest() -> None:
+    """Say whether this machine decodes exactly, on each of its devices and with different numbers of threads."""
+    from codec.selftest import trials
+
+    failed = 0
+    for trial in trials():
+        failed += not trial.passed
+        click.echo(f"{'ok  ' if trial.passed else 'FAIL'} {trial.what}: {trial.found}")
+    if failed:
+        raise Error(f"this machine does not decode exactly: {failed} trial(s) failed")
+    click.echo("this machine decodes exactly")
 
 
 for command in (commands.evaluate, commands.plot, commands.compare):

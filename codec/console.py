@@ -2,6 +2,7 @@
 
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -42,6 +43,11 @@ def needs(extra: str) -> Callable[[Callable], Callable]:
     return wrapper
 
 
+def quiet_pillow() -> None:
+    """Pillow's warnings about odd files are not for the users of a command, who get one line for what fails."""
+    warnings.filterwarnings("ignore", module=r"PIL\..*")
+
+
 def tile_progress(quiet: bool) -> Callable[[int, int], None]:
     """A listener that draws progress on a terminal once the work has taken a second."""
     began = time.monotonic()
@@ -56,7 +62,7 @@ def tile_progress(quiet: bool) -> Callable[[int, int], None]:
 
 def stage_progress(total: int, what: str) -> Callable[[], None]:
     """Progress of a long stage: what is returned is called after each of its `total` steps. On a terminal it draws one
-    line that changes, elsewhere a line every half minute and at the end."""
+    line that changes, elsewhere a line every half minute."""
     began, done, shown = time.monotonic(), 0, 0.0
     terminal = sys.stderr.isatty()
 
@@ -64,7 +70,7 @@ def stage_progress(total: int, what: str) -> Callable[[], None]:
         nonlocal done, shown
         done += 1
         now = time.monotonic()
-        if now - max(shown, began) > (0.2 if terminal else 30) or done == total:
+        if now - max(shown, began) > (0.2 if terminal else 30) or (terminal and done == total):
             shown = now
             text = f"{what}: {done}/{total}, {(now - began) / done * (total - done):.0f} s left"
             click.echo(f"\r{text}   " if terminal else text, err=True, nl=not terminal or done == total)

@@ -5,12 +5,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bitstream import Header, PixelFormat, Tile, TileDecoder
+from bitstream import Error, Header, PixelFormat, Tile, TileDecoder
 from codec import hyper
 from codec.encoder import Progress, no_progress
 from codec.model import Model
 from codec.network import assemble
 from codec.quantise import dequantise
+from codec.salvage import fill
 from codec.tiling import LATENT, PIECE, Rect, halo, latent_bounds, tile_edge
 
 
@@ -35,9 +36,14 @@ def decode_symbols(model: Model, header: Header, tile: Tile, rect: Rect) -> tupl
 
 
 class _Latents:
-    """The latents y^ of a picture, decoded tile by tile when first needed and dropped when passed."""
+    """The latents y^ of a picture, decoded tile by tile when first needed and dropped when passed.
 
-    def __init__(self, model: Model, header: Header, tiles: list[Tile]) -> None:
+    With `salvage` a damaged tile is noted in `missing`, and its latents are 0; else it raises `Error`.
+    """
+
+    def __init__(self, model: Model, header: Header, tiles: list[Tile], salvage: bool) -> None:
+        self.salvage = salvage
+        self.missing: list[Rect] = []
         self.model, self.header = model, header
         self.bounds = latent_bounds(header.width, header.height)
         self.edge = tile_edge(header.tile, self.bounds)
@@ -62,13 +68,36 @@ class _Latents:
         out = torch.empty(shape, device=self.model.device).contiguous(memory_format=torch.channels_last)
         for rect in self.touched(area):
             if rect not in self.done:
-                _, symbols, mean, index = decode_symbols(self.model, self.header, self.tiles[rect], rect)
-                symbols = torch.from_numpy(symbols)[None].to(self.model.device, torch.float32)
-                step = mean / hyper.MEAN_ONE + dequantise(symbols, index, self.model.centroid)
-                self.done[rect] = step / self.gain
+                self.done[rect] = self._tile(rect)
             shared = rect.grow(0, area)
             out[:, :, *shared.within(area)] = self.done[rect][:, :, *shared.within(rect)]
         return out
+
+    def _tile(self, rect: Rect) -> Tensor:
+        """y^ of one tile, (1, M, h, w)."""
+        if rect in self.missing:
+            return torch.zeros(1, self.model.config.latent, rect.height, rect.width, device=self.model.device)
+        try:
+            _, symbols, mean, index = decode_symbols(self.model, self.header, self.tiles[rect], rect)
+        except Error:
+            if not self.salvage:
+                raise
+            self.missing.append(rect)
+            return self._tile(rect)
+        symbols = torch.from_numpy(symbols)[None].to(self.model.device, torch.float32)
+        return (mean / hyper.MEAN_ONE + dequantise(symbols, index, self.model.centroid)) / self.gain
+
+
+def damaged_tiles(model: Model, header: Header, tiles: list[Tile]) -> list[Rect]:
+    """The tiles whose symbols cannot be decoded or do not match their checksum, in pixels of the picture."""
+    bounds = latent_bounds(header.width, header.height)
+    found = []
+    for rect, tile in zip(bounds.cut(tile_edge(header.tile, bounds)), tiles, strict=True):
+        try:
+            decode_symbols(model, header, tile, rect)
+        except Error:
+            found.append(rect.times(LATENT).grow(0, Rect(0, 0, header.height, header.width)))
+    return found
 
 
 @torch.inference_mode()
@@ -80,6 +109,7 @@ def decode_pixels(
     crop: tuple[int, int, int, int] | None = None,
     piece: int = PIECE,
     progress: Progress = no_progress,
+    missing: list[Rect] | None = None,
 ) -> NDArray[np.uint8]:
     """Decode a picture, or part of it; only the tiles that are needed are entropy-decoded.
 
@@ -88,6 +118,8 @@ def decode_pixels(
         crop: (x, y, width, height) in pixels of the full-size picture.
         piece: edge, in latents, of the squares that are synthesised at a time.
         progress: called with the pieces done and the pieces in all.
+        missing: a list that takes the damaged tiles, in pixels of the full-size picture, which are then filled from
+            their surroundings; None to raise `Error` for them.
 
     Returns:
         (h, w, 3) RGB or (h, w) grey, uint8.
@@ -102,7 +134,7 @@ def decode_pixels(
     if scale not in (1, 2, 4, 8):
         raise ValueError(f"scale {scale} is not 1, 2, 4 or 8")
     wanted = Rect(y // scale, x // scale, -(-(y + height) // scale), -(-(x + width) // scale))
-    latents = _Latents(model, header, tiles)
+    latents = _Latents(model, header, tiles, salvage=missing is not None)
     unit = LATENT // scale
     cover = Rect(y // LATENT, x // LATENT, -(-(y + height) // LATENT), -(-(x + width) // LATENT))
     channels = 3 if header.pixel_format == PixelFormat.RGB else 1
@@ -122,4 +154,12 @@ def decode_pixels(
         out[shared.within(wanted)] = shown[shared.within(area.times(unit))].cpu().numpy()
         progress(number + 1, len(pieces))
     assert out is not None
+    if missing is not None and latents.missing:
+        whole = Rect(0, 0, header.height, header.width)
+        missing += [rect.times(LATENT).grow(0, whole) for rect in latents.missing]
+        grown = [
+            rect.grow(1, latents.bounds).times(unit).grow(0, wanted) for rect in latents.missing
+        ]  # its edge suffers
+        fill(out, [Rect(r.top - wanted.top, r.left - wanted.left, r.bottom - wanted.top, r.right - wanted.left)
+                   for r in grown if r.height > 0 and r.width > 0])  # fmt: skip
     return out if channels == 3 else out[:, :, 0]

@@ -1,8 +1,9 @@
 """Files and pipes: whole inputs in, whole outputs out."""
 
 import os
+import secrets
 import sys
-import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from bitstream import Error
@@ -16,8 +17,17 @@ def read_input(name: str) -> bytes:
         raise Error(f"cannot read {name}: {error.strerror}") from None
 
 
-def write_output(name: str, data: bytes) -> None:
-    """Write a file whole or not at all (beside its place, then renamed), or to standard output for "-".
+def check_absent(name: str, force: bool) -> None:
+    """Raise `Error` if a file of this name exists and must not be replaced: before the work, to save it."""
+    if not force and name != "-" and Path(name).is_file():
+        raise Error(f"{name} exists: --force replaces it")
+
+
+def write_output(name: str, data: bytes, force: bool = True) -> None:
+    """Write a file whole or not at all (beside its place, synced, then renamed), or to standard output for "-".
+
+    Args:
+        force: whether an existing file may be replaced.
 
     Raises `Error` with the reason if that fails; then no file is left and an older one stays as it was.
     """
@@ -30,19 +40,46 @@ def write_output(name: str, data: bytes) -> None:
         if path.exists() and not path.is_file():  # a device or a pipe cannot be replaced, only written to
             path.write_bytes(data)
             return
-        handle, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
+        beside = path.parent / f".lapic-{secrets.token_hex(8)}.part"
+        try:  # from before the file exists, so that a signal at any point finds it cleared away
+            with beside.open("xb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(beside, _mode(path))
-            os.replace(beside, path)
-        except BaseException:
-            os.unlink(beside)
-            raise
+            beside.chmod(_mode(path))
+            if force:
+                os.replace(beside, path)
+            else:
+                _rename_to_new(beside, path)
+        finally:
+            beside.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+    except FileExistsError:
+        raise Error(f"{name} exists: --force replaces it") from None
     except OSError as error:
         raise Error(f"cannot write {name}: {error.strerror}") from None
+
+
+def _rename_to_new(beside: Path, path: Path) -> None:
+    """Give a file its name. Raises FileExistsError where a file of that name is, in one step if the system can."""
+    try:
+        os.link(beside, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        if path.exists():
+            raise FileExistsError(path) from None
+        os.replace(beside, path)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename durable, where a system can do that."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _mode(path: Path) -> int:
@@ -52,3 +89,19 @@ def _mode(path: Path) -> int:
     mask = os.umask(0)
     os.umask(mask)
     return 0o666 & ~mask
+
+
+def picture_suffixes() -> set[str]:
+    """File name suffixes, in small letters, of all picture formats that Pillow reads."""
+    from PIL import Image
+
+    return {suffix for suffix, form in Image.registered_extensions().items() if form in Image.OPEN}
+
+
+def files_in(path: Path, suffixes: set[str], recursive: bool = False) -> Iterator[Path]:
+    """A file itself, or the files with one of these suffixes in a folder (and in the folders below it), sorted."""
+    if not path.is_dir():
+        yield path
+        return
+    found = path.rglob("*") if recursive else path.iterdir()
+    yield from sorted(file for file in found if file.suffix.lower() in suffixes and file.is_file())

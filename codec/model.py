@@ -16,8 +16,7 @@ from bitstream import Error, Tables
 from codec import DEFAULT_MODEL, files, hyper
 from codec.network import Config, Transforms
 from codec.quantise import thresholds
-
-WEIGHTS = Path(__file__).parent / "weights"
+from codec.shipped import WEIGHTS
 
 
 @dataclass
@@ -160,22 +159,3 @@ def load(name: str = DEFAULT_MODEL, device: str = "cpu", dtype: torch.dtype | No
         device=where,
         dtype=dtype,
     )
-
-
-@lru_cache(maxsize=1)
-def shipped() -> dict[bytes, str]:
-    """Model id -> name of every weights file in the package."""
-    found = {}
-    for path in sorted(WEIGHTS.glob("*.safetensors")):
-        with safe_open(path, framework="pt") as file:
-            found[bytes.fromhex(file.metadata()["id"])] = path.stem
-    return found
-
-
-def name_of(model_id: bytes) -> str:
-    """Name of the shipped model with this id. Raises `Error` when there is none."""
-    try:
-        return shipped()[model_id]
-    except KeyError:
-        have = ", ".join(key.hex() for key in shipped())
-        raise Error(f"model {model_id.hex()} is needed and not installed (installed: {have}): update lapic") from None

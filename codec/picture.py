@@ -1,6 +1,7 @@
 """Pictures in and out: Pillow images <-> planes of pixels, alpha and metadata."""
 
 import io
+import struct
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from bitstream.container import ALPHA, EXIF, ICC, XMP
 
 DEEP_MODES = {"I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
 GREY_MODES = {"1", "L", "LA", "La"}
+TIFF_TAGS = {0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298}  # description to copyright
 ALPHA_MODES = {"RGBA", "RGBa", "LA", "La", "PA"}
 
 
@@ -30,8 +32,11 @@ def open_image(source: bytes, max_pixels: int | None = None) -> Image.Image:
         raise Error("not a picture that Pillow can read") from None
     except Image.DecompressionBombError as error:
         raise Error(f"the picture is too large: {error}") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise Error(f"the picture is damaged: {error}") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's readers meet broken files with many kinds of exceptions
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise Error(f"the picture is damaged or of an unknown kind: {reason}") from None
     return image
 
 
@@ -51,11 +56,44 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
+def _tiff_exif(image: Image.Image) -> bytes:
+    """EXIF data of a TIFF, whose own tags they are: those that describe the picture, not the file. Empty if none."""
+    try:
+        found = image.getexif()
+        kept = Image.Exif()
+        for tag in TIFF_TAGS & set(found):
+            kept[tag] = found[tag]
+        for part in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
+            if found.get_ifd(part):
+                kept[part] = dict(found.get_ifd(part))
+        return kept.tobytes() if len(kept) else b""
+    except (SyntaxError, ValueError, OSError, struct.error, KeyError, TypeError):
+        return b""
+
+
+def losses(image: Image.Image, source: bytes = b"") -> list[str]:
+    """What encoding cannot keep of an image, each in a few words.
+
+    `source` is the file that it was read from: Pillow reads 16-bit colour PNG as 8 bits without a word.
+    """
+    found = []
+    deep_png = source[:8] == b"\x89PNG\r\n\x1a\n" and source[24:25] == b"\x10"
+    if image.mode in DEEP_MODES or deep_png:
+        found.append("16-bit depth becomes 8 bits")
+    elif image.mode not in {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX"}:
+        found.append(f"{image.mode} becomes RGB")
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1:
+        found.append(f"only the first of {frames} frames is kept: see --frames")
+    return found
+
+
 def take_apart(image: Image.Image) -> tuple[NDArray[np.uint8], dict[bytes, bytes]]:
     """An image of any mode as pixels, (H, W, 3) RGB or (H, W) grey, and the chunks that keep its alpha and metadata.
 
     EXIF orientation is applied to the pixels and removed from the EXIF data, so that it is never applied twice.
     """
+    tiff_exif = _tiff_exif(image) if image.format == "TIFF" else b""
     if _orientation(image) != 1:
         image = ImageOps.exif_transpose(image)
     chunks = {}
@@ -63,6 +101,8 @@ def take_apart(image: Image.Image) -> tuple[NDArray[np.uint8], dict[bytes, bytes
         chunks[ICC] = image.info["icc_profile"]
     if image.info.get("exif"):
         chunks[EXIF] = image.info["exif"]
+    elif tiff_exif:
+        chunks[EXIF] = tiff_exif
     if image.info.get("xmp"):
         xmp = image.info["xmp"]
         chunks[XMP] = xmp if isinstance(xmp, bytes) else xmp.encode()

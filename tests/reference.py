@@ -51,7 +51,12 @@ def read_file(data: bytes) -> File:
     chunks = {}
     for _ in range(source.varint() if flags & 4 else 0):
         kind, body = source.take(4), source.take(source.varint())
-        chunks[kind] = body if kind == b"alph" else zlib.decompress(body)
+        if kind in (b"iccp", b"exif", b"xmpd"):
+            chunks[kind] = zlib.decompress(body)
+        elif kind == b"alph":
+            chunks[kind] = body
+        else:
+            assert not kind[:1].isupper()  # critical and unknown
     tile = 0 if flags >> 4 == 15 else 64 << (flags >> 4)
     count = -(-height // tile) * -(-width // tile) if tile else 1
     table = [(source.varint(), source.number(4)) for _ in range(count)]

@@ -12,9 +12,10 @@ from torch import Tensor
 from bitstream import Tables
 from bitstream.entropy import PRECISION, half_width
 from codec import hyper
-from codec.model import WEIGHTS, part, read_weights, save
+from codec.model import part, read_weights, save
 from codec.network import Config
 from codec.quantise import DETAIL, quantise, thresholds
+from codec.shipped import WEIGHTS
 from training.data import Crops
 from training.rate_distortion import TrainableCodec, normalise, scale_of
 

@@ -19,8 +19,10 @@ from codec.network import Config
 from training.data import Crops, list_pictures, read_rgb
 from training.export import trainable
 from training.initial import initialise
+from training.muon import Muon
 from training.rate_distortion import TrainableCodec, loss, normalise, rate_weight
 
+MUON_SHARE = 16.0  # of the learning rate: Muon's counts spectral size
 VALIDATION_QUALITIES = (1, 25, 50, 75, 100)
 
 
@@ -57,14 +59,19 @@ def learning_rate(options: Options, step: int) -> float:
     return options.learning_rate * rise * max(fall, 0.0)
 
 
-def parameter_groups(model: TrainableCodec) -> list[dict]:
-    """All parameters in three groups, each with its share of the learning rate: the linear paths, which start near
-    their optimum and where noise costs quality at once; entropy model and gains, which learn fast; the rest."""
+def optimisers(model: TrainableCodec) -> tuple[Muon, torch.optim.Adam]:
+    """Muon for the matrices of analysis and synthesis, Adam for all else, each group with its share of the learning
+    rate: the linear paths, which start near their optimum and where noise costs quality at once; entropy model and
+    gains, which learn fast; the rest. In equal time Muon gains more than Adam (docs/MODELS.md)."""
+    matrices: list[Tensor] = []
     groups: dict[float, list] = {1.0: [], 2.0: [], 0.04: []}
     for name, value in model.named_parameters():
         fast = any(word in name for word in ("hyper", "density", "log_gain"))
-        groups[0.04 if ".linear." in name else 2.0 if fast else 1.0].append(value)
-    return [{"params": values, "share": share} for share, values in groups.items()]
+        share = 0.04 if ".linear." in name else 2.0 if fast else 1.0
+        is_matrix = share == 1.0 and value.ndim == 4 and min(value.shape[:2]) > 1
+        (matrices if is_matrix else groups[share]).append(value)
+    adam = [{"params": values, "share": share} for share, values in groups.items()]
+    return Muon([{"params": matrices, "share": MUON_SHARE}]), torch.optim.Adam(adam, betas=(0.9, 0.99), fused=True)
 
 
 @torch.no_grad()
@@ -143,7 +150,7 @@ def _take_step(fabric: Fabric, options: Options, state: dict[str, Any], pixels: 
     """One step of the optimiser on pixels (B, 3, P, P) uint8. A gradient that is not finite is skipped, not taken."""
     model, step = state["model"], state["step"]
     torch.manual_seed(options.seed * 1_000_003 + step * fabric.world_size + fabric.global_rank)
-    for group in state["optimiser"].param_groups:
+    for group in state["muon"].param_groups + state["adam"].param_groups:
         group["lr"] = learning_rate(options, step) * group["share"]
     span = (hyper.QUALITY_ONE, 100 * hyper.QUALITY_ONE + 1)
     quality = torch.randint(*span, (len(pixels),), device=fabric.device)
@@ -152,10 +159,11 @@ def _take_step(fabric: Fabric, options: Options, state: dict[str, Any], pixels: 
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), options.clip)
     finite = bool(torch.isfinite(norm))
     if finite:
-        state["optimiser"].step()
+        state["muon"].step()
+        state["adam"].step()
         model.module.hyper_synthesis.keep_exact()
         _blend(state["average"], model, min(options.average, (step + 1) / (step + 10)))
-    state["optimiser"].zero_grad(set_to_none=True)
+    model.zero_grad(set_to_none=True)
     state["step"] += 1
     figures = {"loss": total.item(), "bpp": bpp.mean().item(), "mse": mse.mean().item(), "norm": norm.item()}
     return figures | {"skipped": float(not finite)}
@@ -194,8 +202,8 @@ def train(options: Options, config: Config = Config()) -> TrainableCodec:
         model, brought = _start(options, config, crops)
     model.to(memory_format=torch.channels_last)
     average = fabric.to_device(copy.deepcopy(model))
-    wrapped, optimiser = fabric.setup(model, torch.optim.Adam(parameter_groups(model), betas=(0.9, 0.99), fused=True))
-    state = {"model": wrapped, "average": average, "optimiser": optimiser, "step": 0, "seconds": 0.0}
+    wrapped, muon, adam = fabric.setup(model, *optimisers(model))
+    state = {"model": wrapped, "average": average, "muon": muon, "adam": adam, "step": 0, "seconds": 0.0}
     if checkpoint.exists():
         fabric.load(checkpoint, state)
         fabric.print(f"resumed at step {state['step']}")
@@ -233,7 +241,8 @@ def train(options: Options, config: Config = Config()) -> TrainableCodec:
             figures = {name: sum(row[name] for row in window) / len(window) for name in window[0]}
             window.clear()
             speed = (state["step"] - first) / (time.monotonic() - began)
-            left = min((options.steps - state["step"]) / speed / 60, options.max_minutes)
+            run = (time.monotonic() - began) / 60
+            left = min((options.steps - state["step"]) / speed / 60, options.max_minutes - run)
             if fabric.is_global_zero:
                 log.write({"step": state["step"], "steps/s": speed} | figures)
             fabric.print(

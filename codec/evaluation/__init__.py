@@ -3,7 +3,9 @@
 codecs   what is measured: encode and decode of lapic and its peers
 metrics  how far a decoded picture is from its original
 measure  one point: one picture, one codec, one quality
-run      many points in parallel, with a cache that survives interruption
+cache    measured points on disk
+matching peers at the same file size
+evaluate all of it together
 curves   means over pictures, BD-rate, published curves
 plots    rate-distortion and cost as SVG and PNG
 report   one self-contained HTML page

@@ -72,7 +72,7 @@ def _plugin(module: str, package: str) -> str:
 
 
 def _lapic(threads: int) -> Codec:
-    from codec.model import shipped
+    from codec.shipped import shipped
 
     model = next(key.hex() for key, name in shipped().items() if name == codec.DEFAULT_MODEL)
     return Codec(

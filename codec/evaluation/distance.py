@@ -4,7 +4,7 @@ from pathlib import Path
 
 from bitstream import Error
 from codec.compat import import_torchvision
-from codec.evaluation.run import pictures_in
+from codec.files import files_in, picture_suffixes
 
 
 def fid_kid(a: Path, b: Path, inception: Path | None = None) -> dict[str, float]:
@@ -22,7 +22,7 @@ def fid_kid(a: Path, b: Path, inception: Path | None = None) -> dict[str, float]
     Raises:
         Error: a folder has fewer than two pictures, or the weights cannot be had.
     """
-    sizes = [len(list(pictures_in((folder,)))) for folder in (a, b)]
+    sizes = [len(list(files_in(folder, picture_suffixes()))) for folder in (a, b)]
     if min(sizes) < 2:
         raise Error(f"FID and KID need two pictures or more in each folder, here are {sizes[0]} and {sizes[1]}")
     import_torchvision()

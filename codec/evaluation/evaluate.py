@@ -14,11 +14,12 @@ import codec
 from bitstream import Error
 from codec import files
 from codec.evaluation import codecs, metrics
+from codec.evaluation.cache import Cache, Point, digest_of, key_of
 from codec.evaluation.codecs import Codec, Unavailable
 from codec.evaluation.curves import Curve, mean_curves, published
 from codec.evaluation.matching import MatchJob, match
 from codec.evaluation.measure import Job, measure
-from codec.evaluation.run import Cache, Call, Point, cores, digest_of, key_of, pictures_in, run
+from codec.workers import Call, cores, run
 
 PACKAGES = ("pytorch-msssim", "ssimulacra2", "lpips", "bjontegaard", "torch", "pillow", "numpy")
 Say = Callable[[str], None]
@@ -121,7 +122,7 @@ def _begin(options: Options, say: Say, watch: Watch) -> _Session:
     if unknown:
         raise Error(f"qualities were given for {', '.join(sorted(unknown))}, which is not measured")
     pictures: dict[str, Path] = {}
-    for path in pictures_in(options.pictures):
+    for path in (file for given in options.pictures for file in files.files_in(given, files.picture_suffixes())):
         name, number = path.stem, 2
         while name in pictures:
             name, number = f"{path.stem}-{number}", number + 1

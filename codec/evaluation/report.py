@@ -14,9 +14,10 @@ from PIL import Image
 
 from codec import files
 from codec.evaluation import codecs
+from codec.evaluation.cache import Point
 from codec.evaluation.curves import AXES, Curve, bd
 from codec.evaluation.measure import load_rgb
-from codec.evaluation.run import Point, run
+from codec.workers import run
 
 SHOWN_EDGE = 1024  # larger pictures are shown as their middle part of this size
 

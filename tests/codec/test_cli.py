@@ -51,7 +51,7 @@ def test_encode_says_what_it_did(tmp_path: Path) -> None:
     result = lapic("encode", PHOTO, tmp_path / "a.lapic", "-q", 30)
     size = (tmp_path / "a.lapic").stat().st_size
     assert f"451 x 300, {size} bytes, {8 * size / 451 / 300:.3f} bpp" in result.stderr
-    assert lapic("encode", PHOTO, tmp_path / "a.lapic", "--quiet").output == ""
+    assert lapic("encode", PHOTO, tmp_path / "a.lapic", "--quiet", "--force").output == ""
 
 
 def test_scale_and_crop(coded: Path, tmp_path: Path) -> None:
@@ -115,7 +115,8 @@ def test_pictures_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "half.png").write_bytes(Path(PHOTO).read_bytes()[:5000])
     fails_with(lapic("encode", tmp_path / "half.png", tmp_path / "out.lapic"), "damaged")
     fails_with(lapic("encode", tmp_path / "absent.png", tmp_path / "out.lapic"), "cannot read", "No such file")
-    fails_with(lapic("encode", tmp_path, tmp_path / "out.lapic"), "cannot read")
+    (tmp_path / "folder").mkdir()
+    fails_with(lapic("encode", tmp_path / "folder", tmp_path / "out"), "nothing to do")
     fails_with(lapic("encode", PHOTO, tmp_path / "out.lapic", "--max-pixels", 1000), "more than 1000 pixels")
     assert not (tmp_path / "out.lapic").exists()
 
@@ -142,7 +143,7 @@ def test_a_failed_write_leaves_the_old_file(coded: Path, tmp_path: Path, monkeyp
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    fails_with(lapic("decode", coded, old), "No space left")
+    fails_with(lapic("decode", coded, old, "--force"), "No space left")
     assert old.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [old]
 

@@ -3,9 +3,9 @@
 `python -m tests.codec.test_golden` writes them anew, for a commit that replaces the model and says so.
 """
 
+import dataclasses
 import hashlib
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,55 +16,41 @@ from safetensors.numpy import load_file
 import bitstream
 import codec
 from codec import decoder
-from codec.model import WEIGHTS, load
-from codec.tiling import latent_bounds, tile_edge
+from codec.model import load
+from codec.selftest import GOLDEN, golden, symbols_digest
+from codec.shipped import WEIGHTS
 from tests import reference
+from tests.conftest import EXAMPLES
 
-FOLDER = Path(__file__).parent.parent / "data"
-EXPECTED = FOLDER / "golden.json"
-
-
-def symbols_digest(data: bytes, dtype: torch.dtype | None = None) -> str:
-    model = load(dtype=dtype)
-    header, tiles = bitstream.read(data)
-    bounds = latent_bounds(header.width, header.height)
-    edge = tile_edge(header.tile, bounds)
-    digest = hashlib.sha256()
-    for rect, tile in zip(bounds.cut(edge), tiles, strict=True):
-        z, symbols, _, _ = decoder.decode_symbols(model, header, tile, rect)
-        digest.update(z.astype("<i2").tobytes() + symbols.astype("<i2").tobytes())
-    return digest.hexdigest()
+EXPECTED = GOLDEN / "golden.json"
+NAMES = sorted(golden()) if EXPECTED.exists() else []
 
 
-def names() -> list[str]:
-    return sorted(json.loads(EXPECTED.read_text())) if EXPECTED.exists() else []
-
-
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_symbols(name: str, threads: int, dtype: torch.dtype) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        found = symbols_digest((FOLDER / name).read_bytes(), dtype)
+        found = symbols_digest((GOLDEN / name).read_bytes(), load(dtype=dtype))
     finally:
         torch.set_num_threads(before)
-    assert found == json.loads(EXPECTED.read_text())[name]["symbols"]
+    assert found == golden()[name]
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("piece", [8, 128])
 def test_pixels_to_within_one_grey_level(name: str, piece: int) -> None:
-    header, tiles = bitstream.read((FOLDER / name).read_bytes())
+    header, tiles = bitstream.read((GOLDEN / name).read_bytes())
     found = decoder.decode_pixels(load(dtype=torch.float32), header, tiles, piece=piece)
-    expected = np.asarray(Image.open(FOLDER / f"{name}.png"))
+    expected = np.asarray(Image.open(GOLDEN / f"{name}.png"))
     assert np.abs(found.astype(int) - expected).max() <= 1
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", NAMES)
 def test_the_reference_decoder_finds_the_same_symbols(name: str) -> None:
-    file = reference.read_file((FOLDER / name).read_bytes())
+    file = reference.read_file((GOLDEN / name).read_bytes())
     tensors = load_file(WEIGHTS / "photo.safetensors")
     rows, columns = -(-file.height // 16), -(-file.width // 16)
     edge = file.tile // 16 or max(rows, columns)
@@ -74,15 +60,15 @@ def test_the_reference_decoder_finds_the_same_symbols(name: str) -> None:
         h, w = min(edge, rows - top), min(edge, columns - left)
         z, symbols, _ = reference.decode_tile(payload, h, w, file.quality, tensors)
         digest.update(z.astype("<i2").tobytes() + symbols.astype("<i2").tobytes())
-    assert digest.hexdigest() == json.loads(EXPECTED.read_text())[name]["symbols"]
+    assert digest.hexdigest() == golden()[name]
 
 
 def test_there_are_golden_files() -> None:
-    assert len(names()) >= 5
+    assert len(NAMES) >= 7
 
 
 def remake() -> None:
-    photo = Image.open(FOLDER.parent.parent / "examples" / "chelsea.png").convert("RGB").crop((90, 40, 253, 149))
+    photo = Image.open(EXAMPLES / "chelsea.png").convert("RGB").crop((90, 40, 253, 149))
     photo = Image.fromarray(np.asarray(photo))
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (33, 50, 3), np.uint8))
     with_alpha = photo.copy()
@@ -97,13 +83,16 @@ def remake() -> None:
         "noise-q100.lapic": codec.encode(noise, 100),
         "pixel-q1.lapic": codec.encode(Image.new("RGB", (1, 1), (200, 30, 90)), 1),
     }
-    FOLDER.mkdir(exist_ok=True)
+    metadata = {b"iccp": b"profile " * 9, b"exif": b"Exif\0\0MM\0*", b"xmpd": b"<x:xmpmeta/>", b"note": b"unknown"}
+    header, tiles = bitstream.read(codec.encode(photo.crop((0, 0, 40, 30)), 30))
+    files["metadata-q30.lapic"] = bitstream.write(dataclasses.replace(header, chunks=metadata), tiles)
+    GOLDEN.mkdir(exist_ok=True)
     expected = {}
     for name, data in files.items():
-        (FOLDER / name).write_bytes(data)
+        (GOLDEN / name).write_bytes(data)
         header, tiles = bitstream.read(data)
-        Image.fromarray(decoder.decode_pixels(load(dtype=torch.float32), header, tiles)).save(FOLDER / f"{name}.png")
-        expected[name] = {"symbols": symbols_digest(data)}
+        Image.fromarray(decoder.decode_pixels(load(dtype=torch.float32), header, tiles)).save(GOLDEN / f"{name}.png")
+        expected[name] = {"symbols": symbols_digest(data, load())}
     EXPECTED.write_text(json.dumps(expected, indent=1) + "\n")
 
 

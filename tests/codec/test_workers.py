@@ -1,10 +1,9 @@
 import os
 import time
-from pathlib import Path
 
 import pytest
 
-from codec.evaluation.run import Cache, pictures_in, run
+from codec.workers import run
 
 
 def double(number: int) -> dict:
@@ -43,21 +42,3 @@ def test_an_interruption_ends_the_workers() -> None:
     with pytest.raises(KeyboardInterrupt):
         run([(double, 1), *[(misbehave, "wait")] * 3], 2, interrupt)
     assert time.monotonic() - began < 30
-
-
-def test_the_cache_survives_a_line_cut_short(tmp_path: Path) -> None:
-    cache = Cache(tmp_path / "points.jsonl")
-    cache.add("a", {"psnr": 30.0})
-    cache.add("b", {"psnr": 31.0})
-    text = cache.path.read_text()
-    cache.path.write_text(text[:-5])
-    again = Cache(cache.path)
-    assert again.points == {"a": {"psnr": 30.0}}
-    again.add("c", {"psnr": 32.0})
-    assert Cache(cache.path).points == {"a": {"psnr": 30.0}, "c": {"psnr": 32.0}}
-
-
-def test_folders_give_their_pictures(tmp_path: Path) -> None:
-    for name in ("b.png", "a.JPG", "notes.txt"):
-        (tmp_path / name).write_bytes(b"")
-    assert [path.name for path in pictures_in((tmp_path, tmp_path / "b.png"))] == ["a.JPG", "b.png", "b.png"]

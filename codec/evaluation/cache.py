@@ -1,0 +1,48 @@
+"""Measured points on disk: an interruption cannot harm them, and a later run measures only what is new."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from codec.evaluation.codecs import Codec
+from codec.evaluation.measure import Job
+
+Point = dict[str, Any]
+
+
+class Cache:
+    """Points on disk, one JSON object a line, appended and flushed as soon as each is known.
+
+    A point's key holds everything that it depends on: the picture's bytes, codec and its version, quality, metrics,
+    threads. A line cut short by a crash is skipped; lines begin with the line break, so that the next one stays whole.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.points: dict[str, Point] = {}
+        if path.exists():
+            for line in path.read_text().splitlines():
+                try:
+                    stored = json.loads(line)
+                    self.points[stored["key"]] = stored["point"]
+                except (ValueError, KeyError):
+                    continue
+
+    def add(self, key: str, point: Point) -> None:
+        """Keep a point, at once and for later runs."""
+        self.points[key] = point
+        with self.path.open("a") as file:
+            file.write("\n" + json.dumps({"key": key, "point": point}))
+
+
+def key_of(job: Job, codec: Codec, digest: str, metric_versions: str) -> str:
+    """The cache key of a job; `digest` is that of the picture's file."""
+    parts = [digest, codec.name, codec.version, job.quality, job.metrics, job.lpips_net, metric_versions, job.threads]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,111 @@
+"""Pillow reads and writes .lapic files once this module is imported.
+
+import codec.pillow_plugin
+image = Image.open("photo.lapic")     # reads the header only; decodes when pixels are needed
+image.save("copy.lapic", quality=60)  # keeps the image's ICC profile, EXIF and XMP
+"""
+
+from typing import IO, Any
+
+from PIL import Image, ImageFile
+
+import bitstream
+import codec
+from bitstream.container import ALPHA, EXIF, ICC, SIGNATURE, XMP
+
+FORMAT, SUFFIX, MIME = "LAPIC", ".lapic", "image/x-lapic"
+_FIRST = 65536  # bytes that hold most headers
+
+
+def _accept(prefix: bytes) -> bool:
+    return prefix.startswith(SIGNATURE[: len(prefix)])
+
+
+class LapicImageFile(ImageFile.ImageFile):
+    """A .lapic file. `draft(mode, size)` before the first use of its pixels chooses a decode at 1/2, 1/4 or 1/8."""
+
+    format = FORMAT
+    format_description = "lapic, the Laplacian pyramid image codec"
+
+    def _open(self) -> None:
+        header = self._header()
+        self._mode = "RGB" if header.pixel_format == bitstream.PixelFormat.RGB else "L"
+        if ALPHA in header.chunks:
+            self._mode = {"RGB": "RGBA", "L": "LA"}[self._mode]
+        self._size = self._full = header.width, header.height
+        self._scale = 1
+        for kind, key in ((ICC, "icc_profile"), (EXIF, "exif"), (XMP, "xmp")):
+            if kind in header.chunks:
+                self.info[key] = header.chunks[kind]
+        self.info["quality"] = header.quality
+        self.tile = [ImageFile._Tile("lapic", (0, 0, *self._size), 0, None)]
+
+    def _header(self) -> bitstream.Header:
+        """The header, from as much of the file as it takes."""
+        assert self.fp is not None
+        data = b""
+        while True:
+            more = self.fp.read(max(_FIRST, len(data)))
+            data += more
+            try:
+                return bitstream.read_header(data)
+            except bitstream.Error as error:
+                if not more:
+                    raise SyntaxError(str(error)) from None
+
+    def draft(self, mode: str | None, size: tuple[int, int] | None) -> tuple[str, tuple[float, ...]] | None:
+        """Choose the smallest scaled decode that is at least `size`; its mode stays as it is."""
+        if not self.tile or size is None:
+            return None
+        for scale in (8, 4, 2):
+            small = -(-self._full[0] // scale), -(-self._full[1] // scale)
+            if small[0] >= size[0] and small[1] >= size[1]:
+                self._scale, self._size = scale, small
+                return self.mode, (0, 0, self._full[0] / scale, self._full[1] / scale)
+        return None
+
+    def load(self) -> Any:
+        """Decode, the first time. Raises OSError for a damaged file."""
+        if self.tile:
+            assert self.fp is not None
+            self.fp.seek(0)
+            try:
+                decoded = codec.decode(self.fp.read(), scale=self._scale, max_pixels=None)
+            except bitstream.Error as error:
+                raise OSError(str(error)) from None
+            self.im = decoded.im
+            self._mode, self._size = decoded.mode, decoded.size
+            self.tile = []
+            if self._exclusive_fp and self._close_exclusive_fp_after_loading:
+                self.fp.close()
+            self.fp = None
+        return super().load()
+
+
+def _save(image: Image.Image, target: IO[bytes], _: str | bytes) -> None:
+    """Save with the options quality, tile, model, icc_profile, exif and xmp; metadata are the image's own if absent,
+    and left out if given as None or empty."""
+    options = image.encoderinfo
+    image = image.copy()
+    for key in ("icc_profile", "exif", "xmp"):
+        if key in options:
+            value = options[key]
+            value = value.tobytes() if isinstance(value, Image.Exif) else value
+            image.info.pop(key, None)
+            if key == "exif":
+                image.getexif().clear()
+            if value:
+                image.info[key] = value
+    settings = {key: options[key] for key in ("quality", "tile", "model") if key in options}
+    target.write(codec.encode(image, **settings))
+
+
+def register() -> None:
+    """Make Pillow know .lapic files; importing this module has done it."""
+    Image.register_open(FORMAT, LapicImageFile, _accept)
+    Image.register_save(FORMAT, _save)
+    Image.register_extension(FORMAT, SUFFIX)
+    Image.register_mime(FORMAT, MIME)
+
+
+register()

@@ -1,0 +1,29 @@
+"""The weights files in the package, by their ids; reads their metadata only and needs no torch."""
+
+from functools import lru_cache
+from pathlib import Path
+
+from safetensors import safe_open
+
+from bitstream import Error
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+@lru_cache(maxsize=1)
+def shipped() -> dict[bytes, str]:
+    """Model id -> name of every weights file in the package."""
+    found = {}
+    for path in sorted(WEIGHTS.glob("*.safetensors")):
+        with safe_open(path, framework="numpy") as file:
+            found[bytes.fromhex(file.metadata()["id"])] = path.stem
+    return found
+
+
+def name_of(model_id: bytes) -> str:
+    """Name of the shipped model with this id. Raises `Error` when there is none."""
+    try:
+        return shipped()[model_id]
+    except KeyError:
+        have = ", ".join(key.hex() for key in shipped())
+        raise Error(f"model {model_id.hex()} is needed and not installed (installed: {have}): update lapic") from None

@@ -1,0 +1,196 @@
+"""Many files: trees, times, failures, resuming, manifests; and what a kill at any moment leaves behind."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+import codec
+from codec import files
+from codec.cli import main
+from codec.convert import verify_file
+
+LAPIC = [sys.executable, "-m", "codec.cli"]
+
+
+def lapic(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def tree(photo: Image.Image, tmp_path: Path) -> Path:
+    """Pictures in a folder and a folder below it, one file that is no picture and one that only seems one."""
+    folder = tmp_path / "in"
+    (folder / "deep" / "er").mkdir(parents=True)
+    for number, name in enumerate(("a.png", "deep/b.jpg", "deep/er/c.webp")):
+        photo.crop((number, 0, 64, 48)).save(folder / name)
+        os.utime(folder / name, (1_000_000_000 + number, 1_100_000_000 + number))
+    (folder / "notes.txt").write_text("not a picture")
+    (folder / "deep" / "broken.png").write_text("no picture either")
+    return folder
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_tree_goes_through_and_one_bad_file_does_not_stop_it(tree: Path, tmp_path: Path, jobs: int) -> None:
+    out, back = tmp_path / "out", tmp_path / "back"
+    result = lapic("encode", tree, out, "-r", "-j", jobs, "--json", tmp_path / "manifest.json")
+    assert result.exit_code == 1
+    assert [line for line in result.stderr.splitlines() if "lapic:" in line] == [
+        f"lapic: {tree}/deep/broken.png: not a picture that Pillow can read"
+    ]
+    made = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
+    assert made == ["a.lapic", "deep/b.lapic", "deep/er/c.lapic"]
+    for number, name in enumerate(made):
+        assert (out / name).stat().st_mtime == 1_100_000_000 + number
+    rows = json.loads((tmp_path / "manifest.json").read_text())
+    assert sorted((Path(row["source"]).name, row["status"]) for row in rows) == [
+        ("a.png", "done"), ("b.jpg", "done"), ("broken.png", "failed"), ("c.webp", "done"),
+    ]  # fmt: skip
+    for row in rows:
+        if row["status"] == "done":
+            assert row["bytes"] == Path(row["target"]).stat().st_size
+    assert lapic("decode", out, back, "-r", "-j", jobs, "--format", "jpg").exit_code == 0
+    assert Image.open(back / "deep" / "er" / "c.jpg").size == (62, 48)
+    assert (back / "a.jpg").stat().st_mtime == 1_100_000_000
+
+
+def test_without_recursive_only_the_folder_itself(tree: Path, tmp_path: Path) -> None:
+    assert lapic("encode", tree, tmp_path / "out").exit_code == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.lapic"]
+
+
+def test_patterns_and_several_names(tree: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert lapic("encode", f"{tree}/**/*.[jw]*", tree / "a.png", f"{out}/").exit_code == 0
+    assert sorted(path.name for path in out.iterdir()) == ["a.lapic", "b.lapic", "c.lapic"]
+    result = lapic("encode", f"{tree}/*.tif", f"{out}/")
+    assert result.exit_code == 1
+    assert "matches no file" in result.stderr
+
+
+def test_two_files_that_would_become_one(tree: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (9, 9)).save(tree / "a.bmp")
+    result = lapic("encode", tree, tmp_path / "out")
+    assert result.exit_code == 1
+    assert "would both become" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_is_replaced_without_force(tree: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "a.lapic").write_bytes(b"precious")
+    assert lapic("encode", tree, out).exit_code == 1
+    result = lapic("encode", tree / "a.png", out / "a.lapic")
+    assert result.exit_code == 1
+    assert result.stderr == f"lapic: {out}/a.lapic exists: --force replaces it\n"
+    assert lapic("encode", tree, out, "--skip-existing").exit_code == 0
+    assert (out / "a.lapic").read_bytes() == b"precious"
+    assert lapic("encode", tree, out, "--force").exit_code == 0
+    assert codec.info((out / "a.lapic").read_bytes())["width"] == 64
+
+
+def test_a_file_that_appears_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    target = tmp_path / "a"
+    target.write_bytes(b"somebody was quicker")
+    with pytest.raises(codec.Error, match="exists"):
+        files.write_output(str(target), b"mine", force=False)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"somebody was quicker"]
+
+
+def test_resuming_does_only_what_is_left(tree: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    lapic("encode", tree / "a.png", f"{out}/")
+    before = (out / "a.lapic").stat().st_ino
+    result = lapic("encode", tree, out, "-r", "--skip-existing", "--json", "-")
+    rows = json.loads(result.stdout)
+    assert [row["status"] for row in rows].count("skipped") == 1
+    assert [row["status"] for row in rows].count("done") == 2
+    assert (out / "a.lapic").stat().st_ino == before
+
+
+def test_a_vanished_or_unreadable_input(tree: Path, tmp_path: Path) -> None:
+    result = lapic("encode", tree / "a.png", tree / "gone.png", f"{tmp_path}/out/")
+    assert result.exit_code == 1
+    assert "gone.png" in result.stderr
+    assert (tmp_path / "out" / "a.lapic").exists()
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_kill_at_any_moment_leaves_the_old_file_or_the_whole_new_one(
+    kind: signal.Signals, photo: Image.Image, tmp_path: Path
+) -> None:
+    """Writing is slowed down by many small files, so that kills fall into it."""
+    script = (
+        "import sys, os\nfrom codec import files\nfrom codec.workers import end_on_sigterm\nend_on_sigterm()\n"
+        "print('ready', flush=True)\n"
+        "for turn in range(100_000):\n"
+        "    files.write_output(sys.argv[1], bytes([65 + turn % 26]) * 300_000)\n"
+    )
+    target = tmp_path / "out.lapic"
+    rounds = random.Random(int(kind))
+    for _ in range(12):
+        target.write_bytes(b"old")
+        process = subprocess.Popen([sys.executable, "-c", script, str(target)], stdout=subprocess.PIPE,
+                                   stderr=subprocess.DEVNULL)  # fmt: skip
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        time.sleep(rounds.uniform(0, 0.05))
+        process.send_signal(kind)
+        process.wait(timeout=30)
+        found = target.read_bytes()
+        assert found == b"old" or (len(found) == 300_000 and len(set(found)) == 1)
+        left = [path for path in tmp_path.iterdir() if path != target]
+        if kind != signal.SIGKILL:  # which no program can answer
+            assert not left
+        for path in left:
+            path.unlink()
+
+
+def test_sigterm_during_encoding_leaves_nothing(tmp_path: Path) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (1200, 1600, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.bmp")
+    for delay in (0.3, 1.2, 1.8, 2.4):
+        process = subprocess.Popen(
+            [*LAPIC, "encode", "noise.bmp", "out.lapic", "--quiet"], cwd=tmp_path, stderr=subprocess.PIPE
+        )
+        time.sleep(delay)
+        process.send_signal(signal.SIGTERM)
+        _, error = process.communicate(timeout=60)
+        assert b"Traceback" not in error
+        if (tmp_path / "out.lapic").exists():
+            assert verify_file(str(tmp_path / "out.lapic"))
+            (tmp_path / "out.lapic").unlink()
+        assert [path.name for path in tmp_path.iterdir()] == ["noise.bmp"]
+
+
+def test_an_interrupted_batch_resumes(photo: Image.Image, tmp_path: Path) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    for number in range(30):
+        photo.rotate(number).save(source / f"{number:02}.bmp")
+    process = subprocess.Popen([*LAPIC, "encode", str(source), str(out), "-j", "2"], stderr=subprocess.PIPE, text=True)
+    while not (out.exists() and len(list(out.glob("*.lapic"))) > 2):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    done = {path.name: path.stat().st_ino for path in out.iterdir()}
+    assert all(name.endswith(".lapic") for name in done)
+    if process.returncode != 0:
+        assert "--skip-existing goes on from here" in error
+        assert "Traceback" not in error
+    assert subprocess.run([*LAPIC, "encode", str(source), str(out), "--skip-existing", "--quiet"]).returncode == 0
+    assert len(list(out.iterdir())) == 30
+    for name, inode in done.items():
+        assert (out / name).stat().st_ino == inode
+        codec.info((out / name).read_bytes())

@@ -1,0 +1,45 @@
+"""docs/CLI.md is what the command says of itself. `python -m tests.codec.test_docs` writes it anew."""
+
+from pathlib import Path
+
+import click
+
+from codec.cli import main as lapic
+
+PAGE = Path(__file__).parents[2] / "docs" / "CLI.md"
+INTRODUCTION = """# The command line
+
+Made from the commands' own `--help` by `python -m tests.codec.test_docs`; a test holds it to them.
+
+**Exit codes**: 0 done; 1 something failed, and one line on standard error for each failure says what; 2 wrong usage;
+130 interrupted. Outputs appear whole or not at all. Nothing is replaced without `--force`.
+
+**Completion** for your shell, as click gives it: put `eval "$(_LAPIC_COMPLETE=bash_source lapic)"` into `~/.bashrc`
+(`zsh_source` into `~/.zshrc`; for fish, `_LAPIC_COMPLETE=fish_source lapic | source`).
+"""
+
+
+def page() -> str:
+    parts = [INTRODUCTION]
+    root = click.Context(lapic, info_name="lapic", terminal_width=100, max_content_width=100, **lapic.context_settings)
+    parts.append(f"## lapic\n\n```\n{lapic.get_help(root)}\n```\n")
+    for name in sorted(lapic.commands):
+        context = click.Context(
+            lapic.commands[name], info_name=name, parent=root, terminal_width=100, max_content_width=100
+        )
+        parts.append(f"## lapic {name}\n\n```\n{lapic.commands[name].get_help(context)}\n```\n")
+    return "\n".join(parts)
+
+
+def test_the_page_is_up_to_date() -> None:
+    assert PAGE.read_text() == page(), "run: python -m tests.codec.test_docs"
+
+
+def test_every_page_is_reached_from_the_readme() -> None:
+    readme = (PAGE.parents[1] / "README.md").read_text()
+    for path in PAGE.parent.glob("*.md"):
+        assert f"docs/{path.name}" in readme, path.name
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())

@@ -1,0 +1,103 @@
+import io
+from pathlib import Path
+
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+from PIL import Image
+
+import codec
+import codec.pillow_plugin
+from codec.compat import import_torchvision
+
+
+@pytest.fixture
+def file(photo: Image.Image, tmp_path: Path) -> Path:
+    path = tmp_path / "photo.lapic"
+    photo.save(path, quality=40)
+    return path
+
+
+def test_save_is_encode_and_open_is_decode(file: Path, photo: Image.Image) -> None:
+    assert file.read_bytes() == codec.encode(photo, 40)
+    with Image.open(file) as image:
+        assert (image.format, image.mode, image.size) == ("LAPIC", "RGB", photo.size)
+        assert image.get_format_mimetype() == "image/x-lapic"
+        assert image.info["quality"] == 40
+        assert np.array_equal(np.asarray(image), np.asarray(codec.decode(file.read_bytes())))
+
+
+def test_open_reads_the_header_only(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_early(*_: object, **__: object) -> None:
+        raise AssertionError("decoded too early")
+
+    monkeypatch.setattr(codec, "decode", too_early)
+    damaged = file.read_bytes()[:-500]
+    with Image.open(io.BytesIO(damaged)) as image:
+        assert image.size == (451, 300)
+
+
+def test_a_damaged_file_raises_oserror_on_load(file: Path) -> None:
+    with Image.open(io.BytesIO(file.read_bytes()[:-500])) as image, pytest.raises(OSError, match="truncated"):
+        image.load()
+
+
+def test_draft_decodes_a_smaller_picture(file: Path) -> None:
+    with Image.open(file) as image:
+        image.draft("RGB", (100, 70))
+        assert image.size == (113, 75)
+        assert np.array_equal(np.asarray(image), np.asarray(codec.decode(file.read_bytes(), scale=4)))
+    with Image.open(file) as image:
+        image.thumbnail((60, 60))  # which uses draft
+        assert image.size == (60, 40)
+
+
+def test_modes_and_metadata(photo: Image.Image) -> None:
+    grey = photo.convert("LA")
+    grey.info["icc_profile"] = b"profile of some kind"
+    exif = Image.Exif()
+    exif[0x010E] = "a cat"
+    out = io.BytesIO()
+    grey.save(out, "LAPIC", exif=exif, xmp=b"<x/>")
+    with Image.open(out) as image:
+        assert image.mode == "LA"
+        assert image.info["icc_profile"] == b"profile of some kind"
+        assert image.info["xmp"] == b"<x/>"
+        assert image.getexif()[0x010E] == "a cat"
+        image.load()
+        assert image.getchannel("A").getextrema() == (255, 255)
+        again = io.BytesIO()
+        image.save(again, "LAPIC", icc_profile=None)
+    assert "icc_profile" not in Image.open(again).info
+    assert "exif" in Image.open(again).info
+
+
+def test_bad_quality_is_a_value_error(photo: Image.Image) -> None:
+    with pytest.raises(ValueError, match="quality"):
+        photo.save(io.BytesIO(), "LAPIC", quality=101)
+
+
+def test_large_metadata_before_the_size_is_known(photo: Image.Image) -> None:
+    small = photo.crop((0, 0, 20, 20))
+    small.info["icc_profile"] = np.random.default_rng(0).bytes(300_000)
+    out = io.BytesIO()
+    small.save(out, "LAPIC")
+    assert Image.open(out).info["icc_profile"] == small.info["icc_profile"]
+
+
+def test_imageio_reads_and_writes_through_pillow(file: Path, photo: Image.Image, tmp_path: Path) -> None:
+    pixels = imageio.imread(file, plugin="pillow")
+    assert np.array_equal(pixels, np.asarray(codec.decode(file.read_bytes())))
+    imageio.imwrite(tmp_path / "new.lapic", np.asarray(photo), plugin="pillow", quality=40)
+    assert (tmp_path / "new.lapic").read_bytes() == file.read_bytes()
+
+
+def test_torchvision_datasets_load_it(file: Path, tmp_path: Path) -> None:
+    import_torchvision()
+    from torchvision.datasets import ImageFolder
+
+    (tmp_path / "set" / "cats").mkdir(parents=True)
+    (tmp_path / "set" / "cats" / "one.lapic").write_bytes(file.read_bytes())
+    dataset = ImageFolder(tmp_path / "set", is_valid_file=lambda name: name.endswith(".lapic"))
+    image, label = dataset[0]
+    assert (image.size, label) == ((451, 300), 0)
