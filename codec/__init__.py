@@ -26,6 +26,9 @@ def encode(
     model: str = DEFAULT_MODEL,
     tile: int = 1024,
     device: str = "auto",
+    size: int | None = None,
+    bpp: float | None = None,
+    psnr: float | None = None,
     progress: Any = None,
 ) -> bytes:
     """Compress an image.
@@ -38,21 +41,27 @@ def encode(
         tile: edge of the independently coded tiles in pixels, 64 times a power of two up to 4096, or 0 for one tile
             (pictures of at most 2^24 pixels).
         device: "auto" (a GPU if there is one), "cpu" or "cuda".
+        size, bpp, psnr: instead of a quality, one target that is searched for: at most so many bytes, about so many
+            bits per pixel of the whole file, or about so many dB.
         progress: called as progress(done, total).
 
     Returns:
         The bytes of a .lapic file.
 
     Raises:
-        ValueError: quality or tile is out of range.
-        Error: the model cannot be loaded.
+        ValueError: quality or tile is out of range, or more than one target is given.
+        Error: the model cannot be loaded, or no quality reaches the target.
     """
     from codec import encoder, picture
     from codec.model import load, pick_device
 
     pixels, chunks = picture.take_apart(image)
-    progress = progress or encoder.no_progress
-    return encoder.encode_pixels(load(model, pick_device(device)), pixels, quality, tile, chunks, progress)
+    loaded = load(model, pick_device(device))
+    if not size == bpp == psnr is None:
+        from codec.rate_control import Target, encode_to_target
+
+        return encode_to_target(loaded, pixels, Target(size, bpp, psnr), tile, chunks)
+    return encoder.encode_pixels(loaded, pixels, quality, tile, chunks, progress or encoder.no_progress)
 
 
 def decode(

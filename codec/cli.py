@@ -43,6 +43,21 @@ class _Crop(click.ParamType):
         return numbers
 
 
+class _Bytes(click.ParamType):
+    """A number of bytes, with k or M for thousands and millions."""
+
+    name = "BYTES"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int:
+        text, factor = str(value), 1
+        if text[-1:] in "kKM":
+            text, factor = text[:-1], 1_000_000 if text[-1] == "M" else 1000
+        try:
+            return int(float(text) * factor)
+        except ValueError:
+            self.fail(f"{value!r} is not a number of bytes such as 50000, 200k or 1.5M", param, ctx)
+
+
 def _many_options(command: Callable) -> Callable:
     for option in reversed(MANY):
         command = option(command)
@@ -117,6 +132,9 @@ def _note(name: str, facts: dict[str, Any], quiet: bool, manifest: str | None, t
     "-q", "--quality", type=click.FloatRange(1, 100), default=codec.DEFAULT_QUALITY, show_default=True,
     help="1 (smallest) to 100 (best).",
 )  # fmt: skip
+@click.option("--size", type=_Bytes(), help="Instead of -q: at most so many bytes; 200k and 1.5M are understood.")
+@click.option("--bpp", type=click.FloatRange(0, min_open=True), help="Instead of -q: about so many bits per pixel.")
+@click.option("--psnr", type=click.FloatRange(0, min_open=True), help="Instead of -q: about so many dB.")
 @click.option("--tile", type=int, default=1024, show_default=True, help="Edge of the tiles in pixels, 0 for one tile.")
 @click.option("--model", default=codec.DEFAULT_MODEL, show_default=True, help="A shipped model, or a weights file.")
 @click.option("--strip", is_flag=True, help="Leave out ICC profile, EXIF and XMP.")
@@ -137,6 +155,8 @@ def encode(
     """
     from codec import batch, convert, files
 
+    if sum(settings[target] is not None for target in ("size", "bpp", "psnr")) > 1:
+        raise click.UsageError("--size, --bpp and --psnr exclude each other")
     if not frames and batch.is_batch(inputs, output):
         many = {"recursive": recursive, "jobs": jobs, "skip_existing": skip_existing, "manifest": manifest}
 
@@ -155,10 +175,12 @@ def encode(
     _note(inputs[0], facts, quiet, manifest, output)
     if not quiet:
         count = facts.get("frames", 1)
+        searched = any(settings[target] is not None for target in ("size", "bpp", "psnr"))
+        quality = f"quality {facts['quality']:g}, " if searched and not frames else ""
         pixels, seconds = facts["width"] * facts["height"] * count, facts["seconds"]
         click.echo(
             f"{facts['width']} x {facts['height']}, {f'{count} frames, ' if frames else ''}{facts['bytes']} bytes, "
-            f"{8 * facts['bytes'] / pixels:.3f} bpp, {seconds:.2f} s, {pixels / seconds / 1e6:.1f} MP/s",
+            f"{quality}{8 * facts['bytes'] / pixels:.3f} bpp, {seconds:.2f} s, {pixels / seconds / 1e6:.1f} MP/s",
             err=True,
         )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import codec
-from bitstream import Error
+from bitstream import Error, read_header
 from codec import files
 from codec.encoder import Progress, no_progress
 
@@ -19,6 +19,9 @@ class EncodeJob:
     target: str
     quality: float = codec.DEFAULT_QUALITY
     tile: int = 1024
+    size: int | None = None  # these three: targets instead of a quality
+    bpp: float | None = None
+    psnr: float | None = None
     model: str = codec.DEFAULT_MODEL
     max_pixels: int = codec.MAX_PIXELS
     device: str = "auto"
@@ -49,7 +52,7 @@ def encode_file(job: EncodeJob, progress: Progress = no_progress) -> dict[str, A
     """Encode one file.
 
     Returns:
-        width, height, bytes, seconds, and `notes`: what could not be kept.
+        width, height, bytes, quality, seconds, and `notes`: what could not be kept.
 
     Raises:
         Error, ValueError: with one line that says why not.
@@ -71,6 +74,7 @@ def encode_file(job: EncodeJob, progress: Progress = no_progress) -> dict[str, A
         "width": image.width,
         "height": image.height,
         "bytes": len(data),
+        "quality": read_header(data).quality,
         "seconds": time.perf_counter() - began,
         "notes": notes,
     }
@@ -83,7 +87,10 @@ def encode_image(image: Any, job: EncodeJob, progress: Progress = no_progress) -
 
         image = ImageOps.exif_transpose(image)
         image.info = {key: image.info[key] for key in ("transparency",) if key in image.info}
-    return codec.encode(image, job.quality, model=job.model, tile=job.tile, device=job.device, progress=progress)
+    targets = {"size": job.size, "bpp": job.bpp, "psnr": job.psnr}
+    return codec.encode(
+        image, job.quality, model=job.model, tile=job.tile, device=job.device, progress=progress, **targets
+    )
 
 
 def encode_frames(job: EncodeJob, progress: Progress = no_progress) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Encoding: picture -> analysis -> gain -> hyperprior -> symbols -> ANS -> container."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
@@ -21,7 +21,6 @@ def no_progress(done: int, total: int) -> None:
     """The default listener: `done` of `total` tiles are finished."""
 
 
-@torch.inference_mode()
 def encode_pixels(
     model: Model,
     pixels: NDArray[np.uint8],
@@ -42,15 +41,26 @@ def encode_pixels(
     Raises:
         ValueError: quality or tile is out of range.
     """
+    header = header_of(model, pixels, quality, tile, chunks)
+    return encode_latents(model, header, analyse(model, pixels, tile), progress)
+
+
+def header_of(
+    model: Model, pixels: NDArray[np.uint8], quality: float, tile: int, chunks: dict[bytes, bytes] | None
+) -> Header:
+    """The header of a picture. Raises ValueError: quality or tile is out of range."""
     height, width = pixels.shape[:2]
     pixel_format = PixelFormat.RGB if pixels.ndim == 3 else PixelFormat.GREY
     header = Header(width, height, pixel_format, quality, model.identity, tile, chunks or {})
     header.check()
-    fixed = hyper.fixed_point(quality, model.device)
-    bounds = latent_bounds(width, height)
+    return header
+
+
+@torch.inference_mode()
+def analyse(model: Model, pixels: NDArray[np.uint8], tile: int) -> Iterator[tuple[Rect, Tensor]]:
+    """The latents y of each tile, (1, M, h, w), with its place, piece by piece; the same for every quality."""
+    bounds = latent_bounds(pixels.shape[1], pixels.shape[0])
     edge = tile_edge(tile, bounds)
-    rects = list(bounds.cut(edge))
-    tiles: dict[Rect, Tile] = {}
     for piece in bounds.cut(max(edge, PIECE)):
         seen = piece.grow(halo(model.config), bounds)
         latent = model.transforms.analysis(_region(pixels, seen, model.device))
@@ -58,8 +68,21 @@ def encode_pixels(
         latent = latent[:, :, rows, columns]  # (1, M, h, w)
         for rect in piece.cut(edge):
             rows, columns = rect.within(piece)
-            tiles[rect] = _encode_tile(model, latent[:, :, rows, columns], fixed)
-            progress(len(tiles), len(rects))
+            yield rect, latent[:, :, rows, columns]
+
+
+@torch.inference_mode()
+def encode_latents(
+    model: Model, header: Header, latents: Iterable[tuple[Rect, Tensor]], progress: Progress = no_progress
+) -> bytes:
+    """The bytes of a file from the latents of all its tiles, as `analyse` gives them."""
+    fixed = hyper.fixed_point(header.quality, model.device)
+    bounds = latent_bounds(header.width, header.height)
+    rects = list(bounds.cut(tile_edge(header.tile, bounds)))
+    tiles: dict[Rect, Tile] = {}
+    for rect, latent in latents:
+        tiles[rect] = _encode_tile(model, latent, fixed)
+        progress(len(tiles), len(rects))
     return write(header, [tiles[rect] for rect in rects])
 
 

@@ -1,0 +1,104 @@
+"""Finding the quality that meets a target: a number of bytes, of bits per pixel, or of dB.
+
+The analysis is done once; each trial only quantises and codes (and, for PSNR, decodes).
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+import bitstream
+from bitstream import Error
+from bitstream.container import QUALITY_ONE
+from codec.decoder import decode_pixels
+from codec.encoder import analyse, encode_latents, header_of
+from codec.metrics import psnr
+from codec.model import Model
+
+TRIALS = 16
+BYTES_CLOSE, DECIBEL_CLOSE = 0.005, 0.02  # where the search may stop: relative, dB
+
+
+@dataclass(frozen=True)
+class Target:
+    """Exactly one of: `size`, bytes that must not be exceeded; `bpp`, bits per pixel of the whole file; `psnr`, dB."""
+
+    size: int | None = None
+    bpp: float | None = None
+    psnr: float | None = None
+
+    def check(self) -> None:
+        """Raise ValueError unless exactly one target is given, and positive."""
+        given = [value for value in (self.size, self.bpp, self.psnr) if value is not None]
+        if len(given) != 1 or not given[0] > 0:
+            raise ValueError("give one target, and a positive one: size, bpp or psnr")
+
+
+def encode_to_target(
+    model: Model, pixels: NDArray[np.uint8], target: Target, tile: int, chunks: dict[bytes, bytes] | None = None
+) -> bytes:
+    """The file of a picture that meets a target.
+
+    Returns:
+        For `size` the largest file found that is no larger, for `bpp` and `psnr` the closest file found.
+
+    Raises:
+        ValueError: the target is not one.
+        Error: it lies more than 2 % (for PSNR: 0.1 dB) outside what qualities 1 to 100 reach.
+    """
+    target.check()
+    latents = list(analyse(model, pixels, tile))
+    header = header_of(model, pixels, 1, tile, chunks)
+    limit = target.size or (target.bpp or 0) * pixels.shape[0] * pixels.shape[1] / 8
+    files: dict[float, bytes] = {}
+
+    def excess(quality: float) -> float:
+        """How far above the target: log ratio of bytes, or dB."""
+        data = encode_latents(model, replace(header, quality=quality), latents)
+        files[quality] = data
+        if target.psnr is None:
+            return math.log(len(data) / limit)
+        return psnr(pixels, decode_pixels(model, *bitstream.read(data))) - target.psnr
+
+    close = BYTES_CLOSE if target.psnr is None else DECIBEL_CLOSE
+    aim = -close if target.size else 0.0  # stay a little below what must not be exceeded
+    found = _search(lambda quality: excess(quality) - aim, close)
+    allowed = {quality: value + aim for quality, value in found.items() if not target.size or value + aim <= 0}
+    best = min(allowed, key=lambda quality: abs(allowed[quality])) if allowed else 1.0
+    reach = math.inf if target.size else 0.02 if target.psnr is None else 0.1  # a smaller file than asked for is fine
+    if not allowed or (abs(allowed[best]) > reach and best in (1.0, 100.0)):
+        data = files[best]
+        what = f"{len(data)} bytes, {8 * len(data) / pixels.shape[0] / pixels.shape[1]:.3f} bpp"
+        raise Error(f"the target cannot be reached: quality {best:g}, the nearest, gives {what}")
+    return files[best]
+
+
+def _search(function: Callable[[float], float], close: float) -> dict[float, float]:
+    """Values of a rising function of the quality that were tried on the way to its root, in steps of 1/256.
+
+    The Illinois variant of the regula falsi: the logarithm of the size is nearly a straight line over the quality."""
+    low, high = 1.0, 100.0
+    tried = {low: function(low)}
+    if tried[low] >= 0:
+        return tried
+    tried[high] = function(high)
+    below, above = tried[low], tried[high]
+    side = 0
+    while len(tried) < TRIALS and above > 0 and min(map(abs, tried.values())) > close and high - low > 1 / QUALITY_ONE:
+        guess = low + (high - low) * below / (below - above)
+        guess = round(min(max(guess, low + 1 / QUALITY_ONE), high - 1 / QUALITY_ONE) * QUALITY_ONE) / QUALITY_ONE
+        if guess in tried:
+            break
+        value = tried[guess] = function(guess)
+        if value < 0:
+            low, below = guess, value
+            above = above / 2 if side == -1 else above
+            side = -1
+        else:
+            high, above = guess, value
+            below = below / 2 if side == 1 else below
+            side = 1
+    return tried

@@ -1,0 +1,84 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+import codec
+from codec import rate_control
+from codec.cli import main
+from codec.metrics import psnr
+
+
+@pytest.fixture(scope="module")
+def small(photo: Image.Image) -> Image.Image:
+    return photo.crop((100, 30, 356, 222))
+
+
+@pytest.mark.parametrize("size", [900, 2000, 5000, 12_000])
+def test_size_is_never_exceeded_and_nearly_used(small: Image.Image, size: int) -> None:
+    data = codec.encode(small, size=size)
+    assert 0.98 * size <= len(data) <= size
+    assert codec.decode(data).size == small.size
+
+
+@pytest.mark.parametrize("bpp", [0.15, 0.5, 1.5])
+def test_bpp_is_that_of_the_file(small: Image.Image, bpp: float) -> None:
+    assert 8 * len(codec.encode(small, bpp=bpp)) / (256 * 192) == pytest.approx(bpp, rel=0.02)
+
+
+@pytest.mark.parametrize("decibel", [27.0, 31.0, 36.0])
+def test_psnr_is_reached(small: Image.Image, decibel: float) -> None:
+    found = codec.decode(codec.encode(small, psnr=decibel))
+    assert psnr(small, found) == pytest.approx(decibel, abs=0.1)
+
+
+def test_it_is_the_file_of_that_quality(small: Image.Image) -> None:
+    data = codec.encode(small, bpp=0.6, tile=64)
+    assert data == codec.encode(small, codec.info(data)["quality"], tile=64)
+
+
+def test_the_analysis_runs_once(small: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    real = rate_control.analyse
+    monkeypatch.setattr(rate_control, "analyse", lambda *given: calls.append(1) or real(*given))
+    trials = []
+    code = rate_control.encode_latents
+    monkeypatch.setattr(rate_control, "encode_latents", lambda *given: trials.append(1) or code(*given))
+    codec.encode(small, size=4000)
+    assert len(calls) == 1
+    assert 3 <= len(trials) <= 10
+
+
+def test_metadata_count(small: Image.Image) -> None:
+    image = small.copy()
+    image.info["icc_profile"] = np.random.default_rng(0).bytes(1000)
+    assert len(codec.encode(image, size=4000)) <= 4000
+
+
+@pytest.mark.parametrize("target", [{"size": 100}, {"bpp": 20.0}, {"psnr": 60.0}, {"psnr": 5.0}])
+def test_what_cannot_be_reached_is_said(small: Image.Image, target: dict) -> None:
+    with pytest.raises(codec.Error, match="cannot be reached"):
+        codec.encode(small, **target)
+
+
+def test_a_size_above_the_largest_file_gives_the_largest(small: Image.Image) -> None:
+    assert codec.encode(small, size=10_000_000) == codec.encode(small, 100)
+
+
+@pytest.mark.parametrize("target", [{"size": 0}, {"bpp": -1.0}, {"size": 100, "bpp": 1.0}])
+def test_targets_that_are_none(small: Image.Image, target: dict) -> None:
+    with pytest.raises(ValueError, match="one target"):
+        codec.encode(small, **target)
+
+
+def test_on_the_command_line(small: Image.Image, tmp_path: Path) -> None:
+    small.save(tmp_path / "a.png")
+    names = [str(tmp_path / "a.png"), str(tmp_path / "a.lapic")]
+    result = CliRunner().invoke(main, ["encode", *names, "--size", "3k"])
+    assert result.exit_code == 0, result.output
+    assert "quality " in result.stderr
+    assert 2940 <= (tmp_path / "a.lapic").stat().st_size <= 3000
+    assert CliRunner().invoke(main, ["encode", *names, "--size", "much"]).exit_code == 2
+    assert CliRunner().invoke(main, ["encode", *names, "--size", "3k", "--bpp", "1"]).exit_code == 2
