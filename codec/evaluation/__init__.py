@@ -7,6 +7,7 @@ cache    measured points on disk
 matching peers at the same file size
 evaluate all of it together
 curves   means over pictures, BD-rate, published curves
+results  the record: results.json and results.csv
 plots    rate-distortion and cost as SVG and PNG
 report   one self-contained HTML page
 distance FID and KID between two folders

@@ -1,16 +1,10 @@
 """`lapic evaluate`: measure codecs on pictures, then write results, plots and the report."""
 
-import csv
 import json
-import platform
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import codec
 from bitstream import Error
 from codec import files
 from codec.evaluation import codecs, metrics
@@ -19,9 +13,9 @@ from codec.evaluation.codecs import Codec, Unavailable
 from codec.evaluation.curves import Curve, mean_curves, published
 from codec.evaluation.matching import MatchJob, match
 from codec.evaluation.measure import Job, measure
+from codec.evaluation.results import METRIC_PACKAGES, package_version, write_results
 from codec.workers import Call, cores, run
 
-PACKAGES = ("pytorch-msssim", "ssimulacra2", "lpips", "bjontegaard", "torch", "pillow", "numpy")
 Say = Callable[[str], None]
 Watch = Callable[[int, str], Callable[[], None]]
 
@@ -81,10 +75,17 @@ def evaluate(options: Options, say: Say = lambda line: None, watch: Watch = lamb
     looks = _looks(session, points, curves) if options.report else []
     _add_cost(curves)
     shown = curves + (published() if options.published else [])
-    results = _results(session, points, looks, curves)
-    path = options.out / "results.json"
-    files.write_output(str(path), json.dumps(results, indent=1).encode())
-    _write_csv(options.out / "results.csv", points)
+    results = write_results(
+        options.out,
+        options.command,
+        session.workers,
+        options.lpips_net if "lpips" in session.options.metrics else None,
+        options.published,
+        session.codecs,
+        points,
+        looks,
+        curves,
+    )
 
     from codec.evaluation import plots
     from codec.evaluation.report import write_report
@@ -95,7 +96,7 @@ def evaluate(options: Options, say: Say = lambda line: None, watch: Watch = lamb
     drawn |= plots.rate_over_cost(shown, anchor, options.out, title) if anchor else {}
     if options.report:
         write_report(options.out, results, shown, drawn, looks, session.pictures, session.workers, watch)
-    return path
+    return options.out / "results.json"
 
 
 def anchor_of(curves: list[Curve]) -> Curve | None:
@@ -162,8 +163,7 @@ def _ladder(session: _Session) -> list[tuple[str, Codec, float]]:
 def _measure(session: _Session, wanted: list[tuple[str, Codec, float]], what: str) -> list[Point]:
     """Points of (picture, codec, quality), from the cache or measured now, in the order asked."""
     options = session.options
-    known = ("psnr", "ssimulacra2", "lpips", "ms_ssim")
-    versions = json.dumps([_version(name) for name in PACKAGES[:3]] + list(known))
+    versions = json.dumps([package_version(name) for name in METRIC_PACKAGES])
     keys, labels, calls, call_keys = [], [], [], []
     for picture, codec_, quality in wanted:
         file = options.out / "files" / codec_.name / f"{picture}-{quality:g}{codec_.suffix}"
@@ -253,49 +253,3 @@ def _add_cost(curves: list[Curve]) -> None:
     known = {curve.name: curve.decoder for curve in published()}
     for curve in curves:
         curve.decoder = cost(load())["decode"] if curve.name == "lapic" else known.get(curve.name)
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _machine() -> dict[str, Any]:
-    """What the times were measured on."""
-    name = platform.processor()
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
-    return {"processor": name, "cores": cores(), "system": f"{platform.system()} {platform.machine()}"}
-
-
-def _results(session: _Session, points: list[Point], looks: list[Point], curves: list[Curve]) -> dict[str, Any]:
-    return {
-        "lapic": codec.__version__,
-        "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": session.options.command,
-        "machine": _machine() | {"python": platform.python_version()},
-        "workers": session.workers,
-        "threads": 1,
-        "versions": {name: _version(name) for name in PACKAGES} | {c.name: c.version for c in session.codecs},
-        "lpips_net": session.options.lpips_net if "lpips" in session.options.metrics else None,
-        "published": session.options.published,
-        "points": points,
-        "same_size": looks,
-        "curves": [asdict(curve) for curve in curves],
-    }
-
-
-def _write_csv(path: Path, points: list[Point]) -> None:
-    """All points as a table."""
-    columns: dict[str, None] = {}
-    for point in points:
-        columns |= dict.fromkeys(point)
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(columns))
-        writer.writeheader()
-        writer.writerows(points)

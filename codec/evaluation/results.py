@@ -1,0 +1,85 @@
+"""The record of an evaluation: every raw point, with what it was measured by and on."""
+
+import csv
+import json
+import platform
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import codec
+from codec import files
+from codec.evaluation.cache import Point
+from codec.evaluation.codecs import Codec
+from codec.evaluation.curves import Curve
+from codec.workers import cores
+
+METRIC_PACKAGES = ("pytorch-msssim", "ssimulacra2", "lpips")
+PACKAGES = (*METRIC_PACKAGES, "bjontegaard", "torch", "pillow", "numpy")
+
+
+def package_version(package: str) -> str | None:
+    """Version of an installed package, None if it is not there."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _machine() -> dict[str, Any]:
+    """What the times were measured on."""
+    name = platform.processor()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    return {"processor": name, "cores": cores(), "system": f"{platform.system()} {platform.machine()}"}
+
+
+def write_results(
+    out: Path,
+    command: str,
+    workers: int,
+    lpips_net: str | None,
+    published: bool,
+    measured: list[Codec],
+    points: list[Point],
+    looks: list[Point],
+    curves: list[Curve],
+) -> dict[str, Any]:
+    """Write results.json and results.csv into `out` and return what the former holds.
+
+    Args:
+        lpips_net: None if LPIPS was not measured. looks: the points at the same file size, for the report.
+    """
+    results = {
+        "lapic": codec.__version__,
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": command,
+        "machine": _machine() | {"python": platform.python_version()},
+        "workers": workers,
+        "threads": 1,
+        "versions": {name: package_version(name) for name in PACKAGES} | {c.name: c.version for c in measured},
+        "lpips_net": lpips_net,
+        "published": published,
+        "points": points,
+        "same_size": looks,
+        "curves": [asdict(curve) for curve in curves],
+    }
+    files.write_output(str(out / "results.json"), json.dumps(results, indent=1).encode())
+    _write_csv(out / "results.csv", points)
+    return results
+
+
+def _write_csv(path: Path, points: list[Point]) -> None:
+    """All points as a table."""
+    columns: dict[str, None] = {}
+    for point in points:
+        columns |= dict.fromkeys(point)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(columns))
+        writer.writeheader()
+        writer.writerows(points)
