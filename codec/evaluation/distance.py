@@ -1,6 +1,7 @@
 """How far two sets of pictures are from each other as distributions: FID and KID by torch-fidelity."""
 
 from pathlib import Path
+from pickle import UnpicklingError
 
 from bitstream import Error
 from codec.compat import import_torchvision
@@ -29,6 +30,11 @@ def fid_kid(a: Path, b: Path, inception: Path | None = None) -> dict[str, float]
     import torch
     import torch_fidelity
 
+    if inception is not None:
+        try:
+            torch.load(inception, weights_only=True)  # torch-fidelity would run whatever is pickled in it
+        except (OSError, EOFError, RuntimeError, ValueError, UnpicklingError):
+            raise Error(f"{inception} holds no weights that can be read") from None
     try:
         found = torch_fidelity.calculate_metrics(
             input1=str(a),
