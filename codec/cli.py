@@ -79,8 +79,6 @@ def _print_version(context: click.Context, _: Any, wanted: bool) -> None:
               help="Show the version and the installed models, and exit.")  # fmt: skip
 def main() -> None:
     """A learned image codec: compress photos to small .lapic files, and back."""
-    end_on_sigterm()
-    quiet_pillow()
 
 
 def _convert_many(
@@ -290,5 +288,13 @@ def selftest() -> None:
 for command in (commands.evaluate, commands.plot, commands.compare):
     main.add_command(command)
 
+
+def run() -> None:
+    """The process of the command: what holds for all of it, then the command."""
+    end_on_sigterm()
+    quiet_pillow()
+    main(prog_name="lapic")
+
+
 if __name__ == "__main__":
-    main()
+    run()
