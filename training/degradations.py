@@ -1,0 +1,83 @@
+"""Damage for restorers to learn from, made on the fly: what other codecs, cameras and scalers do to pictures.
+
+Every function takes and gives (H, W, 3) uint8 and a NumPy generator that decides all that is random.
+"""
+
+import io
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+Pixels = NDArray[np.uint8]
+Degradation = Callable[[Pixels, np.random.Generator], Pixels]
+
+
+def compress(pixels: Pixels, quality: int, subsampling: str = "4:2:0") -> Pixels:
+    """To JPEG and back, by Pillow; (H, W) stays grey."""
+    out = io.BytesIO()
+    options = {} if pixels.ndim == 2 else {"subsampling": subsampling}
+    Image.fromarray(pixels).save(out, "JPEG", quality=quality, **options)
+    return np.array(Image.open(out))
+
+
+def jpeg(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """JPEG of quality 5 to 95, colour (4:2:0 or 4:4:4) or grey, once or twice, the second time with the grid shifted by
+    0 to 7 pixels: restorers that saw only single compression fail on pictures from the wild (Jiang, Zhang, Timofte,
+    FBCNN, ICCV 2021)."""
+    first, second = (int(quality) for quality in rng.integers(5, 96, 2))
+    subsampling = "4:4:4" if rng.random() < 0.3 else "4:2:0"
+    grey = rng.random() < 0.25
+    twice = rng.random() < 0.4
+    if grey:
+        pixels = np.asarray(Image.fromarray(pixels).convert("L"))
+    if twice:
+        down, right = rng.integers(0, 8, 2)
+        edges = [(down, 0), (right, 0)] + [(0, 0)] * (pixels.ndim - 2)
+        pixels = compress(np.pad(pixels, edges, mode="symmetric"), second, subsampling)[down:, right:]
+    pixels = compress(np.ascontiguousarray(pixels), first, subsampling)
+    return np.repeat(pixels[:, :, None], 3, axis=2) if grey else pixels
+
+
+def gaussian_noise(pixels: Pixels, sigma: float, rng: np.random.Generator) -> Pixels:
+    """White Gaussian noise of standard deviation `sigma` grey levels, rounded and clipped."""
+    return (pixels + rng.normal(0, sigma, pixels.shape)).round().clip(0, 255).astype(np.uint8)
+
+
+def noise(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """Gaussian noise of sigma 0 to 50, or Poisson noise of 10 to 1000 photons at full brightness."""
+    if rng.random() < 0.75:
+        return gaussian_noise(pixels, rng.uniform(0, 50), rng)
+    photons = 10 ** rng.uniform(1, 3)
+    return (rng.poisson(pixels / 255 * photons) / photons * 255).round().clip(0, 255).astype(np.uint8)
+
+
+def resize_blur(pixels: Pixels, factor: float, up: Image.Resampling = Image.Resampling.BICUBIC) -> Pixels:
+    """Made smaller by `factor` (bicubic, antialiased) and large again."""
+    height, width = pixels.shape[:2]
+    small = Image.fromarray(pixels).resize(
+        (max(1, round(width / factor)), max(1, round(height / factor))), Image.Resampling.BICUBIC
+    )
+    return np.asarray(small.resize((width, height), up))
+
+
+def gaussian_blur(pixels: Pixels, sigma: float) -> Pixels:
+    """Gaussian blur of standard deviation `sigma` pixels (Pillow's three box filters)."""
+    return np.asarray(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(sigma)))
+
+
+def blur(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """Gaussian blur of sigma 0.3 to 3, or resize blur by 1.2 to 4: a model trained on one fails on the other."""
+    if rng.random() < 0.5:
+        return gaussian_blur(pixels, rng.uniform(0.3, 3))
+    kind = Image.Resampling.BICUBIC if rng.random() < 0.7 else Image.Resampling.BILINEAR
+    return resize_blur(pixels, rng.uniform(1.2, 4), kind)
+
+
+def half_size(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """Half the size and back, bicubic: what `upscale` starts from."""
+    return resize_blur(pixels, 2.0)
+
+
+DEGRADATIONS: dict[str, Degradation] = {"jpeg": jpeg, "denoise": noise, "deblur": blur, "upscale": half_size}
