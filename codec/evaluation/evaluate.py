@@ -12,7 +12,7 @@ from codec.evaluation.cache import Cache, Point, digest_of, key_of
 from codec.evaluation.codecs import Codec, Unavailable
 from codec.evaluation.curves import Curve, mean_curves, published
 from codec.evaluation.matching import MatchJob, match
-from codec.evaluation.measure import Job, measure
+from codec.evaluation.measure import Job, MemoryJob, measure, memory
 from codec.evaluation.results import METRIC_PACKAGES, package_version, write_results
 from codec.workers import Call, cores, run
 
@@ -73,6 +73,7 @@ def evaluate(options: Options, say: Say = lambda line: None, watch: Watch = lamb
     for remark in remarks:
         say(remark)
     looks = _looks(session, points, curves) if options.report else []
+    used = _memory(session, points)
     _add_cost(curves)
     shown = curves + (published() if options.published else [])
     results = write_results(
@@ -85,6 +86,7 @@ def evaluate(options: Options, say: Say = lambda line: None, watch: Watch = lamb
         points,
         looks,
         curves,
+        used,
     )
 
     from codec.evaluation import plots
@@ -243,6 +245,33 @@ def _looks(session: _Session, points: list[Point], curves: list[Curve]) -> list[
     ]
     matched = _measure(session, wanted, "points at the same size")
     return [*base_points.values(), *(point for point in matched if "error" not in point)]
+
+
+def _memory(session: _Session, points: list[Point]) -> dict[str, Point]:
+    """For each codec the largest picture and the MiB that encoding and decoding it take, in fresh processes."""
+    calls, keys = [], []
+    chosen = {point["codec"]: point for point in sorted((p for p in points if "error" not in p), key=_pixels)}
+    for name, point in chosen.items():
+        for file in (None, session.options.out / point["file"]):
+            job = MemoryJob(name, point["quality"], session.pictures[point["picture"]], file, threads=1)
+            key = json.dumps(["memory", point["file"], file is None, session.digests[point["picture"]]])
+            version = next(codec_.version for codec_ in session.codecs if codec_.name == name)
+            calls.append((memory, job))
+            keys.append(f"{key} {version}")
+    found = {}
+    new = [number for number, key in enumerate(keys) if key not in session.cache.points]
+    for number in range(0, len(new), session.workers):  # a process for each call
+        some = new[number : number + session.workers]
+        found |= _run(session, [calls[n] for n in some], [keys[n] for n in some], "memory")
+    values = [(found.get(key) or session.cache.points[key]).get("mib") for key in keys]
+    return {
+        name: {"picture": point["picture"], "encode_mib": values[2 * number], "decode_mib": values[2 * number + 1]}
+        for number, (name, point) in enumerate(chosen.items())
+    }
+
+
+def _pixels(point: Point) -> float:
+    return point["bytes"] / point["bpp"]
 
 
 def _add_cost(curves: list[Curve]) -> None:

@@ -53,18 +53,11 @@ def _status(key: str) -> int | None:
     return int(found[1]) * 1024 if found else None
 
 
-def _timed(work: Callable[[], Result]) -> tuple[Result, float, float | None]:
-    """Result, seconds, and the MiB by which the process grew at its peak (Linux only, else None)."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew from here
-        before = _status("VmRSS")
-    except OSError:
-        before = None
+def _timed(work: Callable[[], Result]) -> tuple[Result, float]:
+    """Result and seconds."""
     began = time.perf_counter()
     result = work()
-    seconds = time.perf_counter() - began
-    peak = _status("VmHWM")
-    return result, seconds, None if before is None or peak is None else max(0, peak - before) / 2**20
+    return result, time.perf_counter() - began
 
 
 @lru_cache(maxsize=16)
@@ -82,17 +75,17 @@ def measure(job: Job) -> dict[str, Any]:
     """Encode to `job.file`, read it back, decode, compare.
 
     Returns:
-        bytes, bpp, encode_s, decode_s, encode_mib, decode_mib, and the metrics by name.
+        bytes, bpp, encode_s, decode_s, and the metrics by name.
 
     Raises:
         Whatever a codec raises.
     """
     codec = _warm(job.codec, job.threads)
     pixels = load_rgb(job.picture)
-    data, encode_s, encode_mib = _timed(lambda: codec.encode(pixels, job.quality))
+    data, encode_s = _timed(lambda: codec.encode(pixels, job.quality))
     files.write_output(str(job.file), data)
     read = files.read_input(str(job.file))
-    decoded, decode_s, decode_mib = _timed(lambda: codec.decode(read))
+    decoded, decode_s = _timed(lambda: codec.decode(read))
     if decoded.shape != pixels.shape:
         raise Error(f"{codec.label} gave back a picture of shape {decoded.shape} for {pixels.shape}")
     found = all_metrics(pixels, decoded, job.metrics, job.lpips_net, job.lpips_backbone)
@@ -103,7 +96,34 @@ def measure(job: Job) -> dict[str, Any]:
         "bpp": 8 * len(read) / (pixels.shape[0] * pixels.shape[1]),
         "encode_s": encode_s,
         "decode_s": decode_s,
-        "encode_mib": encode_mib,
-        "decode_mib": decode_mib,
         **found,
     }
+
+
+@dataclass(frozen=True)
+class MemoryJob:
+    """Measure the memory that encoding a picture takes, or decoding the compressed `file` if one is given."""
+
+    codec: str
+    quality: float
+    picture: Path
+    file: Path | None
+    threads: int
+
+
+def memory(job: MemoryJob) -> dict[str, float | None]:
+    """{"mib": how far the process grew at its peak}, None where the system does not tell.
+
+    To be called in a fresh process: memory that was freed before would be taken again and not be seen.
+    """
+    codec = _warm(job.codec, job.threads)
+    pixels = load_rgb(job.picture) if job.file is None else None
+    data = b"" if job.file is None else files.read_input(str(job.file))
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew from here
+    except OSError:
+        return {"mib": None}
+    before = _status("VmRSS")
+    _ = codec.decode(data) if pixels is None else codec.encode(pixels, job.quality)
+    peak = _status("VmHWM")
+    return {"mib": None if before is None or peak is None else max(0, peak - before) / 2**20}

@@ -71,7 +71,7 @@ def bd_table(curves: list[Curve], metric: str, of_rate: bool = True) -> tuple[li
     return ["", *(f"against {curve.label}" for curve in able)], rows
 
 
-def _cost_table(curves: list[Curve], points: list[Point]) -> str:
+def _cost_table(curves: list[Curve], points: list[Point], memory: dict[str, Point]) -> str:
     rows = []
     for curve in curves:
         if not curve.measured:
@@ -84,8 +84,9 @@ def _cost_table(curves: list[Curve], points: list[Point]) -> str:
 
         cost = f"{curve.decoder:.1f}" if curve.decoder else "-"
         times = [median("encode_s", ".3f"), median("decode_s", ".3f")]
-        memory = [median("encode_mib", ".0f"), median("decode_mib", ".0f")]
-        rows.append([html.escape(curve.label), *times, *memory, cost])
+        used = [memory.get(curve.name, {}).get(key) for key in ("encode_mib", "decode_mib")]
+        peaks = ["-" if value is None else f"{value:.0f}" for value in used]
+        rows.append([html.escape(curve.label), *times, *peaks, cost])
     head = ["codec", "encode s", "decode s", "encode MiB", "decode MiB", "decoder kMAC/pixel"]
     return _table(head, rows)
 
@@ -177,7 +178,7 @@ def write_report(
         "command": html.escape(results["command"]),
         "plots": "\n".join(images),
         "tables": "\n".join(tables),
-        "costs": _cost_table(curves, results["points"]),
+        "costs": _cost_table(curves, results["points"], results["memory"]),
         "failures": _failures(results["points"]),
         "versions": "".join(
             f"<li>{html.escape(name)}: {html.escape(str(text))}</li>" for name, text in results["versions"].items()

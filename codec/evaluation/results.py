@@ -49,11 +49,12 @@ def write_results(
     points: list[Point],
     looks: list[Point],
     curves: list[Curve],
+    memory: dict[str, Point],
 ) -> dict[str, Any]:
     """Write results.json and results.csv into `out` and return what the former holds.
 
     Args:
-        lpips_net: None if LPIPS was not measured. looks: the points at the same file size, for the report.
+        lpips_net: None if LPIPS was not measured. looks: the points at the same file size. memory: of each codec.
     """
     results = {
         "lapic": codec.__version__,
@@ -67,6 +68,7 @@ def write_results(
         "published": published,
         "points": points,
         "same_size": looks,
+        "memory": memory,
         "curves": [asdict(curve) for curve in curves],
     }
     files.write_output(str(out / "results.json"), json.dumps(results, indent=1).encode())
