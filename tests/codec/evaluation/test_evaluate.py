@@ -65,7 +65,7 @@ def test_the_table_holds_what_the_json_holds(evaluated: Path) -> None:
     with (evaluated / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [float(row["psnr"]) for row in rows] == [point["psnr"] for point in results["points"]]
-    assert results["command"].startswith("lapic ")
+    assert results["command"].startswith("lapic")
     assert 1 < results["memory"]["lapic"]["decode_mib"] < 2000
     assert set(results["memory"]) == {"lapic", "jpeg"}
     assert results["machine"]["cores"] >= 1
