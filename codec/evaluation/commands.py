@@ -144,20 +144,33 @@ def plot(results: tuple[Path, ...], out: Path, published: bool) -> None:
 def compare(
     a: Path, b: Path, lpips_net: str, lpips_backbone: Path | None, inception: Path | None, as_json: bool
 ) -> None:
-    """Print every metric of two pictures, or FID and KID of two folders of pictures."""
+    """Print every metric of two pictures, or distances between two folders of pictures as distributions.
+
+    FID and KID need Inception's weights; fd_mobilenetv2 and kid_mobilenetv2 are the same distances between features of
+    a smaller network whose weights are installed, and compare only with each other.
+    """
     if a.is_dir() != b.is_dir():
         raise Error("compare two pictures or two folders, not one of each")
-    if a.is_dir():
-        from codec.evaluation.distance import fid_kid
-
-        found: dict[str, Any] = dict(fid_kid(a, b, inception))
-    else:
-        found = _compare_pictures(a, b, lpips_net, lpips_backbone)
+    found = _compare_folders(a, b, inception) if a.is_dir() else _compare_pictures(a, b, lpips_net, lpips_backbone)
     if as_json:
         click.echo(json.dumps({key: None if value == float("inf") else value for key, value in found.items()}))
         return
     for name, value in found.items():
         click.echo(f"{name:12} {'-' if value is None else format(value, '.4f')}")
+
+
+def _compare_folders(a: Path, b: Path, inception: Path | None) -> dict[str, Any]:
+    """Distances between two folders; FID and KID are left out, with a word, when their weights cannot be had."""
+    from codec.evaluation.distance import fid_kid, mobilenet_distances
+
+    found: dict[str, Any] = dict(mobilenet_distances(a, b))
+    try:
+        found |= fid_kid(a, b, inception)
+    except Error as reason:
+        if inception is not None:
+            raise
+        click.echo(f"fid and kid are skipped: {reason}", err=True)
+    return found
 
 
 def _compare_pictures(a: Path, b: Path, net: str, backbone: Path | None) -> dict[str, Any]:

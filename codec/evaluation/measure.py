@@ -36,12 +36,17 @@ class Job:
     threads: int
 
 
-@lru_cache(maxsize=2)
 def load_rgb(path: Path) -> NDArray[np.uint8]:
     """A picture (or a .lapic file) as (H, W, 3) RGB, upright, without alpha. Raises `Error` if it cannot be read."""
     data = files.read_input(str(path))
     pixels, _ = take_apart(decode(data) if data.startswith(SIGNATURE) else open_image(data))
     return pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
+
+
+@lru_cache(maxsize=2)
+def _original(path: Path) -> NDArray[np.uint8]:
+    """A picture that is measured, kept for the next codec; it must not change during an evaluation."""
+    return load_rgb(path)
 
 
 def _status(key: str) -> int | None:
@@ -81,7 +86,7 @@ def measure(job: Job) -> dict[str, Any]:
         Whatever a codec raises.
     """
     codec = _warm(job.codec, job.threads)
-    pixels = load_rgb(job.picture)
+    pixels = _original(job.picture)
     data, encode_s = _timed(lambda: codec.encode(pixels, job.quality))
     files.write_output(str(job.file), data)
     read = files.read_input(str(job.file))

@@ -1,12 +1,14 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.linalg import sqrtm
 
 from bitstream import Error
 from codec.compat import import_torchvision
-from codec.evaluation.distance import fid_kid
+from codec.evaluation.distance import fid_kid, frechet, kernel_distance, mobilenet_distances
 
 
 @pytest.fixture(scope="module")
@@ -43,3 +45,30 @@ def test_one_picture_is_no_distribution(folders, tmp_path: Path) -> None:
     Image.new("RGB", (50, 50)).save(tmp_path / "a.png")
     with pytest.raises(Error, match="two pictures or more"):
         fid_kid(folders[0], tmp_path)
+
+
+def test_frechet_and_kernel_distance_are_the_formulas() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(0, 1, (60, 8)), rng.normal(0.5, 1.5, (80, 8))
+    a, b = np.cov(x.T), np.cov(y.T)
+    expected = np.square(x.mean(0) - y.mean(0)).sum() + np.trace(a + b - 2 * sqrtm(a @ b).real)
+    assert frechet(x, y) == pytest.approx(expected, rel=1e-6)
+    assert frechet(x, x) == pytest.approx(0, abs=1e-8)
+    pairs = [(x[i] @ x[j] / 8 + 1) ** 3 for i in range(60) for j in range(60) if i != j]
+    others = [(y[i] @ y[j] / 8 + 1) ** 3 for i in range(80) for j in range(80) if i != j]
+    cross = [(p @ q / 8 + 1) ** 3 for p in x for q in y]
+    assert kernel_distance(x, y) == pytest.approx(np.mean(pairs) + np.mean(others) - 2 * np.mean(cross), rel=1e-9)
+
+
+def test_mobilenet_distances_grow_with_damage(photo: Image.Image, tmp_path: Path) -> None:
+    large = photo.resize((896, 672), Image.Resampling.LANCZOS)
+    for name, quality in (("same", 100), ("good", 60), ("bad", 5)):
+        (tmp_path / name).mkdir()
+        large.save(tmp_path / name / "a.jpg", quality=quality)
+    good, bad = (mobilenet_distances(tmp_path / "same", tmp_path / name) for name in ("good", "bad"))
+    assert set(good) == {"fd_mobilenetv2", "kid_mobilenetv2"}
+    assert bad["fd_mobilenetv2"] > 2 * good["fd_mobilenetv2"] > 0
+    assert bad["kid_mobilenetv2"] > good["kid_mobilenetv2"]
+    with pytest.raises(Error, match="two patches"):
+        Image.new("RGB", (300, 200)).save(tmp_path / "same" / "a.jpg")
+        mobilenet_distances(tmp_path / "same", tmp_path / "good")
