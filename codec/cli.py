@@ -10,7 +10,7 @@ import click
 
 import codec
 from bitstream.error import Error
-from codec.console import one_line_errors, quiet_pillow, stage_progress, tile_progress
+from codec.console import one_line_errors, quiet_pillow, stage_progress, tile_progress, with_options
 from codec.evaluation import commands
 from codec.workers import end_on_sigterm
 
@@ -56,12 +56,6 @@ class _Bytes(click.ParamType):
             return int(float(text) * factor)
         except ValueError:
             self.fail(f"{value!r} is not a number of bytes such as 50000, 200k or 1.5M", param, ctx)
-
-
-def _many_options(command: Callable) -> Callable:
-    for option in reversed(MANY):
-        command = option(command)
-    return command
 
 
 def _print_version(context: click.Context, _: Any, wanted: bool) -> None:
@@ -138,7 +132,7 @@ def _note(name: str, facts: dict[str, Any], quiet: bool, manifest: str | None, t
 @click.option("--strip", is_flag=True, help="Leave out ICC profile, EXIF and XMP.")
 @click.option("--strict", is_flag=True, help="Refuse pictures of which something cannot be kept, such as 16-bit depth.")
 @click.option("--frames", is_flag=True, help="Encode all frames of an animation into the folder OUTPUT.")
-@_many_options
+@with_options(MANY)
 @MAX_PIXELS
 @DEVICE
 @QUIET
@@ -193,7 +187,7 @@ def encode(
 @click.option("--format", "suffix", help="Output format such as png; by the name of OUTPUT if not given.")
 @click.option("--salvage", is_flag=True, help="Decode what is whole of a damaged file and fill in the rest.")
 @click.option("--strip", is_flag=True, help="Leave out ICC profile, EXIF and XMP.")
-@_many_options
+@with_options(MANY)
 @MAX_PIXELS
 @DEVICE
 @QUIET

@@ -27,6 +27,17 @@ def one_line_errors(command: Callable) -> Callable:
     return guarded
 
 
+def with_options(options: list[Callable]) -> Callable[[Callable], Callable]:
+    """Add a list of click options to a command, in the order of the list."""
+
+    def wrapper(command: Callable) -> Callable:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return wrapper
+
+
 def needs(extra: str) -> Callable[[Callable], Callable]:
     """Turn a missing package into one line that names the extra of lapic to install."""
 

@@ -88,18 +88,21 @@ def _lapic(threads: int) -> Codec:
     )
 
 
+def _by_pillow(
+    name: str, label: str, suffix: str, ladder: tuple[float, ...], span: tuple[float, float], text: str, form: str,
+    **settings: Any,
+) -> Codec:  # fmt: skip
+    """A codec that Pillow writes as `form` at an integer `quality`, with fixed further settings."""
+
+    def encode(pixels: Pixels, quality: float) -> bytes:
+        return _save(pixels, form, quality=round(quality), **settings)
+
+    return Codec(name, label, suffix, ladder, span, 1, text, encode, _open)
+
+
 def _jpeg(threads: int) -> Codec:
-    return Codec(
-        name="jpeg",
-        label="JPEG (4:2:0)",
-        suffix=".jpg",
-        ladder=(5, 12, 25, 50, 75, 92),
-        span=(1, 95),
-        step=1,
-        version=_pillow("JPEG", "jpg"),
-        encode=lambda pixels, quality: _save(pixels, "JPEG", quality=round(quality), subsampling="4:2:0"),
-        decode=_open,
-    )
+    ladder, span, text = (5, 12, 25, 50, 75, 92), (1, 95), _pillow("JPEG", "jpg")
+    return _by_pillow("jpeg", "JPEG (4:2:0)", ".jpg", ladder, span, text, "JPEG", subsampling="4:2:0")
 
 
 def _jpeg2000(threads: int) -> Codec:
@@ -118,64 +121,27 @@ def _jpeg2000(threads: int) -> Codec:
 
 
 def _webp(threads: int) -> Codec:
-    return Codec(
-        name="webp",
-        label="WebP (4:2:0)",
-        suffix=".webp",
-        ladder=(1, 15, 40, 65, 85, 95),
-        span=(0, 100),
-        step=1,
-        version=_pillow("WebP", "webp"),
-        encode=lambda pixels, quality: _save(pixels, "WEBP", quality=round(quality)),
-        decode=_open,
-    )
+    ladder, span, text = (1, 15, 40, 65, 85, 95), (0, 100), _pillow("WebP", "webp")
+    return _by_pillow("webp", "WebP (4:2:0)", ".webp", ladder, span, text, "WEBP")
 
 
 def _avif(threads: int) -> Codec:
+    ladder, span, text = (15, 30, 45, 60, 75, 90), (0, 99), _pillow("AVIF", "avif")
     settings = {"subsampling": "4:4:4", "max_threads": threads}
-    return Codec(
-        name="avif",
-        label="AVIF (4:4:4)",
-        suffix=".avif",
-        ladder=(15, 30, 45, 60, 75, 90),
-        span=(0, 99),
-        step=1,
-        version=_pillow("AVIF", "avif"),
-        encode=lambda pixels, quality: _save(pixels, "AVIF", quality=round(quality), **settings),
-        decode=_open,
-    )
+    return _by_pillow("avif", "AVIF (4:4:4)", ".avif", ladder, span, text, "AVIF", **settings)
 
 
 def _jxl(threads: int) -> Codec:
-    return Codec(
-        name="jxl",
-        label="JPEG XL",
-        suffix=".jxl",
-        ladder=(10, 30, 50, 70, 85, 94),
-        span=(1, 99),
-        step=1,
-        version=_plugin("pillow_jxl", "pillow-jxl-plugin"),
-        encode=lambda pixels, quality: _save(pixels, "JXL", quality=round(quality), num_threads=threads),
-        decode=_open,
-    )
+    ladder, span, text = (10, 30, 50, 70, 85, 94), (1, 99), _plugin("pillow_jxl", "pillow-jxl-plugin")
+    return _by_pillow("jxl", "JPEG XL", ".jxl", ladder, span, text, "JXL", num_threads=threads)
 
 
 def _heic(threads: int) -> Codec:
-    text = _plugin("pillow_heif", "pillow-heif")
+    ladder, span, text = (10, 25, 40, 55, 70, 85), (0, 99), _plugin("pillow_heif", "pillow-heif")
     import pillow_heif
 
     pillow_heif.register_heif_opener()
-    return Codec(
-        name="heic",
-        label="HEIC (4:2:0)",
-        suffix=".heic",
-        ladder=(10, 25, 40, 55, 70, 85),
-        span=(0, 99),
-        step=1,
-        version=text,
-        encode=lambda pixels, quality: _save(pixels, "HEIF", quality=round(quality)),
-        decode=_open,
-    )
+    return _by_pillow("heic", "HEIC (4:2:0)", ".heic", ladder, span, text, "HEIF")
 
 
 @lru_cache(maxsize=8)

@@ -3,14 +3,13 @@
 import json
 import shlex
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from bitstream.error import Error
-from codec.console import needs, one_line_errors, stage_progress
+from codec.console import needs, one_line_errors, stage_progress, with_options
 
 LPIPS = [
     click.option("--lpips-net", type=click.Choice(["squeeze", "alex", "vgg"]), default="squeeze", show_default=True),
@@ -20,12 +19,6 @@ LPIPS = [
     ),
 ]  # fmt: skip
 PICTURES = click.Path(exists=True, path_type=Path)
-
-
-def _lpips_options(command: Callable) -> Callable:
-    for option in reversed(LPIPS):
-        command = option(command)
-    return command
 
 
 class _Qualities(click.ParamType):
@@ -50,7 +43,7 @@ class _Qualities(click.ParamType):
 )  # fmt: skip
 @click.option("--qualities", multiple=True, type=_Qualities(), help="Measure a codec at these; once for each codec.")
 @click.option("--metrics", default="psnr,ms_ssim,ssimulacra2,lpips", show_default=True)
-@_lpips_options
+@with_options(LPIPS)
 @click.option("--published", is_flag=True, help="The pictures are Kodak's: draw published curves too.")
 @click.option("--jobs", type=click.IntRange(1), help="Processes, of one thread each; one for each core if not given.")
 @click.option("--look-bpp", default=0.3, show_default=True, help="Rate at which the report compares pictures.")
@@ -114,7 +107,6 @@ def plot(results: tuple[Path, ...], out: Path, published: bool) -> None:
     """Draw several evaluations (their results.json) together."""
     from codec.evaluation import curves as curve_module
     from codec.evaluation import plots
-    from codec.evaluation.evaluate import anchor_of
 
     sets = []
     for path in results:
@@ -126,17 +118,14 @@ def plot(results: tuple[Path, ...], out: Path, published: bool) -> None:
     drawn_together = plots.unlike(sets) + (curve_module.published() if published else [])
     out.mkdir(parents=True, exist_ok=True)
     title = ", ".join(name for name, _ in sets)
-    drawn = plots.rate_distortion(drawn_together, out, title)
-    if anchor := anchor_of(drawn_together):
-        drawn |= plots.rate_over_cost(drawn_together, anchor, out, title)
-    for paths in drawn.values():
+    for paths in plots.draw(drawn_together, out, title).values():
         click.echo(f"{paths[1]}")
 
 
 @click.command()
 @click.argument("a", type=PICTURES)
 @click.argument("b", type=PICTURES)
-@_lpips_options
+@with_options(LPIPS)
 @click.option("--inception", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Weights for FID, KID.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @one_line_errors

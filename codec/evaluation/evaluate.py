@@ -72,7 +72,7 @@ def evaluate(options: Options, say: Say = lambda line: None, watch: Watch = lamb
     curves, remarks = mean_curves(points)
     for remark in remarks:
         say(remark)
-    looks = _looks(session, points, curves) if options.report else []
+    looks = _looks(session, points) if options.report else []
     used = _memory(session, points)
     _add_cost(curves)
     shown = curves + (published() if options.published else [])
@@ -93,22 +93,10 @@ def evaluate(options: Options, say: Say = lambda line: None, watch: Watch = lamb
     from codec.evaluation.report import write_report
 
     title = f"{len(session.pictures)} pictures, means"
-    anchor = anchor_of(shown)
-    drawn = plots.rate_distortion(shown, options.out, title)
-    drawn |= plots.rate_over_cost(shown, anchor, options.out, title) if anchor else {}
+    drawn = plots.draw(shown, options.out, title)
     if options.report:
         write_report(options.out, results, shown, drawn, looks, session.pictures, session.workers, watch)
     return options.out / "results.json"
-
-
-def anchor_of(curves: list[Curve]) -> Curve | None:
-    """The curve that cost plots measure against: published VTM, else JPEG, else the first one with PSNR."""
-    able = [curve for curve in curves if "psnr" in curve.metrics]
-    for name in ("vtm", "jpeg"):
-        for curve in able:
-            if curve.name == name:
-                return curve
-    return able[0] if able else None
 
 
 def _begin(options: Options, say: Say, watch: Watch) -> _Session:
@@ -213,7 +201,7 @@ def _run(session: _Session, calls: list[Call], keys: list[str], what: str) -> di
     return found
 
 
-def _looks(session: _Session, points: list[Point], curves: list[Curve]) -> list[Point]:
+def _looks(session: _Session, points: list[Point]) -> list[Point]:
     """For each picture a point of lapic near `look_bpp` and one of every peer at the same file size."""
     base = session.codecs[0]
     rungs = [point for point in points if point["codec"] == base.name and "error" not in point]

@@ -47,6 +47,22 @@ def _write(figure: "pyplot.Figure", out: Path, name: str) -> list[Path]:
     return paths
 
 
+def draw(curves: list[Curve], out: Path, title: str) -> dict[str, list[Path]]:
+    """All plots that can be drawn of these curves, as `rate_distortion` and `rate_over_cost` give them."""
+    anchor = _anchor_of(curves)
+    return rate_distortion(curves, out, title) | (rate_over_cost(curves, anchor, out, title) if anchor else {})
+
+
+def _anchor_of(curves: list[Curve]) -> Curve | None:
+    """The curve that cost plots measure against: published VTM, else JPEG, else the first one with PSNR."""
+    able = [curve for curve in curves if "psnr" in curve.metrics]
+    for name in ("vtm", "jpeg"):
+        for curve in able:
+            if curve.name == name:
+                return curve
+    return able[0] if able else None
+
+
 def rate_distortion(curves: list[Curve], out: Path, title: str) -> dict[str, list[Path]]:
     """One plot for each metric that at least one measured curve has: its mean over mean bpp.
 
