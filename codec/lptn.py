@@ -86,6 +86,15 @@ class LPTN(nn.Module):
         self.low = LowTranslator(low_blocks)
         self.masks = MaskPredictor(bands, mask_blocks, mask_channels)
 
+    def counts(self) -> dict[str, int]:
+        """The arguments that make a network like this one."""
+        return {
+            "bands": self.bands,
+            "low_blocks": len(self.low.blocks),
+            "mask_blocks": len(self.masks.blocks),
+            "mask_channels": self.masks.leave.out_channels,
+        }
+
     def forward(self, picture: Tensor) -> Tensor:
         """Translate. Raises ValueError for pictures that are too small to decompose."""
         if min(picture.shape[-2:]) < 2**self.bands:

@@ -69,6 +69,14 @@ class Translator(nn.Module):
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
 
+    def features(self, picture: Tensor) -> Tensor:
+        """Picture (B, 3, H, W) -> the first features (B, fine, H/8, W/8)."""
+        return self.enter(F.pixel_unshuffle(picture, 8).to(self.enter.weight.dtype))
+
+    def change(self, x: Tensor) -> Tensor:
+        """The last features (B, fine, h, w) -> masks and residuals of all bands (B, 510, h, w)."""
+        return self.leave(x)
+
     def forward(self, picture: Tensor, task: Tensor, strength: float = 1.0) -> Tensor:
         """Translate.
 
@@ -77,11 +85,10 @@ class Translator(nn.Module):
             task: (B,) numbers into `config.tasks`.
             strength: 0..1, the share of the change that is made.
         """
-        pixels = F.pixel_unshuffle(picture, 8).to(self.enter.weight.dtype)  # (B, 192, H/8, W/8)
-        x = self.before(self.enter_task(self.enter(pixels), task))  # (B, fine, H/8, W/8)
+        x = self.before(self.enter_task(self.features(picture), task))  # (B, fine, H/8, W/8)
         deep = self.coarse_task(self.down(F.pixel_unshuffle(x, 2)), task)  # (B, coarse, H/16, W/16)
         x = x + F.pixel_shuffle(self.up(self.coarse(deep)), 2)  # (B, fine, H/8, W/8)
-        change = self.leave(self.after(self.after_task(x, task))).float()  # (B, 510, H/8, W/8)
+        change = self.change(self.after(self.after_task(x, task))).float()  # (B, 510, H/8, W/8)
         masks, residuals = (_bands(part) for part in change.chunk(2, dim=1))
         pyramid = decompose(picture)
         return collapse(

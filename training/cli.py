@@ -1,9 +1,40 @@
 """The command `lapic-train`: trains models and exports them."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import click
+
+from codec.console import with_options
+
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+RUN = [
+    click.option(
+        "--out", type=click.Path(path_type=Path), required=True, help="Checkpoint and logs; resumed if there."
+    ),
+    click.option("--steps", default=100_000, show_default=True, help="Steps in all."),
+    click.option("--batch", default=8, show_default=True, help="Crops in a step, for each process."),
+    click.option("--patch", default=128, show_default=True, help="Edge of the crops in pixels."),
+    click.option("--learning-rate", default=5e-4, show_default=True),
+    click.option("--warmup", default=200, show_default=True, help="Steps of rising learning rate."),
+    click.option("--decay", default=10_000, show_default=True, help="Steps of falling learning rate at the end."),
+    click.option("--average", default=0.999, show_default=True, help="Decay of the weights' moving average."),
+    click.option("--seed", default=0, show_default=True),
+    click.option("--max-minutes", default=float("inf"), help="Stop, with a checkpoint, after this time."),
+    click.option("--checkpoint-minutes", default=5.0, show_default=True),
+    click.option("--precision", default="bf16-mixed", show_default=True, help="Lightning Fabric's precision."),
+    click.option("--accelerator", default="auto", show_default=True, help="cpu, cuda or auto."),
+    click.option("--devices", default=1, show_default=True, help="Processes on each machine."),
+    click.option("--nodes", default=1, show_default=True, help="Machines."),
+    click.option("--loaders", default=2, show_default=True, help="Threads that make batches ahead of the loop."),
+]
+DATA = [
+    click.option("--data", type=FOLDER, required=True, help="Folder of pictures."),
+    click.option("--validation", type=FOLDER, help="Held-out pictures, edges multiples of 64."),
+]
+INIT = click.option("--init", help="Start from a shipped model's name or a weights file.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -12,49 +43,57 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--data", type=click.Path(exists=True, path_type=Path), required=True, help="Folder of pictures.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Checkpoint and logs; resumed if there.")
-@click.option("--validation", type=click.Path(exists=True, path_type=Path), help="Held-out pictures, edges x 64.")
-@click.option("--init", help="Start from a shipped model's name or a weights file instead of the KLT.")
-@click.option("--steps", default=100_000, show_default=True, help="Steps in all.")
-@click.option("--batch", default=8, show_default=True, help="Crops in a step, for each process.")
-@click.option("--patch", default=128, show_default=True, help="Edge of the crops in pixels.")
-@click.option("--learning-rate", default=5e-4, show_default=True)
-@click.option("--warmup", default=200, show_default=True, help="Steps of rising learning rate.")
-@click.option("--decay", default=10_000, show_default=True, help="Steps of falling learning rate at the end.")
-@click.option("--average", default=0.999, show_default=True, help="Decay of the weights' moving average.")
-@click.option("--seed", default=0, show_default=True)
-@click.option("--max-minutes", default=float("inf"), help="Stop, with a checkpoint, after this time.")
-@click.option("--checkpoint-minutes", default=5.0, show_default=True)
-@click.option("--precision", default="bf16-mixed", show_default=True, help="Lightning Fabric's precision.")
-@click.option("--accelerator", default="auto", show_default=True, help="cpu, cuda or auto.")
-@click.option("--devices", default=1, show_default=True, help="Processes on each machine.")
-@click.option("--nodes", default=1, show_default=True, help="Machines.")
+@with_options(DATA)
+@INIT
+@with_options(RUN)
 def codec(**options: Any) -> None:
-    """Stage 1: train the codec for rate and distortion."""
-    from training.loop import Options, train
+    """Stage 1: train the codec for rate and distortion, from the KLT if --init says nothing else."""
+    from training.codec import CodecOptions, train_codec
 
     try:
-        train(Options(**options))
+        train_codec(CodecOptions(**options))
     except (ValueError, OSError) as error:
         raise click.ClickException(str(error)) from None
 
 
 @main.command()
-@click.argument("checkpoint", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.argument("name")
-@click.option("--data", type=click.Path(exists=True, path_type=Path), help="Pictures to fit the tables to.")
-@click.option("--folder", type=click.Path(path_type=Path), help="Where to write; the package's weights if not given.")
-@click.option("--crops", default=64, show_default=True, help="Crops of 512 x 512 to fit the tables to.")
-def export(checkpoint: Path, name: str, data: Path | None, folder: Path | None, crops: int) -> None:
-    """Write a checkpoint's averaged weights to NAME.safetensors, with exact integers and fitted tables."""
-    from training.export import export_checkpoint
+@with_options(DATA)
+@INIT
+@with_options(RUN)
+def restorer(**options: Any) -> None:
+    """Train the restorer: JPEG's traces, noise, blur and doubled size, all made from clean pictures as it learns."""
+    from training.loop import train
+    from training.restoration import RestorationOptions, recipe
 
+    made = RestorationOptions(**options)
     try:
-        path, identity = export_checkpoint(checkpoint, name, data, folder, crops)
+        train(made, lambda part: recipe(made, part))
     except (ValueError, OSError) as error:
         raise click.ClickException(str(error)) from None
-    click.echo(f"{path}: model {identity.hex()}, {path.stat().st_size / 2**20:.2f} MiB")
+
+
+@main.command()
+@click.argument("checkpoint", type=FILE)
+@click.argument("name")
+@click.option("--data", type=FOLDER, help="Pictures to fit a codec's tables to; the run's own if not given.")
+@click.option("--folder", type=click.Path(path_type=Path), help="Where to write; the package's weights if not given.")
+@click.option("--crops", default=64, show_default=True, help="Crops of 512 x 512 to fit a codec's tables to.")
+def export(checkpoint: Path, name: str, data: Path | None, folder: Path | None, crops: int) -> None:
+    """Write a checkpoint's averaged weights to NAME.safetensors: a codec with exact integers and fitted tables."""
+    from codec.translators import TRANSLATORS
+    from training.export import export_checkpoint, export_translator
+
+    try:
+        if "kind" in json.loads((checkpoint.parent / "options.json").read_text()):
+            path = (folder or TRANSLATORS) / f"{name}.safetensors"
+            export_translator(checkpoint, path)
+            what = "translator"
+        else:
+            path, identity = export_checkpoint(checkpoint, name, data, folder, crops)
+            what = f"model {identity.hex()}"
+    except (ValueError, OSError) as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"{path}: {what}, {path.stat().st_size / 2**20:.2f} MiB")
 
 
 if __name__ == "__main__":

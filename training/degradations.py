@@ -1,6 +1,7 @@
 """Damage for restorers to learn from, made on the fly: what other codecs, cameras and scalers do to pictures.
 
-Every function takes and gives (H, W, 3) uint8 and a NumPy generator that decides all that is random.
+Every degradation takes pixels, (H, W, 3) or grey (H, W), uint8, and a NumPy generator that decides all that is random,
+and gives pixels of the same shape.
 """
 
 import io
@@ -23,21 +24,16 @@ def compress(pixels: Pixels, quality: int, subsampling: str = "4:2:0") -> Pixels
 
 
 def jpeg(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """JPEG of quality 5 to 95, colour (4:2:0 or 4:4:4) or grey, once or twice, the second time with the grid shifted by
-    0 to 7 pixels: restorers that saw only single compression fail on pictures from the wild (Jiang, Zhang, Timofte,
-    FBCNN, ICCV 2021)."""
+    """JPEG of quality 5 to 95, 4:2:0 or 4:4:4, once or twice, the second time with the grid shifted by 0 to 7 pixels:
+    restorers that saw only single compression fail on pictures from the wild (Jiang, Zhang, Timofte, FBCNN, ICCV
+    2021)."""
     first, second = (int(quality) for quality in rng.integers(5, 96, 2))
     subsampling = "4:4:4" if rng.random() < 0.3 else "4:2:0"
-    grey = rng.random() < 0.25
-    twice = rng.random() < 0.4
-    if grey:
-        pixels = np.asarray(Image.fromarray(pixels).convert("L"))
-    if twice:
+    if rng.random() < 0.4:
         down, right = rng.integers(0, 8, 2)
         edges = [(down, 0), (right, 0)] + [(0, 0)] * (pixels.ndim - 2)
         pixels = compress(np.pad(pixels, edges, mode="symmetric"), second, subsampling)[down:, right:]
-    pixels = compress(np.ascontiguousarray(pixels), first, subsampling)
-    return np.repeat(pixels[:, :, None], 3, axis=2) if grey else pixels
+    return compress(np.ascontiguousarray(pixels), first, subsampling)
 
 
 def gaussian_noise(pixels: Pixels, sigma: float, rng: np.random.Generator) -> Pixels:
@@ -81,3 +77,14 @@ def half_size(pixels: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 DEGRADATIONS: dict[str, Degradation] = {"jpeg": jpeg, "denoise": noise, "deblur": blur, "upscale": half_size}
+GREY_SHARE = 0.2
+
+
+def damage(pixels: Pixels, task: str, rng: np.random.Generator) -> tuple[Pixels, Pixels]:
+    """A pair to learn `task` from: the damaged picture and what it was, (H, W, 3) both. One picture in five is made
+    grey first, its three channels equal before and after the damage."""
+    if rng.random() >= GREY_SHARE:
+        return DEGRADATIONS[task](pixels, rng), pixels
+    grey = np.asarray(Image.fromarray(pixels).convert("L"))
+    damaged = DEGRADATIONS[task](grey, rng)
+    return np.repeat(damaged[:, :, None], 3, axis=2), np.repeat(grey[:, :, None], 3, axis=2)

@@ -12,12 +12,16 @@ from torch import Tensor
 from bitstream import Tables
 from bitstream.entropy import PRECISION, half_width
 from codec import hyper
+from codec.lptn import LPTN
 from codec.model import part, read_weights, save
 from codec.network import Config
 from codec.quantise import DETAIL, quantise, thresholds
 from codec.shipped import WEIGHTS
+from codec.translator import Translator, TranslatorConfig
+from codec.translators import save as save_translator
 from training.data import Crops
 from training.rate_distortion import TrainableCodec, normalise, scale_of
+from training.whitening import WhitenedTranslator
 
 LARGEST_WIDTH = 1024
 
@@ -129,6 +133,27 @@ def _centroids(seen: _Observed, symbol: Tensor) -> Tensor:
     return (total / (count + 100)).float().reshape(hyper.SCALES, DETAIL)
 
 
+def _card(state: dict, options: dict) -> dict[str, str]:
+    """Provenance: steps and hours of this run and of those whose weights it started from."""
+    brought = options["brought"]
+    steps, hours = int(state["step"] + brought["steps"]), round(state["seconds"] / 3600 + brought["hours"], 2)
+    return {"steps": str(steps), "hours": str(hours)}
+
+
+def export_translator(checkpoint: Path, path: Path) -> None:
+    """Write the averaged translator of a run (training.restoration, training.translation) as a weights file."""
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    options = json.loads((checkpoint.parent / "options.json").read_text())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    weights = part(state["average"], "net")
+    if options["kind"] == "lptn":
+        net: Translator | LPTN = LPTN(**options["config"])
+    else:
+        net = WhitenedTranslator(TranslatorConfig(**options["config"] | {"tasks": tuple(options["config"]["tasks"])}))
+    net.load_state_dict(weights)
+    save_translator(path, net.fold() if isinstance(net, WhitenedTranslator) else net, _card(state, options))
+
+
 def export_checkpoint(
     checkpoint: Path, name: str, data: Path | None = None, folder: Path | None = None, crops: int = 64
 ) -> tuple[Path, bytes]:
@@ -150,9 +175,6 @@ def export_checkpoint(
     average.load_state_dict(state["average"])
     store = Crops(data or Path(options["data"]), 512, seed=1, max_gib=1.0)
     tables, centroid = calibrate(average, torch.from_numpy(store.batch(0, crops)))
-    brought = options["brought"]  # from the weights that the run started from
-    hours = round(state["seconds"] / 3600 + brought["hours"], 2)
-    card = {"steps": int(state["step"] + brought["steps"]), "hours": hours}
     path = (folder or WEIGHTS) / f"{name}.safetensors"
     identity = save(
         path,
@@ -162,7 +184,7 @@ def export_checkpoint(
         tables,
         centroid,
         average.density.state_dict(),
-        {key: str(value) for key, value in card.items()},
+        _card(state, options),
     )
     return path, identity
 

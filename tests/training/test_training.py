@@ -12,19 +12,20 @@ from codec.metrics import psnr
 from codec.model import load, read_weights
 from codec.network import Config
 from tests.conftest import EXAMPLES
-from training import loop
+from training import codec as stage1
+from training.codec import CodecOptions, train_codec
 from training.data import Crops, list_pictures
 from training.export import calibrate, export_checkpoint, integer_counts, trainable
 from training.hyper import HyperSynthesis
 from training.initial import initialise
-from training.loop import Options, learning_rate, train
+from training.loop import learning_rate
 from training.rate_distortion import TrainableCodec, loss, normalise, rate_weight
 
 TINY = Config(latent=96, hyper=8, coarse=32, fine=16, coarse_blocks=1, fine_blocks=1, hyper_wide=16, hyper_narrow=16)
 
 
-def options(out: Path, **changes: object) -> Options:
-    base = Options(
+def options(out: Path, **changes: object) -> CodecOptions:
+    base = CodecOptions(
         data=EXAMPLES, out=out, steps=30, batch=2, patch=64, decay=1, log_every=10, warmup=5,
         precision="32-true", accelerator="cpu",
     )  # fmt: skip
@@ -38,7 +39,7 @@ def weights(model: torch.nn.Module) -> torch.Tensor:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("run")
-    train(options(out, steps=60), TINY)
+    train_codec(options(out, steps=60), TINY)
     return out
 
 
@@ -51,16 +52,16 @@ def test_the_loss_falls(run: Path) -> None:
 
 
 def test_resuming_is_exact(tmp_path: Path) -> None:
-    whole = train(options(tmp_path / "whole", steps=12), TINY)
-    train(options(tmp_path / "parts", steps=7, decay=0), TINY)
-    parts = train(options(tmp_path / "parts", steps=12), TINY)
+    whole = train_codec(options(tmp_path / "whole", steps=12), TINY)
+    train_codec(options(tmp_path / "parts", steps=7, decay=0), TINY)
+    parts = train_codec(options(tmp_path / "parts", steps=12), TINY)
     assert torch.equal(weights(whole), weights(parts))
-    other = train(options(tmp_path / "other", steps=12, seed=1), TINY)
+    other = train_codec(options(tmp_path / "other", steps=12, seed=1), TINY)
     assert not torch.equal(weights(whole), weights(other))
 
 
 def test_time_is_up(tmp_path: Path) -> None:
-    train(options(tmp_path, max_minutes=0), TINY)
+    train_codec(options(tmp_path, max_minutes=0), TINY)
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 0
 
 
@@ -69,8 +70,8 @@ def test_a_gradient_that_is_not_finite_is_skipped(tmp_path: Path, monkeypatch: p
         total, bpp, mse = loss(*arguments)
         return total * float("nan"), bpp, mse
 
-    monkeypatch.setattr(loop, "loss", broken)
-    model = train(options(tmp_path, steps=10), TINY)
+    monkeypatch.setattr(stage1, "loss", broken)
+    model = train_codec(options(tmp_path, steps=10), TINY)
     assert torch.isfinite(weights(model)).all()
     row = (tmp_path / "train.csv").read_text().splitlines()[-1]
     assert row.split(",")[-1] == "1.0"  # the share of steps skipped
@@ -100,7 +101,7 @@ def test_training_goes_on_from_exported_weights(run: Path, tmp_path: Path) -> No
     for name, value in model.state_dict().items():
         if value.is_floating_point():
             assert torch.allclose(value, before[name], rtol=2e-3, atol=5e-3), name
-    train(options(tmp_path / "more", steps=2, init=str(path)))
+    train_codec(options(tmp_path / "more", steps=2, init=str(path)))
     _, card = trainable(
         str(export_checkpoint(tmp_path / "more" / "checkpoint.pt", "more", folder=tmp_path, crops=2)[0])
     )

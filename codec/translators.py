@@ -1,0 +1,84 @@
+"""The weights of translators, on disk and in memory: ours (codec.translator) and LPTN (codec.lptn)."""
+
+import json
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from safetensors.torch import save as serialise
+
+from bitstream import Error
+from codec import files
+from codec.lptn import LPTN
+from codec.model import default_dtype, read_weights
+from codec.shipped import WEIGHTS
+from codec.translator import Translator, TranslatorConfig
+
+TRANSLATORS = WEIGHTS / "translators"
+
+
+@dataclass
+class Loaded:
+    """A translator in memory. `dtype` is that of its convolutions."""
+
+    name: str
+    net: Translator | LPTN
+    card: dict[str, str]
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks that the network knows; LPTN knows one without a name."""
+        return self.net.config.tasks if isinstance(self.net, Translator) else ("",)
+
+
+def save(path: Path, net: Translator | LPTN, card: dict[str, str]) -> None:
+    """Write a weights file: safetensors in float16, with kind, configuration and provenance as metadata."""
+    tensors = {name: value.detach().half().contiguous() for name, value in net.state_dict().items()}
+    if isinstance(net, Translator):
+        metadata = {"kind": "translator", "config": json.dumps(asdict(net.config))}
+    else:
+        metadata = {"kind": "lptn", "config": json.dumps(net.counts())}
+    files.write_output(str(path), serialise(tensors, metadata | {"card": json.dumps(card)}))
+
+
+def read(name: str) -> tuple[Translator | LPTN, dict[str, str]]:
+    """A translator in float32 and its card, by the name of a shipped one or the path of a weights file.
+
+    Raises:
+        Error: there is no such file, it is damaged, or it is no translator.
+    """
+    shipped = TRANSLATORS / f"{name}.safetensors"
+    path = shipped if shipped.exists() else Path(name)
+    tensors, metadata = read_weights(path)
+    if metadata.get("kind") not in ("translator", "lptn"):
+        raise Error(f"weights {path.name} are not those of a translator")
+    try:
+        config = json.loads(metadata["config"])
+        if metadata["kind"] == "lptn":
+            net: Translator | LPTN = LPTN(**config)
+        else:
+            net = Translator(TranslatorConfig(**config | {"tasks": tuple(config["tasks"])}))
+        net.load_state_dict({key: value.float() for key, value in tensors.items()})
+        return net, json.loads(metadata["card"])
+    except (KeyError, TypeError, ValueError, RuntimeError):
+        raise Error(f"weights {path.name} are damaged: their tensors do not fit their configuration") from None
+
+
+@lru_cache(maxsize=4)
+def load(name: str, device: str = "cpu", dtype: torch.dtype | None = None) -> Loaded:
+    """A translator ready for use: as `read`, on a device ("cpu", "cuda", "cuda:N").
+
+    Args:
+        dtype: of the convolutions; None chooses by device.
+    """
+    net, card = read(name)
+    where = torch.device(device)
+    dtype = dtype or default_dtype(where)
+    for module in net.modules():
+        if isinstance(module, torch.nn.Conv2d) and isinstance(net, Translator):
+            module.to(dtype)  # LPTN works on pixels themselves: half precision would show
+    net = net.to(where, memory_format=torch.channels_last).requires_grad_(False).eval()
+    return Loaded(Path(name).stem, net, card, where, dtype)

@@ -1,0 +1,114 @@
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from codec.translator import Translator, TranslatorConfig
+from codec.translators import read
+from tests.conftest import EXAMPLES
+from training import restoration
+from training.export import export_translator
+from training.loop import train
+from training.restoration import RestorationOptions, recipe, root_mean_square
+from training.whitening import WhitenedTranslator, basis
+
+SMALL = TranslatorConfig(tasks=("a", "b"), fine=16, coarse=16, fine_blocks=1, coarse_blocks=1)
+
+
+def options(out: Path, **changes: object) -> RestorationOptions:
+    base = RestorationOptions(
+        data=EXAMPLES, out=out, steps=6, batch=2, patch=64, decay=1, log_every=3, warmup=2,
+        precision="32-true", accelerator="cpu",
+    )  # fmt: skip
+    return dataclasses.replace(base, **changes)
+
+
+@pytest.fixture
+def whitened() -> WhitenedTranslator:
+    torch.manual_seed(0)
+    net = WhitenedTranslator(SMALL).eval().requires_grad_(False)
+    net.fit(2 * torch.rand(4, 3, 64, 64) - 1)
+    for name, value in net.named_parameters():
+        if "leave" in name or "table" in name:
+            torch.nn.init.normal_(value, 0, 0.3)
+    return net
+
+
+def test_the_transform_is_orthonormal_and_knows_its_block() -> None:
+    assert torch.allclose(basis() @ basis().T, torch.eye(192), atol=1e-5)
+    flat = torch.nn.functional.pixel_unshuffle(torch.ones(1, 3, 8, 8), 8)[0, :, 0, 0]
+    found = basis() @ flat
+    assert found[0] == pytest.approx(192**0.5, rel=1e-5)
+    assert found[1:].abs().max() < 1e-4
+
+
+def test_whitened_pictures_have_about_unit_power(whitened: WhitenedTranslator) -> None:
+    pictures = 2 * torch.rand(4, 3, 64, 64) - 1
+    whitened.fit(pictures)
+    blocks = torch.nn.functional.pixel_unshuffle(pictures, 8).transpose(0, 1).flatten(1)
+    power = (whitened.gain[:, None] * (whitened.basis @ blocks)).square().mean(1)
+    assert power.max() < 1
+    assert power.min() > 0.9
+
+
+def test_folding_changes_the_form_and_not_the_function(whitened: WhitenedTranslator) -> None:
+    picture, task = 2 * torch.rand(2, 3, 48, 64) - 1, torch.tensor([0, 1])
+    plain = whitened.fold()
+    assert type(plain) is Translator
+    expected = whitened(picture, task)
+    assert (expected - picture).abs().max() > 0.05
+    with torch.no_grad():
+        assert torch.allclose(plain(picture, task), expected, atol=1e-4)
+    other = WhitenedTranslator(SMALL).requires_grad_(False)
+    other.gain.copy_(torch.rand(192) + 0.5)
+    other.unfold(plain)
+    assert torch.allclose(other(picture, task), expected, atol=1e-4)
+
+
+def test_every_sample_pulls_equally_hard() -> None:
+    clean = torch.zeros(2, 3, 8, 8)
+    shown = torch.stack([torch.full((3, 8, 8), 0.01), torch.full((3, 8, 8), 0.5)]).requires_grad_()
+    total = root_mean_square(shown, clean)
+    assert total.item() == pytest.approx(127.5 * 0.255, rel=0.01)
+    total.backward()
+    lengths = shown.grad.flatten(1).norm(dim=1)
+    assert lengths[0] == pytest.approx(lengths[1].item(), rel=0.02)
+
+
+def test_a_run_resumes_exactly_and_its_weights_ship(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = dataclasses.replace(SMALL, tasks=restoration.TASKS)
+    monkeypatch.setattr(restoration, "CONFIG", config)
+
+    def run(made: RestorationOptions) -> torch.Tensor:
+        model = train(made, lambda part: recipe(made, part))
+        return torch.cat([value.flatten() for value in model.state_dict().values()])
+
+    whole = run(options(tmp_path / "whole"))
+    run(options(tmp_path / "parts", steps=4, decay=0))
+    assert torch.equal(whole, run(options(tmp_path / "parts", validation=EXAMPLES)))
+    row = (tmp_path / "parts" / "validation.csv").read_text().splitlines()
+    assert row[0].split(",")[2:] == ["score", *restoration.CASES]
+
+    path = tmp_path / "weights" / "tiny.safetensors"
+    export_translator(tmp_path / "whole" / "checkpoint.pt", path)
+    net, card = read(str(path))
+    assert card["steps"] == "6"
+    assert net.config == config
+    more = options(tmp_path / "more", init=str(path), steps=1)
+    run(more)
+    brought = json.loads((tmp_path / "more" / "options.json").read_text())["brought"]
+    assert brought["steps"] == 6
+
+
+def test_learning_to_restore_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = TranslatorConfig(tasks=restoration.TASKS, fine=64, coarse=32, fine_blocks=1, coarse_blocks=1)
+    monkeypatch.setattr(restoration, "CONFIG", config)
+    made = options(tmp_path, steps=150, decay=75, average=0.98, learning_rate=1e-3, batch=4)
+    model = train(made, lambda part: recipe(made, part))
+    picture = np.asarray(restoration.read_rgb(EXAMPLES / "coffee.png"))[:128, :128]
+    report = restoration.validate(model, [picture])
+    assert report["noise25"] > 2
+    assert report["score"] > 0.3

@@ -1,0 +1,118 @@
+"""The recipe of stage 1: the codec, for rate and distortion."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from codec import hyper
+from codec.network import Config
+from training.data import Crops, list_pictures, read_rgb
+from training.export import trainable
+from training.initial import initialise
+from training.loop import Batch, Figures, Models, Options, Recipe, train
+from training.muon import Muon
+from training.rate_distortion import TrainableCodec, loss, normalise, rate_weight
+
+MUON_SHARE = 16.0  # of the learning rate: Muon's counts spectral size
+VALIDATION_QUALITIES = (1, 25, 50, 75, 100)
+
+
+@dataclass(frozen=True)
+class CodecOptions(Options):
+    """A run of stage 1."""
+
+    data: Path = Path("data")
+    validation: Path | None = None
+    init: str | None = None  # a shipped model or a weights file to start from; the KLT if None
+    batch: int = 8
+    patch: int = 128
+
+
+def optimisers(model: TrainableCodec) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of analysis and synthesis, Adam for all else, each group with its share of the learning
+    rate: the linear paths, which start near their optimum and where noise costs quality at once; entropy model and
+    gains, which learn fast; the rest. In equal time Muon gains more than Adam (docs/MODELS.md)."""
+    matrices: list[Tensor] = []
+    groups: dict[float, list] = {1.0: [], 2.0: [], 0.04: []}
+    for name, value in model.named_parameters():
+        fast = any(word in name for word in ("hyper", "density", "log_gain"))
+        share = 0.04 if ".linear." in name else 2.0 if fast else 1.0
+        is_matrix = share == 1.0 and value.ndim == 4 and min(value.shape[:2]) > 1
+        (matrices if is_matrix else groups[share]).append(value)
+    adam = [{"params": values, "share": share} for share, values in groups.items()]
+    return [Muon([{"params": matrices, "share": MUON_SHARE}]), torch.optim.Adam(adam, betas=(0.9, 0.99), fused=True)]
+
+
+@torch.no_grad()
+def validate(model: TrainableCodec, pictures: list[Tensor]) -> Figures:
+    """Rounded rates and PSNR of `pictures`, (3, H, W) uint8 with edges of multiples of 64, at five qualities.
+
+    Returns `score`, the mean training objective (lower is better), and `bpp@q`, `psnr@q`.
+    """
+    model.eval()
+    device = next(model.parameters()).device
+    report, scores = {}, []
+    for quality in VALIDATION_QUALITIES:
+        fixed = torch.tensor([quality * hyper.QUALITY_ONE], device=device)
+        rows = []
+        for picture in (picture.to(device) for picture in pictures):
+            estimate = model(picture[None], fixed)
+            shown = ((estimate.picture.clamp(-1, 1) + 1) * 127.5).round()
+            mse = (shown - picture).square().mean().item()
+            bpp = (estimate.bits_y + estimate.bits_z).item() / picture[0].numel()
+            rows.append((bpp, mse, 10 * torch.log10(torch.tensor(255**2 / max(mse, 1e-3))).item()))
+        bpp, mse, psnr = (sum(column) / len(rows) for column in zip(*rows, strict=True))
+        weight = rate_weight(fixed).item()
+        scores.append((weight * mse + bpp) / weight**0.5)
+        report |= {f"bpp@{quality}": bpp, f"psnr@{quality}": psnr}
+    model.train()
+    return {"score": sum(scores) / len(scores)} | report
+
+
+def _start(options: CodecOptions, config: Config, crops: Crops) -> tuple[TrainableCodec, Figures]:
+    """A model to train and the steps and hours of training that it brings along: the run's own, where it goes on; that
+    of `options.init`; or a new one that begins as the KLT."""
+    if (options.out / "checkpoint.pt").exists():
+        described = json.loads((options.out / "options.json").read_text())
+        return TrainableCodec(Config(**described["config"])), described["brought"]
+    if options.init:
+        model, card = trainable(options.init)
+        return model, {key: float(card.get(key, 0)) for key in ("steps", "hours")}
+    model = TrainableCodec(config)
+    kept = initialise(model, normalise(torch.from_numpy(crops.batch(0, max(8, 4_000_000 // options.patch**2)))))
+    print(f"KLT start: {config.latent} channels keep {kept:.5f} of the energy")
+    return model, {"steps": 0.0, "hours": 0.0}
+
+
+def recipe(options: CodecOptions, config: Config = Config(), part: tuple[int, int] = (0, 1)) -> Recipe:
+    """The recipe for process `part` = (rank, count); with `options.init` that model's configuration is used."""
+    crops = Crops(options.data, options.patch, options.seed, part=part)
+    print(f"{len(crops.pictures)} pictures, {crops.megapixels:.0f} megapixels")
+    paths = list_pictures(options.validation) if options.validation else []
+    held_out = [torch.from_numpy(read_rgb(path).transpose(2, 0, 1).copy()) for path in paths]
+    model, brought = _start(options, config, crops)
+
+    def objective(models: Models, batch: Batch, shared: object) -> tuple[Tensor, Figures]:
+        (pixels,) = batch
+        span = (hyper.QUALITY_ONE, 100 * hyper.QUALITY_ONE + 1)
+        quality = torch.randint(*span, (len(pixels),), device=pixels.device)
+        total, bpp, mse = loss(models["model"](pixels, quality), pixels, quality)
+        return total, {"bpp": bpp.mean().item(), "mse": mse.mean().item()}
+
+    return Recipe(
+        models={"model": model},
+        optimisers={"model": optimisers(model)},
+        losses={"model": objective},
+        batch=lambda step: (torch.from_numpy(crops.batch(step, options.batch)),),
+        validate=(lambda average: validate(average, held_out)) if held_out else None,
+        after_step=model.hyper_synthesis.keep_exact,
+        notes={"config": asdict(model.config), "brought": brought},
+    )
+
+
+def train_codec(options: CodecOptions, config: Config = Config()) -> TrainableCodec:
+    """Train a codec with `training.loop.train` and return the averaged model."""
+    return train(options, lambda part: recipe(options, config, part))

@@ -1,0 +1,145 @@
+"""The recipe of the restorer: one translator for JPEG's traces, noise, blur and doubled size, each its own task."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from codec.translator import UNIT, Translator, TranslatorConfig
+from codec.translators import read
+from training import degradations
+from training.data import Crops, list_pictures, read_rgb
+from training.degradations import DEGRADATIONS, damage
+from training.loop import Batch, Figures, Models, Options, Recipe
+from training.muon import Muon
+from training.rate_distortion import normalise
+from training.whitening import WhitenedTranslator
+
+TASKS = tuple(DEGRADATIONS)
+CONFIG = TranslatorConfig(tasks=TASKS)
+TASK_SHARE = (0.42, 0.23, 0.17, 0.18)
+MUON_SHARE = 16.0
+CASES: dict[str, tuple[str, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]]] = {
+    "jpeg10": ("jpeg", lambda pixels: degradations.compress(pixels, 10)),
+    "jpeg40": ("jpeg", lambda pixels: degradations.compress(pixels, 40)),
+    "noise25": ("denoise", lambda pixels: degradations.gaussian_noise(pixels, 25, np.random.default_rng(3))),
+    "blur1.6": ("deblur", lambda pixels: degradations.gaussian_blur(pixels, 1.6)),
+    "resize2.5": ("deblur", lambda pixels: degradations.resize_blur(pixels, 2.5)),
+    "double": ("upscale", lambda pixels: degradations.resize_blur(pixels, 2.0)),
+}  # what validation damages, and for which task
+
+
+@dataclass(frozen=True)
+class RestorationOptions(Options):
+    """A run of the restorer."""
+
+    data: Path = Path("data")
+    validation: Path | None = None
+    init: str | None = None  # a translator's name or weights file to start from
+    batch: int = 8
+    patch: int = 128
+    clip: float = 60.0
+
+
+def optimisers(model: nn.Module) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of a translator but the last, Adam for all else."""
+    matrices, rest = [], []
+    for name, value in model.named_parameters():
+        inner = value.ndim == 4 and min(value.shape[:2]) > 1 and not name.startswith("leave")
+        (matrices if inner else rest).append(value)
+    adam = torch.optim.Adam([{"params": rest, "share": 1.0}], betas=(0.9, 0.99), fused=True)
+    return [Muon([{"params": matrices, "share": MUON_SHARE}]), adam]
+
+
+class TrainableRestorer(nn.Module):
+    """A whitened translator that takes pictures as integers, (B, 3, H, W) uint8 and task numbers (B,)."""
+
+    def __init__(self, config: TranslatorConfig) -> None:
+        super().__init__()
+        self.net = WhitenedTranslator(config)
+
+    def forward(self, pixels: Tensor, task: Tensor) -> Tensor:
+        """Restored pictures (B, 3, H, W), about -1..1."""
+        return self.net(normalise(pixels), task)
+
+
+def root_mean_square(restored: Tensor, clean: Tensor) -> Tensor:
+    """Mean over the batch of each sample's root mean square error in grey levels, of pictures (B, 3, H, W) in -1..1.
+
+    Every sample's gradient has the same length, however strong its damage. The mean of the squares would follow the
+    worst samples only; PSNR itself, the best: flat crops, whose errors are nearly nothing.
+    """
+    error = (restored - clean).square().flatten(1).mean(1)
+    return 127.5 * (error + 1e-6).sqrt().mean()
+
+
+def pairs(crops: Crops, options: RestorationOptions, step: int) -> Batch:
+    """The batch of a step: damaged and clean pictures (B, 3, P, P) uint8 and tasks (B,)."""
+    rng = np.random.default_rng((options.seed + 1, crops.rank, step))
+    tasks = rng.choice(len(TASKS), options.batch, p=TASK_SHARE)
+    both = [
+        damage(np.ascontiguousarray(crop.transpose(1, 2, 0)), TASKS[task], rng)
+        for crop, task in zip(crops.batch(step, options.batch), tasks, strict=True)
+    ]
+    damaged, clean = (torch.from_numpy(np.stack([pair[side].transpose(2, 0, 1) for pair in both])) for side in (0, 1))
+    return damaged, clean, torch.from_numpy(tasks)
+
+
+@torch.no_grad()
+def validate(model: nn.Module, pictures: list[NDArray[np.uint8]]) -> Figures:
+    """Mean gain in dB over the damaged picture in each of CASES, and their mean as `score` (higher is better)."""
+    device = next(model.parameters()).device
+    report = {}
+    pictures = [picture[: len(picture) // UNIT * UNIT, : picture.shape[1] // UNIT * UNIT] for picture in pictures]
+    for case, (task, harm) in CASES.items():
+        number, gains = torch.tensor([TASKS.index(task)], device=device), []
+        for clean in pictures:
+            damaged, target = (
+                torch.from_numpy(np.array(x.transpose(2, 0, 1)))[None].to(device) for x in (harm(clean), clean)
+            )
+            shown = ((model(damaged, number).clamp(-1, 1) + 1) * 127.5).round()
+            before, after = ((x.float() - target).square().mean() for x in (damaged, shown))
+            gains.append(10 * torch.log10(before / after).item())
+        report[case] = sum(gains) / len(gains)
+    return {"score": sum(report.values()) / len(report)} | report
+
+
+def _start(options: RestorationOptions, crops: Crops) -> tuple[TrainableRestorer, Figures]:
+    """A model to train and the steps and hours that it brings along."""
+    model = TrainableRestorer(CONFIG)
+    if (options.out / "checkpoint.pt").exists():
+        return model, json.loads((options.out / "options.json").read_text())["brought"]
+    model.net.fit(normalise(torch.from_numpy(crops.batch(0, max(8, 4_000_000 // options.patch**2)))))
+    if not options.init:
+        return model, {"steps": 0.0, "hours": 0.0}
+    plain, card = read(options.init)
+    if not isinstance(plain, Translator) or plain.config != model.net.config:
+        raise ValueError(f"{options.init} is not a restorer with the tasks {', '.join(TASKS)}")
+    model.net.unfold(plain)
+    return model, {key: float(card.get(key, 0)) for key in ("steps", "hours")}
+
+
+def recipe(options: RestorationOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
+    """The recipe for process `part` = (rank, count)."""
+    crops = Crops(options.data, options.patch, options.seed, part=part)
+    print(f"{len(crops.pictures)} pictures, {crops.megapixels:.0f} megapixels")
+    held_out = [read_rgb(path) for path in (list_pictures(options.validation) if options.validation else [])]
+    model, brought = _start(options, crops)
+
+    def objective(models: Models, batch: Batch, shared: object) -> tuple[Tensor, Figures]:
+        damaged, clean, task = batch
+        return root_mean_square(models["model"](damaged, task), normalise(clean)), {}
+
+    return Recipe(
+        models={"model": model},
+        optimisers={"model": optimisers(model.net)},
+        losses={"model": objective},
+        batch=lambda step: pairs(crops, options, step),
+        validate=(lambda average: validate(average, held_out)) if held_out else None,
+        notes={"kind": "restorer", "config": asdict(model.net.config), "brought": brought},
+    )
