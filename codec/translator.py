@@ -1,12 +1,15 @@
 """The pyramid translator: pyramid in, pyramid out, at a cost of at most 25 kMAC/pixel, tileable.
 
 LPTN (codec.lptn) multiplies detail bands by masks, and so can weaken or strengthen what is there, but neither remove a
-JPEG block's edge nor add what was lost. Here every band gets a multiplicative mask AND an additive residual, all
-predicted at 1/8 and 1/16 resolution in the blocks of codec.network. Nothing is normalised over the picture, so a crop
-of the result is the result of a crop that is larger by `halo`.
+JPEG block's edge nor add what was lost. Here every band gets a multiplicative mask AND an additive residual. They are
+predicted from cells of 4x4 pixels, at 1/4 of the size and, between, at 1/8: a small U-Net (Ronneberger, Fischer, Brox,
+MICCAI 2015) of the blocks of codec.network. Cells of 8x8 pixels at the same cost learn several times more slowly
+(docs/MODELS.md): the network has to learn every shift within a cell separately. Nothing is normalised over the picture,
+so a crop of the result is the result of a crop that is larger by `halo`.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +18,10 @@ from torch.nn import functional as F
 from codec.network import Block
 from codec.pyramid import collapse, decompose
 
-UNIT = 16  # edges of the network's input are multiples of this
-BANDS = (3, 12, 48, 192)  # channels that make a band at 1/8, 1/4, 1/2 and 1/1 of the size, as seen at 1/8
+CELL = 4  # edge in pixels of what one position of the first features stands for
+LEVELS = 2  # detail bands: the low band has the size of the first features
+BANDS = (3, 12, 48)  # channels that make a band at 1/4, 1/2 and 1/1 of the size, as seen at 1/4
+FINEST = BANDS[-1]
 
 
 @dataclass(frozen=True)
@@ -24,16 +29,21 @@ class TranslatorConfig:
     """Width and depth, and the tasks that share the network, each with its own modulation."""
 
     tasks: tuple[str, ...]
-    fine: int = 192  # width at 1/8
-    coarse: int = 256  # width at 1/16
-    fine_blocks: int = 2  # before the coarse ones, and as many after them
-    coarse_blocks: int = 4
+    widths: tuple[int, ...] = (96, 192)  # at 1/4, 1/8 ... of the size
+    blocks: tuple[int, ...] = (2, 2)  # at each size; all but the last again on the way back
+
+    @property
+    def unit(self) -> int:
+        """Edges of the network's input are multiples of this."""
+        return CELL * 2 ** (len(self.widths) - 1)
 
 
 def halo(config: TranslatorConfig) -> int:
-    """How many pixels away from a pixel the network can see: 16 for each block at 1/16, 8 for each at 1/8, the cells
-    of 16 themselves and the pyramid's filters."""
-    return 16 * config.coarse_blocks + 16 * config.fine_blocks + 3 * UNIT
+    """How many pixels away from a pixel the network can see: one position for each block, twice where a size is passed
+    twice, and the cells themselves and the pyramid's filters."""
+    sizes = [CELL * 2**level for level in range(len(config.widths))]
+    passes = [2] * (len(sizes) - 1) + [1]
+    return sum(s * b * n for s, b, n in zip(sizes, config.blocks, passes, strict=True)) + 2 * config.unit + 2 * CELL
 
 
 class TaskModulation(nn.Module):
@@ -49,48 +59,62 @@ class TaskModulation(nn.Module):
         return torch.addcmul(x + shift, x, scale)
 
 
+class Stage(nn.Module):
+    """Modulation by the task, then blocks."""
+
+    def __init__(self, channels: int, blocks: int, tasks: int) -> None:
+        super().__init__()
+        self.task = TaskModulation(channels, tasks)
+        self.blocks = nn.Sequential(*(Block(channels) for _ in range(blocks)))
+
+    def forward(self, x: Tensor, task: Tensor) -> Tensor:
+        """(B, C, h, w) and task numbers (B,) -> (B, C, h, w)."""
+        return self.blocks(self.task(x, task))
+
+
 class Translator(nn.Module):
     """The network. Its untrained output is its input."""
 
     def __init__(self, config: TranslatorConfig) -> None:
         super().__init__()
         self.config = config
-        fine, coarse, tasks = config.fine, config.coarse, len(config.tasks)
-        self.enter = nn.Conv2d(192, fine, 1)
-        self.enter_task = TaskModulation(fine, tasks)
-        self.before = nn.Sequential(*(Block(fine) for _ in range(config.fine_blocks)))
-        self.down = nn.Conv2d(4 * fine, coarse, 1)
-        self.coarse_task = TaskModulation(coarse, tasks)
-        self.coarse = nn.Sequential(*(Block(coarse) for _ in range(config.coarse_blocks)))
-        self.up = nn.Conv2d(coarse, 4 * fine, 1)
-        self.after_task = TaskModulation(fine, tasks)
-        self.after = nn.Sequential(*(Block(fine) for _ in range(config.fine_blocks)))
-        self.leave = nn.Conv2d(fine, 2 * sum(BANDS), 1)
+        widths, blocks, tasks = config.widths, config.blocks, len(config.tasks)
+        steps = list(pairwise(widths))
+        self.enter = nn.Conv2d(FINEST, widths[0], 1)
+        self.there = nn.ModuleList(Stage(w, b, tasks) for w, b in zip(widths, blocks, strict=True))
+        self.down = nn.ModuleList(nn.Conv2d(4 * fine, coarse, 1) for fine, coarse in steps)
+        self.up = nn.ModuleList(nn.Conv2d(coarse, 4 * fine, 1) for fine, coarse in steps)
+        self.back = nn.ModuleList(Stage(w, b, tasks) for w, b in zip(widths[:-1], blocks[:-1], strict=True))
+        self.leave = nn.Conv2d(widths[0], 2 * sum(BANDS), 1)
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
 
     def features(self, picture: Tensor) -> Tensor:
-        """Picture (B, 3, H, W) -> the first features (B, fine, H/8, W/8)."""
-        return self.enter(F.pixel_unshuffle(picture, 8).to(self.enter.weight.dtype))
+        """Picture (B, 3, H, W) -> the first features (B, C, H/4, W/4)."""
+        return self.enter(F.pixel_unshuffle(picture, CELL).to(self.enter.weight.dtype))
 
     def change(self, x: Tensor) -> Tensor:
-        """The last features (B, fine, h, w) -> masks and residuals of all bands (B, 510, h, w)."""
+        """The last features (B, C, h, w) -> masks and residuals of all bands (B, 126, h, w)."""
         return self.leave(x)
 
     def forward(self, picture: Tensor, task: Tensor, strength: float = 1.0) -> Tensor:
         """Translate.
 
         Args:
-            picture: (B, 3, H, W) in -1..1, H and W multiples of 16.
+            picture: (B, 3, H, W) in -1..1, H and W multiples of `config.unit`.
             task: (B,) numbers into `config.tasks`.
             strength: 0..1, the share of the change that is made.
         """
-        x = self.before(self.enter_task(self.features(picture), task))  # (B, fine, H/8, W/8)
-        deep = self.coarse_task(self.down(F.pixel_unshuffle(x, 2)), task)  # (B, coarse, H/16, W/16)
-        x = x + F.pixel_shuffle(self.up(self.coarse(deep)), 2)  # (B, fine, H/8, W/8)
-        change = self.change(self.after(self.after_task(x, task))).float()  # (B, 510, H/8, W/8)
+        x = self.there[0](self.features(picture), task)  # (B, C, H/4, W/4)
+        passed = []
+        for down, stage in zip(self.down, self.there[1:], strict=True):
+            passed.append(x)
+            x = stage(down(F.pixel_unshuffle(x, 2)), task)  # (B, C', h/2, w/2)
+        for up, stage in reversed(list(zip(self.up, self.back, strict=True))):
+            x = stage(passed.pop() + F.pixel_shuffle(up(x), 2), task)  # (B, C, 2h, 2w)
+        change = self.change(x).float()  # (B, 126, H/4, W/4)
         masks, residuals = (_bands(part) for part in change.chunk(2, dim=1))
-        pyramid = decompose(picture)
+        pyramid = decompose(picture, LEVELS)
         return collapse(
             [
                 band + strength * (band * mask + residual)
@@ -100,6 +124,6 @@ class Translator(nn.Module):
 
 
 def _bands(x: Tensor) -> list[Tensor]:
-    """(B, 255, h, w) -> the four bands (B, 3, ., .) at h x w, 2h x 2w, 4h x 4w and 8h x 8w."""
+    """(B, 63, h, w) -> the three bands (B, 3, ., .) at h x w, 2h x 2w and 4h x 4w."""
     parts = x.split(BANDS, dim=1)
     return [F.pixel_shuffle(part, 2**level) if level else part for level, part in enumerate(parts)]

@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save as serialise
@@ -60,11 +61,16 @@ def read(name: str) -> tuple[Translator | LPTN, dict[str, str]]:
         if metadata["kind"] == "lptn":
             net: Translator | LPTN = LPTN(**config)
         else:
-            net = Translator(TranslatorConfig(**config | {"tasks": tuple(config["tasks"])}))
+            net = Translator(config_of(config))
         net.load_state_dict({key: value.float() for key, value in tensors.items()})
         return net, json.loads(metadata["card"])
     except (KeyError, TypeError, ValueError, RuntimeError):
         raise Error(f"weights {path.name} are damaged: their tensors do not fit their configuration") from None
+
+
+def config_of(stored: dict[str, Any]) -> TranslatorConfig:
+    """A configuration from what JSON makes of it. Raises TypeError or ValueError if it is none."""
+    return TranslatorConfig(**{key: tuple(value) for key, value in stored.items()})
 
 
 @lru_cache(maxsize=4)

@@ -17,7 +17,8 @@ from codec.model import part, read_weights, save
 from codec.network import Config
 from codec.quantise import DETAIL, quantise, thresholds
 from codec.shipped import WEIGHTS
-from codec.translator import Translator, TranslatorConfig
+from codec.translator import Translator
+from codec.translators import config_of
 from codec.translators import save as save_translator
 from training.data import Crops
 from training.rate_distortion import TrainableCodec, normalise, scale_of
@@ -149,7 +150,7 @@ def export_translator(checkpoint: Path, path: Path) -> None:
     if options["kind"] == "lptn":
         net: Translator | LPTN = LPTN(**options["config"])
     else:
-        net = WhitenedTranslator(TranslatorConfig(**options["config"] | {"tasks": tuple(options["config"]["tasks"])}))
+        net = WhitenedTranslator(config_of(options["config"]))
     net.load_state_dict(weights)
     save_translator(path, net.fold() if isinstance(net, WhitenedTranslator) else net, _card(state, options))
 

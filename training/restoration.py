@@ -1,4 +1,4 @@
-"""The recipe of the restorer: one translator for JPEG's traces, noise, blur and doubled size, each its own task."""
+"""The recipe of restorers: translators that undo JPEG's traces, noise, blur or doubled size, one task or several."""
 
 import json
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from codec.translator import UNIT, Translator, TranslatorConfig
+from codec.translator import Translator, TranslatorConfig
 from codec.translators import read
 from training import degradations
 from training.data import Crops, list_pictures, read_rgb
@@ -20,10 +20,9 @@ from training.muon import Muon
 from training.rate_distortion import normalise
 from training.whitening import WhitenedTranslator
 
-TASKS = tuple(DEGRADATIONS)
-CONFIG = TranslatorConfig(tasks=TASKS)
-TASK_SHARE = (0.42, 0.23, 0.17, 0.18)
+TASK_SHARE = {"jpeg": 0.4, "denoise": 0.24, "deblur": 0.18, "upscale": 0.18}  # of the samples
 MUON_SHARE = 16.0
+EDGE = 16  # validation pictures are cut to multiples of this
 CASES: dict[str, tuple[str, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]]] = {
     "jpeg10": ("jpeg", lambda pixels: degradations.compress(pixels, 10)),
     "jpeg40": ("jpeg", lambda pixels: degradations.compress(pixels, 40)),
@@ -36,7 +35,7 @@ CASES: dict[str, tuple[str, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]]] =
 
 @dataclass(frozen=True)
 class RestorationOptions(Options):
-    """A run of the restorer."""
+    """A run of a restorer."""
 
     data: Path = Path("data")
     validation: Path | None = None
@@ -44,6 +43,9 @@ class RestorationOptions(Options):
     batch: int = 8
     patch: int = 128
     clip: float = 60.0
+    tasks: tuple[str, ...] = tuple(DEGRADATIONS)
+    widths: tuple[int, ...] = TranslatorConfig.widths
+    blocks: tuple[int, ...] = TranslatorConfig.blocks
 
 
 def optimisers(model: nn.Module) -> list[torch.optim.Optimizer]:
@@ -81,9 +83,10 @@ def root_mean_square(restored: Tensor, clean: Tensor) -> Tensor:
 def pairs(crops: Crops, options: RestorationOptions, step: int) -> Batch:
     """The batch of a step: damaged and clean pictures (B, 3, P, P) uint8 and tasks (B,)."""
     rng = np.random.default_rng((options.seed + 1, crops.rank, step))
-    tasks = rng.choice(len(TASKS), options.batch, p=TASK_SHARE)
+    share = np.array([TASK_SHARE[task] for task in options.tasks])
+    tasks = rng.choice(len(share), options.batch, p=share / share.sum())
     both = [
-        damage(np.ascontiguousarray(crop.transpose(1, 2, 0)), TASKS[task], rng)
+        damage(np.ascontiguousarray(crop.transpose(1, 2, 0)), options.tasks[task], rng)
         for crop, task in zip(crops.batch(step, options.batch), tasks, strict=True)
     ]
     damaged, clean = (torch.from_numpy(np.stack([pair[side].transpose(2, 0, 1) for pair in both])) for side in (0, 1))
@@ -92,12 +95,15 @@ def pairs(crops: Crops, options: RestorationOptions, step: int) -> Batch:
 
 @torch.no_grad()
 def validate(model: nn.Module, pictures: list[NDArray[np.uint8]]) -> Figures:
-    """Mean gain in dB over the damaged picture in each of CASES, and their mean as `score` (higher is better)."""
+    """Mean gain in dB over the damaged picture in each of CASES that the model is for, and their mean as `score`."""
     device = next(model.parameters()).device
     report = {}
-    pictures = [picture[: len(picture) // UNIT * UNIT, : picture.shape[1] // UNIT * UNIT] for picture in pictures]
+    pictures = [picture[: len(picture) // EDGE * EDGE, : picture.shape[1] // EDGE * EDGE] for picture in pictures]
+    tasks = model.net.config.tasks
     for case, (task, harm) in CASES.items():
-        number, gains = torch.tensor([TASKS.index(task)], device=device), []
+        if task not in tasks:
+            continue
+        number, gains = torch.tensor([tasks.index(task)], device=device), []
         for clean in pictures:
             damaged, target = (
                 torch.from_numpy(np.array(x.transpose(2, 0, 1)))[None].to(device) for x in (harm(clean), clean)
@@ -111,7 +117,7 @@ def validate(model: nn.Module, pictures: list[NDArray[np.uint8]]) -> Figures:
 
 def _start(options: RestorationOptions, crops: Crops) -> tuple[TrainableRestorer, Figures]:
     """A model to train and the steps and hours that it brings along."""
-    model = TrainableRestorer(CONFIG)
+    model = TrainableRestorer(TranslatorConfig(options.tasks, options.widths, options.blocks))
     if (options.out / "checkpoint.pt").exists():
         return model, json.loads((options.out / "options.json").read_text())["brought"]
     model.net.fit(normalise(torch.from_numpy(crops.batch(0, max(8, 4_000_000 // options.patch**2)))))
@@ -119,7 +125,7 @@ def _start(options: RestorationOptions, crops: Crops) -> tuple[TrainableRestorer
         return model, {"steps": 0.0, "hours": 0.0}
     plain, card = read(options.init)
     if not isinstance(plain, Translator) or plain.config != model.net.config:
-        raise ValueError(f"{options.init} is not a restorer with the tasks {', '.join(TASKS)}")
+        raise ValueError(f"{options.init} is not a restorer of this size with the tasks {', '.join(options.tasks)}")
     model.net.unfold(plain)
     return model, {key: float(card.get(key, 0)) for key in ("steps", "hours")}
 
@@ -141,5 +147,5 @@ def recipe(options: RestorationOptions, part: tuple[int, int] = (0, 1)) -> Recip
         losses={"model": objective},
         batch=lambda step: pairs(crops, options, step),
         validate=(lambda average: validate(average, held_out)) if held_out else None,
-        notes={"kind": "restorer", "config": asdict(model.net.config), "brought": brought},
+        notes={"kind": "translator", "config": asdict(model.net.config), "brought": brought},
     )

@@ -2,7 +2,7 @@
 
 Neighbouring pixels are nearly equal: to a network that starts from random weights, detail is a thousandth of the energy
 that it sees, though it is most of what a restorer has to decide on. In front of the trainable layers stands here the
-orthonormal 8x8 DCT (Ahmed, Natarajan, Rao, 1974) of three opponent colours, each coefficient divided by its standard
+orthonormal 4x4 DCT (Ahmed, Natarajan, Rao, 1974) of three opponent colours, each coefficient divided by its standard
 deviation over photos; behind them the inverse DCT. Both are fixed and linear, and `fold` multiplies them into the 1x1
 layers next to them: what ships is a plain codec.translator.Translator of the same arithmetic.
 """
@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from codec.translator import BANDS, Translator, TranslatorConfig
+from codec.translator import CELL, FINEST, Translator, TranslatorConfig
 
 OUTPUT_SCALE = 0.1  # of the whitened network's last layer: damage is small beside pictures
 FLOOR = 5 / 127.5  # added to standard deviations (as squares): 5 grey levels
 COLOURS = ((1.0, 1.0, 1.0), (1.0, 0.0, -1.0), (1.0, -2.0, 1.0))
 
 
-def basis(edge: int = 8) -> Tensor:
+def basis(edge: int = CELL) -> Tensor:
     """The transform as an orthonormal (3 e^2, 3 e^2) matrix: pixel_unshuffle's channels in, coefficients out."""
     place = torch.arange(edge, dtype=torch.float64)
     cosine = torch.cos(torch.pi * (2 * place[None] + 1) * place[:, None] / (2 * edge)) * (2 / edge) ** 0.5
@@ -35,24 +35,24 @@ class WhitenedTranslator(Translator):
     def __init__(self, config: TranslatorConfig) -> None:
         super().__init__(config)
         self.register_buffer("basis", basis())
-        self.register_buffer("gain", torch.ones(BANDS[-1]))
+        self.register_buffer("gain", torch.ones(FINEST))
 
     def fit(self, pictures: Tensor) -> None:
         """Set the gains from clean pictures (B, 3, H, W) in -1..1."""
-        blocks = F.pixel_unshuffle(pictures, 8).transpose(0, 1).flatten(1)  # (192, blocks)
-        power = (self.basis @ blocks).square().mean(1)
+        cells = F.pixel_unshuffle(pictures, CELL).transpose(0, 1).flatten(1)  # (48, cells)
+        power = (self.basis @ cells).square().mean(1)
         self.gain.copy_((power + FLOOR**2).rsqrt())
 
     def features(self, picture: Tensor) -> Tensor:
         """As Translator.features, of whitened coefficients."""
         transform = (self.gain[:, None] * self.basis)[:, :, None, None]
-        return self.enter(F.conv2d(F.pixel_unshuffle(picture, 8), transform))
+        return self.enter(F.conv2d(F.pixel_unshuffle(picture, CELL), transform))
 
     def change(self, x: Tensor) -> Tensor:
         """As Translator.change; the finest residual comes out of the inverse DCT."""
         change = self.leave(x).float() * OUTPUT_SCALE
-        finest = F.conv2d(change[:, -BANDS[-1] :], self.basis.T[:, :, None, None])
-        return torch.cat([change[:, : -BANDS[-1]], finest], dim=1)
+        finest = F.conv2d(change[:, -FINEST:], self.basis.T[:, :, None, None])
+        return torch.cat([change[:, :-FINEST], finest], dim=1)
 
     def fold(self) -> Translator:
         """The plain translator that computes the same."""
@@ -76,6 +76,6 @@ def _rescale(
     first = state["enter.weight"][:, :, 0, 0]
     first = (first * gain) @ transform if before else (first @ transform) * gain
     last, bias = state["leave.weight"][:, :, 0, 0] * scale, state["leave.bias"] * scale
-    fine = slice(-BANDS[-1], None)
+    fine = slice(-FINEST, None)
     last[fine], bias[fine] = transform.T @ last[fine], transform.T @ bias[fine]
     return state | {"enter.weight": first[:, :, None, None], "leave.weight": last[:, :, None, None], "leave.bias": bias}

@@ -14,8 +14,9 @@ SIZE = 256
 PIXELS_PER_PLACE = {"point0": 64, "depth0": 64, "point1": 64, "depth1": 32, "point2": 32}  # the other layers: 16
 
 
-def _macs(part: nn.Module, *inputs: torch.Tensor) -> float:
-    """Thousands of multiply-accumulates per pixel of one forward pass, by hooks on the convolutions."""
+def macs(part: nn.Module, *inputs: torch.Tensor) -> float:
+    """Thousands of multiply-accumulates per pixel of one forward pass on a picture of SIZE x SIZE, by hooks on the
+    convolutions."""
     total = 0
 
     def count(module: nn.Module, _: object, output: torch.Tensor) -> None:
@@ -42,10 +43,10 @@ def cost(model: Model) -> dict[str, float]:
         if kind == "weight":
             exact += tensor.numel() / PIXELS_PER_PLACE.get(layer, 16) ** 2 / 1000
     parts = {
-        "analysis": _macs(nets.analysis, torch.zeros(1, 3, SIZE, SIZE, device=model.device)),
-        "hyper-analysis": _macs(nets.hyper_analysis, latent),
+        "analysis": macs(nets.analysis, torch.zeros(1, 3, SIZE, SIZE, device=model.device)),
+        "hyper-analysis": macs(nets.hyper_analysis, latent),
         "hyper-synthesis": exact,
-        "synthesis": _macs(nets.synthesis, latent, quality),
+        "synthesis": macs(nets.synthesis, latent, quality),
     }
     encode = parts["analysis"] + parts["hyper-analysis"] + exact
     return parts | {"encode": encode, "decode": exact + parts["synthesis"]}
