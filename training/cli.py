@@ -1,11 +1,14 @@
 """The command `lapic-train`: trains models and exports them."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
+from bitstream import Error
 from codec.console import with_options
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -24,6 +27,7 @@ RUN = [
     click.option("--seed", default=0, show_default=True),
     click.option("--max-minutes", default=float("inf"), help="Stop, with a checkpoint, after this time."),
     click.option("--checkpoint-minutes", default=5.0, show_default=True),
+    click.option("--log-every", default=50, show_default=True, help="Steps."),
     click.option("--precision", default="bf16-mixed", show_default=True, help="Lightning Fabric's precision."),
     click.option("--accelerator", default="auto", show_default=True, help="cpu, cuda or auto."),
     click.option("--devices", default=1, show_default=True, help="Processes on each machine."),
@@ -35,6 +39,15 @@ DATA = [
     click.option("--validation", type=FOLDER, help="Held-out pictures, edges multiples of 64."),
 ]
 INIT = click.option("--init", help="Start from a shipped model's name or a weights file.")
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """Expected failures in one line."""
+    try:
+        yield
+    except (Error, ValueError, OSError) as error:
+        raise click.ClickException(str(error)) from None
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -50,26 +63,68 @@ def codec(**options: Any) -> None:
     """Stage 1: train the codec for rate and distortion, from the KLT if --init says nothing else."""
     from training.codec import CodecOptions, train_codec
 
-    try:
+    with _one_line():
         train_codec(CodecOptions(**options))
-    except (ValueError, OSError) as error:
-        raise click.ClickException(str(error)) from None
 
 
 @main.command()
 @with_options(DATA)
+@click.option(
+    "--task", "tasks", type=click.Choice(["jpeg", "denoise", "deblur", "upscale"]), multiple=True, required=True,
+    help="What to undo; may be given several times.",
+)  # fmt: skip
 @INIT
 @with_options(RUN)
 def restorer(**options: Any) -> None:
-    """Train the restorer: JPEG's traces, noise, blur and doubled size, all made from clean pictures as it learns."""
+    """Train a restorer of JPEG's traces, noise, blur or halving, all made from clean pictures as it learns."""
     from training.loop import train
     from training.restoration import RestorationOptions, recipe
 
     made = RestorationOptions(**options)
-    try:
+    with _one_line():
         train(made, lambda part: recipe(made, part))
-    except (ValueError, OSError) as error:
-        raise click.ClickException(str(error)) from None
+
+
+@main.command()
+@click.option("--pairs", type=FOLDER, nargs=2, help="Two folders of pictures with the same names and sizes.")
+@click.option("--from", "source", type=FOLDER, help="Without pairs: what is given.")
+@click.option("--to", "target", type=FOLDER, help="Without pairs: what it shall look like.")
+@click.option("--style", type=FILE, help="Instead of --to: one picture whose style is learned.")
+@click.option("--net", type=click.Choice(["translator", "lptn"]), default="translator", show_default=True)
+@click.option(
+    "--gan/--no-gan", default=False, show_default=True,
+    help="With --pairs: an adversarial loss and feature matching; without pairs it is always on.",
+)  # fmt: skip
+@click.option("--cycle", is_flag=True, help="Without pairs: learn the way back too, as CycleGAN and DualGAN do.")
+@click.option(
+    "--game", type=click.Choice(["least-squares", "hinge", "non-saturating"]), default="least-squares",
+    show_default=True, help="The adversarial loss.",
+)  # fmt: skip
+@click.option("--lpips", type=click.FloatRange(0), default=0.0, show_default=True, help="For pairs: weight of LPIPS.")
+@click.option("--lpips-backbone", "backbone", type=FILE, help="SqueezeNet's features; downloaded if not given.")
+@INIT
+@with_options(RUN)
+def translator(**options: Any) -> None:
+    """Train a translator from pairs, from two folders, or into the style of a picture."""
+    from training.loop import train
+    from training.translation import TranslationOptions, recipe
+
+    made = TranslationOptions(**options)
+    with _one_line():
+        train(made, lambda part: recipe(made, part))
+
+
+@main.command()
+@click.option("--pairs", type=FOLDER, nargs=2, required=True, help="Two folders of pictures with the same names.")
+def grey(pairs: tuple[Path, Path]) -> None:
+    """Find the factor of the grey-density method for `lapic translate --model grey:FACTOR`."""
+    from training.data import list_pictures, read_pair
+    from training.grey import fit_factor
+
+    with _one_line():
+        both = (read_pair(pairs, path) for path in list_pictures(pairs[0]))
+        factor, quality = fit_factor((pair[..., :3], pair[..., 3:]) for pair in both)
+    click.echo(f"grey:{factor:.3f}  ({quality:.2f} dB)")
 
 
 @main.command()
@@ -83,7 +138,7 @@ def export(checkpoint: Path, name: str, data: Path | None, folder: Path | None, 
     from codec.translators import TRANSLATORS
     from training.export import export_checkpoint, export_translator
 
-    try:
+    with _one_line():
         if "kind" in json.loads((checkpoint.parent / "options.json").read_text()):
             path = (folder or TRANSLATORS) / f"{name}.safetensors"
             export_translator(checkpoint, path)
@@ -91,8 +146,6 @@ def export(checkpoint: Path, name: str, data: Path | None, folder: Path | None, 
         else:
             path, identity = export_checkpoint(checkpoint, name, data, folder, crops)
             what = f"model {identity.hex()}"
-    except (ValueError, OSError) as error:
-        raise click.ClickException(str(error)) from None
     click.echo(f"{path}: {what}, {path.stat().st_size / 2**20:.2f} MiB")
 
 

@@ -1,5 +1,6 @@
 """Training pictures: decoded once into memory by worker processes, then cropped at random."""
 
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -17,6 +18,19 @@ def list_pictures(folder: Path) -> list[Path]:
     return paths
 
 
+def read_pair(folders: tuple[Path, Path], path: Path) -> np.ndarray:
+    """A picture of the first folder and its partner of the same name (whatever the format) in the second, as one array
+    (H, W, 6) uint8. Raises ValueError if there is no partner of the same size."""
+    inside = path.relative_to(folders[0])
+    partners = [one for one in (folders[1] / inside).parent.glob(f"{inside.stem}.*") if one.suffix.lower() in SUFFIXES]
+    if not partners:
+        raise ValueError(f"{path} has no partner in {folders[1]}")
+    both = read_rgb(path), read_rgb(partners[0])
+    if both[0].shape != both[1].shape:
+        raise ValueError(f"{path} and {partners[0]} differ in size")
+    return np.concatenate(both, axis=2)
+
+
 def read_rgb(path: Path) -> np.ndarray:
     """One picture as (H, W, 3) uint8."""
     with Image.open(path) as image:
@@ -32,6 +46,7 @@ class Crops:
         folder: searched recursively. patch: edge of the square crops in pixels.
         max_gib: stop reading pictures when they fill this much memory (they are read in a shuffled order).
         part: (rank, count) gives every process of a distributed run its own share of the pictures.
+        read: what makes an array (H, W, C) of a file.
     """
 
     def __init__(
@@ -42,6 +57,7 @@ class Crops:
         max_gib: float = 8.0,
         workers: int = 2,
         part: tuple[int, int] = (0, 1),
+        read: Callable[[Path], np.ndarray] = read_rgb,
     ) -> None:
         self.patch, self.seed, self.rank = patch, seed, part[0]
         paths = list_pictures(folder)
@@ -49,7 +65,7 @@ class Crops:
         self.pictures: list[np.ndarray] = []
         space = max_gib * 2**30
         with ProcessPoolExecutor(workers) as pool:
-            for picture in pool.map(read_rgb, paths[part[0] :: part[1]], chunksize=8):
+            for picture in pool.map(read, paths[part[0] :: part[1]], chunksize=8):
                 if min(picture.shape[:2]) >= patch and space >= picture.nbytes:
                     self.pictures.append(picture)
                     space -= picture.nbytes
@@ -60,9 +76,9 @@ class Crops:
         self.chance = area / area.sum()
 
     def batch(self, step: int, size: int) -> np.ndarray:
-        """`size` crops for training step `step`, (size, 3, patch, patch) uint8, flipped and transposed at random."""
+        """`size` crops for training step `step`, (size, C, patch, patch) uint8, flipped and transposed at random."""
         rng = np.random.default_rng((self.seed, self.rank, step))
-        out = np.empty((size, 3, self.patch, self.patch), dtype=np.uint8)
+        out = np.empty((size, self.pictures[0].shape[2], self.patch, self.patch), dtype=np.uint8)
         for slot, number in enumerate(rng.choice(len(self.pictures), size, p=self.chance)):
             picture = self.pictures[number]
             top, left = (rng.integers(0, edge - self.patch + 1) for edge in picture.shape[:2])

@@ -1,0 +1,243 @@
+"""The recipes of translators: from pairs, from two folders without pairs, and into the style of one picture."""
+
+import json
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from codec.lptn import LPTN
+from codec.translator import Translator, TranslatorConfig
+from codec.translators import read
+from training.adversarial import (
+    MultiScaleDiscriminator,
+    Scores,
+    accuracy,
+    discriminator_loss,
+    feature_matching,
+    generator_loss,
+)
+from training.data import Crops, read_pair, read_rgb
+from training.loop import Batch, Figures, Models, Options, Recipe
+from training.perceptual import Perceptual, Style
+from training.rate_distortion import normalise
+from training.restoration import optimisers
+from training.whitening import WhitenedTranslator
+
+TASK = "translate"
+DISTORTION = 10.0  # weights of the losses beside the adversarial one, as in pix2pixHD, CycleGAN and LPTN
+MATCHING = 10.0
+CYCLE = 10.0
+RECONSTRUCTION = 10.0
+
+
+@dataclass(frozen=True)
+class TranslationOptions(Options):
+    """A run: `pairs`, or `source` and `target` without pairs, or `source` and a `style`."""
+
+    pairs: tuple[Path, Path] | None = None
+    source: Path | None = None
+    target: Path | None = None
+    style: Path | None = None
+    net: str = "translator"  # or lptn
+    init: str | None = None  # a translator's name or weights file to start from
+    gan: bool = False  # for pairs: plain distortion serves better where input and output agree pixel by pixel
+    cycle: bool = False  # without pairs: a second generator, for the way back
+    game: str = "least-squares"
+    lpips: float = 0.0  # weight of LPIPS, for pairs
+    backbone: Path | None = None
+    batch: int = 4
+    patch: int = 256
+    clip: float = 10.0
+
+
+class TrainableTranslators(nn.Module):
+    """The generators: `net`, and with `both` `back` for the other direction."""
+
+    def __init__(self, net: WhitenedTranslator | LPTN, both: bool = False) -> None:
+        super().__init__()
+        self.net = net
+        self.back = _fresh(net) if both else None
+
+    def forward(self, pixels: Tensor, back: bool = False) -> Tensor:
+        """Pictures (B, 3, H, W), uint8 or floats in -1..1, translated: floats, about -1..1."""
+        picture = pixels if pixels.is_floating_point() else normalise(pixels)
+        net = self.back if back else self.net
+        if isinstance(net, LPTN):
+            return net(picture)
+        return net(picture, torch.zeros(len(picture), dtype=torch.long, device=picture.device))
+
+
+class Judges(nn.Module):
+    """A discriminator for each direction; `condition` beside the picture for pairs."""
+
+    def __init__(self, channels: int, both: bool) -> None:
+        super().__init__()
+        self.there = MultiScaleDiscriminator(channels)
+        self.back = MultiScaleDiscriminator(channels) if both else None
+
+    def forward(self, picture: Tensor, condition: Tensor | None = None, back: bool = False) -> Scores:
+        """See MultiScaleDiscriminator."""
+        return (self.back if back else self.there)(picture, condition)
+
+
+def _fresh(net: WhitenedTranslator | LPTN) -> WhitenedTranslator | LPTN:
+    """An untrained network of the same kind, with the same whitening."""
+    if isinstance(net, LPTN):
+        return LPTN(**net.counts())
+    made = WhitenedTranslator(net.config)
+    made.gain.copy_(net.gain)
+    return made
+
+
+def _start(options: TranslationOptions, sample: Tensor) -> tuple[WhitenedTranslator | LPTN, Figures]:
+    """The network to train, and the steps and hours that it brings along."""
+    brought = {"steps": 0.0, "hours": 0.0}
+    if (options.out / "options.json").exists():
+        brought = json.loads((options.out / "options.json").read_text())["brought"]
+    plain, card = read(options.init) if options.init else (None, {})
+    if options.init and not (options.out / "checkpoint.pt").exists():
+        brought = {key: float(card.get(key, 0)) for key in brought}
+    if options.net == "lptn":
+        if plain is not None and not isinstance(plain, LPTN):
+            raise ValueError(f"{options.init} is not an LPTN")
+        return plain or LPTN(), brought
+    if plain is not None and not isinstance(plain, Translator):
+        raise ValueError(f"{options.init} is not a translator of our own: see --net")
+    config = replace(plain.config, tasks=(TASK,)) if plain else TranslatorConfig(tasks=(TASK,))
+    net = WhitenedTranslator(config)
+    net.fit(sample)
+    if plain:
+        one = Translator(config)  # of the tasks of the start the first is taken
+        one.load_state_dict({k: v[:1] if k.endswith("table") else v for k, v in plain.state_dict().items()})
+        net.unfold(one)
+    return net, brought
+
+
+def _optimisers(net: nn.Module) -> list[torch.optim.Optimizer]:
+    """As the restorer's for our translator; Adam for LPTN, whose convolutions are no matrices."""
+    if isinstance(net, LPTN):
+        return [torch.optim.Adam([{"params": list(net.parameters()), "share": 1.0}], betas=(0.9, 0.99))]
+    return optimisers(net)
+
+
+def _judge(judges: Judges) -> list[torch.optim.Optimizer]:
+    return [torch.optim.Adam([{"params": list(judges.parameters()), "share": 1.0}], betas=(0.5, 0.99))]
+
+
+def recipe(options: TranslationOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
+    """The recipe for process `part` = (rank, count). Raises ValueError if the folders do not make a run."""
+    if options.pairs:
+        return _paired(options, part)
+    if options.source and options.style:
+        return _styled(options, part)
+    if options.source and options.target:
+        return _unpaired(options, part)
+    raise ValueError("a translator learns from --pairs A B, from --from A --to B, or from --from A --style PICTURE")
+
+
+def _made(options: TranslationOptions, models: Models, losses: dict[str, Any], batch: Any, brought: Figures) -> Recipe:
+    """A recipe around the models of one of the ways to train."""
+    net, back = models["model"].net, models["model"].back
+    several = {"model": _optimisers(net) + (_optimisers(back) if back is not None else [])}
+    if "discriminator" in models:
+        several["discriminator"] = _judge(models["discriminator"])
+    config = net.counts() if isinstance(net, LPTN) else asdict(net.config)
+    notes = {"kind": "lptn" if isinstance(net, LPTN) else "translator", "config": config, "brought": brought}
+    return Recipe(models=models, optimisers=several, losses=losses, batch=batch, notes=notes)
+
+
+def _paired(options: TranslationOptions, part: tuple[int, int]) -> Recipe:
+    """pix2pixHD's recipe: L1; with `lpips` LPIPS; with `gan` multi-scale PatchGANs and feature matching."""
+    crops = Crops(options.pairs[0], options.patch, options.seed, part=part, read=partial(read_pair, options.pairs))
+    net, brought = _start(options, normalise(torch.from_numpy(crops.batch(0, 64)[:, :3])))
+    models: Models = {"model": TrainableTranslators(net)}
+    perceptual = Perceptual(options.backbone) if options.lpips else None
+    if options.gan:
+        models["discriminator"] = Judges(channels=6, both=False)
+
+    def generator(models: Models, batch: Batch, shared: dict[str, Any]) -> tuple[Tensor, Figures]:
+        source, target = batch[0][:, :3], normalise(batch[0][:, 3:])
+        made = models["model"](source)
+        distance = F.l1_loss(made, target)
+        total, figures = DISTORTION * distance, {"l1": 127.5 * distance.item()}
+        if perceptual is not None:
+            difference = perceptual.to(made.device)(made, target)
+            total, figures = total + options.lpips * difference, figures | {"lpips": difference.item()}
+        if options.gan:
+            shared |= {"made": made.detach(), "real": target, "condition": normalise(source)}
+            judged = models["discriminator"](made, shared["condition"])
+            real = models["discriminator"](target, shared["condition"])
+            total = total + generator_loss(options.game, judged) + MATCHING * feature_matching(real, judged)
+        return total, figures
+
+    def discriminator(models: Models, batch: Batch, shared: dict[str, Any]) -> tuple[Tensor, Figures]:
+        real, made = (models["discriminator"](shared[name], shared["condition"]) for name in ("real", "made"))
+        return discriminator_loss(options.game, real, made), {"accuracy": accuracy(options.game, real, made)}
+
+    losses = {"model": generator} | ({"discriminator": discriminator} if options.gan else {})
+    return _made(options, models, losses, lambda step: (torch.from_numpy(crops.batch(step, options.batch)),), brought)
+
+
+def _unpaired(options: TranslationOptions, part: tuple[int, int]) -> Recipe:
+    """LPTN's recipe, an adversarial and a reconstruction loss (Liang et al., CVPR 2021, section 3.4), or with `cycle`
+    CycleGAN's (Zhu et al., ICCV 2017), which is DualGAN's with another adversarial loss."""
+    first = Crops(options.source, options.patch, options.seed, part=part)
+    second = Crops(options.target, options.patch, options.seed + 1, part=part)
+    net, brought = _start(options, normalise(torch.from_numpy(first.batch(0, 64))))
+    models: Models = {
+        "model": TrainableTranslators(net, both=options.cycle),
+        "discriminator": Judges(channels=3, both=options.cycle),
+    }
+
+    def generator(models: Models, batch: Batch, shared: dict[str, Any]) -> tuple[Tensor, Figures]:
+        source, target = (normalise(pixels) for pixels in batch)
+        made = models["model"](batch[0])
+        shared |= {"there": (target, made.detach())}
+        total = generator_loss(options.game, models["discriminator"](made))
+        if not options.cycle:
+            kept = (made - source).square().mean()
+            return total + RECONSTRUCTION * kept, {"changed": 127.5 * kept.sqrt().item()}
+        back = models["model"](batch[1], back=True)
+        shared |= {"back": (source, back.detach())}
+        total = total + generator_loss(options.game, models["discriminator"](back, back=True))
+        cycle = F.l1_loss(models["model"](made, back=True), source) + F.l1_loss(models["model"](back), target)
+        return total + CYCLE * cycle, {"cycle": 127.5 * cycle.item()}
+
+    def discriminator(models: Models, batch: Batch, shared: dict[str, Any]) -> tuple[Tensor, Figures]:
+        total, right = torch.zeros((), device=batch[0].device), []
+        for way, pictures in shared.items():
+            real, made = (models["discriminator"](picture, back=way == "back") for picture in pictures)
+            total = total + discriminator_loss(options.game, real, made)
+            right.append(accuracy(options.game, real, made))
+        return total, {"accuracy": sum(right) / len(right)}
+
+    def batch(step: int) -> Batch:
+        return tuple(torch.from_numpy(crops.batch(step, options.batch)) for crops in (first, second))
+
+    return _made(options, models, {"model": generator, "discriminator": discriminator}, batch, brought)
+
+
+def _styled(options: TranslationOptions, part: tuple[int, int]) -> Recipe:
+    """Johnson's recipe: the content of the photo, the Gram matrices of one picture."""
+    crops = Crops(options.source, options.patch, options.seed, part=part)
+    net, brought = _start(options, normalise(torch.from_numpy(crops.batch(0, 64))))
+    wanted = torch.from_numpy(np.array(read_rgb(options.style).transpose(2, 0, 1)))[None]
+    loss = Style(normalise(wanted), backbone=options.backbone)
+
+    def generator(models: Models, batch: Batch, shared: dict[str, Any]) -> tuple[Tensor, Figures]:
+        made = models["model"](batch[0])
+        return loss.to(made.device)(made, normalise(batch[0])), {}
+
+    return _made(
+        options,
+        {"model": TrainableTranslators(net)},
+        {"model": generator},
+        lambda step: (torch.from_numpy(crops.batch(step, options.batch)),),
+        brought,
+    )
