@@ -9,7 +9,8 @@ import argparse
 import io
 from pathlib import Path
 
-from PIL import Image, ImageDraw
+from PIL import Image
+from sheet import sheet
 
 import codec
 from codec.metrics import psnr
@@ -39,20 +40,15 @@ def main() -> None:
     original.info.clear()
     lapic = codec.encode(original, arguments.quality)
     peer = jpeg(original, len(lapic))
-    shown = [("original", original, 0)]
+    shown = [("original", original)]
     for name, image, size in (
         ("JPEG", Image.open(io.BytesIO(peer)).convert("RGB"), len(peer)),
         ("lapic", codec.decode(lapic), len(lapic)),
     ):
-        shown.append((f"{name}, {size} bytes, {psnr(original, image):.2f} dB", image, size))
+        shown.append((f"{name}, {size} bytes, {psnr(original, image):.2f} dB", image))
     x, y, width, height = map(int, arguments.crop.split(",")) if arguments.crop else (0, 0, *original.size)
-    zoom = arguments.zoom
-    sheet = Image.new("RGB", (3 * width * zoom + 8, height * zoom + 24), "white")
-    for number, (label, image, _) in enumerate(shown):
-        part = image.crop((x, y, x + width, y + height)).resize((width * zoom, height * zoom), Image.Resampling.NEAREST)
-        sheet.paste(part, (number * (width * zoom + 4), 24))
-        ImageDraw.Draw(sheet).text((number * (width * zoom + 4) + 4, 4), label, fill="black", font_size=14)
-    sheet.save(arguments.out, quality=92)
+    row = [(label, image.crop((x, y, x + width, y + height))) for label, image in shown]
+    sheet([row], arguments.zoom).save(arguments.out, quality=92)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 data = codec.encode(image, quality=50)     # PIL.Image.Image -> bytes of a .lapic file
 image = codec.decode(data)                 # and back
 codec.info(data)["bytes"]                  # what each part costs
+image = codec.restore(image, "jpeg")       # repair what another codec or a camera damaged
 """
 
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 __version__ = "0.1.0"
-__all__ = ["Error", "decode", "encode", "info"]
+__all__ = ["Error", "decode", "encode", "info", "restore", "translate"]
 DEFAULT_QUALITY = 50
 DEFAULT_MODEL = "photo"
 MAX_PIXELS = 268_435_456
@@ -146,3 +147,82 @@ def info(data: bytes) -> dict[str, Any]:
             "payload": payload,
         },
     }
+
+
+def restore(
+    image: "Image.Image",
+    task: str = "auto",
+    *,
+    strength: float = 1.0,
+    scale: int = 2,
+    device: str = "auto",
+    progress: Any = None,
+) -> "Image.Image":
+    """Repair a damaged image.
+
+    Args:
+        image: a Pillow image of any mode; 16-bit channels become 8-bit, alpha and metadata are kept.
+        task: "jpeg" (traces of lossy compression), "denoise", "deblur", "upscale" (bicubic doubling, then the detail
+            that it lacks) or "auto": jpeg for images read from lossy files, denoise where noise is visible, else jpeg.
+        strength: 0 (change nothing) to 1.
+        scale: 2 or 4, for upscale.
+        device: "auto" (a GPU if there is one), "cpu" or "cuda".
+        progress: called as progress(done, total).
+
+    Returns:
+        An image of mode L, LA, RGB or RGBA.
+
+    Raises:
+        ValueError: task, strength or scale is not possible.
+    """
+    from codec import restoration
+    from codec.encoder import no_progress
+    from codec.model import pick_device
+
+    if task not in ("auto", *restoration.RESTORERS):
+        raise ValueError(f"task {task!r} is none of auto, {', '.join(restoration.RESTORERS)}")
+    if scale not in (2, 4):
+        raise ValueError(f"scale {scale} is neither 2 nor 4")
+    _check_strength(strength)
+    where = pick_device(device)
+
+    def repair(pixels: Any) -> Any:
+        chosen = restoration.pick_task(image, pixels) if task == "auto" else task
+        return restoration.restore_pixels(pixels, chosen, where, strength, scale, progress or no_progress)
+
+    return restoration.through(image, repair)
+
+
+def translate(
+    image: "Image.Image", model: str, *, strength: float = 1.0, device: str = "auto", progress: Any = None
+) -> "Image.Image":
+    """Translate an image into the style that a model has learned.
+
+    Args:
+        image: a Pillow image of any mode; alpha and metadata are kept.
+        model: weights file of a translator or of an LPTN (`lapic-train translator` makes them), or "grey:FACTOR": the
+            mean of the channels times a factor, clipped.
+        strength: 0 (change nothing) to 1.
+        device: "auto" (a GPU if there is one), "cpu" or "cuda".
+        progress: called as progress(done, total).
+
+    Raises:
+        Error: the model cannot be read, or the image is too small for it.
+        ValueError: strength or factor is not possible.
+    """
+    from codec import restoration, translators
+    from codec.encoder import no_progress
+    from codec.model import pick_device
+
+    _check_strength(strength)
+    if model.startswith("grey:"):
+        factor = restoration.read_factor(model)
+        return restoration.through(image, lambda pixels: restoration.grey_density(pixels, factor))
+    loaded = translators.load(model, pick_device(device))
+    report = progress or no_progress
+    return restoration.through(image, lambda pixels: restoration.translate_pixels(loaded, pixels, "", strength, report))
+
+
+def _check_strength(strength: float) -> None:
+    if not 0 <= strength <= 1:
+        raise ValueError(f"strength {strength} is outside 0..1")

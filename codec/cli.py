@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +9,11 @@ import click
 
 import codec
 from bitstream.error import Error
-from codec.console import one_line_errors, quiet_pillow, stage_progress, tile_progress, with_options
+from codec import retouch_commands
+from codec.console import one_line_errors, quiet_pillow, tile_progress, with_options
 from codec.evaluation import commands
+from codec.many import DEVICE, MANY, MAX_PIXELS, QUIET, convert_many, note_losses
 from codec.workers import end_on_sigterm
-
-DEVICE = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-MAX_PIXELS = click.option(
-    "--max-pixels", type=click.IntRange(1), default=codec.MAX_PIXELS, show_default=True, help="Refuse larger pictures."
-)
-QUIET = click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-MANY = [
-    click.option("--recursive", "-r", is_flag=True, help="Folders: also the folders below them, keeping the tree."),
-    click.option("--jobs", "-j", type=click.IntRange(1), default=1, show_default=True, help="Files at a time."),
-    click.option("--skip-existing", is_flag=True, help="Leave out files whose output exists: resumes a run."),
-    click.option("--force", "-f", is_flag=True, help="Replace existing files."),
-    click.option("--json", "manifest", metavar="FILE", help='Write what became of each file as JSON ("-": print it).'),
-]
 
 
 class _Crop(click.ParamType):
@@ -75,48 +63,6 @@ def main() -> None:
     """A learned image codec: compress photos to small .lapic files, and back."""
 
 
-def _convert_many(
-    work: Callable, job_of: Callable, suffixes: set[str], to: str, inputs: tuple[str, ...], output: str, many: dict
-) -> None:
-    """Convert many files, with progress; failures are reported at the end and make the exit code 1."""
-    from codec import batch
-
-    pairs = batch.plan(inputs, output, suffixes, to, many["recursive"])
-    if not pairs:
-        raise Error(f"there is nothing to do in {', '.join(inputs)}")
-    step = stage_progress(len(pairs), "files") if not many["quiet"] else lambda: None
-    try:
-        report = batch.process(
-            pairs, work, job_of, min(many["jobs"], len(pairs)), many["skip_existing"], lambda row: step()
-        )
-    except KeyboardInterrupt:
-        click.echo("\nlapic: interrupted; --skip-existing goes on from here", err=True)
-        sys.exit(130)
-    if many["manifest"]:
-        batch.write_manifest(report, many["manifest"])
-    for row in report.of("failed"):
-        named = row["error"] if row["source"] in row["error"] else f"{row['source']}: {row['error']}"
-        click.echo(f"lapic: {named}", err=True)
-    if not many["quiet"]:
-        for row in report.of("done"):
-            for note in row["notes"]:
-                click.echo(f"{row['source']}: {note}", err=True)
-        click.echo(report.summary(), err=True)
-    if report.of("failed"):
-        sys.exit(1)
-
-
-def _note(name: str, facts: dict[str, Any], quiet: bool, manifest: str | None, target: str) -> None:
-    """Say what one file could not keep or what of it is missing; write the manifest if one is asked for."""
-    from codec import batch
-
-    if not quiet:
-        for note in facts["notes"]:
-            click.echo(f"{name}: {note}", err=True)
-    if manifest:
-        batch.write_manifest(batch.Report([{"source": name, "target": target, "status": "done", **facts}]), manifest)
-
-
 @main.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.argument("output")
@@ -156,7 +102,7 @@ def encode(
             return convert.EncodeJob(str(pair.source), str(pair.target), keep_times=True, **settings)
 
         suffixes = files.picture_suffixes() - {".lapic"}
-        _convert_many(convert.encode_file, job_of, suffixes, ".lapic", inputs, output, many | {"quiet": quiet})
+        convert_many(convert.encode_file, job_of, suffixes, ".lapic", inputs, output, many | {"quiet": quiet})
         return
     if len(inputs) > 1:
         raise Error("--frames takes one INPUT")
@@ -164,7 +110,7 @@ def encode(
         return
     job = convert.EncodeJob(inputs[0], output, **settings)
     facts = (convert.encode_frames if frames else convert.encode_file)(job, tile_progress(quiet))
-    _note(inputs[0], facts, quiet, manifest, output)
+    note_losses(inputs[0], facts, quiet, manifest, output)
     if not quiet:
         count = facts.get("frames", 1)
         searched = any(settings[target] is not None for target in ("size", "bpp", "psnr"))
@@ -210,13 +156,13 @@ def decode(
         def job_of(pair: batch.Pair) -> convert.DecodeJob:
             return convert.DecodeJob(str(pair.source), str(pair.target), to, keep_times=True, **settings)
 
-        _convert_many(convert.decode_file, job_of, {".lapic"}, to, inputs, output, many | {"quiet": quiet})
+        convert_many(convert.decode_file, job_of, {".lapic"}, to, inputs, output, many | {"quiet": quiet})
         return
     if skip_existing and Path(output).exists():
         return
     suffix = f".{suffix}" if suffix else Path(output).suffix if output != "-" else ".png"
     facts = convert.decode_file(convert.DecodeJob(inputs[0], output, suffix, **settings), tile_progress(quiet))
-    _note(inputs[0], facts, quiet, manifest, output)
+    note_losses(inputs[0], facts, quiet, manifest, output)
 
 
 @main.command()
@@ -279,7 +225,13 @@ def selftest() -> None:
     click.echo("this machine decodes exactly")
 
 
-for command in (commands.evaluate, commands.plot, commands.compare):
+for command in (
+    retouch_commands.restore,
+    retouch_commands.translate,
+    commands.evaluate,
+    commands.plot,
+    commands.compare,
+):
     main.add_command(command)
 
 

@@ -60,7 +60,6 @@ def encode_file(job: EncodeJob, progress: Progress = no_progress) -> dict[str, A
     from codec import picture
 
     began = time.perf_counter()
-    _allow_any_size()
     files.check_absent(job.target, job.force)
     source = files.read_input(job.source)
     image = picture.open_image(source, job.max_pixels)
@@ -69,7 +68,7 @@ def encode_file(job: EncodeJob, progress: Progress = no_progress) -> dict[str, A
         raise Error(f"{job.source}: {'; '.join(notes)} (refused by --strict)")
     data = encode_image(image, job, progress)
     files.write_output(job.target, data, job.force)
-    _finish(job)
+    finish(job)
     return {
         "width": image.width,
         "height": image.height,
@@ -103,7 +102,6 @@ def encode_frames(job: EncodeJob, progress: Progress = no_progress) -> dict[str,
     from codec import picture
 
     began = time.perf_counter()
-    _allow_any_size()
     image = picture.open_image(files.read_input(job.source), job.max_pixels)
     total = count = 0
     Path(job.target).mkdir(parents=True, exist_ok=True)
@@ -147,7 +145,7 @@ def decode_file(job: DecodeJob, progress: Progress = no_progress) -> dict[str, A
         image.info = {}
     data = picture.save_bytes(image, job.suffix)
     files.write_output(job.target, data, job.force)
-    _finish(job)
+    finish(job)
     notes = [f"missing, filled from around it: {r - x} x {b - y} pixels at {x},{y}" for x, y, r, b in missing or []]
     size = {"width": image.width, "height": image.height}
     return size | {"bytes": len(data), "seconds": time.perf_counter() - began, "notes": notes}
@@ -180,14 +178,8 @@ def verify_file(source: str, device: str = "auto", max_pixels: int = codec.MAX_P
     return f"{header.width} x {header.height}, {len(tiles)} tile(s), quality {header.quality:g}, all checksums match"
 
 
-def _allow_any_size() -> None:
-    from PIL import Image
-
-    Image.MAX_IMAGE_PIXELS = None  # the limit is ours, checked before the pixels are read
-
-
-def _finish(job: EncodeJob | DecodeJob) -> None:
-    """Give the target the source's times, where that was asked."""
+def finish(job: Any) -> None:
+    """Give a job's target the times of its source, where that was asked."""
     if job.keep_times:
         import os
 

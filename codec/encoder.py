@@ -63,7 +63,7 @@ def analyse(model: Model, pixels: NDArray[np.uint8], tile: int) -> Iterator[tupl
     edge = tile_edge(tile, bounds)
     for piece in bounds.cut(max(edge, PIECE)):
         seen = piece.grow(halo(model.config), bounds)
-        latent = model.transforms.analysis(_region(pixels, seen, model.device))
+        latent = model.transforms.analysis(region(pixels, seen, model.device))
         rows, columns = piece.within(seen)
         latent = latent[:, :, rows, columns]  # (1, M, h, w)
         for rect in piece.cut(edge):
@@ -86,7 +86,7 @@ def encode_latents(
     return write(header, [tiles[rect] for rect in rects])
 
 
-def _region(pixels: NDArray[np.uint8], rect: Rect, device: torch.device) -> Tensor:
+def region(pixels: NDArray[np.uint8], rect: Rect, device: torch.device) -> Tensor:
     """The pixels of a rectangle of latents as (1, 3, 16h, 16w) in -1..1, the picture's border repeated outwards."""
     area = rect.times(LATENT)
     part = pixels[area.top : area.bottom, area.left : area.right]

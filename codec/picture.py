@@ -21,6 +21,8 @@ def open_image(source: bytes, max_pixels: int | None = None) -> Image.Image:
 
     Raises `Error` if it cannot be read or has more than `max_pixels` pixels.
     """
+    if max_pixels is not None:
+        Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit; ours is checked before the pixels are read
     try:
         image = Image.open(io.BytesIO(source))
         if max_pixels is not None and image.width * image.height > max_pixels:

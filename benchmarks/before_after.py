@@ -1,0 +1,91 @@
+"""Damaged, restored and original pictures side by side, as one picture to look at.
+
+    python benchmarks/before_after.py OUT [--dusk MODEL]
+
+The pictures are those of examples/. With --dusk, instead: photos as at dusk (examples/dusk_pairs.py), translated by a
+model that has learned the way back, and as they were.
+"""
+
+import argparse
+import importlib.util
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageFilter
+from sheet import sheet
+
+import codec
+from codec.metrics import psnr
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+Row = list[tuple[str, Image.Image]]
+
+
+def jpeg(image: Image.Image, quality: int) -> Image.Image:
+    """To JPEG and back."""
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=quality)
+    return Image.open(out).convert("RGB")
+
+
+def noisy(image: Image.Image, sigma: float) -> Image.Image:
+    """White Gaussian noise."""
+    values = np.asarray(image) + np.random.default_rng(0).normal(0, sigma, (*image.size[::-1], 3))
+    return Image.fromarray(values.round().clip(0, 255).astype(np.uint8))
+
+
+def row(name: str, clean: Image.Image, damaged: Image.Image, fixed: Image.Image, box: tuple[int, ...]) -> Row:
+    """Three columns, with PSNR of the whole picture."""
+    labels = (f"{name}, {psnr(clean, damaged):.2f} dB", f"restored, {psnr(clean, fixed):.2f} dB", "original")
+    return [(label, image.crop(box)) for label, image in zip(labels, (damaged, fixed, clean), strict=True)]
+
+
+def restored() -> list[Row]:
+    """A row for each task."""
+    coffee, cat, rocket, face = (
+        Image.open(EXAMPLES / name).convert("RGB")
+        for name in ("coffee.png", "chelsea.png", "rocket.jpg", "astronaut.png")
+    )
+    rows = []
+    for name, clean, damaged, task, corner in (
+        ("JPEG, quality 10", coffee, jpeg(coffee, 10), "jpeg", (160, 60)),
+        ("noise of sigma 25", face, noisy(face, 25), "denoise", (120, 40)),
+        ("blur of sigma 1.6", rocket, rocket.filter(ImageFilter.GaussianBlur(1.6)), "deblur", (190, 90)),
+    ):
+        box = (*corner, corner[0] + 260, corner[1] + 200)
+        rows.append(row(name, clean, damaged, codec.restore(damaged, task), box))
+    clean = cat.crop((0, 0, 450, 300))
+    small = clean.resize((225, 150), Image.Resampling.BICUBIC)
+    bicubic = small.resize(clean.size, Image.Resampling.BICUBIC)
+    rows.append(row("doubled, bicubic", clean, bicubic, codec.restore(small, "upscale"), (120, 60, 380, 260)))
+    return rows
+
+
+def daylight(model: str) -> list[Row]:
+    """A row for each of two photos."""
+    spec = importlib.util.spec_from_file_location("dusk_pairs", EXAMPLES / "dusk_pairs.py")
+    dusk_pairs = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(dusk_pairs)
+    rows = []
+    for name in ("coffee.png", "astronaut.png"):
+        clean = Image.open(EXAMPLES / name).convert("RGB")
+        dark = Image.fromarray(dusk_pairs.dusk(np.asarray(clean), np.random.default_rng(0)))
+        box = (100, 20, 400, 280)
+        found = row("dusk", clean, dark, codec.translate(dark, model), box)
+        found[1] = (found[1][0].replace("restored", "translated"), found[1][1])
+        rows.append(found)
+    return rows
+
+
+def main() -> None:
+    """Write the sheet."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--dusk", metavar="MODEL")
+    options = parser.parse_args()
+    sheet(daylight(options.dusk) if options.dusk else restored()).save(options.out, quality=90)
+
+
+if __name__ == "__main__":
+    main()

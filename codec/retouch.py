@@ -1,0 +1,65 @@
+"""One picture file in, one picture file out: what `restore` and `translate` do for each file, in this process or in a
+worker's."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import codec
+from bitstream import Error
+from codec import files
+from codec.convert import finish
+from codec.encoder import Progress, no_progress
+
+
+@dataclass(frozen=True)
+class RetouchJob:
+    """`source` and `target` are file names or "-". With a `model` the picture is translated, else restored."""
+
+    source: str
+    target: str
+    suffix: str = ".png"  # decides the format
+    task: str = "auto"
+    model: str | None = None
+    strength: float = 1.0
+    scale: int = 2
+    max_pixels: int = codec.MAX_PIXELS
+    device: str = "auto"
+    strip: bool = False  # leave out ICC profile, EXIF and XMP
+    force: bool = False
+    keep_times: bool = False
+
+
+def retouch_file(job: RetouchJob, progress: Progress = no_progress) -> dict[str, Any]:
+    """Restore or translate one file.
+
+    Returns:
+        width, height, bytes, seconds, and `notes`: what could not be kept.
+
+    Raises:
+        Error, ValueError: with one line that says why not.
+    """
+    from codec import picture
+
+    began = time.perf_counter()
+    picture.format_of(job.suffix)  # complain before the work, not after
+    files.check_absent(job.target, job.force)
+    source = files.read_input(job.source)
+    image = picture.open_image(source, job.max_pixels)
+    notes = [note for note in picture.losses(image, source) if "--frames" not in note]
+    if job.model is not None:
+        made = codec.translate(image, job.model, strength=job.strength, device=job.device, progress=progress)
+    else:
+        enlarged = image.width * image.height * job.scale**2
+        if job.task == "upscale" and enlarged > job.max_pixels:
+            raise Error(f"the result would have {enlarged} pixels: see --max-pixels")
+        made = codec.restore(
+            image, job.task, strength=job.strength, scale=job.scale, device=job.device, progress=progress
+        )
+    if job.strip:
+        made.info = {}
+    data = picture.save_bytes(made, job.suffix)
+    files.write_output(job.target, data, job.force)
+    finish(job)
+    size = {"width": made.width, "height": made.height}
+    return size | {"bytes": len(data), "seconds": time.perf_counter() - began, "notes": notes}
