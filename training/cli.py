@@ -38,6 +38,21 @@ DATA = [
     click.option("--data", type=FOLDER, required=True, help="Folder of pictures."),
     click.option("--validation", type=FOLDER, help="Held-out pictures, edges multiples of 64."),
 ]
+ADVERSARIAL = [
+    click.option(
+        "--gan/--no-gan", default=False, show_default=True,
+        help="With targets: an adversarial loss and feature matching. Without pairs it is always on.",
+    ),
+    click.option("--adversary", type=click.FloatRange(0), default=1.0, show_default=True, help="Weight of --gan."),
+    click.option(
+        "--game", type=click.Choice(["least-squares", "hinge", "non-saturating"]), default="least-squares",
+        show_default=True, help="The adversarial loss.",
+    ),
+    click.option("--lpips", type=click.FloatRange(0), default=0.0, show_default=True, help="Weight of LPIPS."),
+    click.option(
+        "--lpips-backbone", "backbone", type=FILE, help="SqueezeNet's features; downloaded if not given."
+    ),
+]  # fmt: skip
 INIT = click.option("--init", help="Start from a shipped model's name or a weights file.")
 
 
@@ -73,6 +88,7 @@ def codec(**options: Any) -> None:
     "--task", "tasks", type=click.Choice(["jpeg", "denoise", "deblur", "upscale"]), multiple=True, required=True,
     help="What to undo; may be given several times.",
 )  # fmt: skip
+@with_options(ADVERSARIAL)
 @INIT
 @with_options(RUN)
 def restorer(**options: Any) -> None:
@@ -91,17 +107,8 @@ def restorer(**options: Any) -> None:
 @click.option("--to", "target", type=FOLDER, help="Without pairs: what it shall look like.")
 @click.option("--style", type=FILE, help="Instead of --to: one picture whose style is learned.")
 @click.option("--net", type=click.Choice(["translator", "lptn"]), default="translator", show_default=True)
-@click.option(
-    "--gan/--no-gan", default=False, show_default=True,
-    help="With --pairs: an adversarial loss and feature matching; without pairs it is always on.",
-)  # fmt: skip
 @click.option("--cycle", is_flag=True, help="Without pairs: learn the way back too, as CycleGAN and DualGAN do.")
-@click.option(
-    "--game", type=click.Choice(["least-squares", "hinge", "non-saturating"]), default="least-squares",
-    show_default=True, help="The adversarial loss.",
-)  # fmt: skip
-@click.option("--lpips", type=click.FloatRange(0), default=0.0, show_default=True, help="For pairs: weight of LPIPS.")
-@click.option("--lpips-backbone", "backbone", type=FILE, help="SqueezeNet's features; downloaded if not given.")
+@with_options(ADVERSARIAL)
 @INIT
 @with_options(RUN)
 def translator(**options: Any) -> None:

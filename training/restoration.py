@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,11 +13,12 @@ from torch import Tensor, nn
 
 from codec.translator import Translator, TranslatorConfig
 from codec.translators import read
-from training import degradations
+from training import degradations, paired
 from training.data import Crops, list_pictures, read_rgb
 from training.degradations import DEGRADATIONS, damage
-from training.loop import Batch, Figures, Models, Options, Recipe
+from training.loop import Batch, Figures, Models, Recipe
 from training.muon import Muon
+from training.paired import Judges, PairedOptions
 from training.rate_distortion import normalise
 from training.whitening import WhitenedTranslator
 
@@ -34,8 +36,8 @@ CASES: dict[str, tuple[str, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]]] =
 
 
 @dataclass(frozen=True)
-class RestorationOptions(Options):
-    """A run of a restorer."""
+class RestorationOptions(PairedOptions):
+    """A run of a restorer: faithful as it is, realistic with `lpips` and `gan`."""
 
     data: Path = Path("data")
     validation: Path | None = None
@@ -136,15 +138,27 @@ def recipe(options: RestorationOptions, part: tuple[int, int] = (0, 1)) -> Recip
     print(f"{len(crops.pictures)} pictures, {crops.megapixels:.0f} megapixels")
     held_out = [read_rgb(path) for path in (list_pictures(options.validation) if options.validation else [])]
     model, brought = _start(options, crops)
+    models: Models = {"model": model} | ({"discriminator": Judges(channels=6)} if options.gan else {})
+    lpips = paired.perceptual(options)
 
-    def objective(models: Models, batch: Batch, shared: object) -> tuple[Tensor, Figures]:
+    def generator(models: Models, batch: Batch, shared: dict[str, Any]) -> tuple[Tensor, Figures]:
         damaged, clean, task = batch
-        return root_mean_square(models["model"](damaged, task), normalise(clean)), {}
+        made, real = models["model"](damaged, task), normalise(clean)
+        distance = root_mean_square(made, real)
+        pictures = {"made": made, "real": real, "condition": normalise(damaged)}
+        more, figures = paired.generator(options, lpips, models, pictures, shared)
+        return distance + more, {"rmse": distance.item()} | figures
 
+    def discriminator(models: Models, batch: Batch, shared: dict[str, Any]) -> tuple[Tensor, Figures]:
+        return paired.discriminator(options, models, shared)
+
+    several = {"model": optimisers(model.net)}
+    if options.gan:
+        several["discriminator"] = paired.judge_optimisers(models["discriminator"])
     return Recipe(
-        models={"model": model},
-        optimisers={"model": optimisers(model.net)},
-        losses={"model": objective},
+        models=models,
+        optimisers=several,
+        losses={"model": generator} | ({"discriminator": discriminator} if options.gan else {}),
         batch=lambda step: pairs(crops, options, step),
         validate=(lambda average: validate(average, held_out)) if held_out else None,
         notes={"kind": "translator", "config": asdict(model.net.config), "brought": brought},

@@ -14,30 +14,24 @@ from torch.nn import functional as F
 from codec.lptn import LPTN
 from codec.translator import Translator, TranslatorConfig
 from codec.translators import read
-from training.adversarial import (
-    MultiScaleDiscriminator,
-    Scores,
-    accuracy,
-    discriminator_loss,
-    feature_matching,
-    generator_loss,
-)
+from training import paired
+from training.adversarial import accuracy, discriminator_loss, generator_loss
 from training.data import Crops, read_pair, read_rgb
-from training.loop import Batch, Figures, Models, Options, Recipe
-from training.perceptual import Perceptual, Style
+from training.loop import Batch, Figures, Models, Recipe
+from training.paired import Judges, PairedOptions
+from training.perceptual import Style
 from training.rate_distortion import normalise
 from training.restoration import optimisers
 from training.whitening import WhitenedTranslator
 
 TASK = "translate"
 DISTORTION = 10.0  # weights of the losses beside the adversarial one, as in pix2pixHD, CycleGAN and LPTN
-MATCHING = 10.0
 CYCLE = 10.0
 RECONSTRUCTION = 10.0
 
 
 @dataclass(frozen=True)
-class TranslationOptions(Options):
+class TranslationOptions(PairedOptions):
     """A run: `pairs`, or `source` and `target` without pairs, or `source` and a `style`."""
 
     pairs: tuple[Path, Path] | None = None
@@ -46,11 +40,7 @@ class TranslationOptions(Options):
     style: Path | None = None
     net: str = "translator"  # or lptn
     init: str | None = None  # a translator's name or weights file to start from
-    gan: bool = False  # for pairs: plain distortion serves better where input and output agree pixel by pixel
     cycle: bool = False  # without pairs: a second generator, for the way back
-    game: str = "least-squares"
-    lpips: float = 0.0  # weight of LPIPS, for pairs
-    backbone: Path | None = None
     batch: int = 4
     patch: int = 256
     clip: float = 10.0
@@ -71,19 +61,6 @@ class TrainableTranslators(nn.Module):
         if isinstance(net, LPTN):
             return net(picture)
         return net(picture, torch.zeros(len(picture), dtype=torch.long, device=picture.device))
-
-
-class Judges(nn.Module):
-    """A discriminator for each direction; `condition` beside the picture for pairs."""
-
-    def __init__(self, channels: int, both: bool) -> None:
-        super().__init__()
-        self.there = MultiScaleDiscriminator(channels)
-        self.back = MultiScaleDiscriminator(channels) if both else None
-
-    def forward(self, picture: Tensor, condition: Tensor | None = None, back: bool = False) -> Scores:
-        """See MultiScaleDiscriminator."""
-        return (self.back if back else self.there)(picture, condition)
 
 
 def _fresh(net: WhitenedTranslator | LPTN) -> WhitenedTranslator | LPTN:
@@ -126,10 +103,6 @@ def _optimisers(net: nn.Module) -> list[torch.optim.Optimizer]:
     return optimisers(net)
 
 
-def _judge(judges: Judges) -> list[torch.optim.Optimizer]:
-    return [torch.optim.Adam([{"params": list(judges.parameters()), "share": 1.0}], betas=(0.5, 0.99))]
-
-
 def recipe(options: TranslationOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
     """The recipe for process `part` = (rank, count). Raises ValueError if the folders do not make a run."""
     if options.pairs:
@@ -146,7 +119,7 @@ def _made(options: TranslationOptions, models: Models, losses: dict[str, Any], b
     net, back = models["model"].net, models["model"].back
     several = {"model": _optimisers(net) + (_optimisers(back) if back is not None else [])}
     if "discriminator" in models:
-        several["discriminator"] = _judge(models["discriminator"])
+        several["discriminator"] = paired.judge_optimisers(models["discriminator"])
     config = net.counts() if isinstance(net, LPTN) else asdict(net.config)
     notes = {"kind": "lptn" if isinstance(net, LPTN) else "translator", "config": config, "brought": brought}
     return Recipe(models=models, optimisers=several, losses=losses, batch=batch, notes=notes)
@@ -157,28 +130,20 @@ def _paired(options: TranslationOptions, part: tuple[int, int]) -> Recipe:
     crops = Crops(options.pairs[0], options.patch, options.seed, part=part, read=partial(read_pair, options.pairs))
     net, brought = _start(options, normalise(torch.from_numpy(crops.batch(0, 64)[:, :3])))
     models: Models = {"model": TrainableTranslators(net)}
-    perceptual = Perceptual(options.backbone) if options.lpips else None
+    lpips = paired.perceptual(options)
     if options.gan:
-        models["discriminator"] = Judges(channels=6, both=False)
+        models["discriminator"] = Judges(channels=6)
 
     def generator(models: Models, batch: Batch, shared: dict[str, Any]) -> tuple[Tensor, Figures]:
         source, target = batch[0][:, :3], normalise(batch[0][:, 3:])
         made = models["model"](source)
         distance = F.l1_loss(made, target)
-        total, figures = DISTORTION * distance, {"l1": 127.5 * distance.item()}
-        if perceptual is not None:
-            difference = perceptual.to(made.device)(made, target)
-            total, figures = total + options.lpips * difference, figures | {"lpips": difference.item()}
-        if options.gan:
-            shared |= {"made": made.detach(), "real": target, "condition": normalise(source)}
-            judged = models["discriminator"](made, shared["condition"])
-            real = models["discriminator"](target, shared["condition"])
-            total = total + generator_loss(options.game, judged) + MATCHING * feature_matching(real, judged)
-        return total, figures
+        pictures = {"made": made, "real": target, "condition": normalise(source)}
+        more, figures = paired.generator(options, lpips, models, pictures, shared)
+        return DISTORTION * distance + more, {"l1": 127.5 * distance.item()} | figures
 
     def discriminator(models: Models, batch: Batch, shared: dict[str, Any]) -> tuple[Tensor, Figures]:
-        real, made = (models["discriminator"](shared[name], shared["condition"]) for name in ("real", "made"))
-        return discriminator_loss(options.game, real, made), {"accuracy": accuracy(options.game, real, made)}
+        return paired.discriminator(options, models, shared)
 
     losses = {"model": generator} | ({"discriminator": discriminator} if options.gan else {})
     return _made(options, models, losses, lambda step: (torch.from_numpy(crops.batch(step, options.batch)),), brought)
@@ -192,7 +157,7 @@ def _unpaired(options: TranslationOptions, part: tuple[int, int]) -> Recipe:
     net, brought = _start(options, normalise(torch.from_numpy(first.batch(0, 64))))
     models: Models = {
         "model": TrainableTranslators(net, both=options.cycle),
-        "discriminator": Judges(channels=3, both=options.cycle),
+        "discriminator": Judges(3, both=options.cycle),
     }
 
     def generator(models: Models, batch: Batch, shared: dict[str, Any]) -> tuple[Tensor, Figures]:

@@ -111,3 +111,12 @@ def test_learning_to_restore_works(tmp_path: Path) -> None:
     report = restoration.validate(model, [picture])
     assert list(report) == ["score", "noise25"]
     assert report["noise25"] > 3
+
+
+def test_a_realistic_restorer_starts_from_a_faithful_one(tmp_path: Path, backbone: Path) -> None:
+    more = {"gan": True, "lpips": 1.0, "backbone": backbone, "adversary": 0.1, "tasks": ("jpeg",), "widths": (96, 192)}
+    run(options(tmp_path, init="jpeg", blocks=(2, 2), steps=2, log_every=1, **more))
+    rows = [row.split(",") for row in (tmp_path / "train.csv").read_text().splitlines()]
+    figures = dict(zip(rows[0], map(float, rows[1]), strict=True))
+    assert figures["loss"] == pytest.approx(figures["rmse"] + figures["lpips"] + 0.1 * figures["game"], rel=1e-4)
+    assert 0 <= figures["accuracy"] <= 1

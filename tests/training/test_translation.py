@@ -7,7 +7,6 @@ from click.testing import CliRunner
 from PIL import Image
 
 import codec
-from codec.compat import import_torchvision
 from codec.lptn import LPTN
 from codec.translators import read, save
 from tests.conftest import EXAMPLES
@@ -37,19 +36,6 @@ def invoke(*arguments: object) -> str:
     result = CliRunner().invoke(main, [str(argument) for argument in arguments])
     assert result.exit_code == 0, result.output
     return result.output
-
-
-@pytest.fixture
-def backbone(tmp_path: Path) -> Path:
-    """SqueezeNet's features with random weights."""
-    import_torchvision()
-    import lpips
-
-    torch.manual_seed(0)
-    net = lpips.LPIPS(net="squeeze", pnet_rand=True, verbose=False).net.state_dict()
-    path = tmp_path / "backbone.npz"
-    np.savez(path, **{"features." + name.split(".", 1)[1]: value.numpy() for name, value in net.items()})
-    return path
 
 
 def test_pairs_are_learned_and_the_weights_translate(pairs: tuple[Path, Path], tmp_path: Path) -> None:

@@ -1,0 +1,89 @@
+"""What trains a network on pairs beside distortion: LPIPS, multi-scale PatchGANs that see the input too, and feature
+matching, as in pix2pixHD (Wang et al., CVPR 2018)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from training.adversarial import (
+    MultiScaleDiscriminator,
+    Scores,
+    accuracy,
+    discriminator_loss,
+    feature_matching,
+    generator_loss,
+)
+from training.loop import Figures, Models, Options
+from training.perceptual import Perceptual
+
+MATCHING = 10.0  # weight of feature matching, relative to the adversarial loss
+
+
+@dataclass(frozen=True)
+class PairedOptions(Options):
+    """What such a run adds to distortion."""
+
+    lpips: float = 0.0  # weight of LPIPS
+    backbone: Path | None = None
+    gan: bool = False
+    adversary: float = 1.0  # weight of the adversarial loss
+    game: str = "least-squares"
+
+
+class Judges(nn.Module):
+    """A discriminator for each direction; `condition` beside the picture for pairs."""
+
+    def __init__(self, channels: int, both: bool = False) -> None:
+        super().__init__()
+        self.there = MultiScaleDiscriminator(channels)
+        self.back = MultiScaleDiscriminator(channels) if both else None
+
+    def forward(self, picture: Tensor, condition: Tensor | None = None, back: bool = False) -> Scores:
+        """See MultiScaleDiscriminator."""
+        return (self.back if back else self.there)(picture, condition)
+
+
+def judge_optimisers(judges: nn.Module) -> list[torch.optim.Optimizer]:
+    """Adam without much momentum, as is usual for discriminators."""
+    return [torch.optim.Adam([{"params": list(judges.parameters()), "share": 1.0}], betas=(0.5, 0.99))]
+
+
+def perceptual(options: PairedOptions) -> Perceptual | None:
+    """LPIPS, if the run wants it."""
+    return Perceptual(options.backbone) if options.lpips else None
+
+
+def generator(
+    options: PairedOptions,
+    lpips: Perceptual | None,
+    models: Models,
+    pictures: dict[str, Tensor],
+    shared: dict[str, Any],
+) -> tuple[Tensor | float, Figures]:
+    """What is added to a generator's distortion.
+
+    Args:
+        pictures: "made", "real" and "condition", (B, 3, H, W) in -1..1.
+        shared: takes what `discriminator` needs.
+    """
+    made, real, condition = (pictures[name] for name in ("made", "real", "condition"))
+    total: Tensor | float = 0.0
+    figures: Figures = {}
+    if lpips is not None:
+        difference = lpips.to(made.device)(made, real)
+        total, figures = options.lpips * difference, {"lpips": difference.item()}
+    if options.gan:
+        shared |= {"made": made.detach(), "real": real, "condition": condition}
+        judged, wanted = (models["discriminator"](picture, condition) for picture in (made, real))
+        game = generator_loss(options.game, judged) + MATCHING * feature_matching(wanted, judged)
+        total, figures = total + options.adversary * game, figures | {"game": game.item()}
+    return total, figures
+
+
+def discriminator(options: PairedOptions, models: Models, shared: dict[str, Any]) -> tuple[Tensor, Figures]:
+    """A discriminator's loss and the share of patches that it tells right."""
+    real, made = (models["discriminator"](shared[name], shared["condition"]) for name in ("real", "made"))
+    return discriminator_loss(options.game, real, made), {"accuracy": accuracy(options.game, real, made)}
