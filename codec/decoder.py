@@ -142,7 +142,7 @@ def decode_pixels(
     out = None
     for number, area in enumerate(pieces):
         seen = area.grow(halo(model.config), latents.bounds)
-        base, pyramid = model.transforms.synthesis(latents.region(seen), latents.quality)
+        base, pyramid = model.transforms.synthesis(latents.region(seen), latents.quality, scale)
         rows, columns = area.times(unit).within(seen.times(unit))
         picture = assemble(base, pyramid, scale)[0, :, rows, columns]  # (3, h, w)
         if channels == 1:

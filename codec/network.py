@@ -1,9 +1,10 @@
 """Full definition of lapic's networks, all of them in this single file.
 
-All convolution happens at 1/8 and 1/16 resolution, in residual blocks of 1x1 and depthwise 3x3 convolutions, the
-style of the real-time codecs DCVC-RT (Jia et al., CVPR 2025) and EVC (Wang et al., ICLR 2023). Beside each network
-runs a linear path, one 1x1 convolution on 16x16 pixel blocks that starts as the principal components (KLT) of photos:
-the untrained codec is already a working transform codec, and pictures unlike any photo stay sane.
+All convolution happens at 1/16, 1/8 and, where a model has that stage, 1/4 resolution, in residual blocks of 1x1 and
+depthwise 3x3 convolutions, the style of the real-time codecs DCVC-RT (Jia et al., CVPR 2025) and EVC (Wang et al., ICLR
+2023). Beside each network runs a linear path, one 1x1 convolution on 16x16 pixel blocks that starts as the principal
+components (KLT) of photos: the untrained codec is already a working transform codec, and pictures unlike any photo stay
+sane.
 
 Pixels are in -1..1 here. B: batch, M: latent channels, Z: hyper-latent channels, H and W: multiples of 16.
 """
@@ -28,6 +29,8 @@ class Config:
     fine: int = 128  # width of the blocks at 1/8
     coarse_blocks: int = 3
     fine_blocks: int = 3
+    quarter: int = 0  # width of the blocks at 1/4; 0 for none
+    quarter_blocks: int = 2
     hyper_wide: int = 192
     hyper_narrow: int = 128
     levels: int = 8  # rate points between which gains and modulations are interpolated
@@ -64,6 +67,46 @@ class Modulation(nn.Module):
         return torch.addcmul(x + shift, x, scale)
 
 
+class QuarterAnalysis(nn.Module):
+    """What cells of 4x4 pixels add to the features at 1/8, whose cells of 8x8 hide where in them a detail lies."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.enter = nn.Conv2d(48, config.quarter, 1)
+        self.blocks = nn.Sequential(*(Block(config.quarter) for _ in range(config.quarter_blocks)))
+        self.down = nn.Conv2d(4 * config.quarter, config.fine, 1)
+        nn.init.zeros_(self.down.weight)
+        nn.init.zeros_(self.down.bias)
+
+    def forward(self, picture: Tensor) -> Tensor:
+        """(B, 3, H, W) in -1..1 -> (B, fine, H/8, W/8)."""
+        x = self.blocks(self.enter(F.pixel_unshuffle(picture, 4).to(self.enter.weight.dtype)))  # (B, Q, H/4, W/4)
+        return self.down(F.pixel_unshuffle(x, 2))
+
+
+class QuarterSynthesis(nn.Module):
+    """What cells of 4x4 pixels add to the three finer bands of the pyramid."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.up = nn.Conv2d(config.fine, 4 * config.quarter, 1)
+        self.see = nn.Conv2d(48, config.quarter, 1)
+        self.level = Modulation(config.quarter, config.levels)
+        self.blocks = nn.Sequential(*(Block(config.quarter) for _ in range(config.quarter_blocks)))
+        self.leave = nn.Conv2d(config.quarter, 3 * (1 + 4 + 16), 1)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+
+    def forward(self, x: Tensor, base: Tensor, quality: Tensor) -> list[Tensor]:
+        """Features (B, fine, H/8, W/8), the linear picture unshuffled by 8 (B, 192, H/8, W/8) and fixed-point qualities
+        (B,) -> additions (B, 3, ., .) at 1/4, 1/2 and 1/1 of (H, W), float32."""
+        cells = F.pixel_unshuffle(F.pixel_shuffle(base, 8), 4).to(x.dtype)  # (B, 48, H/4, W/4)
+        x = F.pixel_shuffle(self.up(x), 2) + self.see(cells)  # (B, Q, H/4, W/4)
+        x = self.leave(self.blocks(self.level(x, quality))).float()  # (B, 63, H/4, W/4)
+        quarter, half, full = x.split((3, 12, 48), dim=1)
+        return [quarter, F.pixel_shuffle(half, 2), F.pixel_shuffle(full, 4)]
+
+
 class Analysis(nn.Module):
     """From a picture to its latent y. The same y serves every quality."""
 
@@ -75,13 +118,15 @@ class Analysis(nn.Module):
         self.down = nn.Conv2d(4 * config.fine, config.coarse, 1)
         self.coarse = nn.Sequential(*(Block(config.coarse) for _ in range(config.coarse_blocks)))
         self.leave = nn.Conv2d(config.coarse, config.latent, 1)
+        self.quarter = QuarterAnalysis(config) if config.quarter else None
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
 
     def forward(self, picture: Tensor) -> Tensor:
         """Picture (B, 3, H, W) in -1..1 -> y (B, M, H/16, W/16), float32."""
         pixels = F.pixel_unshuffle(picture, 8)  # (B, 192, H/8, W/8)
-        x = self.fine(self.enter(pixels.to(self.enter.weight.dtype)))  # (B, fine, H/8, W/8)
+        x = self.enter(pixels.to(self.enter.weight.dtype))
+        x = self.fine(x + self.quarter(picture) if self.quarter else x)  # (B, fine, H/8, W/8)
         x = self.coarse(self.down(F.pixel_unshuffle(x, 2)))  # (B, coarse, H/16, W/16)
         with torch.autocast(picture.device.type, enabled=False):  # half precision would cost quality at high rates
             linear = self.linear(F.pixel_unshuffle(pixels, 2))
@@ -102,14 +147,16 @@ class Synthesis(nn.Module):
         self.up_level = Modulation(config.fine, config.levels)
         self.fine = nn.Sequential(*(Block(config.fine) for _ in range(config.fine_blocks)))
         self.leave = nn.Conv2d(config.fine, 3 * (1 + 4 + 16 + 64), 1)
+        self.quarter = QuarterSynthesis(config) if config.quarter else None
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
 
-    def forward(self, latent: Tensor, quality: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def forward(self, latent: Tensor, quality: Tensor, scale: int = 1) -> tuple[Tensor, list[Tensor]]:
         """Synthesise.
 
         Args:
             latent: y^, (B, M, h, w) float32. quality: (B,) fixed-point qualities 256..25600.
+            scale: of the picture that is wanted; for 8 the work at 1/4 is left out, and the finer bands lack it.
 
         Returns:
             base: (B, 192, 2h, 2w) float32, the linear path's picture in -1..1, pixel-unshuffled by 8.
@@ -120,9 +167,13 @@ class Synthesis(nn.Module):
         dtype = self.enter.weight.dtype
         x = self.coarse(self.enter_level(self.enter(latent.to(dtype)), quality))  # (B, coarse, h, w)
         x = F.pixel_shuffle(self.up(x), 2) + self.see(base.to(dtype))  # (B, fine, 2h, 2w)
-        x = self.leave(self.fine(self.up_level(x, quality))).float()  # (B, 255, 2h, 2w)
-        low, quarter, half, full = x.split((3, 12, 48, 192), dim=1)
-        return base, [low, F.pixel_shuffle(quarter, 2), F.pixel_shuffle(half, 4), F.pixel_shuffle(full, 8)]
+        x = self.fine(self.up_level(x, quality))  # (B, fine, 2h, 2w)
+        parts = self.leave(x).float().split((3, 12, 48, 192), dim=1)
+        low, *finer = [F.pixel_shuffle(part, 2**level) if level else part for level, part in enumerate(parts)]
+        if self.quarter and scale < 8:
+            more = self.quarter(x, base, quality)
+            finer = [band + addition for band, addition in zip(finer, more, strict=True)]
+        return base, [low, *finer]
 
 
 def assemble(base: Tensor, pyramid: list[Tensor], scale: int = 1) -> Tensor:

@@ -68,6 +68,7 @@ def tile_edge(tile: int, bounds: Rect) -> int:
 
 
 def halo(config: Config) -> int:
-    """How many latents away a network can see: one per depthwise 3x3 at 1/16, half of one per depthwise 3x3 at 1/8, and
-    one and a half for the filters of the pyramid."""
-    return config.coarse_blocks + -(-config.fine_blocks // 2) + 2
+    """How many latents away a network can see: one per depthwise 3x3 at 1/16, half of one per depthwise 3x3 at 1/8, a
+    quarter of one at 1/4, and one and a half for the filters of the pyramid."""
+    quarters = config.quarter_blocks if config.quarter else 0
+    return config.coarse_blocks + -(-(2 * config.fine_blocks + quarters) // 4) + 2

@@ -1,7 +1,7 @@
 """The recipe of stage 1: the codec, for rate and distortion."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -11,7 +11,7 @@ from codec import hyper
 from codec.network import Config
 from training.data import Crops, list_pictures, read_rgb
 from training.export import trainable
-from training.initial import initialise
+from training.initial import grow, initialise
 from training.loop import Batch, Figures, Models, Options, Recipe, train
 from training.muon import Muon
 from training.rate_distortion import TrainableCodec, loss, normalise, rate_weight
@@ -27,6 +27,7 @@ class CodecOptions(Options):
     data: Path = Path("data")
     validation: Path | None = None
     init: str | None = None  # a shipped model or a weights file to start from; the KLT if None
+    quarter: int = 0  # width of the stage at 1/4 that an `init` without one gets
     batch: int = 8
     patch: int = 128
 
@@ -78,11 +79,14 @@ def _start(options: CodecOptions, config: Config, crops: Crops) -> tuple[Trainab
     if (options.out / "checkpoint.pt").exists():
         described = json.loads((options.out / "options.json").read_text())
         return TrainableCodec(Config(**described["config"])), described["brought"]
+    sample = normalise(torch.from_numpy(crops.batch(0, max(8, 4_000_000 // options.patch**2))))
     if options.init:
         model, card = trainable(options.init)
+        if options.quarter and not model.config.quarter:
+            model = grow(model, options.quarter, sample)
         return model, {key: float(card.get(key, 0)) for key in ("steps", "hours")}
-    model = TrainableCodec(config)
-    kept = initialise(model, normalise(torch.from_numpy(crops.batch(0, max(8, 4_000_000 // options.patch**2)))))
+    model = TrainableCodec(replace(config, quarter=options.quarter or config.quarter))
+    kept = initialise(model, sample)
     print(f"KLT start: {config.latent} channels keep {kept:.5f} of the energy")
     return model, {"steps": 0.0, "hours": 0.0}
 

@@ -2,11 +2,13 @@
 networks that see whitened inputs. Without the whitening the smooth part of a photo drowns the rest and the networks
 learn nothing in the first hours."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codec.network import Block
+from codec.network import Block, Transforms
 from training.rate_distortion import LAMBDA_RANGE, TrainableCodec
 
 FLOOR = 1 / 127.5  # standard deviations below one grey level are not amplified further
@@ -41,6 +43,37 @@ def _keep_scale(nets: nn.Module) -> None:
 
 
 @torch.no_grad()
+def whiten_quarter(nets: Transforms, crops: Tensor) -> None:
+    """Let the stage at 1/4 see cells of 4x4 pixels of unit variance, in place; its last layers are left to the caller.
+
+    Args:
+        crops: (B, 3, P, P) in -1..1, P a multiple of 4.
+    """
+    basis, deviation = _components(_channels_last(F.pixel_unshuffle(crops, 4)))
+    whiten = (basis / deviation.clamp(min=4 * FLOOR)).T  # (48, 48), unit variance out
+    for part in (nets.analysis.quarter, nets.synthesis.quarter):
+        _keep_scale(part)
+    for layer in (nets.analysis.quarter.enter, nets.synthesis.quarter.see):
+        more = torch.randn(max(0, layer.out_channels - 48), 48) / 48**0.5 @ whiten
+        layer.weight.copy_(torch.cat([whiten, more])[: layer.out_channels, :, None, None])
+
+
+@torch.no_grad()
+def grow(model: TrainableCodec, quarter: int, crops: Tensor) -> TrainableCodec:
+    """A model that computes what `model` does and has a stage of width `quarter` at 1/4 besides that adds nothing yet.
+
+    Args:
+        crops: as for `whiten_quarter`.
+    """
+    grown = TrainableCodec(replace(model.config, quarter=quarter))
+    grown.load_state_dict(model.state_dict(), strict=False)
+    whiten_quarter(grown.transforms, crops)
+    for last in (grown.transforms.analysis.quarter.down, grown.transforms.synthesis.quarter.leave):
+        nn.init.zeros_(last.weight)
+    return grown
+
+
+@torch.no_grad()
 def initialise(model: TrainableCodec, crops: Tensor) -> float:
     """Set the linear paths to the KLT of 16x16 blocks and gains and scales to match, in place.
 
@@ -65,7 +98,11 @@ def initialise(model: TrainableCodec, crops: Tensor) -> float:
     whiten = (small_basis / small_deviation.clamp(min=4 * FLOOR)).T  # (192, 192), unit variance out
     for layer in (nets.analysis.enter, nets.synthesis.see):
         layer.weight.copy_(whiten[: layer.out_channels, :, None, None])
-    for last in (nets.analysis.leave, nets.synthesis.leave):
+    lasts = [nets.analysis.leave, nets.synthesis.leave]
+    if nets.config.quarter:
+        whiten_quarter(nets, crops)
+        lasts += [nets.analysis.quarter.down, nets.synthesis.quarter.leave]
+    for last in lasts:
         nn.init.zeros_(last.weight)
     low, high = LAMBDA_RANGE
     weight = torch.logspace(0, 1, nets.config.levels, base=high / low) * low

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from bitstream import read
 from codec import decoder, encoder, hyper
 from codec.metrics import psnr
 from codec.model import load, read_weights
@@ -17,7 +18,7 @@ from training.codec import CodecOptions, train_codec
 from training.data import Crops, list_pictures
 from training.export import calibrate, export_checkpoint, integer_counts, trainable
 from training.hyper import HyperSynthesis
-from training.initial import initialise
+from training.initial import grow, initialise
 from training.loop import learning_rate
 from training.rate_distortion import TrainableCodec, loss, normalise, rate_weight
 
@@ -85,8 +86,6 @@ def test_exported_weights_code_pictures(run: Path, tmp_path: Path) -> None:
     image = Image.open(EXAMPLES / "coffee.png").convert("RGB")
     pixels = np.asarray(image)
     for quality in (10, 90):
-        from bitstream import read
-
         found = decoder.decode_pixels(model, *read(encoder.encode_pixels(model, pixels, quality)))
         assert psnr(image, Image.fromarray(found)) > 20 + quality / 10
 
@@ -186,3 +185,47 @@ def test_schedule_and_rates() -> None:
     assert rates[99] == pytest.approx(0.02)
     weight = rate_weight(torch.tensor([256, 12928, 25600]))
     assert weight[1] == pytest.approx(float((weight[0] * weight[2]).sqrt()), rel=1e-4)
+
+
+def test_a_grown_model_starts_as_the_old_one_and_learns(run: Path, tmp_path: Path) -> None:
+    path, _ = export_checkpoint(run / "checkpoint.pt", "tiny", folder=tmp_path, crops=2)
+    old, _ = trainable(str(path))
+    crops = torch.from_numpy(Crops(EXAMPLES, 64).batch(0, 60))
+    grown = grow(old, 56, normalise(crops))
+    quality = torch.tensor([256, 25600])
+    with torch.no_grad():
+        expected, found = (model.eval()(crops[:2], quality).picture for model in (old, grown))
+    assert torch.allclose(found, expected, atol=1e-5)
+    train_codec(options(tmp_path / "more", steps=12, init=str(path), quarter=56))
+    path, _ = export_checkpoint(tmp_path / "more" / "checkpoint.pt", "more", folder=tmp_path, crops=2)
+    more, _ = trainable(str(path))
+    assert more.config.quarter == 56
+    for part in (more.transforms.analysis.quarter.down, more.transforms.synthesis.quarter.leave):
+        assert part.weight.abs().max() > 0
+
+
+def test_a_model_with_a_quarter_stage_codes_in_pieces_without_seams(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_codec(options(tmp_path / "quarter", steps=3), dataclasses.replace(TINY, quarter=16))
+    checkpoint = tmp_path / "quarter" / "checkpoint.pt"
+    state = torch.load(checkpoint, weights_only=True)
+    for name, value in state["average"].items():
+        if "quarter.leave.weight" in name or "quarter.down.weight" in name:
+            torch.nn.init.normal_(value, 0, 0.05)
+    torch.save(state, checkpoint)
+    path, _ = export_checkpoint(checkpoint, "quarter", folder=tmp_path, crops=2)
+    model = load(str(path), dtype=torch.float32)
+    pixels = np.asarray(Image.open(EXAMPLES / "coffee.png").convert("RGB"))
+    header, tiles = read(encoder.encode_pixels(model, pixels, 80, tile=64))
+    assert header.tile == 64
+    whole, pieces = (decoder.decode_pixels(model, header, tiles, piece=piece).astype(int) for piece in (128, 3))
+    assert np.abs(whole - pieces).max() <= 1
+    for scale in (2, 4, 8):
+        small = decoder.decode_pixels(model, header, tiles, scale)
+        assert small.shape[0] == -(-pixels.shape[0] // scale)
+    whole = dict(encoder.analyse(model, pixels, 64))
+    monkeypatch.setattr(encoder, "PIECE", 8)
+    pieces = dict(encoder.analyse(model, pixels, 64))
+    assert whole.keys() == pieces.keys()
+    assert all(torch.allclose(whole[rect], pieces[rect], atol=1e-3) for rect in whole)
