@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["Error", "decode", "encode", "info", "restore", "translate"]
 DEFAULT_QUALITY = 50
+DEFAULT_EFFORT = 0
 DEFAULT_MODEL = "photo"
 MAX_PIXELS = 268_435_456
 
@@ -30,6 +31,7 @@ def encode(
     size: int | None = None,
     bpp: float | None = None,
     psnr: float | None = None,
+    effort: int = DEFAULT_EFFORT,
     progress: Any = None,
 ) -> bytes:
     """Compress an image.
@@ -44,13 +46,14 @@ def encode(
         device: "auto" (a GPU if there is one), "cpu" or "cuda".
         size, bpp, psnr: instead of a quality, one target that is searched for: at most so many bytes, about so many
             bits per pixel of the whole file, or about so many dB.
+        effort: 0 (one pass) to 9, how long to search for a smaller file of the same quality; decoding takes no longer.
         progress: called as progress(done, total).
 
     Returns:
         The bytes of a .lapic file.
 
     Raises:
-        ValueError: quality or tile is out of range, or more than one target is given.
+        ValueError: quality, tile or effort is out of range, or more than one target is given.
         Error: the model cannot be loaded, or no quality reaches the target.
     """
     from codec import encoder, picture
@@ -61,8 +64,8 @@ def encode(
     if not size == bpp == psnr is None:
         from codec.rate_control import Target, encode_to_target
 
-        return encode_to_target(loaded, pixels, Target(size, bpp, psnr), tile, chunks)
-    return encoder.encode_pixels(loaded, pixels, quality, tile, chunks, progress or encoder.no_progress)
+        return encode_to_target(loaded, pixels, Target(size, bpp, psnr), tile, chunks, effort)
+    return encoder.encode_pixels(loaded, pixels, quality, tile, chunks, progress or encoder.no_progress, effort)
 
 
 def decode(

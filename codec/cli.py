@@ -73,6 +73,10 @@ def main() -> None:
 @click.option("--size", type=_Bytes(), help="Instead of -q: at most so many bytes; 200k and 1.5M are understood.")
 @click.option("--bpp", type=click.FloatRange(0, min_open=True), help="Instead of -q: about so many bits per pixel.")
 @click.option("--psnr", type=click.FloatRange(0, min_open=True), help="Instead of -q: about so many dB.")
+@click.option(
+    "-e", "--effort", type=click.IntRange(0, 9), default=codec.DEFAULT_EFFORT, show_default=True,
+    help="How long to search for a smaller file: 0 (one pass) to 9; decoding takes no longer.",
+)  # fmt: skip
 @click.option("--tile", type=int, default=1024, show_default=True, help="Edge of the tiles in pixels, 0 for one tile.")
 @click.option("--model", default=codec.DEFAULT_MODEL, show_default=True, help="A shipped model, or a weights file.")
 @click.option("--strip", is_flag=True, help="Leave out ICC profile, EXIF and XMP.")

@@ -22,6 +22,7 @@ class EncodeJob:
     size: int | None = None  # these three: targets instead of a quality
     bpp: float | None = None
     psnr: float | None = None
+    effort: int = codec.DEFAULT_EFFORT
     model: str = codec.DEFAULT_MODEL
     max_pixels: int = codec.MAX_PIXELS
     device: str = "auto"
@@ -86,9 +87,9 @@ def encode_image(image: Any, job: EncodeJob, progress: Progress = no_progress) -
 
         image = ImageOps.exif_transpose(image)
         image.info = {key: image.info[key] for key in ("transparency",) if key in image.info}
-    targets = {"size": job.size, "bpp": job.bpp, "psnr": job.psnr}
+    settings = {"size": job.size, "bpp": job.bpp, "psnr": job.psnr, "effort": job.effort}
     return codec.encode(
-        image, job.quality, model=job.model, tile=job.tile, device=job.device, progress=progress, **targets
+        image, job.quality, model=job.model, tile=job.tile, device=job.device, progress=progress, **settings
     )
 
 

@@ -1,6 +1,7 @@
 """Encoding: picture -> analysis -> gain -> hyperprior -> symbols -> ANS -> container."""
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from bitstream import Header, PixelFormat, Tile, encode_tile, symbols_crc, write
 from codec import hyper
 from codec.model import Model
 from codec.quantise import quantise
+from codec.search import Rounded, search
 from codec.tiling import LATENT, PIECE, Rect, halo, latent_bounds, tile_edge
 
 Progress = Callable[[int, int], None]
@@ -28,6 +30,7 @@ def encode_pixels(
     tile: int = 1024,
     chunks: dict[bytes, bytes] | None = None,
     progress: Progress = no_progress,
+    effort: int = 0,
 ) -> bytes:
     """Encode a picture to the bytes of a file.
 
@@ -37,12 +40,13 @@ def encode_pixels(
         tile: edge of the entropy-coded tiles in pixels, 64 times a power of two, or 0 for one tile.
         chunks: metadata by chunk type, see `bitstream.container`.
         progress: called with the tiles done and the tiles in all.
+        effort: 0..9, how long to search for better symbols, see `codec.search`.
 
     Raises:
-        ValueError: quality or tile is out of range.
+        ValueError: quality, tile or effort is out of range.
     """
     header = header_of(model, pixels, quality, tile, chunks)
-    return encode_latents(model, header, analyse(model, pixels, tile), progress)
+    return encode_latents(model, header, analyse(model, pixels, tile), pixels, effort, progress)
 
 
 def header_of(
@@ -56,7 +60,7 @@ def header_of(
     return header
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def analyse(model: Model, pixels: NDArray[np.uint8], tile: int) -> Iterator[tuple[Rect, Tensor]]:
     """The latents y of each tile, (1, M, h, w), with its place, piece by piece; the same for every quality."""
     bounds = latent_bounds(pixels.shape[1], pixels.shape[0])
@@ -71,17 +75,30 @@ def analyse(model: Model, pixels: NDArray[np.uint8], tile: int) -> Iterator[tupl
             yield rect, latent[:, :, rows, columns]
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def encode_latents(
-    model: Model, header: Header, latents: Iterable[tuple[Rect, Tensor]], progress: Progress = no_progress
+    model: Model,
+    header: Header,
+    latents: Iterable[tuple[Rect, Tensor]],
+    pixels: NDArray[np.uint8],
+    effort: int = 0,
+    progress: Progress = no_progress,
 ) -> bytes:
-    """The bytes of a file from the latents of all its tiles, as `analyse` gives them."""
+    """The bytes of a file from the latents of all its tiles, as `analyse` gives them, and the pixels they came from.
+
+    With effort 0 a tile's latents are dropped once it is coded; with more all are held, 20 bytes a pixel.
+    """
     fixed = hyper.fixed_point(header.quality, model.device)
     bounds = latent_bounds(header.width, header.height)
     rects = list(bounds.cut(tile_edge(header.tile, bounds)))
+    rounded = ((rect, _round_tile(model, latent, fixed)) for rect, latent in latents)
+    if effort:
+        held = dict(rounded)
+        search(model, held, bounds, partial(region, pixels, device=model.device), pixels.shape, fixed, effort, progress)
+        rounded, progress = iter(held.items()), no_progress
     tiles: dict[Rect, Tile] = {}
-    for rect, latent in latents:
-        tiles[rect] = _encode_tile(model, latent, fixed)
+    for rect, tile in rounded:
+        tiles[rect] = _code_tile(model, tile)
         progress(len(tiles), len(rects))
     return write(header, [tiles[rect] for rect in rects])
 
@@ -96,17 +113,21 @@ def region(pixels: NDArray[np.uint8], rect: Rect, device: torch.device) -> Tenso
     return picture.expand(1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
 
 
-def _encode_tile(model: Model, latent: Tensor, quality: Tensor) -> Tile:
-    """Entropy-code one tile's latents, (1, M, h, w)."""
+def _round_tile(model: Model, latent: Tensor, quality: Tensor) -> Rounded:
+    """Quantise one tile's latents, (1, M, h, w)."""
     gained = latent * model.transforms.gain(quality)
     height, width = gained.shape[-2:]
     padded = F.pad(gained, (0, -width % 4, 0, -height % 4), mode="replicate")
     z = model.transforms.hyper_analysis(padded).round().clamp(-hyper.HYPER_LATENT_MAX, hyper.HYPER_LATENT_MAX)
     mean, index = hyper.hyper_synthesis(z, quality, model.integers)
-    mean, index = mean[..., :height, :width], index[..., :height, :width]
-    symbols = quantise(gained - mean / hyper.MEAN_ONE, index, model.threshold)
-    z_, symbols_, index_ = (
+    mean, index = mean[..., :height, :width] / hyper.MEAN_ONE, index[..., :height, :width]
+    return Rounded(z, mean, index, quantise(gained - mean, index, model.threshold))
+
+
+def _code_tile(model: Model, rounded: Rounded) -> Tile:
+    """Entropy-code one tile."""
+    z, symbols, index = (
         tensor[0].to(kind).contiguous().cpu().numpy()
-        for tensor, kind in ((z, torch.int8), (symbols, torch.int16), (index, torch.uint8))
+        for tensor, kind in ((rounded.z, torch.int8), (rounded.symbol, torch.int16), (rounded.index, torch.uint8))
     )
-    return Tile(encode_tile(model.tables, z_, symbols_, index_), symbols_crc(z_, symbols_))
+    return Tile(encode_tile(model.tables, z, symbols, index), symbols_crc(z, symbols))

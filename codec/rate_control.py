@@ -38,9 +38,14 @@ class Target:
 
 
 def encode_to_target(
-    model: Model, pixels: NDArray[np.uint8], target: Target, tile: int, chunks: dict[bytes, bytes] | None = None
+    model: Model,
+    pixels: NDArray[np.uint8],
+    target: Target,
+    tile: int,
+    chunks: dict[bytes, bytes] | None = None,
+    effort: int = 0,
 ) -> bytes:
-    """The file of a picture that meets a target.
+    """The file of a picture that meets a target; the effort of `codec.search` is spent on every trial.
 
     Returns:
         For `size` the largest file found that is no larger, for `bpp` and `psnr` the closest file found.
@@ -57,7 +62,7 @@ def encode_to_target(
 
     def excess(quality: float) -> float:
         """How far above the target: log ratio of bytes, or dB."""
-        data = encode_latents(model, replace(header, quality=quality), latents)
+        data = encode_latents(model, replace(header, quality=quality), latents, pixels, effort)
         files[quality] = data
         if target.psnr is None:
             return math.log(len(data) / limit)

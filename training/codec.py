@@ -9,12 +9,13 @@ from torch import Tensor
 
 from codec import hyper
 from codec.network import Config
+from codec.search import rate_weight
 from training.data import Crops, list_pictures, read_rgb
 from training.export import trainable
 from training.initial import grow, initialise
 from training.loop import Batch, Figures, Models, Options, Recipe, train
 from training.muon import Muon
-from training.rate_distortion import TrainableCodec, loss, normalise, rate_weight
+from training.rate_distortion import TrainableCodec, loss, normalise
 
 MUON_SHARE = 16.0  # of the learning rate: Muon's counts spectral size
 VALIDATION_QUALITIES = (1, 25, 50, 75, 100)

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from codec.network import Block, Transforms
-from training.rate_distortion import LAMBDA_RANGE, TrainableCodec
+from codec.search import LAMBDA_RANGE
+from training.rate_distortion import TrainableCodec
 
 FLOOR = 1 / 127.5  # standard deviations below one grey level are not amplified further
 

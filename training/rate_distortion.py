@@ -10,18 +10,11 @@ from codec import hyper
 from codec.compat import import_compressai
 from codec.network import Config, Transforms
 from codec.pyramid import partial_collapses, reduce
+from codec.search import rate_weight
 from training.hyper import HyperSynthesis, straight_through
 
 import_compressai()
 from compressai.entropy_models import EntropyBottleneck, GaussianConditional  # noqa: E402
-
-LAMBDA_RANGE = (0.0007, 0.25)  # quality 1 and quality 100
-
-
-def rate_weight(quality: Tensor) -> Tensor:
-    """Lambda of the loss lambda x 255^2 x MSE + bpp, geometric in the fixed-point quality (B,)."""
-    low, high = LAMBDA_RANGE
-    return low * (high / low) ** ((quality - hyper.QUALITY_ONE).float() / hyper.QUALITY_SPAN)
 
 
 def scale_of(index: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from codec import decoder, encoder, hyper
 from codec.metrics import psnr
 from codec.model import load, read_weights
 from codec.network import Config
+from codec.search import rate_weight
 from tests.conftest import EXAMPLES
 from training import codec as stage1
 from training.codec import CodecOptions, train_codec
@@ -20,7 +21,7 @@ from training.export import calibrate, export_checkpoint, integer_counts, traina
 from training.hyper import HyperSynthesis
 from training.initial import grow, initialise
 from training.loop import learning_rate
-from training.rate_distortion import TrainableCodec, loss, normalise, rate_weight
+from training.rate_distortion import TrainableCodec, loss, normalise
 
 TINY = Config(latent=96, hyper=8, coarse=32, fine=16, coarse_blocks=1, fine_blocks=1, hyper_wide=16, hyper_narrow=16)
 

@@ -1,0 +1,186 @@
+"""The search for better symbols: fewer bits for the same picture, and no change for the decoder.
+
+The analysis serves all pictures alike; this looks at one. Rounding each latent by itself takes the synthesis for an
+orthonormal transform. Here its gradient says where the picture is really wrong: every latent moves against it by a step
+that the orthonormal linear path makes right (a proximal gradient step, Beck and Teboulle, SIAM J. Imaging Sciences
+2009), and becomes the symbol near there that costs least in distortion and bits together. Only some latents move at a
+time, because all of them answer for the same pixels. The idea of searching latents for each picture is that of
+Yang, Bamler, Mandt, "Improving Inference for Neural Image Compression", NeurIPS 2020, whose annealing takes hundreds of
+steps.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bitstream import Tables
+from bitstream.entropy import PRECISION, SYMBOL_MAX, half_width
+from codec import hyper
+from codec.model import Model
+from codec.network import assemble
+from codec.quantise import dequantise
+from codec.tiling import LATENT, Rect, halo
+
+STEPS = (0, 1, 2, 3, 5, 8, 12, 20, 32, 50)  # by effort 0..9
+SHARE = 0.5  # of the latents that may move in a step
+LARGEST = 255  # magnitudes from here on cost what escapes cost
+LAMBDA_RANGE = (0.0007, 0.25)  # quality 1 and quality 100
+
+
+def rate_weight(quality: Tensor) -> Tensor:
+    """Lambda of the objective lambda x 255^2 x MSE + bpp, geometric in the fixed-point quality (B,)."""
+    low, high = LAMBDA_RANGE
+    return low * (high / low) ** ((quality - hyper.QUALITY_ONE).float() / hyper.QUALITY_SPAN)
+
+
+def symbol_bits(tables: Tables) -> Tensor:
+    """What a symbol of magnitude 0..LARGEST costs at each scale index, (64, LARGEST + 1) in bits. Beyond a table's
+    width it is the escape and about two bits for each doubling; scale index 0 codes nothing but zeros for free."""
+    rows = []
+    for counts in tables.latent:
+        cost = PRECISION - np.log2(counts.astype(np.float64))
+        width = half_width(counts)
+        beyond = cost[-1] + 2 + 2 * np.log2(np.arange(1, LARGEST + 2))
+        rows.append(np.concatenate([cost[width : 2 * width + 1], beyond])[: LARGEST + 1])
+    rows[0] = np.where(np.arange(LARGEST + 1) == 0, 0.0, rows[0])
+    return torch.from_numpy(np.stack(rows)).float()
+
+
+def _cost(bits: Tensor, symbol: Tensor, index: Tensor) -> Tensor:
+    """Bits of symbols of whole numbers at their scale indices, of the same shape."""
+    cell = symbol.abs().clamp(max=LARGEST) + index * bits.shape[1]
+    return bits.flatten().index_select(0, cell.flatten().to(torch.int32)).reshape(symbol.shape)
+
+
+@dataclass
+class Rounded:
+    """A tile's integers as float tensors: hyper-latent z (1, Z, h/4, w/4), and of shape (1, M, h, w) the means in
+    steps, scale indices and symbols."""
+
+    z: Tensor
+    mean: Tensor
+    index: Tensor
+    symbol: Tensor
+
+
+@dataclass
+class Region:
+    """What a tile's search looks at: the tile and its surroundings.
+
+    `picture` is (1, 3, 16h, 16w) in -1..1, of which `size`, height and width from the upper left corner, counts and the
+    rest is padding; `mean`, `index` and `symbol` as in Rounded.
+    """
+
+    picture: Tensor
+    size: tuple[int, int]
+    mean: Tensor
+    index: Tensor
+    symbol: Tensor
+
+
+def _gather(held: dict[Rect, Rounded], name: str, area: Rect) -> Tensor:
+    """One of the tensors of `Rounded` over an area, (1, M, h, w), out of all tiles that it touches."""
+    parts = {rect: getattr(tile, name) for rect, tile in held.items() if _overlap(rect, area)}
+    first = next(iter(parts.values()))
+    out = first.new_empty(1, first.shape[1], area.height, area.width)
+    for rect, part in parts.items():
+        shared = rect.grow(0, area)
+        out[:, :, *shared.within(area)] = part[:, :, *shared.within(rect)]
+    return out
+
+
+def _overlap(a: Rect, b: Rect) -> bool:
+    return a.top < b.bottom and b.top < a.bottom and a.left < b.right and b.left < a.right
+
+
+def search(
+    model: Model,
+    held: dict[Rect, Rounded],
+    bounds: Rect,
+    show: Callable[[Rect], Tensor],
+    shape: tuple[int, ...],
+    quality: Tensor,
+    effort: int,
+    progress: Callable[[int, int], None],
+) -> None:
+    """Improve the symbols of all tiles of a picture, in place, one tile after the other.
+
+    Args:
+        held: the tiles. bounds: of the picture in latents.
+        show: gives the pixels of a rectangle of latents, (1, 3, 16h, 16w) in -1..1.
+        shape: height and width of the picture in pixels, and what follows.
+        quality: (1,), fixed-point.
+        effort: 0..9, see STEPS.
+        progress: called with the tiles done and the tiles in all.
+
+    Raises:
+        ValueError: effort is out of range.
+    """
+    if not 0 <= effort < len(STEPS):
+        raise ValueError(f"effort {effort} is outside 0..{len(STEPS) - 1}")
+    steps = STEPS[effort]
+    for number, (rect, tile) in enumerate(held.items()):
+        area = rect.grow(halo(model.config), bounds)
+        rows, columns = rect.within(area)
+        inside = area.times(LATENT).grow(0, Rect(0, 0, shape[0], shape[1]))
+        start = Region(
+            show(area),
+            (inside.height, inside.width),
+            *(_gather(held, name, area) for name in ("mean", "index", "symbol")),
+        )
+        movable = torch.zeros(1, 1, area.height, area.width, dtype=torch.bool, device=start.symbol.device)
+        movable[:, :, rows, columns] = True
+        better = improve(model, start, movable, quality, steps)
+        tile.symbol = better[:, :, rows, columns]
+        progress(number + 1, len(held))
+
+
+def improve(model: Model, region: Region, movable: Tensor, quality: Tensor, steps: int) -> Tensor:
+    """Better symbols for a region.
+
+    Args:
+        movable: (1, 1, h, w), whether a position's symbols may change; the others are surroundings.
+        quality: (1,), fixed-point.
+        steps: each takes one pass through the synthesis and back.
+
+    Returns:
+        Symbols (1, M, h, w), of no higher cost than those of the region.
+    """
+    height, width = region.size
+    gain = model.transforms.gain(quality)
+    weight = rate_weight(quality).item() * 127.5**2 / 3  # of the summed square error in -1..1
+    bits = symbol_bits(model.tables).to(gain.device)
+    curvature = 2 * weight / gain**2  # of the cost over a latent, in steps, if the synthesis is orthonormal
+    generator = torch.Generator().manual_seed(0)
+    symbol, best, least = region.symbol, region.symbol, float("inf")
+    for step in range(steps + 1):
+        with torch.enable_grad():
+            shown = dequantise(symbol, region.index, model.centroid).requires_grad_(step < steps)
+            made = assemble(*model.transforms.synthesis((region.mean + shown) / gain, quality))
+            error = weight * (made - region.picture)[..., :height, :width].square().sum()
+        cost = error.item() + (_cost(bits, symbol, region.index) * movable).sum().item()
+        if cost < least:
+            best, least = symbol, cost
+        if step == steps:
+            break
+        (slope,) = torch.autograd.grad(error, shown)
+        wanted = (shown.detach() - slope / curvature).clamp(-SYMBOL_MAX, SYMBOL_MAX)
+        chosen = _cheapest(wanted, curvature, bits, region.index, model.centroid)
+        moves = (torch.rand(symbol.shape, generator=generator) < SHARE).to(symbol.device) & movable
+        symbol = torch.where(moves, chosen, symbol)
+    return best
+
+
+def _cheapest(wanted: Tensor, curvature: Tensor, bits: Tensor, index: Tensor, centroid: Tensor) -> Tensor:
+    """The symbols near `wanted` reconstructions, (1, M, h, w), that cost least in distortion and bits together: of the
+    two around it, the one nearer to zero and zero itself."""
+    low = wanted.floor()
+    best = least = None
+    for one in (low, low + 1, (wanted.abs() - 1).clamp(min=0).floor().copysign(wanted), torch.zeros_like(wanted)):
+        cost = curvature / 2 * (dequantise(one, index, centroid) - wanted).square() + _cost(bits, one, index)
+        best = one if best is None else torch.where(cost < least, one, best)
+        least = cost if least is None else torch.minimum(cost, least)
+    return best

@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import bitstream
+import codec
+from bitstream.entropy import entropy_bits
+from codec import hyper, search
+from codec.metrics import psnr
+from codec.model import load
+from codec.search import rate_weight, symbol_bits
+from tests.conftest import difference
+
+
+def objective(image: Image.Image, data: bytes, quality: float) -> float:
+    """lambda 255^2 MSE + bpp of a file."""
+    pixels = image.width * image.height
+    weight = rate_weight(hyper.fixed_point(quality, torch.device("cpu"))).item()
+    return weight * 255**2 / 10 ** (psnr(image, codec.decode(data)) / 10) + 8 * len(data) / pixels
+
+
+@pytest.mark.parametrize("quality", [5, 50, 95])
+def test_more_effort_makes_better_files(quality: float, photo: Image.Image) -> None:
+    costs = [objective(photo, codec.encode(photo, quality, effort=effort), quality) for effort in (0, 2, 5)]
+    assert costs[1] < 0.998 * costs[0]
+    assert costs[2] < 0.998 * costs[1]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_searched_file_decodes_like_any_other(mode: str, photo: Image.Image) -> None:
+    image = photo.convert(mode).crop((0, 0, 200, 150))
+    data = codec.encode(image, 40, tile=64, effort=2)
+    assert bitstream.read(data)[0].tile == 64
+    assert codec.decode(data).mode == mode
+    assert psnr(image, codec.decode(data)) > psnr(image, codec.decode(codec.encode(image, 40, tile=64))) - 0.05
+    assert codec.encode(image, 40, tile=64, effort=2) == data
+
+
+def test_tiles_are_searched_with_their_surroundings(large: Image.Image) -> None:
+    """Many tiles cost little more than one and look alike: no tile is searched as if it ended at its border."""
+    image = large.crop((0, 0, 512, 384))
+    files = [codec.encode(image, 50, tile=tile, effort=3) for tile in (0, 128)]
+    costs = [objective(image, data, 50) for data in files]
+    assert costs[1] < 1.03 * costs[0]
+    assert difference(*map(codec.decode, files)) < 60
+
+
+def test_symbols_cost_what_the_coder_makes_of_them() -> None:
+    tables = load().tables
+    bits = symbol_bits(tables)
+    assert (bits >= 0).all()
+    assert bits[0, 0] == 0
+    index = np.repeat(np.arange(1, 64, dtype=np.uint8), 16)[None, :, None]
+    symbols = (np.random.default_rng(0).integers(-3, 4, index.shape)).astype(np.int16)
+    expected = bits[torch.from_numpy(index).long(), torch.from_numpy(symbols).long().abs()].sum().item()
+    z = np.zeros((len(tables.hyper), 1, 1), np.int8)
+    found = entropy_bits(tables, z, symbols, index) - entropy_bits(tables, z, 0 * symbols, 0 * index)
+    assert found == pytest.approx(expected, rel=0.05)
+
+
+@pytest.mark.parametrize("effort", [-1, 10])
+def test_effort_has_a_range(effort: int, photo: Image.Image) -> None:
+    with pytest.raises(ValueError, match="effort"):
+        codec.encode(photo.crop((0, 0, 32, 32)), effort=effort)
+
+
+def test_a_target_size_holds_with_effort(photo: Image.Image) -> None:
+    data = codec.encode(photo.crop((0, 0, 160, 160)), size=2000, effort=1)
+    assert 0.97 * 2000 < len(data) <= 2000
+
+
+def test_a_step_never_makes_it_worse(monkeypatch: pytest.MonkeyPatch, photo: Image.Image) -> None:
+    """With every choice made wrong the search keeps what it had."""
+    image = photo.crop((0, 0, 96, 96))
+    plain = codec.encode(image, 50)
+    monkeypatch.setattr(search, "_cheapest", lambda wanted, *rest: wanted.round() + 7)
+    assert codec.encode(image, 50, effort=2) == plain
