@@ -2,9 +2,9 @@
 
     python benchmarks/restoration.py FOLDER [--sets live1,classic5,kodak,set5,set14] [--limit N]
 
-FOLDER holds the sets as folders of PNG. JPEG by Pillow. Grey JPEG: PSNR, SSIM and PSNR-B of the grey picture, as in
-FBCNN's protocol (Jiang, Zhang, Timofte, ICCV 2021). Colour JPEG (4:2:0), noise and blur: PSNR over RGB. Doubling: PSNR
-of luma (BT.601, 16..235) without a border of two pixels, as is usual in super-resolution.
+FOLDER holds the sets as folders of PNG. JPEG by Pillow. Grey JPEG: PSNR, SSIM and PSNR-B of the picture's luma (BT.601,
+16..235), compressed as a grey picture, as in FBCNN's protocol (Jiang, Zhang, Timofte, ICCV 2021). Colour JPEG (4:2:0),
+noise and blur: PSNR over RGB. Doubling: PSNR of luma without a border of two pixels, as is usual in super-resolution.
 """
 
 import argparse
@@ -69,11 +69,16 @@ def blurred(sigma: float, pixels: Pixels) -> Pixels:
     return values.round().clip(0, 255).astype(np.uint8)
 
 
-def luma_psnr(a: Pixels, b: Pixels) -> float:
-    """PSNR of BT.601 luma in 16..235 without two pixels at each border, of pixels (H, W, 3) or (H, W)."""
+def luma(pixels: Pixels) -> Pixels:
+    """BT.601 luma in 16..235, as MATLAB's rgb2ycbcr gives it: (H, W, 3) -> (H, W); grey pictures become so too."""
     weights = np.array([65.481, 128.553, 24.966]) / 255
-    first, second = ((16 + (x @ weights if x.ndim == 3 else x * (219 / 255)))[2:-2, 2:-2].round() for x in (a, b))
-    return float(10 * np.log10(255**2 / ((first - second) ** 2).mean()))
+    values = pixels @ weights if pixels.ndim == 3 else pixels * (219 / 255)
+    return (16 + values).round().astype(np.uint8)
+
+
+def luma_psnr(a: Pixels, b: Pixels) -> float:
+    """PSNR of luma without two pixels at each border."""
+    return psnr(luma(a)[2:-2, 2:-2], luma(b)[2:-2, 2:-2])
 
 
 Triple = tuple[Pixels, Pixels, Pixels]  # clean, damaged, restored
@@ -124,9 +129,13 @@ def main() -> None:
     parser.add_argument("--limit", type=int)
     options = parser.parse_args()
 
-    def read(name: str, mode: str = "RGB") -> list[Pixels]:
+    def read(name: str) -> list[Pixels]:
         paths = list_pictures(options.folder / name)[: options.limit] if name in options.sets.split(",") else []
-        return [np.asarray(Image.open(path).convert(mode)) for path in paths]
+        images = [Image.open(path) for path in paths]
+        return [np.asarray(image if image.mode == "L" else image.convert("RGB")) for image in images]
+
+    def grey(name: str) -> list[Pixels]:
+        return [luma(pixels) if pixels.ndim == 3 else pixels for pixels in read(name)]
 
     def rows(pictures: list[Pixels], cases: dict[str, Triples], measures: Sequence[Measure] = (psnr,)) -> None:
         for name, made in cases.items() if pictures else ():
@@ -139,15 +148,17 @@ def main() -> None:
             f"{name} grey, JPEG {q}": partial(restored, harm=partial(compress, quality=q), task="jpeg")
             for q in qualities
         }
-        rows(read(name, "L"), cases, (psnr, ssim, psnr_b))
-    rows(read("live1", "L"), {"live1 grey, JPEG 30, then 10 shifted": shifted})
+        rows(grey(name), cases, (psnr, ssim, psnr_b))
+    rows(grey("live1"), {"live1 grey, JPEG 30, then 10 shifted": shifted})
     cases = {
         f"live1 colour, JPEG {q}": partial(restored, harm=partial(compress, quality=q), task="jpeg") for q in qualities
     }
     rows(read("live1"), cases)
     cases = {f"kodak, noise of sigma {s}": partial(restored, harm=partial(noisy, s), task="denoise") for s in sigmas}
     cases["kodak, Gaussian blur of sigma 1.6"] = partial(restored, harm=partial(blurred, 1.6), task="deblur")
-    cases["kodak, resize blur by 2.5"] = partial(restored, harm=partial(resize_blur, factor=2.5), task="deblur")
+    for factor in (2, 2.5):
+        harm = partial(resize_blur, factor=factor)
+        cases[f"kodak, resize blur by {factor}"] = partial(restored, harm=harm, task="deblur")
     rows(read("kodak"), cases)
     for name in ("set5", "set14"):
         rows(read(name), {f"{name}, doubled": doubled}, (luma_psnr,))

@@ -22,7 +22,7 @@ from codec.translators import Loaded, load
 
 RESTORERS = {"jpeg": "jpeg", "denoise": "camera", "deblur": "camera", "upscale": "camera"}  # the weights for each task
 LOSSY = {"JPEG", "MPO", "WEBP", "AVIF"}
-VISIBLE_NOISE = 8.0  # grey levels
+VISIBLE_NOISE = 10.0  # grey levels
 
 
 def noise_level(pixels: NDArray[np.uint8]) -> float:
