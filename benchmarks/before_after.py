@@ -8,7 +8,6 @@ model that has learned the way back, and as they were.
 
 import argparse
 import importlib.util
-import io
 from pathlib import Path
 
 import numpy as np
@@ -17,22 +16,10 @@ from sheet import sheet
 
 import codec
 from codec.metrics import psnr
+from training.degradations import compress, gaussian_noise
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 Row = list[tuple[str, Image.Image]]
-
-
-def jpeg(image: Image.Image, quality: int) -> Image.Image:
-    """To JPEG and back."""
-    out = io.BytesIO()
-    image.save(out, "JPEG", quality=quality)
-    return Image.open(out).convert("RGB")
-
-
-def noisy(image: Image.Image, sigma: float) -> Image.Image:
-    """White Gaussian noise."""
-    values = np.asarray(image) + np.random.default_rng(0).normal(0, sigma, (*image.size[::-1], 3))
-    return Image.fromarray(values.round().clip(0, 255).astype(np.uint8))
 
 
 def row(name: str, clean: Image.Image, damaged: Image.Image, fixed: Image.Image, box: tuple[int, ...]) -> Row:
@@ -47,10 +34,12 @@ def restored() -> list[Row]:
         Image.open(EXAMPLES / name).convert("RGB")
         for name in ("coffee.png", "chelsea.png", "rocket.jpg", "astronaut.png")
     )
+    blocky = Image.fromarray(compress(np.asarray(coffee), 10))
+    noisy = Image.fromarray(gaussian_noise(np.asarray(face), 25, np.random.default_rng(0)))
     rows = []
     for name, clean, damaged, task, corner in (
-        ("JPEG, quality 10", coffee, jpeg(coffee, 10), "jpeg", (160, 60)),
-        ("noise of sigma 25", face, noisy(face, 25), "denoise", (120, 40)),
+        ("JPEG, quality 10", coffee, blocky, "jpeg", (160, 60)),
+        ("noise of sigma 25", face, noisy, "denoise", (120, 40)),
         ("blur of sigma 1.6", rocket, rocket.filter(ImageFilter.GaussianBlur(1.6)), "deblur", (190, 90)),
     ):
         box = (*corner, corner[0] + 260, corner[1] + 200)

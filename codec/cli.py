@@ -12,7 +12,7 @@ from bitstream.error import Error
 from codec import retouch_commands
 from codec.console import one_line_errors, quiet_pillow, tile_progress, with_options
 from codec.evaluation import commands
-from codec.many import DEVICE, MANY, MAX_PIXELS, QUIET, convert_many, note_losses
+from codec.many import DEVICE, MANY, MAX_PIXELS, QUIET, convert_many, make_pictures, note_losses
 from codec.workers import end_on_sigterm
 
 
@@ -142,31 +142,14 @@ def encode(
 @DEVICE
 @QUIET
 @one_line_errors
-def decode(
-    inputs: tuple[str, ...], output: str, scale: str, suffix: str | None, quiet: bool, recursive: bool, jobs: int,
-    skip_existing: bool, manifest: str | None, **settings: Any,
-) -> None:  # fmt: skip
+def decode(scale: str, **options: Any) -> None:
     """Decompress .lapic files to pictures (PNG on standard output); "-" is standard input or output.
 
     Several inputs, folders and patterns go into the folder OUTPUT, as PNG if --format says nothing else.
     """
-    from codec import batch, convert
+    from codec import convert
 
-    settings["scale"] = int(scale)
-    if batch.is_batch(inputs, output):
-        many = {"recursive": recursive, "jobs": jobs, "skip_existing": skip_existing, "manifest": manifest}
-        to = f".{suffix or 'png'}"
-
-        def job_of(pair: batch.Pair) -> convert.DecodeJob:
-            return convert.DecodeJob(str(pair.source), str(pair.target), to, keep_times=True, **settings)
-
-        convert_many(convert.decode_file, job_of, {".lapic"}, to, inputs, output, many | {"quiet": quiet})
-        return
-    if skip_existing and Path(output).exists():
-        return
-    suffix = f".{suffix}" if suffix else Path(output).suffix if output != "-" else ".png"
-    facts = convert.decode_file(convert.DecodeJob(inputs[0], output, suffix, **settings), tile_progress(quiet))
-    note_losses(inputs[0], facts, quiet, manifest, output)
+    make_pictures(convert.decode_file, convert.DecodeJob, {".lapic"}, scale=int(scale), **options)
 
 
 @main.command()

@@ -69,7 +69,7 @@ def encode_file(job: EncodeJob, progress: Progress = no_progress) -> dict[str, A
         raise Error(f"{job.source}: {'; '.join(notes)} (refused by --strict)")
     data = encode_image(image, job, progress)
     files.write_output(job.target, data, job.force)
-    finish(job)
+    _finish(job)
     return {
         "width": image.width,
         "height": image.height,
@@ -142,12 +142,26 @@ def decode_file(job: DecodeJob, progress: Progress = no_progress) -> dict[str, A
         progress=progress,
         missing=missing,
     )
+    notes = [f"missing, filled from around it: {r - x} x {b - y} pixels at {x},{y}" for x, y, r, b in missing or []]
+    return deliver(image, job, began, notes)
+
+
+def deliver(image: Any, job: Any, began: float, notes: list[str]) -> dict[str, Any]:
+    """Write a Pillow image as a picture file, as a job with `target`, `suffix`, `strip` and `force` wants it.
+
+    Args:
+        began: when the work began, by time.perf_counter().
+
+    Returns:
+        width, height, bytes, seconds and `notes`.
+    """
+    from codec import picture
+
     if job.strip:
         image.info = {}
     data = picture.save_bytes(image, job.suffix)
     files.write_output(job.target, data, job.force)
-    finish(job)
-    notes = [f"missing, filled from around it: {r - x} x {b - y} pixels at {x},{y}" for x, y, r, b in missing or []]
+    _finish(job)
     size = {"width": image.width, "height": image.height}
     return size | {"bytes": len(data), "seconds": time.perf_counter() - began, "notes": notes}
 
@@ -179,7 +193,7 @@ def verify_file(source: str, device: str = "auto", max_pixels: int = codec.MAX_P
     return f"{header.width} x {header.height}, {len(tiles)} tile(s), quality {header.quality:g}, all checksums match"
 
 
-def finish(job: Any) -> None:
+def _finish(job: Any) -> None:
     """Give a job's target the times of its source, where that was asked."""
     if job.keep_times:
         import os

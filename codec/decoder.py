@@ -12,7 +12,7 @@ from codec.model import Model
 from codec.network import assemble
 from codec.quantise import dequantise
 from codec.salvage import fill
-from codec.tiling import LATENT, PIECE, Rect, halo, latent_bounds, tile_edge
+from codec.tiling import LATENT, PIECE, Rect, copy_shared, halo, latent_bounds, tile_edge
 
 
 def decode_symbols(model: Model, header: Header, tile: Tile, rect: Rect) -> tuple[NDArray, NDArray, Tensor, Tensor]:
@@ -69,8 +69,7 @@ class _Latents:
         for rect in self.touched(area):
             if rect not in self.done:
                 self.done[rect] = self._tile(rect)
-            shared = rect.grow(0, area)
-            out[:, :, *shared.within(area)] = self.done[rect][:, :, *shared.within(rect)]
+        copy_shared(self.done, out, area)
         return out
 
     def _tile(self, rect: Rect) -> Tensor:
@@ -98,6 +97,13 @@ def damaged_tiles(model: Model, header: Header, tiles: list[Tile]) -> list[Rect]
         except Error:
             found.append(rect.times(LATENT).grow(0, Rect(0, 0, header.height, header.width)))
     return found
+
+
+def to_pixels(picture: Tensor, channels: int) -> Tensor:
+    """A picture (3, h, w) in -1..1 as uint8 (h, w, 3), or for one channel by the mean of the three (h, w, 1)."""
+    if channels == 1:
+        picture = picture.mean(0, keepdim=True)
+    return ((picture + 1) * 127.5).round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0)
 
 
 @torch.inference_mode()
@@ -144,10 +150,7 @@ def decode_pixels(
         seen = area.grow(halo(model.config), latents.bounds)
         base, pyramid = model.transforms.synthesis(latents.region(seen), latents.quality, scale)
         rows, columns = area.times(unit).within(seen.times(unit))
-        picture = assemble(base, pyramid, scale)[0, :, rows, columns]  # (3, h, w)
-        if channels == 1:
-            picture = picture.mean(0, keepdim=True)
-        shown = ((picture + 1) * 127.5).round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0)
+        shown = to_pixels(assemble(base, pyramid, scale)[0, :, rows, columns], channels)
         if out is None:
             out = np.empty((wanted.height, wanted.width, channels), np.uint8)  # once the first tile proved whole
         shared = area.times(unit).grow(0, wanted)

@@ -2,13 +2,14 @@
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 
 import codec
 from bitstream.error import Error
-from codec.console import stage_progress
+from codec.console import stage_progress, tile_progress
 
 DEVICE = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 MAX_PIXELS = click.option(
@@ -53,6 +54,35 @@ def convert_many(
         click.echo(report.summary(), err=True)
     if report.of("failed"):
         sys.exit(1)
+
+
+def make_pictures(
+    work: Callable, job: Callable, suffixes: set[str], inputs: tuple[str, ...], output: str, suffix: str | None,
+    quiet: bool, recursive: bool, jobs: int, skip_existing: bool, manifest: str | None, **settings: Any,
+) -> None:  # fmt: skip
+    """Make one picture file, or many in a folder.
+
+    Args:
+        work: does a job. job: makes one of source, target, suffix and `settings`.
+        suffixes: of the files to take from folders.
+        suffix: of the pictures without its dot; None goes by the name of `output`, and is PNG for folders and pipes.
+    """
+    from codec import batch
+
+    if batch.is_batch(inputs, output):
+        many = {"recursive": recursive, "jobs": jobs, "skip_existing": skip_existing, "manifest": manifest}
+        to = f".{suffix or 'png'}"
+
+        def job_of(pair: batch.Pair) -> Any:
+            return job(str(pair.source), str(pair.target), to, keep_times=True, **settings)
+
+        convert_many(work, job_of, suffixes, to, inputs, output, many | {"quiet": quiet})
+        return
+    if skip_existing and Path(output).exists():
+        return
+    suffix = f".{suffix}" if suffix else Path(output).suffix if output != "-" else ".png"
+    facts = work(job(inputs[0], output, suffix, **settings), tile_progress(quiet))
+    note_losses(inputs[0], facts, quiet, manifest, output)
 
 
 def note_losses(name: str, facts: dict[str, Any], quiet: bool, manifest: str | None, target: str) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from codec import hyper
-from codec.pyramid import collapse, reduce
+from codec.pyramid import bands_from, collapse, reduce
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,12 @@ class Block(nn.Module):
         return x + self.narrow(F.silu(self.widen(x)))
 
 
+def modulate(x: Tensor, row: Tensor) -> Tensor:
+    """x (1 + a) + b for features (B, C, h, w) and rows (B, 2C) of a and b."""
+    scale, shift = row.to(x.dtype)[:, :, None, None].chunk(2, dim=1)
+    return torch.addcmul(x + shift, x, scale)
+
+
 class Modulation(nn.Module):
     """Scale and shift features by quality: x (1 + a(q)) + b(q), rows of a and b per rate level, interpolated."""
 
@@ -62,9 +68,7 @@ class Modulation(nn.Module):
 
     def forward(self, x: Tensor, quality: Tensor) -> Tensor:
         """x (B, C, h, w) and fixed-point qualities (B,) -> (B, C, h, w)."""
-        row = hyper.interpolate_levels(self.table, quality).to(x.dtype)[:, :, None, None]  # (B, 2C, 1, 1)
-        scale, shift = row.chunk(2, dim=1)
-        return torch.addcmul(x + shift, x, scale)
+        return modulate(x, hyper.interpolate_levels(self.table, quality))
 
 
 class QuarterAnalysis(nn.Module):
@@ -102,9 +106,7 @@ class QuarterSynthesis(nn.Module):
         (B,) -> additions (B, 3, ., .) at 1/4, 1/2 and 1/1 of (H, W), float32."""
         cells = F.pixel_unshuffle(F.pixel_shuffle(base, 8), 4).to(x.dtype)  # (B, 48, H/4, W/4)
         x = F.pixel_shuffle(self.up(x), 2) + self.see(cells)  # (B, Q, H/4, W/4)
-        x = self.leave(self.blocks(self.level(x, quality))).float()  # (B, 63, H/4, W/4)
-        quarter, half, full = x.split((3, 12, 48), dim=1)
-        return [quarter, F.pixel_shuffle(half, 2), F.pixel_shuffle(full, 4)]
+        return bands_from(self.leave(self.blocks(self.level(x, quality))).float(), levels=2)  # of (B, 63, H/4, W/4)
 
 
 class Analysis(nn.Module):
@@ -168,8 +170,7 @@ class Synthesis(nn.Module):
         x = self.coarse(self.enter_level(self.enter(latent.to(dtype)), quality))  # (B, coarse, h, w)
         x = F.pixel_shuffle(self.up(x), 2) + self.see(base.to(dtype))  # (B, fine, 2h, 2w)
         x = self.fine(self.up_level(x, quality))  # (B, fine, 2h, 2w)
-        parts = self.leave(x).float().split((3, 12, 48, 192), dim=1)
-        low, *finer = [F.pixel_shuffle(part, 2**level) if level else part for level, part in enumerate(parts)]
+        low, *finer = bands_from(self.leave(x).float(), levels=3)  # of (B, 255, 2h, 2w)
         if self.quarter and scale < 8:
             more = self.quarter(x, base, quality)
             finer = [band + addition for band, addition in zip(finer, more, strict=True)]

@@ -63,3 +63,10 @@ def collapse(pyramid: list[Tensor]) -> Tensor:
     """Put a pyramid together again; the inverse of `decompose`. A prefix of the list gives the picture at
     1/2, 1/4 ... of the size, because every level is a smaller version of the whole picture."""
     return partial_collapses(pyramid)[-1]
+
+
+def bands_from(x: Tensor, levels: int) -> list[Tensor]:
+    """Channels to bands, coarse to fine: (B, 3 (1 + 4 + ... + 4^levels), h, w) -> (B, 3, h, w) ... (B, 3, 2^levels h,
+    2^levels w). The first three channels are the coarsest band."""
+    parts = x.split([3 * 4**level for level in range(levels + 1)], dim=1)
+    return [F.pixel_shuffle(part, 2**level) if level else part for level, part in enumerate(parts)]

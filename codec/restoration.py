@@ -14,6 +14,7 @@ from torch import Tensor
 from bitstream import Error
 from bitstream.container import ICC
 from codec import picture
+from codec.decoder import to_pixels
 from codec.encoder import Progress, no_progress, region
 from codec.lptn import LPTN
 from codec.tiling import LATENT, PIECE, latent_bounds
@@ -53,10 +54,10 @@ def pick_task(image: Image.Image, pixels: NDArray[np.uint8]) -> str:
     return "denoise"
 
 
-def _to_pixels(result: Tensor, grey: bool) -> NDArray[np.uint8]:
-    """(1, 3, H, W) in -1..1 -> (H, W, 3), or (H, W) by the mean of the channels."""
-    shown = (result[0].mean(0) if grey else result[0].permute(1, 2, 0)).float()
-    return ((shown.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
+def _to_pixels(result: Tensor, like: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(1, 3, h, w) in -1..1 -> (h, w, 3), or (h, w) if `like` is grey."""
+    shown = to_pixels(result[0], 3 if like.ndim == 3 else 1).cpu().numpy()
+    return shown.reshape(*shown.shape[:2], *like.shape[2:])
 
 
 @torch.inference_mode()
@@ -74,7 +75,6 @@ def translate_pixels(
     Raises:
         Error: the translator does not know the task, or the picture is too small for it.
     """
-    grey = pixels.ndim == 2
     if isinstance(loaded.net, LPTN):
         return _lptn(loaded, pixels, strength)
     if (not task and len(loaded.tasks) > 1) or (task and task not in loaded.tasks):
@@ -88,7 +88,7 @@ def translate_pixels(
         seen = piece.grow(margin, bounds)
         result = loaded.net(region(pixels, seen, loaded.device), number, strength)
         rows, columns = piece.times(LATENT).within(seen.times(LATENT))
-        out[piece.times(LATENT).within(bounds.times(LATENT))] = _to_pixels(result[..., rows, columns], grey)
+        out[piece.times(LATENT).within(bounds.times(LATENT))] = _to_pixels(result[..., rows, columns], pixels)
         progress(done, len(pieces))
     return np.ascontiguousarray(out[: pixels.shape[0], : pixels.shape[1]])
 
@@ -96,10 +96,10 @@ def translate_pixels(
 def _lptn(loaded: Loaded, pixels: NDArray[np.uint8], strength: float) -> NDArray[np.uint8]:
     """As `translate_pixels`, by LPTN."""
     height, width = pixels.shape[:2]
-    whole = region(pixels, latent_bounds(width, height), loaded.device)[..., :height, :width]
     if min(height, width) < 2**loaded.net.bands:
         raise Error(f"{width} x {height} is too small for {loaded.name}: it needs {2**loaded.net.bands} pixels")
-    return _to_pixels(whole + strength * (loaded.net(whole) - whole), pixels.ndim == 2)
+    whole = region(pixels, latent_bounds(width, height), loaded.device)[..., :height, :width]
+    return _to_pixels(whole + strength * (loaded.net(whole) - whole), pixels)
 
 
 def read_factor(model: str) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 import codec
 from bitstream import Error
 from codec import files
-from codec.convert import finish
+from codec.convert import deliver
 from codec.encoder import Progress, no_progress
 
 
@@ -56,10 +56,4 @@ def retouch_file(job: RetouchJob, progress: Progress = no_progress) -> dict[str,
         made = codec.restore(
             image, job.task, strength=job.strength, scale=job.scale, device=job.device, progress=progress
         )
-    if job.strip:
-        made.info = {}
-    data = picture.save_bytes(made, job.suffix)
-    files.write_output(job.target, data, job.force)
-    finish(job)
-    size = {"width": made.width, "height": made.height}
-    return size | {"bytes": len(data), "seconds": time.perf_counter() - began, "notes": notes}
+    return deliver(made, job, began, notes)

@@ -1,12 +1,11 @@
 """The commands `lapic restore` and `lapic translate`. Nothing heavy is imported before they need it."""
 
-from pathlib import Path
 from typing import Any
 
 import click
 
-from codec.console import one_line_errors, tile_progress, with_options
-from codec.many import DEVICE, MANY, MAX_PIXELS, QUIET, convert_many, note_losses
+from codec.console import one_line_errors, with_options
+from codec.many import DEVICE, MANY, MAX_PIXELS, QUIET, make_pictures
 
 SHARED = [
     click.argument("inputs", nargs=-1, required=True, metavar="INPUT..."),
@@ -27,29 +26,11 @@ SHARED = [
 ]
 
 
-def _retouch(
-    inputs: tuple[str, ...], output: str, suffix: str | None, quiet: bool, recursive: bool, jobs: int,
-    skip_existing: bool, manifest: str | None, **settings: Any,
-) -> None:  # fmt: skip
+def _retouch(**options: Any) -> None:
     """One file to another, or many into a folder."""
-    from codec import batch, files, retouch
+    from codec import files, retouch
 
-    if batch.is_batch(inputs, output):
-        many = {"recursive": recursive, "jobs": jobs, "skip_existing": skip_existing, "manifest": manifest}
-        to = f".{suffix or 'png'}"
-
-        def job_of(pair: batch.Pair) -> retouch.RetouchJob:
-            return retouch.RetouchJob(str(pair.source), str(pair.target), to, keep_times=True, **settings)
-
-        taken = files.picture_suffixes() - {".lapic"}
-        convert_many(retouch.retouch_file, job_of, taken, to, inputs, output, many | {"quiet": quiet})
-        return
-    if skip_existing and Path(output).exists():
-        return
-    suffix = f".{suffix}" if suffix else Path(output).suffix if output != "-" else ".png"
-    job = retouch.RetouchJob(inputs[0], output, suffix, **settings)
-    facts = retouch.retouch_file(job, tile_progress(quiet))
-    note_losses(inputs[0], facts, quiet, manifest, output)
+    make_pictures(retouch.retouch_file, retouch.RetouchJob, files.picture_suffixes() - {".lapic"}, **options)
 
 
 @click.command()

@@ -22,7 +22,7 @@ from codec import hyper
 from codec.model import Model
 from codec.network import assemble
 from codec.quantise import dequantise
-from codec.tiling import LATENT, Rect, halo
+from codec.tiling import LATENT, Rect, copy_shared, halo
 
 STEPS = (0, 1, 2, 3, 5, 8, 12, 20, 32, 50)  # by effort 0..9
 SHARE = 0.5  # of the latents that may move in a step
@@ -83,17 +83,11 @@ class Region:
 
 def _gather(held: dict[Rect, Rounded], name: str, area: Rect) -> Tensor:
     """One of the tensors of `Rounded` over an area, (1, M, h, w), out of all tiles that it touches."""
-    parts = {rect: getattr(tile, name) for rect, tile in held.items() if _overlap(rect, area)}
+    parts = {rect: getattr(tile, name) for rect, tile in held.items()}
     first = next(iter(parts.values()))
     out = first.new_empty(1, first.shape[1], area.height, area.width)
-    for rect, part in parts.items():
-        shared = rect.grow(0, area)
-        out[:, :, *shared.within(area)] = part[:, :, *shared.within(rect)]
+    copy_shared(parts, out, area)
     return out
-
-
-def _overlap(a: Rect, b: Rect) -> bool:
-    return a.top < b.bottom and b.top < a.bottom and a.left < b.right and b.left < a.right
 
 
 def search(
@@ -121,7 +115,7 @@ def search(
     """
     if not 0 <= effort < len(STEPS):
         raise ValueError(f"effort {effort} is outside 0..{len(STEPS) - 1}")
-    steps = STEPS[effort]
+    steps, bits = STEPS[effort], symbol_bits(model.tables).to(quality.device)
     for number, (rect, tile) in enumerate(held.items()):
         area = rect.grow(halo(model.config), bounds)
         rows, columns = rect.within(area)
@@ -133,16 +127,17 @@ def search(
         )
         movable = torch.zeros(1, 1, area.height, area.width, dtype=torch.bool, device=start.symbol.device)
         movable[:, :, rows, columns] = True
-        better = improve(model, start, movable, quality, steps)
+        better = improve(model, start, movable, bits, quality, steps)
         tile.symbol = better[:, :, rows, columns]
         progress(number + 1, len(held))
 
 
-def improve(model: Model, region: Region, movable: Tensor, quality: Tensor, steps: int) -> Tensor:
+def improve(model: Model, region: Region, movable: Tensor, bits: Tensor, quality: Tensor, steps: int) -> Tensor:
     """Better symbols for a region.
 
     Args:
         movable: (1, 1, h, w), whether a position's symbols may change; the others are surroundings.
+        bits: as `symbol_bits` gives them.
         quality: (1,), fixed-point.
         steps: each takes one pass through the synthesis and back.
 
@@ -152,7 +147,6 @@ def improve(model: Model, region: Region, movable: Tensor, quality: Tensor, step
     height, width = region.size
     gain = model.transforms.gain(quality)
     weight = rate_weight(quality).item() * 127.5**2 / 3  # of the summed square error in -1..1
-    bits = symbol_bits(model.tables).to(gain.device)
     curvature = 2 * weight / gain**2  # of the cost over a latent, in steps, if the synthesis is orthonormal
     generator = torch.Generator().manual_seed(0)
     symbol, best, least = region.symbol, region.symbol, float("inf")

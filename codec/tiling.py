@@ -6,6 +6,7 @@ far as the networks can see, and then cut out: the result is that of the whole p
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from codec.network import Config
 
@@ -55,6 +56,15 @@ class Rect:
         """Row and column slices that cut this rectangle out of an array that covers `other`."""
         top, left = self.top - other.top, self.left - other.left
         return slice(top, top + self.height), slice(left, left + self.width)
+
+
+def copy_shared(parts: dict[Rect, Any], out: Any, area: Rect) -> None:
+    """Copy into `out`, a tensor (1, C, h, w) of an area, what the parts, such tensors by their rectangles, share with
+    it."""
+    for rect, part in parts.items():
+        shared = rect.grow(0, area)
+        if shared.height > 0 and shared.width > 0:
+            out[:, :, *shared.within(area)] = part[:, :, *shared.within(rect)]
 
 
 def latent_bounds(width: int, height: int) -> Rect:

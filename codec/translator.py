@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codec.network import Block
-from codec.pyramid import collapse, decompose
+from codec.network import Block, modulate
+from codec.pyramid import bands_from, collapse, decompose
 
 CELL = 4  # edge in pixels of what one position of the first features stands for
 LEVELS = 2  # detail bands: the low band has the size of the first features
@@ -55,8 +55,7 @@ class TaskModulation(nn.Module):
 
     def forward(self, x: Tensor, task: Tensor) -> Tensor:
         """x (B, C, h, w) and task numbers (B,) -> (B, C, h, w)."""
-        scale, shift = self.table[task].to(x.dtype)[:, :, None, None].chunk(2, dim=1)
-        return torch.addcmul(x + shift, x, scale)
+        return modulate(x, self.table[task])
 
 
 class Stage(nn.Module):
@@ -113,7 +112,7 @@ class Translator(nn.Module):
         for up, stage in reversed(list(zip(self.up, self.back, strict=True))):
             x = stage(passed.pop() + F.pixel_shuffle(up(x), 2), task)  # (B, C, 2h, 2w)
         change = self.change(x).float()  # (B, 126, H/4, W/4)
-        masks, residuals = (_bands(part) for part in change.chunk(2, dim=1))
+        masks, residuals = (bands_from(part, LEVELS) for part in change.chunk(2, dim=1))
         pyramid = decompose(picture, LEVELS)
         return collapse(
             [
@@ -121,9 +120,3 @@ class Translator(nn.Module):
                 for band, mask, residual in zip(pyramid, masks, residuals, strict=True)
             ]
         )
-
-
-def _bands(x: Tensor) -> list[Tensor]:
-    """(B, 63, h, w) -> the three bands (B, 3, ., .) at h x w, 2h x 2w and 4h x 4w."""
-    parts = x.split(BANDS, dim=1)
-    return [F.pixel_shuffle(part, 2**level) if level else part for level, part in enumerate(parts)]

@@ -21,13 +21,12 @@ TRANSLATORS = WEIGHTS / "translators"
 
 @dataclass
 class Loaded:
-    """A translator in memory. `dtype` is that of its convolutions."""
+    """A translator in memory."""
 
     name: str
     net: Translator | LPTN
     card: dict[str, str]
     device: torch.device
-    dtype: torch.dtype
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -87,4 +86,4 @@ def load(name: str, device: str = "cpu", dtype: torch.dtype | None = None) -> Lo
         if isinstance(module, torch.nn.Conv2d) and isinstance(net, Translator):
             module.to(dtype)  # LPTN works on pixels themselves: half precision would show
     net = net.to(where, memory_format=torch.channels_last).requires_grad_(False).eval()
-    return Loaded(Path(name).stem, net, card, where, dtype)
+    return Loaded(Path(name).stem, net, card, where)

@@ -1,7 +1,7 @@
 """The command `lapic-train`: trains models and exports them."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,14 @@ def _one_line() -> Iterator[None]:
         raise click.ClickException(str(error)) from None
 
 
+def _train(options: Any, recipe: Callable) -> None:
+    """Train by a recipe."""
+    from training.loop import train
+
+    with _one_line():
+        train(options, lambda part: recipe(options, part=part))
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Train lapic's networks and export their weights."""
@@ -77,10 +85,9 @@ def main() -> None:
 @with_options(RUN)
 def codec(**options: Any) -> None:
     """Stage 1: train the codec for rate and distortion, from the KLT if --init says nothing else."""
-    from training.codec import CodecOptions, train_codec
+    from training.codec import CodecOptions, recipe
 
-    with _one_line():
-        train_codec(CodecOptions(**options))
+    _train(CodecOptions(**options), recipe)
 
 
 @main.command()
@@ -94,12 +101,9 @@ def codec(**options: Any) -> None:
 @with_options(RUN)
 def restorer(**options: Any) -> None:
     """Train a restorer of JPEG's traces, noise, blur or halving, all made from clean pictures as it learns."""
-    from training.loop import train
     from training.restoration import RestorationOptions, recipe
 
-    made = RestorationOptions(**options)
-    with _one_line():
-        train(made, lambda part: recipe(made, part))
+    _train(RestorationOptions(**options), recipe)
 
 
 @main.command()
@@ -114,12 +118,9 @@ def restorer(**options: Any) -> None:
 @with_options(RUN)
 def translator(**options: Any) -> None:
     """Train a translator from pairs, from two folders, or into the style of a picture."""
-    from training.loop import train
     from training.translation import TranslationOptions, recipe
 
-    made = TranslationOptions(**options)
-    with _one_line():
-        train(made, lambda part: recipe(made, part))
+    _train(TranslationOptions(**options), recipe)
 
 
 @main.command()

@@ -13,7 +13,7 @@ from codec.search import rate_weight
 from training.data import Crops, list_pictures, read_rgb
 from training.export import trainable
 from training.initial import grow, initialise
-from training.loop import Batch, Figures, Models, Options, Recipe, train
+from training.loop import Batch, Figures, Models, Options, Recipe, brought_along
 from training.muon import Muon
 from training.rate_distortion import TrainableCodec, loss, normalise
 
@@ -80,16 +80,16 @@ def _start(options: CodecOptions, config: Config, crops: Crops) -> tuple[Trainab
     if (options.out / "checkpoint.pt").exists():
         described = json.loads((options.out / "options.json").read_text())
         return TrainableCodec(Config(**described["config"])), described["brought"]
-    sample = normalise(torch.from_numpy(crops.batch(0, max(8, 4_000_000 // options.patch**2))))
+    sample = normalise(torch.from_numpy(crops.sample()))
     if options.init:
         model, card = trainable(options.init)
         if options.quarter and not model.config.quarter:
             model = grow(model, options.quarter, sample)
-        return model, {key: float(card.get(key, 0)) for key in ("steps", "hours")}
+        return model, brought_along(options, card)
     model = TrainableCodec(replace(config, quarter=options.quarter or config.quarter))
     kept = initialise(model, sample)
     print(f"KLT start: {config.latent} channels keep {kept:.5f} of the energy")
-    return model, {"steps": 0.0, "hours": 0.0}
+    return model, brought_along(options, {})
 
 
 def recipe(options: CodecOptions, config: Config = Config(), part: tuple[int, int] = (0, 1)) -> Recipe:
@@ -116,8 +116,3 @@ def recipe(options: CodecOptions, config: Config = Config(), part: tuple[int, in
         after_step=model.hyper_synthesis.keep_exact,
         notes={"config": asdict(model.config), "brought": brought},
     )
-
-
-def train_codec(options: CodecOptions, config: Config = Config()) -> TrainableCodec:
-    """Train a codec with `training.loop.train` and return the averaged model."""
-    return train(options, lambda part: recipe(options, config, part))

@@ -75,6 +75,10 @@ class Crops:
         self.megapixels = area.sum() / 1e6
         self.chance = area / area.sum()
 
+    def sample(self) -> np.ndarray:
+        """About four megapixels of crops to fit a start to, (N, C, patch, patch) uint8."""
+        return self.batch(0, max(8, 4_000_000 // self.patch**2))
+
     def batch(self, step: int, size: int) -> np.ndarray:
         """`size` crops for training step `step`, (size, C, patch, patch) uint8, flipped and transposed at random."""
         rng = np.random.default_rng((self.seed, self.rank, step))

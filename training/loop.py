@@ -74,6 +74,13 @@ class Recipe:
     notes: dict[str, Any] = field(default_factory=dict)
 
 
+def brought_along(options: Options, card: dict[str, str]) -> Figures:
+    """Steps and hours behind the weights that a run starts from: those noted in a run that goes on, else the card's."""
+    if (options.out / "checkpoint.pt").exists():
+        return json.loads((options.out / "options.json").read_text())["brought"]
+    return {key: float(card.get(key, 0)) for key in ("steps", "hours")}
+
+
 def learning_rate(options: Options, step: int) -> float:
     """Learning rate of step `step` (0-based)."""
     rise = min(1.0, (step + 1) / max(options.warmup, 1))

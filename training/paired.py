@@ -2,6 +2,7 @@
 matching, as in pix2pixHD (Wang et al., CVPR 2018)."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from training.adversarial import (
     feature_matching,
     generator_loss,
 )
-from training.loop import Figures, Models, Options
+from training.loop import Batch, Figures, Loss, Models, Options
 from training.perceptual import Perceptual
 
 MATCHING = 10.0  # weight of feature matching, relative to the adversarial loss
@@ -67,7 +68,7 @@ def generator(
 
     Args:
         pictures: "made", "real" and "condition", (B, 3, H, W) in -1..1.
-        shared: takes what `discriminator` needs.
+        shared: takes what the discriminator needs.
     """
     made, real, condition = (pictures[name] for name in ("made", "real", "condition"))
     total: Tensor | float = 0.0
@@ -83,7 +84,14 @@ def generator(
     return total, figures
 
 
-def discriminator(options: PairedOptions, models: Models, shared: dict[str, Any]) -> tuple[Tensor, Figures]:
+def losses(options: PairedOptions, generator: Loss) -> dict[str, Loss]:
+    """The losses of a recipe: a generator's and, if the run wants one, its discriminator's."""
+    return {"model": generator} | ({"discriminator": partial(_discriminator, options)} if options.gan else {})
+
+
+def _discriminator(
+    options: PairedOptions, models: Models, batch: Batch, shared: dict[str, Any]
+) -> tuple[Tensor, Figures]:
     """A discriminator's loss and the share of patches that it tells right."""
     real, made = (models["discriminator"](shared[name], shared["condition"]) for name in ("real", "made"))
     return discriminator_loss(options.game, real, made), {"accuracy": accuracy(options.game, real, made)}

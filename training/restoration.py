@@ -1,6 +1,5 @@
 """The recipe of restorers: translators that undo JPEG's traces, noise, blur or doubled size, one task or several."""
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from codec.translators import read
 from training import degradations, paired
 from training.data import Crops, list_pictures, read_rgb
 from training.degradations import DEGRADATIONS, damage
-from training.loop import Batch, Figures, Models, Recipe
+from training.loop import Batch, Figures, Models, Recipe, brought_along
 from training.muon import Muon
 from training.paired import Judges, PairedOptions
 from training.rate_distortion import normalise
@@ -121,15 +120,15 @@ def _start(options: RestorationOptions, crops: Crops) -> tuple[TrainableRestorer
     """A model to train and the steps and hours that it brings along."""
     model = TrainableRestorer(TranslatorConfig(options.tasks, options.widths, options.blocks))
     if (options.out / "checkpoint.pt").exists():
-        return model, json.loads((options.out / "options.json").read_text())["brought"]
-    model.net.fit(normalise(torch.from_numpy(crops.batch(0, max(8, 4_000_000 // options.patch**2)))))
+        return model, brought_along(options, {})
+    model.net.fit(normalise(torch.from_numpy(crops.sample())))
     if not options.init:
-        return model, {"steps": 0.0, "hours": 0.0}
+        return model, brought_along(options, {})
     plain, card = read(options.init)
     if not isinstance(plain, Translator) or plain.config != model.net.config:
         raise ValueError(f"{options.init} is not a restorer of this size with the tasks {', '.join(options.tasks)}")
     model.net.unfold(plain)
-    return model, {key: float(card.get(key, 0)) for key in ("steps", "hours")}
+    return model, brought_along(options, card)
 
 
 def recipe(options: RestorationOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
@@ -149,16 +148,13 @@ def recipe(options: RestorationOptions, part: tuple[int, int] = (0, 1)) -> Recip
         more, figures = paired.generator(options, lpips, models, pictures, shared)
         return distance + more, {"rmse": distance.item()} | figures
 
-    def discriminator(models: Models, batch: Batch, shared: dict[str, Any]) -> tuple[Tensor, Figures]:
-        return paired.discriminator(options, models, shared)
-
     several = {"model": optimisers(model.net)}
     if options.gan:
         several["discriminator"] = paired.judge_optimisers(models["discriminator"])
     return Recipe(
         models=models,
         optimisers=several,
-        losses={"model": generator} | ({"discriminator": discriminator} if options.gan else {}),
+        losses=paired.losses(options, generator),
         batch=lambda step: pairs(crops, options, step),
         validate=(lambda average: validate(average, held_out)) if held_out else None,
         notes={"kind": "translator", "config": asdict(model.net.config), "brought": brought},

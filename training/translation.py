@@ -1,6 +1,5 @@
 """The recipes of translators: from pairs, from two folders without pairs, and into the style of one picture."""
 
-import json
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,7 @@ from codec.translators import read
 from training import paired
 from training.adversarial import accuracy, discriminator_loss, generator_loss
 from training.data import Crops, read_pair, read_rgb
-from training.loop import Batch, Figures, Models, Recipe
+from training.loop import Batch, Figures, Models, Recipe, brought_along
 from training.paired import Judges, PairedOptions
 from training.perceptual import Style
 from training.rate_distortion import normalise
@@ -74,12 +73,8 @@ def _fresh(net: WhitenedTranslator | LPTN) -> WhitenedTranslator | LPTN:
 
 def _start(options: TranslationOptions, sample: Tensor) -> tuple[WhitenedTranslator | LPTN, Figures]:
     """The network to train, and the steps and hours that it brings along."""
-    brought = {"steps": 0.0, "hours": 0.0}
-    if (options.out / "options.json").exists():
-        brought = json.loads((options.out / "options.json").read_text())["brought"]
     plain, card = read(options.init) if options.init else (None, {})
-    if options.init and not (options.out / "checkpoint.pt").exists():
-        brought = {key: float(card.get(key, 0)) for key in brought}
+    brought = brought_along(options, card)
     if options.net == "lptn":
         if plain is not None and not isinstance(plain, LPTN):
             raise ValueError(f"{options.init} is not an LPTN")
@@ -114,7 +109,7 @@ def recipe(options: TranslationOptions, part: tuple[int, int] = (0, 1)) -> Recip
     raise ValueError("a translator learns from --pairs A B, from --from A --to B, or from --from A --style PICTURE")
 
 
-def _made(options: TranslationOptions, models: Models, losses: dict[str, Any], batch: Any, brought: Figures) -> Recipe:
+def _made(models: Models, losses: dict[str, Any], batch: Any, brought: Figures) -> Recipe:
     """A recipe around the models of one of the ways to train."""
     net, back = models["model"].net, models["model"].back
     several = {"model": _optimisers(net) + (_optimisers(back) if back is not None else [])}
@@ -142,11 +137,8 @@ def _paired(options: TranslationOptions, part: tuple[int, int]) -> Recipe:
         more, figures = paired.generator(options, lpips, models, pictures, shared)
         return DISTORTION * distance + more, {"l1": 127.5 * distance.item()} | figures
 
-    def discriminator(models: Models, batch: Batch, shared: dict[str, Any]) -> tuple[Tensor, Figures]:
-        return paired.discriminator(options, models, shared)
-
-    losses = {"model": generator} | ({"discriminator": discriminator} if options.gan else {})
-    return _made(options, models, losses, lambda step: (torch.from_numpy(crops.batch(step, options.batch)),), brought)
+    losses = paired.losses(options, generator)
+    return _made(models, losses, lambda step: (torch.from_numpy(crops.batch(step, options.batch)),), brought)
 
 
 def _unpaired(options: TranslationOptions, part: tuple[int, int]) -> Recipe:
@@ -185,7 +177,7 @@ def _unpaired(options: TranslationOptions, part: tuple[int, int]) -> Recipe:
     def batch(step: int) -> Batch:
         return tuple(torch.from_numpy(crops.batch(step, options.batch)) for crops in (first, second))
 
-    return _made(options, models, {"model": generator, "discriminator": discriminator}, batch, brought)
+    return _made(models, {"model": generator, "discriminator": discriminator}, batch, brought)
 
 
 def _styled(options: TranslationOptions, part: tuple[int, int]) -> Recipe:
@@ -200,7 +192,6 @@ def _styled(options: TranslationOptions, part: tuple[int, int]) -> Recipe:
         return loss.to(made.device)(made, normalise(batch[0])), {}
 
     return _made(
-        options,
         {"model": TrainableTranslators(net)},
         {"model": generator},
         lambda step: (torch.from_numpy(crops.batch(step, options.batch)),),

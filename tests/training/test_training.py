@@ -15,12 +15,12 @@ from codec.network import Config
 from codec.search import rate_weight
 from tests.conftest import EXAMPLES
 from training import codec as stage1
-from training.codec import CodecOptions, train_codec
+from training.codec import CodecOptions, recipe
 from training.data import Crops, list_pictures
 from training.export import calibrate, export_checkpoint, integer_counts, trainable
 from training.hyper import HyperSynthesis
 from training.initial import grow, initialise
-from training.loop import learning_rate
+from training.loop import learning_rate, train
 from training.rate_distortion import TrainableCodec, loss, normalise
 
 TINY = Config(latent=96, hyper=8, coarse=32, fine=16, coarse_blocks=1, fine_blocks=1, hyper_wide=16, hyper_narrow=16)
@@ -32,6 +32,10 @@ def options(out: Path, **changes: object) -> CodecOptions:
         precision="32-true", accelerator="cpu",
     )  # fmt: skip
     return dataclasses.replace(base, **changes)
+
+
+def train_codec(made: CodecOptions, config: Config = Config()) -> TrainableCodec:
+    return train(made, lambda part: recipe(made, config, part))
 
 
 def weights(model: torch.nn.Module) -> torch.Tensor:
