@@ -1,11 +1,13 @@
 """Entropy coding of one tile: symbols <-> bytes, with constriction's ANS coder and integer probability tables.
 
-All latents that share a scale index share one probability table, so they are sorted by index (stable, hence in raster
+Latents come in passes, because what one pass says may decide the scale indices of the next. All latents of a pass that
+share a scale index share one probability table, so they are sorted by index (stable, hence in raster
 order within a group) and each group is coded with a single call. Latents of scale index 0, whose table says "zero"
 with near certainty, are left out altogether unless one of them is not zero.
 """
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -76,30 +78,33 @@ def _groups(index: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int
     return order, begins
 
 
-def encode_tile(tables: Tables, z: NDArray[np.int8], symbols: NDArray[np.int16], index: NDArray[np.uint8]) -> bytes:
+def encode_tile(
+    tables: Tables, z: NDArray[np.int8], passes: Sequence[tuple[NDArray[np.int16], NDArray[np.uint8]]]
+) -> bytes:
     """Encode a tile.
 
     Args:
         z: (Z, h4, w4) hyper-latent, within the range of `tables.hyper`.
-        symbols: (M, h, w) latent residuals, -32767..32767.
-        index: (M, h, w) scale indices, 0..63.
+        passes: in the order of decoding, each the latent residuals, -32767..32767, and their scale indices, 0..63, two
+            arrays of the same shape.
     """
-    flat = symbols.ravel()
-    order, begins = _groups(index.ravel())
     coder, escapes = constriction.stream.stack.AnsCoder(), []
-    first = 0 if flat[order[: begins[1]]].any() else 1
-    for group in range(len(tables.latent) - 1, first - 1, -1):  # ANS is a stack: last in, first out
-        values = flat[order[begins[group] : begins[group + 1]]].astype(np.int32)
-        if len(values) == 0:
-            continue
-        width = half_width(tables.latent[group])
-        outside = np.abs(values) > width
-        if outside.any():
-            over = np.abs(values[outside]) - width - 1
-            signs = values[outside] < 0
-            escapes.append(b"".join(write_varint(2 * int(o) + int(s)) for o, s in zip(over, signs, strict=True)))
-        coded = np.where(outside, 2 * width + 1, values + width).astype(np.int32)
-        coder.encode_reverse(coded, tables.latent_models[group])
+    first = 0 if any(symbols[index == 0].any() for symbols, index in passes) else 1
+    for symbols, index in reversed(passes):  # ANS is a stack: last in, first out
+        order, begins = _groups(index.ravel())
+        in_order = symbols.ravel()[order].astype(np.int32)
+        for group in range(len(tables.latent) - 1, first - 1, -1):
+            values = in_order[begins[group] : begins[group + 1]]
+            if len(values) == 0:
+                continue
+            width = half_width(tables.latent[group])
+            outside = np.abs(values) > width
+            if outside.any():
+                over = np.abs(values[outside]) - width - 1
+                signs = values[outside] < 0
+                escapes.append(b"".join(write_varint(2 * int(o) + int(s)) for o, s in zip(over, signs, strict=True)))
+            coded = np.where(outside, 2 * width + 1, values + width).astype(np.int32)
+            coder.encode_reverse(coded, tables.latent_models[group])
     reach = tables.hyper.shape[1] // 2
     for channel in range(len(z) - 1, -1, -1):
         coder.encode_reverse(z[channel].ravel().astype(np.int32) + reach, tables.hyper_models[channel])
@@ -110,7 +115,8 @@ def encode_tile(tables: Tables, z: NDArray[np.int8], symbols: NDArray[np.int16],
 
 
 class TileDecoder:
-    """Decodes one tile in two steps, because the scale indices follow from the hyper-latent: `hyper`, then `latent`."""
+    """Decodes one tile step by step, because the scale indices follow from what was decoded before: `hyper`, then
+    `latent` for each pass, then `finish`."""
 
     def __init__(self, tables: Tables, payload: bytes) -> None:
         self.tables = tables
@@ -147,8 +153,8 @@ class TileDecoder:
             bits += float(occurrences @ (PRECISION - np.log2(counts)))
         return bits
 
-    def latent(self, index: NDArray[np.uint8], crc: int) -> NDArray[np.int16]:
-        """The latent residuals for scale indices (M, h, w), same shape. Raises `Error` if their CRC is not `crc`."""
+    def latent(self, index: NDArray[np.uint8]) -> NDArray[np.int16]:
+        """The latent residuals of a pass for its scale indices, same shape. Raises `Error` if escapes run out."""
         order, begins = _groups(index.ravel())
         in_order = np.zeros(index.size, dtype=np.int16)
         try:
@@ -160,10 +166,12 @@ class TileDecoder:
             raise Error(_MISMATCH) from None  # escapes ran out, because wrong symbols asked for too many
         symbols = np.empty_like(in_order)
         symbols[order] = in_order
-        symbols = symbols.reshape(index.shape)
+        return symbols.reshape(index.shape)
+
+    def finish(self, symbols: NDArray[np.int16], crc: int) -> None:
+        """Raise `Error` unless the payload is used up and `crc` is that of z and of all symbols, (M, h, w)."""
         if self.escapes.left or not self.coder.is_empty() or symbols_crc(self.z, symbols) != crc:
             raise Error(_MISMATCH)
-        return symbols
 
     def _group(self, group: int, count: int) -> NDArray[np.int32]:
         table = self.tables.latent[group]

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from bitstream import Error, Header, PixelFormat, Tile, TileDecoder
 from codec import hyper
+from codec.context import Coded, Pass, code_latents
 from codec.encoder import Progress, no_progress
 from codec.model import Model
 from codec.network import assemble
@@ -15,12 +16,12 @@ from codec.salvage import fill
 from codec.tiling import LATENT, PIECE, Rect, copy_shared, halo, latent_bounds, tile_edge
 
 
-def decode_symbols(model: Model, header: Header, tile: Tile, rect: Rect) -> tuple[NDArray, NDArray, Tensor, Tensor]:
+def decode_symbols(model: Model, header: Header, tile: Tile, rect: Rect) -> tuple[NDArray, NDArray, Coded]:
     """The integers of one tile.
 
     Returns:
-        z (Z, h4, w4) int8, symbols (M, h, w) int16, and as float tensors on the model's device mean (1, M, h, w),
-        which counts 1/32 of a step, and scale index (1, M, h, w).
+        z (Z, h4, w4) int8, symbols (M, h, w) int16, and as float tensors on the model's device means, scale indices
+        and symbols.
 
     Raises:
         bitstream.Error: the payload is damaged.
@@ -28,11 +29,18 @@ def decode_symbols(model: Model, header: Header, tile: Tile, rect: Rect) -> tupl
     decoder = TileDecoder(model.tables, tile.payload)
     z = decoder.hyper(-(-rect.height // 4), -(-rect.width // 4))
     quality = hyper.fixed_point(header.quality, model.device)
+    symbols = np.zeros((model.config.latent, rect.height, rect.width), np.int16)
+
+    def visit(part: Pass, _: Tensor, index: Tensor) -> Tensor:
+        here = index[0].to(torch.uint8).contiguous().cpu().numpy()
+        at = ... if part.places is None else (slice(None), part.places.cpu().numpy())
+        symbols[part.channels][at] = decoder.latent(here[at])
+        return torch.from_numpy(symbols[None, part.channels]).to(model.device, torch.float32)
+
     z_ = torch.from_numpy(z)[None].to(model.device, torch.float32)
-    mean, index = hyper.hyper_synthesis(z_, quality, model.integers)
-    mean, index = mean[..., : rect.height, : rect.width], index[..., : rect.height, : rect.width]
-    symbols = decoder.latent(index[0].to(torch.uint8).contiguous().cpu().numpy(), tile.crc)
-    return z, symbols, mean, index
+    coded = code_latents(model, z_, quality, (rect.height, rect.width), visit)
+    decoder.finish(symbols, tile.crc)
+    return z, symbols, coded
 
 
 class _Latents:
@@ -77,14 +85,14 @@ class _Latents:
         if rect in self.missing:
             return torch.zeros(1, self.model.config.latent, rect.height, rect.width, device=self.model.device)
         try:
-            _, symbols, mean, index = decode_symbols(self.model, self.header, self.tiles[rect], rect)
+            _, _, coded = decode_symbols(self.model, self.header, self.tiles[rect], rect)
         except Error:
             if not self.salvage:
                 raise
             self.missing.append(rect)
             return self._tile(rect)
-        symbols = torch.from_numpy(symbols)[None].to(self.model.device, torch.float32)
-        return (mean / hyper.MEAN_ONE + dequantise(symbols, index, self.model.centroid)) / self.gain
+        shown = dequantise(coded.symbol, coded.index, self.model.centroid)
+        return (coded.mean / hyper.MEAN_ONE + shown) / self.gain
 
 
 def damaged_tiles(model: Model, header: Header, tiles: list[Tile]) -> list[Rect]:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from bitstream import Header, PixelFormat, Tile, encode_tile, symbols_crc, write
 from codec import hyper
+from codec.context import Pass, code_latents, low_channels, split
 from codec.model import Model
 from codec.quantise import quantise
 from codec.search import Rounded, search
@@ -119,15 +120,19 @@ def _round_tile(model: Model, latent: Tensor, quality: Tensor) -> Rounded:
     height, width = gained.shape[-2:]
     padded = F.pad(gained, (0, -width % 4, 0, -height % 4), mode="replicate")
     z = model.transforms.hyper_analysis(padded).round().clamp(-hyper.HYPER_LATENT_MAX, hyper.HYPER_LATENT_MAX)
-    mean, index = hyper.hyper_synthesis(z, quality, model.integers)
-    mean, index = mean[..., :height, :width] / hyper.MEAN_ONE, index[..., :height, :width]
-    return Rounded(z, mean, index, quantise(gained - mean, index, model.threshold))
+
+    def visit(part: Pass, mean: Tensor, index: Tensor) -> Tensor:
+        return quantise(gained[:, part.channels] - mean / hyper.MEAN_ONE, index, model.threshold)
+
+    return Rounded(z, code_latents(model, z, quality, (height, width), visit))
 
 
 def _code_tile(model: Model, rounded: Rounded) -> Tile:
     """Entropy-code one tile."""
+    coded, low = rounded.coded, low_channels(model.integers)
     z, symbols, index = (
         tensor[0].to(kind).contiguous().cpu().numpy()
-        for tensor, kind in ((rounded.z, torch.int8), (rounded.symbol, torch.int16), (rounded.index, torch.uint8))
+        for tensor, kind in ((rounded.z, torch.int8), (coded.symbol, torch.int16), (coded.index, torch.uint8))
     )
-    return Tile(encode_tile(model.tables, z, symbols, index), symbols_crc(z, symbols))
+    passes = list(zip(split(symbols, low), split(index, low), strict=True))
+    return Tile(encode_tile(model.tables, z, passes), symbols_crc(z, symbols))

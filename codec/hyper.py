@@ -58,7 +58,7 @@ def interpolate_levels(table: Tensor, quality: Tensor) -> Tensor:
 
 
 @contextmanager
-def _full_precision() -> Iterator[None]:
+def full_precision() -> Iterator[None]:
     """Float32 products in float32, whatever the caller allows: TF32 and bfloat16 keep too few bits for our integers."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
@@ -68,14 +68,14 @@ def _full_precision() -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-def _pointwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def pointwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """1x1 convolution as one matrix product: (B, C, h, w), (D, C), (D,) or (B, D) -> (B, D, h, w)."""
     batch, _, height, width = x.shape
     out = torch.matmul(weight, x.flatten(2)) + bias.reshape(-1, weight.shape[0], 1)
     return out.reshape(batch, -1, height, width)
 
 
-def _depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """3x3 filter per channel as nine shifted products: (B, C, h, w), (C, 9), (C,) -> (B, C, h, w), zero border."""
     height, width = x.shape[-2:]
     padded = F.pad(x, (1, 1, 1, 1))
@@ -86,7 +86,20 @@ def _depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return out
 
 
-@_full_precision()
+def activation(total: Tensor, floor: Round, clamp: Clamp) -> Tensor:
+    """The next layer's input from a layer's sums: 0 for what is negative, 1/32 for each 4096/32 of the rest."""
+    return clamp(floor(total / WEIGHT_ONE + 0.5), 0, ACTIVATION_MAX)
+
+
+def parameters(sums: Tensor, floor: Round = torch.floor, clamp: Clamp = torch.clamp) -> tuple[Tensor, Tensor]:
+    """From sums (B, 2M, h, w): mean (B, M, h, w), integers that count 1/32 of a quantisation step; scale index
+    (B, M, h, w), 0..63."""
+    mean, index = sums.chunk(2, dim=1)
+    mean = clamp(floor(mean / WEIGHT_ONE + 0.5), -MEAN_MAX, MEAN_MAX)
+    return mean, clamp(floor(index / INDEX_STEP + 0.5), 0, SCALES - 1)
+
+
+@full_precision()
 def hyper_synthesis(
     z: Tensor,
     quality: Tensor,
@@ -94,7 +107,7 @@ def hyper_synthesis(
     floor: Round = torch.floor,
     clamp: Clamp = torch.clamp,
 ) -> tuple[Tensor, Tensor]:
-    """Mean and scale index of every latent.
+    """What z tells about every latent.
 
     Args:
         z: (B, Z, h/4, w/4) integers in -63..63, as float32 (or float64).
@@ -103,31 +116,29 @@ def hyper_synthesis(
         floor, clamp: replaced in training by versions that let gradients pass.
 
     Returns:
-        mean (B, M, h, w), integers that count 1/32 of a quantisation step; scale index (B, M, h, w), 0..63.
+        features (B, W, h, w), activations; sums (B, 2M, h, w), integers below 2^24, of which `parameters` makes means
+        and scale indices, directly or with what the context adds (`codec.context`).
     """
 
-    def activation(total: Tensor) -> Tensor:
-        return clamp(floor(total / WEIGHT_ONE + 0.5), 0, ACTIVATION_MAX)
+    def act(total: Tensor) -> Tensor:
+        return activation(total, floor, clamp)
 
     def point(x: Tensor, name: str) -> Tensor:
-        return _pointwise(x, weights[f"{name}.weight"], weights[f"{name}.bias"])
+        return pointwise(x, weights[f"{name}.weight"], weights[f"{name}.bias"])
 
     def depth(x: Tensor, name: str) -> Tensor:
-        return _depthwise(x, weights[f"{name}.weight"], weights[f"{name}.bias"])
+        return depthwise(x, weights[f"{name}.weight"], weights[f"{name}.bias"])
 
     enter_bias = floor(interpolate_levels(weights["level.enter"], quality) + 0.5).to(z.dtype)  # (B, W)
     leave_bias = floor(interpolate_levels(weights["level.leave"], quality) + 0.5).to(z.dtype)  # (B, 2M)
-    x = _pointwise(z * 32, weights["point0.weight"], enter_bias)  # (B, W, h/4, w/4)
-    x = activation(depth(activation(x), "depth0"))
-    x = F.pixel_shuffle(activation(point(x, "point1")), 2)  # (B, N, h/2, w/2)
-    x = activation(depth(x, "depth1"))
-    x = F.pixel_shuffle(activation(point(x, "point2")), 2)  # (B, N, h, w)
-    x = activation(depth(x, "depth2"))
-    x = activation(point(x, "point3"))  # (B, W, h, w)
-    mean, index = _pointwise(x, weights["point4.weight"], leave_bias).chunk(2, dim=1)  # (B, M, h, w) each
-    mean = clamp(floor(mean / WEIGHT_ONE + 0.5), -MEAN_MAX, MEAN_MAX)
-    index = clamp(floor(index / INDEX_STEP + 0.5), 0, SCALES - 1)
-    return mean, index
+    x = pointwise(z * 32, weights["point0.weight"], enter_bias)  # (B, W, h/4, w/4)
+    x = act(depth(act(x), "depth0"))
+    x = F.pixel_shuffle(act(point(x, "point1")), 2)  # (B, N, h/2, w/2)
+    x = act(depth(x, "depth1"))
+    x = F.pixel_shuffle(act(point(x, "point2")), 2)  # (B, N, h, w)
+    x = act(depth(x, "depth2"))
+    x = act(point(x, "point3"))  # (B, W, h, w)
+    return x, pointwise(x, weights["point4.weight"], leave_bias)  # (B, 2M, h, w)
 
 
 def shapes(latent: int, hyper: int, wide: int, narrow: int, levels: int) -> dict[str, tuple[int, ...]]:
@@ -152,7 +163,8 @@ def largest_sum(weights: Mapping[str, Tensor]) -> dict[str, int]:
     for name in weights:
         if name.endswith(".weight"):
             layer = name.removesuffix(".weight")
-            bias = weights[levels[layer]].abs().amax(0) if layer in levels else weights[f"{layer}.bias"].abs()
+            bias = weights.get(levels.get(layer, f"{layer}.bias"), torch.zeros(1)).abs()
+            bias = bias.amax(0) if layer in levels else bias
             bounds[layer] = int((weights[name].abs().sum(1).double() * ACTIVATION_MAX + bias).max())
     return bounds
 

@@ -33,6 +33,8 @@ class Config:
     quarter_blocks: int = 2
     hyper_wide: int = 192
     hyper_narrow: int = 128
+    context: int = 0  # low channels that are coded first, see codec.context; 0 for none
+    context_inner: int = 96
     levels: int = 8  # rate points between which gains and modulations are interpolated
 
 

@@ -11,6 +11,7 @@ steps.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor
 from bitstream import Tables
 from bitstream.entropy import PRECISION, SYMBOL_MAX, half_width
 from codec import hyper
+from codec.context import Coded, Pass, code_latents
 from codec.model import Model
 from codec.network import assemble
 from codec.quantise import dequantise
@@ -57,13 +59,10 @@ def _cost(bits: Tensor, symbol: Tensor, index: Tensor) -> Tensor:
 
 @dataclass
 class Rounded:
-    """A tile's integers as float tensors: hyper-latent z (1, Z, h/4, w/4), and of shape (1, M, h, w) the means in
-    steps, scale indices and symbols."""
+    """A tile's integers as float tensors: the hyper-latent z (1, Z, h/4, w/4) and the latents."""
 
     z: Tensor
-    mean: Tensor
-    index: Tensor
-    symbol: Tensor
+    coded: Coded
 
 
 @dataclass
@@ -71,23 +70,18 @@ class Region:
     """What a tile's search looks at: the tile and its surroundings.
 
     `picture` is (1, 3, 16h, 16w) in -1..1, of which `size`, height and width from the upper left corner, counts and the
-    rest is padding; `mean`, `index` and `symbol` as in Rounded.
+    rest is padding; `latent` is y^ in steps, (1, M, h, w); the tile lies at `inside`, rows and columns of latents.
     """
 
     picture: Tensor
     size: tuple[int, int]
-    mean: Tensor
-    index: Tensor
-    symbol: Tensor
+    latent: Tensor
+    inside: tuple[slice, slice]
 
 
-def _gather(held: dict[Rect, Rounded], name: str, area: Rect) -> Tensor:
-    """One of the tensors of `Rounded` over an area, (1, M, h, w), out of all tiles that it touches."""
-    parts = {rect: getattr(tile, name) for rect, tile in held.items()}
-    first = next(iter(parts.values()))
-    out = first.new_empty(1, first.shape[1], area.height, area.width)
-    copy_shared(parts, out, area)
-    return out
+def _shown(coded: Coded, centroid: Tensor) -> Tensor:
+    """y^ in steps, (1, M, h, w)."""
+    return coded.mean / hyper.MEAN_ONE + dequantise(coded.symbol, coded.index, centroid)
 
 
 def search(
@@ -118,54 +112,68 @@ def search(
     steps, bits = STEPS[effort], symbol_bits(model.tables).to(quality.device)
     for number, (rect, tile) in enumerate(held.items()):
         area = rect.grow(halo(model.config), bounds)
-        rows, columns = rect.within(area)
-        inside = area.times(LATENT).grow(0, Rect(0, 0, shape[0], shape[1]))
-        start = Region(
-            show(area),
-            (inside.height, inside.width),
-            *(_gather(held, name, area) for name in ("mean", "index", "symbol")),
-        )
-        movable = torch.zeros(1, 1, area.height, area.width, dtype=torch.bool, device=start.symbol.device)
-        movable[:, :, rows, columns] = True
-        better = improve(model, start, movable, bits, quality, steps)
-        tile.symbol = better[:, :, rows, columns]
+        around = {other: _shown(held[other].coded, model.centroid) for other in held if other.overlaps(area)}
+        latent = tile.coded.mean.new_empty(1, model.config.latent, area.height, area.width)
+        copy_shared(around, latent, area)
+        counts = area.times(LATENT).grow(0, Rect(0, 0, shape[0], shape[1]))
+        region = Region(show(area), (counts.height, counts.width), latent, rect.within(area))
+        tile.coded = improve(model, region, tile, bits, quality, steps)
         progress(number + 1, len(held))
 
 
-def improve(model: Model, region: Region, movable: Tensor, bits: Tensor, quality: Tensor, steps: int) -> Tensor:
-    """Better symbols for a region.
+def improve(model: Model, region: Region, tile: Rounded, bits: Tensor, quality: Tensor, steps: int) -> Coded:
+    """Better symbols for a tile.
 
     Args:
-        movable: (1, 1, h, w), whether a position's symbols may change; the others are surroundings.
         bits: as `symbol_bits` gives them.
         quality: (1,), fixed-point.
         steps: each takes one pass through the synthesis and back.
 
     Returns:
-        Symbols (1, M, h, w), of no higher cost than those of the region.
+        The tile's latents, of no higher cost than those it had.
     """
-    height, width = region.size
+    (height, width), inside = region.size, (..., *region.inside)
     gain = model.transforms.gain(quality)
     weight = rate_weight(quality).item() * 127.5**2 / 3  # of the summed square error in -1..1
     curvature = 2 * weight / gain**2  # of the cost over a latent, in steps, if the synthesis is orthonormal
     generator = torch.Generator().manual_seed(0)
-    symbol, best, least = region.symbol, region.symbol, float("inf")
+    coded, best, least = tile.coded, tile.coded, float("inf")
+    latent = region.latent
     for step in range(steps + 1):
+        latent.requires_grad_(step < steps)
         with torch.enable_grad():
-            shown = dequantise(symbol, region.index, model.centroid).requires_grad_(step < steps)
-            made = assemble(*model.transforms.synthesis((region.mean + shown) / gain, quality))
+            made = assemble(*model.transforms.synthesis(latent / gain, quality))
             error = weight * (made - region.picture)[..., :height, :width].square().sum()
-        cost = error.item() + (_cost(bits, symbol, region.index) * movable).sum().item()
+        cost = error.item() + _cost(bits, coded.symbol, coded.index).sum().item()
         if cost < least:
-            best, least = symbol, cost
+            best, least = coded, cost
         if step == steps:
             break
-        (slope,) = torch.autograd.grad(error, shown)
-        wanted = (shown.detach() - slope / curvature).clamp(-SYMBOL_MAX, SYMBOL_MAX)
-        chosen = _cheapest(wanted, curvature, bits, region.index, model.centroid)
-        moves = (torch.rand(symbol.shape, generator=generator) < SHARE).to(symbol.device) & movable
-        symbol = torch.where(moves, chosen, symbol)
+        (slope,) = torch.autograd.grad(error, latent)
+        latent = latent.detach()
+        moves = (torch.rand(coded.symbol.shape, generator=generator) < SHARE).to(latent.device)
+        wanted = latent[inside] - moves * slope[inside] / curvature
+        choose = partial(_choose, model, wanted, moves, curvature, bits)
+        coded = code_latents(model, tile.z, quality, (wanted.shape[2], wanted.shape[3]), choose)
+        latent[inside] = _shown(coded, model.centroid)
     return best
+
+
+def _choose(
+    model: Model,
+    wanted: Tensor,
+    moves: Tensor,
+    curvature: Tensor,
+    bits: Tensor,
+    part: Pass,
+    mean: Tensor,
+    index: Tensor,
+) -> Tensor:
+    """One pass' symbols for the `wanted` y^, (1, M, h, w) in steps: the cheapest where a latent `moves`; elsewhere the
+    nearest, which is the one that was there unless the context has moved the mean."""
+    residual = (wanted[:, part.channels] - mean / hyper.MEAN_ONE).clamp(-SYMBOL_MAX, SYMBOL_MAX)
+    cheapest = _cheapest(residual, curvature[:, part.channels], bits, index, model.centroid)
+    return torch.where(moves[:, part.channels], cheapest, residual.round())
 
 
 def _cheapest(wanted: Tensor, curvature: Tensor, bits: Tensor, index: Tensor, centroid: Tensor) -> Tensor:

@@ -45,7 +45,7 @@ def symbols_digest(data: bytes, model: Model) -> str:
     bounds = latent_bounds(header.width, header.height)
     digest = hashlib.sha256()
     for rect, tile in zip(bounds.cut(tile_edge(header.tile, bounds)), tiles, strict=True):
-        z, symbols, _, _ = decoder.decode_symbols(model, header, tile, rect)
+        z, symbols, _ = decoder.decode_symbols(model, header, tile, rect)
         digest.update(z.astype("<i2").tobytes() + symbols.astype("<i2").tobytes())
     return digest.hexdigest()
 

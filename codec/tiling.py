@@ -46,6 +46,11 @@ class Rect:
         """The same rectangle in units `factor` times finer."""
         return Rect(self.top * factor, self.left * factor, self.bottom * factor, self.right * factor)
 
+    def overlaps(self, other: "Rect") -> bool:
+        """Whether the two share a place."""
+        shared = self.grow(0, other)
+        return shared.height > 0 and shared.width > 0
+
     def cut(self, edge: int) -> Iterator["Rect"]:
         """Squares of `edge` (smaller at the right and lower end) that cover this rectangle, in raster order."""
         for top in range(self.top, self.bottom, edge):
@@ -62,8 +67,8 @@ def copy_shared(parts: dict[Rect, Any], out: Any, area: Rect) -> None:
     """Copy into `out`, a tensor (1, C, h, w) of an area, what the parts, such tensors by their rectangles, share with
     it."""
     for rect, part in parts.items():
-        shared = rect.grow(0, area)
-        if shared.height > 0 and shared.width > 0:
+        if rect.overlaps(area):
+            shared = rect.grow(0, area)
             out[:, :, *shared.within(area)] = part[:, :, *shared.within(rect)]
 
 

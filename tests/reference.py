@@ -102,45 +102,66 @@ def encode_ans(symbols: list[tuple[int, np.ndarray]]) -> bytes:
     return b"".join(word.to_bytes(4, "little") for word in words)
 
 
-def hyper_synthesis(z: np.ndarray, quality: int, weights: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Section 4, for z (Z, h4, w4)."""
-    w = {name: tensor.astype(np.int64) for name, tensor in weights.items()}
+class Integers:
+    """Section 4."""
 
-    def level(table: np.ndarray) -> np.ndarray:
+    def __init__(self, weights: dict[str, np.ndarray]) -> None:
+        self.w = {name: tensor.astype(np.int64) for name, tensor in weights.items()}
+
+    @property
+    def low(self) -> int:
+        return self.w["odd.enter.weight"].shape[1] if "odd.enter.weight" in self.w else 0
+
+    @staticmethod
+    def level(table: np.ndarray, quality: int) -> np.ndarray:
         p = (quality - 256) * (len(table) - 1)
         i = min(p // 25344, len(table) - 2)
         f = p - 25344 * i
         return (2 * (table[i] * (25344 - f) + table[i + 1] * f) + 25344) // (2 * 25344)
 
+    @staticmethod
     def act(x: np.ndarray) -> np.ndarray:
         return np.clip((x + 64) >> 7, 0, 2047)
 
-    def point(x: np.ndarray, number: int, bias: np.ndarray) -> np.ndarray:
-        return np.einsum("dc,chw->dhw", w[f"point{number}.weight"], x) + bias[:, None, None]
+    def point(self, x: np.ndarray, name: str, bias: np.ndarray) -> np.ndarray:
+        return np.einsum("dc,chw->dhw", self.w[f"{name}.weight"], x) + bias[:, None, None]
 
-    def depth(x: np.ndarray, number: int) -> np.ndarray:
+    def depth(self, x: np.ndarray, name: str) -> np.ndarray:
         padded = np.pad(x, ((0, 0), (1, 1), (1, 1)))
-        out = np.zeros_like(x) + w[f"depth{number}.bias"][:, None, None]
+        out = np.zeros_like(x) + self.w[f"{name}.bias"][:, None, None]
         for i in range(3):
             for j in range(3):
-                tap = w[f"depth{number}.weight"][:, 3 * i + j, None, None]
+                tap = self.w[f"{name}.weight"][:, 3 * i + j, None, None]
                 out += tap * padded[:, i : i + x.shape[1], j : j + x.shape[2]]
         return out
 
+    @staticmethod
     def shuffle(x: np.ndarray) -> np.ndarray:
         c, h, width = x.shape[0] // 4, x.shape[1], x.shape[2]
         return x.reshape(c, 2, 2, h, width).transpose(0, 3, 1, 4, 2).reshape(c, 2 * h, 2 * width)
 
-    x = act(point(32 * z.astype(np.int64), 0, level(w["level.enter"])))
-    x = act(depth(x, 0))
-    x = shuffle(act(point(x, 1, w["point1.bias"])))
-    x = act(depth(x, 1))
-    x = shuffle(act(point(x, 2, w["point2.bias"])))
-    x = act(depth(x, 2))
-    x = act(point(x, 3, w["point3.bias"]))
-    u = point(x, 4, level(w["level.leave"]))
-    mean, index = np.split(u, 2)
-    return np.clip((mean + 64) >> 7, -16383, 16383), np.clip((index + 128) >> 8, 0, 63)
+    def hyper_synthesis(self, z: np.ndarray, quality: int) -> tuple[np.ndarray, np.ndarray]:
+        """Features x and sums u for z (Z, h4, w4)."""
+        w, act, shuffle = self.w, self.act, self.shuffle
+        x = act(self.point(32 * z.astype(np.int64), "point0", self.level(w["level.enter"], quality)))
+        x = act(self.depth(x, "depth0"))
+        x = shuffle(act(self.point(x, "point1", w["point1.bias"])))
+        x = act(self.depth(x, "depth1"))
+        x = shuffle(act(self.point(x, "point2", w["point2.bias"])))
+        x = act(self.depth(x, "depth2"))
+        x = act(self.point(x, "point3", w["point3.bias"]))
+        return x, self.point(x, "point4", self.level(w["level.leave"], quality))
+
+    @staticmethod
+    def parameters(u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        mean, index = np.split(u, 2)
+        return np.clip((mean + 64) >> 7, -16383, 16383), np.clip((index + 128) >> 8, 0, 63)
+
+    def context(self, name: str, low_symbols: np.ndarray, x: np.ndarray) -> np.ndarray:
+        c = self.act(self.point(32 * np.clip(low_symbols, -63, 63), f"{name}.enter", self.w[f"{name}.enter.bias"]))
+        c = self.act(self.depth(c, f"{name}.filter"))
+        c = self.act(self.point(np.concatenate([c, x]), f"{name}.mix", self.w[f"{name}.mix.bias"]))
+        return self.point(c, f"{name}.leave", np.zeros(1, np.int64))
 
 
 def decode_tile(payload: bytes, h: int, w: int, quality: int, tensors: dict[str, np.ndarray]) -> tuple:
@@ -154,17 +175,36 @@ def decode_tile(payload: bytes, h: int, w: int, quality: int, tensors: dict[str,
     z = np.array([[ans.decode(counts) - 63 for _ in range(h4 * w4)] for counts in tensors["tables.hyper"]])
     z = z.reshape(-1, h4, w4)
     integers = {name[9:]: tensor for name, tensor in tensors.items() if name.startswith("integers.")}
-    index = hyper_synthesis(z, quality, integers)[1][:, :h, :w]
-    symbols = np.zeros(index.size, np.int64)
-    for k in range(0 if flags & 1 else 1, 64):
-        width = len(tables[k]) // 2 - 1
-        for place in np.flatnonzero(index.ravel() == k):
-            value = ans.decode(tables[k]) - width
-            if value == width + 1:
-                v = escapes.varint()
-                value = min(width + 1 + v // 2, 32767) * (-1 if v % 2 else 1)
-            symbols[place] = value
+    exact = Integers(integers)
+    x, u = exact.hyper_synthesis(z, quality)
+    x, u = x[:, :h, :w], u[:, :h, :w]
+    index = exact.parameters(u)[1]
+    symbols = np.zeros(index.shape, np.int64)
+
+    def decode_pass(coded: np.ndarray) -> None:
+        """The symbols at the latents that are true in `coded` (M, h, w)."""
+        places = np.argwhere(coded)
+        for k in range(0 if flags & 1 else 1, 64):
+            width = len(tables[k]) // 2 - 1
+            for c, i, j in places[index[coded] == k]:
+                value = ans.decode(tables[k]) - width
+                if value == width + 1:
+                    v = escapes.varint()
+                    value = min(width + 1 + v // 2, 32767) * (-1 if v % 2 else 1)
+                symbols[c, i, j] = value
+
+    low, m = exact.low, len(index)
+    channel, row, column = np.ogrid[:m, :h, :w]
+    if low:
+        white = np.broadcast_to((row + column) % 2 == 0, index.shape)
+        decode_pass(white & (channel < low))
+        odd = np.concatenate([u[:low], u[m : m + low]]) + exact.context("odd", symbols[:low], x)
+        index[:low] = np.where(white[:low], index[:low], exact.parameters(odd)[1])
+        decode_pass(~white & (channel < low))
+        rest = np.concatenate([u[low:m], u[m + low :]]) + exact.context("rest", symbols[:low], x)
+        index[low:] = exact.parameters(rest)[1]
+    decode_pass(np.broadcast_to(channel >= low, index.shape))
     assert ans.state == 0
     assert not ans.words
     assert escapes.at == len(escapes.data)
-    return z, symbols.reshape(index.shape), index
+    return z, symbols, index

@@ -82,6 +82,7 @@ def main() -> None:
 @with_options(DATA)
 @INIT
 @click.option("--quarter", default=0, show_default=True, help="Width of a stage at 1/4 that a model without one gets.")
+@click.option("--context", default=0, show_default=True, help="Channels coded first that a model without context gets.")
 @with_options(RUN)
 def codec(**options: Any) -> None:
     """Stage 1: train the codec for rate and distortion, from the KLT if --init says nothing else."""

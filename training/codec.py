@@ -28,7 +28,8 @@ class CodecOptions(Options):
     data: Path = Path("data")
     validation: Path | None = None
     init: str | None = None  # a shipped model or a weights file to start from; the KLT if None
-    quarter: int = 0  # width of the stage at 1/4 that an `init` without one gets
+    quarter: int = 0  # width of the stage at 1/4 that a model without one gets
+    context: int = 0  # low channels that are coded first, as context, in a model that has no context
     batch: int = 8
     patch: int = 128
 
@@ -39,7 +40,8 @@ def optimisers(model: TrainableCodec) -> list[torch.optim.Optimizer]:
     gains, which learn fast; the rest. In equal time Muon gains more than Adam (docs/MODELS.md)."""
     matrices: list[Tensor] = []
     groups: dict[float, list] = {1.0: [], 2.0: [], 0.04: []}
-    for name, value in model.named_parameters():
+    learned = [(name, value) for name, value in model.named_parameters() if value.requires_grad]
+    for name, value in learned:
         fast = any(word in name for word in ("hyper", "density", "log_gain"))
         share = 0.04 if ".linear." in name else 2.0 if fast else 1.0
         is_matrix = share == 1.0 and value.ndim == 4 and min(value.shape[:2]) > 1
@@ -83,10 +85,9 @@ def _start(options: CodecOptions, config: Config, crops: Crops) -> tuple[Trainab
     sample = normalise(torch.from_numpy(crops.sample()))
     if options.init:
         model, card = trainable(options.init)
-        if options.quarter and not model.config.quarter:
-            model = grow(model, options.quarter, sample)
-        return model, brought_along(options, card)
-    model = TrainableCodec(replace(config, quarter=options.quarter or config.quarter))
+        return grow(model, options.quarter, options.context, sample), brought_along(options, card)
+    config = replace(config, quarter=options.quarter or config.quarter, context=options.context or config.context)
+    model = TrainableCodec(config)
     kept = initialise(model, sample)
     print(f"KLT start: {config.latent} channels keep {kept:.5f} of the energy")
     return model, brought_along(options, {})

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bitstream import Tables
 from bitstream.entropy import PRECISION, half_width
-from codec import hyper
+from codec import context, hyper
 from codec.lptn import LPTN
 from codec.model import part, read_weights, save
 from codec.network import Config
@@ -69,10 +69,14 @@ class _Observed:
 
 
 @torch.no_grad()
-def _observe(model: TrainableCodec, pixels: Tensor, seed: int) -> _Observed:
+def _observe(model: TrainableCodec, pixels: Tensor, threshold: Tensor, seed: int) -> _Observed:
     """Pass pictures (B, 3, H, W) uint8 through the encoder, each at several random qualities."""
     nets, parts = model.transforms, []
     integers = model.hyper_synthesis.integers()
+
+    def visit(part: context.Pass, mean: Tensor, index: Tensor) -> Tensor:
+        return quantise(gained[:, part.channels] - mean / hyper.MEAN_ONE, index, threshold)
+
     generator = torch.Generator().manual_seed(seed)
     for picture in pixels:
         y = nets.analysis(normalise(picture[None]))
@@ -81,8 +85,9 @@ def _observe(model: TrainableCodec, pixels: Tensor, seed: int) -> _Observed:
             quality = torch.randint(*span, (1,), generator=generator)
             gained = y * nets.gain(quality)
             z = nets.hyper_analysis(gained).round().clamp(-hyper.HYPER_LATENT_MAX, hyper.HYPER_LATENT_MAX)
-            mean, index = hyper.hyper_synthesis(z, quality, integers)
-            parts.append(((gained - mean / hyper.MEAN_ONE).flatten(), index.to(torch.uint8).flatten(), z[0]))
+            coded = context.code(*hyper.hyper_synthesis(z, quality, integers), integers, visit)
+            residual = (gained - coded.mean / hyper.MEAN_ONE).flatten()
+            parts.append((residual, coded.index.to(torch.uint8).flatten(), z[0]))
     residual, index, z = zip(*parts, strict=True)
     return _Observed(torch.cat(residual), torch.cat(index), torch.cat([part.flatten(1) for part in z], dim=1))
 
@@ -99,7 +104,7 @@ def calibrate(model: TrainableCodec, pixels: Tensor, seed: int = 0) -> tuple[Tab
         The tables, and the centroids (64, 4) of `codec.quantise.dequantise`.
     """
     prior = prior_tables(model)
-    seen = _observe(model, pixels, seed)
+    seen = _observe(model, pixels, thresholds(prior), seed)
     tables = Tables(_observed_hyper(prior, seen.z), prior.latent)
     for _ in range(3):
         symbol = quantise(seen.residual, seen.index, thresholds(tables))

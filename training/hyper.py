@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from codec import hyper
+from codec import context, hyper
 from codec.network import Config
 
 WEIGHT_LIMIT = 1023  # |integer weight|, so that float16 and int16 both hold it exactly
@@ -43,13 +43,15 @@ class HyperSynthesis(nn.Module):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        self.names = hyper.shapes(config.latent, config.hyper, config.hyper_wide, config.hyper_narrow, config.levels)
+        wide = config.hyper_wide
+        self.names = hyper.shapes(config.latent, config.hyper, wide, config.hyper_narrow, config.levels)
+        self.names |= context.shapes(config.latent, wide, config.context, config.context_inner)
         self.parameters_by_name = nn.ParameterDict()
         for name, shape in self.names.items():
             value = torch.zeros(shape)
-            if name.startswith("depth") and name.endswith("weight"):
+            if name.endswith("weight") and shape[1] == 9:
                 value.normal_(0, 0.1)[:, 4] += 1
-            elif name.endswith("weight"):
+            elif name.endswith("weight") and not name.endswith("leave.weight"):  # at first the context says nothing
                 value.normal_(0, (2 / shape[1]) ** 0.5)
             self.parameters_by_name[name.replace(".", "_")] = nn.Parameter(value)
         with torch.no_grad():
@@ -83,10 +85,13 @@ class HyperSynthesis(nn.Module):
             one = hyper.WEIGHT_ONE if name.endswith("weight") else hyper.SUM_ONE
             self.parameters_by_name[name.replace(".", "_")].copy_(integers[name].float() / one)
 
-    def forward(self, z: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
-        """As `codec.hyper.hyper_synthesis`, differentiable in z and the parameters."""
+    def forward(self, z: Tensor, quality: Tensor, visit: context.Visit) -> context.Coded:
+        """As `codec.hyper.hyper_synthesis` and `codec.context.code` after it, differentiable in z, in the symbols and
+        in the parameters."""
         with torch.autocast(z.device.type, enabled=False):
-            return hyper.hyper_synthesis(z.float(), quality, self.integers(smooth=True), _floor, _Clamp.apply)
+            weights = self.integers(smooth=True)
+            features, sums = hyper.hyper_synthesis(z.float(), quality, weights, _floor, _Clamp.apply)
+            return context.code(features, sums, weights, visit, _floor, _Clamp.apply)
 
     @torch.no_grad()
     def keep_exact(self, margin: float = 0.9) -> None:

@@ -60,17 +60,21 @@ def whiten_quarter(nets: Transforms, crops: Tensor) -> None:
 
 
 @torch.no_grad()
-def grow(model: TrainableCodec, quarter: int, crops: Tensor) -> TrainableCodec:
-    """A model that computes what `model` does and has a stage of width `quarter` at 1/4 besides that adds nothing yet.
+def grow(model: TrainableCodec, quarter: int, low: int, crops: Tensor) -> TrainableCodec:
+    """A model that computes what `model` does and has two parts besides that add nothing yet.
 
     Args:
+        quarter: width of a stage at 1/4 if the model has none, 0 for none.
+        low: channels that are coded first, as context, if the model has none, 0 for none.
         crops: as for `whiten_quarter`.
     """
-    grown = TrainableCodec(replace(model.config, quarter=quarter))
+    config = model.config
+    grown = TrainableCodec(replace(config, quarter=config.quarter or quarter, context=config.context or low))
     grown.load_state_dict(model.state_dict(), strict=False)
-    whiten_quarter(grown.transforms, crops)
-    for last in (grown.transforms.analysis.quarter.down, grown.transforms.synthesis.quarter.leave):
-        nn.init.zeros_(last.weight)
+    if quarter and not config.quarter:
+        whiten_quarter(grown.transforms, crops)
+        for last in (grown.transforms.analysis.quarter.down, grown.transforms.synthesis.quarter.leave):
+            nn.init.zeros_(last.weight)
     return grown
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # coefficients of Jordan et al., for five steps
@@ -40,15 +41,34 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable | None = None) -> None:
-        """One update of every parameter that has a gradient."""
+        """One update of every parameter that has a gradient. In a distributed run, whose gradients are equal
+        everywhere, each process orthogonalises its part of the updates and all share the results."""
+        rank, count = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is None:
-                    continue
-                state = self.state[weight]
-                if not state:
-                    state["momentum"] = torch.zeros_like(weight)
-                state["momentum"].mul_(group["momentum"]).add_(weight.grad)
-                update = (weight.grad + group["momentum"] * state["momentum"]).flatten(1)
+            weights = [weight for weight in group["params"] if weight.grad is not None]
+            updates = [self._momentum(weight, group["momentum"]) for weight in weights]
+            by_size = sorted(range(len(weights)), key=lambda number: updates[number].numel())
+            for place, number in enumerate(by_size):
+                mine = place % count == rank
+                updates[number] = orthogonalise(updates[number]) if mine else torch.zeros_like(updates[number])
+            if count > 1:
+                updates = _summed(updates)
+            for weight, update in zip(weights, updates, strict=True):
                 scale = max(1.0, update.shape[0] / update.shape[1]) ** 0.5
-                weight.add_(orthogonalise(update).reshape(weight.shape), alpha=-group["lr"] * scale)
+                weight.add_(update.reshape(weight.shape), alpha=-group["lr"] * scale)
+
+    def _momentum(self, weight: Tensor, decay: float) -> Tensor:
+        """Take the gradient of a weight into its momentum and return the direction of Nesterov's step, (D, C)."""
+        state = self.state[weight]
+        if not state:
+            state["momentum"] = torch.zeros_like(weight)
+        state["momentum"].mul_(decay).add_(weight.grad)
+        return (weight.grad + decay * state["momentum"]).flatten(1)
+
+
+def _summed(parts: list[Tensor]) -> list[Tensor]:
+    """The tensors summed over all processes, as one message."""
+    flat = torch.cat([part.flatten() for part in parts])
+    dist.all_reduce(flat)
+    pieces = flat.split([part.numel() for part in parts])
+    return [piece.view_as(part) for piece, part in zip(pieces, parts, strict=True)]

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from codec import hyper
 from codec.compat import import_compressai
+from codec.context import Pass
 from codec.network import Config, Transforms
 from codec.pyramid import partial_collapses, reduce
 from codec.search import rate_weight
@@ -54,6 +55,7 @@ class TrainableCodec(nn.Module):
         self.transforms = Transforms(config)
         self.hyper_synthesis = HyperSynthesis(config)
         self.density = EntropyBottleneck(config.hyper)
+        self.density.quantiles.requires_grad_(False)  # never used here, and DDP waits for every gradient
         self.gaussian = GaussianConditional(None)
 
     def forward(self, pixels: Tensor, quality: Tensor) -> Estimate:
@@ -65,14 +67,18 @@ class TrainableCodec(nn.Module):
         gain = nets.gain(quality)  # (B, M, 1, 1)
         gained = nets.analysis(picture) * gain  # (B, M, H/16, W/16)
         z = nets.hyper_analysis(gained).clamp(-hyper.HYPER_LATENT_MAX, hyper.HYPER_LATENT_MAX)
-        mean, index = self.hyper_synthesis(straight_through(z.round(), z), quality)
-        mean = mean / hyper.MEAN_ONE
+
+        def visit(part: Pass, mean: Tensor, index: Tensor) -> Tensor:
+            residual = gained[:, part.channels] - mean / hyper.MEAN_ONE
+            return straight_through(residual.round(), residual)
+
+        coded = self.hyper_synthesis(straight_through(z.round(), z), quality, visit)
+        mean = coded.mean / hyper.MEAN_ONE
         with torch.autocast(picture.device.type, enabled=False):
             _, likelihood_z = self.density(z)
             observed = gained if self.training else mean + (gained - mean).round()
-            _, likelihood_y = self.gaussian(observed, scale_of(index), mean)
-        symbols = straight_through((gained - mean).round(), gained - mean)
-        base, pyramid = nets.synthesis((mean + symbols) / gain, quality)
+            _, likelihood_y = self.gaussian(observed, scale_of(coded.index), mean)
+        base, pyramid = nets.synthesis((mean + coded.symbol) / gain, quality)
         return Estimate(
             linear=F.pixel_shuffle(base, 8),
             added=partial_collapses(pyramid),

@@ -1,7 +1,8 @@
 """Multiply-accumulates per pixel of lapic's networks.
 
-Convolutions, linear paths and the integer hyper-synthesis count; the pyramid's additions and activations are left out,
-as is usual. Everything runs at a fixed resolution, so the figures hold for any picture whose edges are multiples of 64.
+Convolutions, linear paths, the integer hyper-synthesis and the context count; the pyramid's additions and activations
+are left out, as is usual. Everything runs at a fixed resolution, so the figures hold for any picture whose edges are
+multiples of 64.
 """
 
 import torch
@@ -33,7 +34,8 @@ def macs(part: nn.Module, *inputs: torch.Tensor) -> float:
 
 
 def cost(model: Model) -> dict[str, float]:
-    """kMAC/pixel of each network, by name, and of all that `encode` and `decode` run."""
+    """kMAC/pixel of each network, by name, and of all that `encode` and `decode` run. The hyper-synthesis includes the
+    context."""
     nets = model.transforms
     latent = torch.zeros(1, model.config.latent, SIZE // 16, SIZE // 16, device=model.device)
     quality = hyper.fixed_point(50, model.device)

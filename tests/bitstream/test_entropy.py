@@ -27,18 +27,25 @@ def random_tables(seed: int, channels: int = 3) -> Tables:
 @settings(deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
-    shape=st.tuples(st.integers(1, 4), st.integers(1, 9), st.integers(1, 9)),
+    shapes=st.lists(st.tuples(st.integers(0, 4), st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=4),
     spread=st.sampled_from([0, 1, 20, 32767]),
     indices=st.sampled_from([1, 5, 64]),
 )
-def test_round_trip(seed: int, shape: tuple[int, int, int], spread: int, indices: int) -> None:
+def test_round_trip(seed: int, shapes: list[tuple[int, int, int]], spread: int, indices: int) -> None:
     rng, tables = np.random.default_rng(seed), random_tables(seed % 7)
-    index = rng.integers(0, indices, shape).astype(np.uint8)
-    symbols = rng.integers(-spread, spread + 1, shape).astype(np.int16)
+    passes = []
+    for shape in shapes:
+        index = rng.integers(0, indices, shape).astype(np.uint8)
+        passes.append((rng.integers(-spread, spread + 1, shape).astype(np.int16), index))
     z = rng.integers(-63, 64, (3, 2, 3)).astype(np.int8)
-    decoder = TileDecoder(tables, encode_tile(tables, z, symbols, index))
+    decoder = TileDecoder(tables, encode_tile(tables, z, passes))
     assert np.array_equal(decoder.hyper(2, 3), z)
-    assert np.array_equal(decoder.latent(index, symbols_crc(z, symbols)), symbols)
+    found = [decoder.latent(index) for _, index in passes]
+    assert all(np.array_equal(a, symbols) for a, (symbols, _) in zip(found, passes, strict=True))
+    every = np.concatenate([symbols.ravel() for symbols in found])
+    decoder.finish(every, symbols_crc(z, every))
+    with pytest.raises(Error, match="checksum"):
+        decoder.finish(every, symbols_crc(z, every) ^ 1)
 
 
 def test_the_size_is_the_entropy() -> None:
@@ -47,21 +54,21 @@ def test_the_size_is_the_entropy() -> None:
     symbols = rng.integers(-20, 21, index.shape).astype(np.int16)
     z = rng.integers(-63, 64, (3, 8, 8)).astype(np.int8)
     bits = entropy_bits(tables, z, symbols, index)
-    size = 8 * len(encode_tile(tables, z, symbols, index))
+    size = 8 * len(encode_tile(tables, z, [(symbols, index)]))
     assert bits <= size <= bits * 1.001 + 8 * 12
 
 
 def test_the_quiet_group_is_left_out_only_when_it_is_quiet() -> None:
     tables, z = random_tables(2), np.zeros((3, 1, 1), np.int8)
     index, symbols = np.zeros((4, 5, 5), np.uint8), np.zeros((4, 5, 5), np.int16)
-    quiet = encode_tile(tables, z, symbols, index)
+    quiet = encode_tile(tables, z, [(symbols, index)])
     assert quiet[0] == 0
     symbols[2, 3, 4] = 1
-    loud = encode_tile(tables, z, symbols, index)
+    loud = encode_tile(tables, z, [(symbols, index)])
     assert loud[0] & 1
     decoder = TileDecoder(tables, loud)
     decoder.hyper(1, 1)
-    assert np.array_equal(decoder.latent(index, symbols_crc(z, symbols)), symbols)
+    assert np.array_equal(decoder.latent(index), symbols)
 
 
 @settings(deadline=None)
@@ -71,13 +78,13 @@ def test_damage_raises_only_errors(seed: int) -> None:
     index = rng.integers(0, 64, (4, 6, 6)).astype(np.uint8)
     symbols = rng.integers(-40, 41, index.shape).astype(np.int16)
     z = rng.integers(-63, 64, (3, 2, 2)).astype(np.int8)
-    payload = bytearray(encode_tile(tables, z, symbols, index))
+    payload = bytearray(encode_tile(tables, z, [(symbols, index)]))
     payload[rng.integers(len(payload))] ^= 1 << rng.integers(8)
     damaged = bytes(payload[: rng.integers(1, len(payload) + 1)] if seed % 2 else payload)
     with pytest.raises(Error):
         decoder = TileDecoder(tables, damaged)
         decoder.hyper(2, 2)
-        decoder.latent(index, symbols_crc(z, symbols))
+        decoder.finish(decoder.latent(index), symbols_crc(z, symbols))
 
 
 def test_constriction_codes_with_exactly_our_counts() -> None:
@@ -85,7 +92,7 @@ def test_constriction_codes_with_exactly_our_counts() -> None:
     rng = np.random.default_rng(5)
     tables = random_tables(5, channels=1)
     z = rng.integers(-63, 64, (1, 40, 40)).astype(np.int8)
-    payload = encode_tile(tables, z, np.zeros((1, 1, 1), np.int16), np.zeros((1, 1, 1), np.uint8))
+    payload = encode_tile(tables, z, [(np.zeros((1, 1, 1), np.int16), np.zeros((1, 1, 1), np.uint8))])
     counts = tables.hyper[0]
     assert encode_ans([(int(value) + 63, counts) for value in z.ravel()]) == payload[1:]
     ans = Ans(payload[1:])

@@ -23,8 +23,8 @@ def symbols_of(data: bytes, **options: object) -> list[tuple[np.ndarray, np.ndar
     edge = tile_edge(header.tile, bounds)
     out = []
     for rect, tile in zip(bounds.cut(edge), tiles, strict=True):
-        z, symbols, _, index = decoder.decode_symbols(model, header, tile, rect)
-        out.append((z, symbols, index[0].to(torch.uint8).numpy()))
+        z, symbols, coded = decoder.decode_symbols(model, header, tile, rect)
+        out.append((z, symbols, coded.index[0].to(torch.uint8).numpy()))
     return out
 
 

@@ -22,9 +22,13 @@ def random_z(seed: int, rows: int, columns: int) -> torch.Tensor:
 @pytest.mark.parametrize("seed", [0, 1])
 def test_equals_plain_integer_arithmetic(quality: int, seed: int) -> None:
     z = random_z(seed, 3, 2)
-    mean, index = hyper.hyper_synthesis(z, torch.tensor([quality]), load().integers)
-    weights = {name: tensor.numpy() for name, tensor in load().integers.items()}
-    expected_mean, expected_index = reference.hyper_synthesis(z[0].numpy().astype(np.int64), quality, weights)
+    features, sums = hyper.hyper_synthesis(z, torch.tensor([quality]), load().integers)
+    exact = reference.Integers({name: tensor.numpy() for name, tensor in load().integers.items()})
+    expected_features, expected_sums = exact.hyper_synthesis(z[0].numpy().astype(np.int64), quality)
+    assert np.array_equal(features[0].numpy(), expected_features)
+    assert np.array_equal(sums[0].numpy(), expected_sums)
+    mean, index = hyper.parameters(sums)
+    expected_mean, expected_index = exact.parameters(expected_sums)
     assert np.array_equal(mean[0].numpy(), expected_mean)
     assert np.array_equal(index[0].numpy(), expected_index)
 

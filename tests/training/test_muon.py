@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from training import muon
 from training.muon import Muon, orthogonalise
 
 
@@ -39,3 +40,26 @@ def test_its_state_is_kept() -> None:
     copied = Muon([torch.nn.Parameter(torch.ones(4, 3))])
     copied.load_state_dict(optimiser.state_dict())
     assert torch.equal(next(iter(copied.state.values()))["momentum"], weight.grad)
+
+
+def test_processes_share_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of two processes orthogonalises some of the matrices; the sum of what they send is all updates."""
+    torch.manual_seed(3)
+    gradients = [torch.randn(8, 5), torch.randn(6, 6), torch.randn(3, 9)]
+
+    def updates(rank: int | None) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        weights = [torch.zeros_like(gradient).requires_grad_() for gradient in gradients]
+        for weight, gradient in zip(weights, gradients, strict=True):
+            weight.grad = gradient
+        sent: list[torch.Tensor] = []
+        monkeypatch.setattr(muon.dist, "is_initialized", lambda: rank is not None)
+        monkeypatch.setattr(muon.dist, "get_rank", lambda: rank)
+        monkeypatch.setattr(muon.dist, "get_world_size", lambda: 2)
+        monkeypatch.setattr(muon.dist, "all_reduce", sent.append)
+        Muon(weights, lr=1.0).step()
+        return torch.cat([weight.detach().flatten() for weight in weights]), sent
+
+    (first, [sent_first]), (second, [sent_second]) = updates(0), updates(1)
+    assert 0 < (sent_first != 0).sum() < sent_first.numel()
+    assert not ((sent_first != 0) & (sent_second != 0)).any()
+    assert torch.equal(first + second, updates(None)[0])

@@ -1,5 +1,8 @@
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +11,7 @@ import torch
 from PIL import Image
 
 from bitstream import read
-from codec import decoder, encoder, hyper
+from codec import context, decoder, encoder, hyper
 from codec.metrics import psnr
 from codec.model import load, read_weights
 from codec.network import Config
@@ -18,12 +21,15 @@ from training import codec as stage1
 from training.codec import CodecOptions, recipe
 from training.data import Crops, list_pictures
 from training.export import calibrate, export_checkpoint, integer_counts, trainable
-from training.hyper import HyperSynthesis
+from training.hyper import HyperSynthesis, straight_through
 from training.initial import grow, initialise
 from training.loop import learning_rate, train
 from training.rate_distortion import TrainableCodec, loss, normalise
 
-TINY = Config(latent=96, hyper=8, coarse=32, fine=16, coarse_blocks=1, fine_blocks=1, hyper_wide=16, hyper_narrow=16)
+TINY = Config(
+    latent=96, hyper=8, coarse=32, fine=16, coarse_blocks=1, fine_blocks=1, hyper_wide=16, hyper_narrow=16,
+    context=12, context_inner=8,
+)  # fmt: skip
 
 
 def options(out: Path, **changes: object) -> CodecOptions:
@@ -64,6 +70,21 @@ def test_resuming_is_exact(tmp_path: Path) -> None:
     assert torch.equal(weights(whole), weights(parts))
     other = train_codec(options(tmp_path / "other", steps=12, seed=1), TINY)
     assert not torch.equal(weights(whole), weights(other))
+
+
+def test_two_processes_train_one_model(tmp_path: Path) -> None:
+    """They see other crops than one process would, agree on every step, and leave one checkpoint."""
+    script = tmp_path / "train.py"
+    script.write_text("from training.cli import main\n\nmain()\n")
+    plan = {"data": EXAMPLES, "out": tmp_path / "run", "steps": 3, "batch": 1, "patch": 64, "log-every": 1}
+    plan |= {"accelerator": "cpu", "devices": 2}
+    options = [word for name, value in plan.items() for word in (f"--{name}", str(value))]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(EXAMPLES.parent)}
+    subprocess.run([sys.executable, str(script), "codec", *options], check=True, timeout=200, env=environment)
+    state = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
+    assert state["step"] == 3
+    rows = (tmp_path / "run" / "train.csv").read_text().splitlines()
+    assert len(rows) == 4
 
 
 def test_time_is_up(tmp_path: Path) -> None:
@@ -117,10 +138,16 @@ def test_the_trainable_twin_computes_the_shipped_integers() -> None:
     twin = HyperSynthesis(TINY)
     z = torch.randint(-63, 64, (3, TINY.hyper, 2, 3)).float().requires_grad_()
     quality = torch.tensor([256, 12345, 25600])
-    found = twin(z, quality)
-    expected = hyper.hyper_synthesis(z.detach(), quality, twin.integers())
-    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
-    sum(part.sum() for part in found).backward()
+    for name in ("odd", "rest"):
+        torch.nn.init.normal_(twin.parameters_by_name[f"{name}_leave_weight"], std=0.1)
+    said = 3 * torch.randn(3, TINY.latent, 8, 12)
+    exact = twin.integers()
+    found = twin(z, quality, lambda part, mean, _: straight_through(said[:, part.channels].round(), mean))
+    sums = hyper.hyper_synthesis(z.detach(), quality, exact)
+    expected = context.code(*sums, exact, lambda part, *_: said[:, part.channels].round())
+    for name in ("mean", "index", "symbol"):
+        assert torch.equal(getattr(found, name), getattr(expected, name))
+    (found.mean.square().sum() + found.index.sum()).backward()
     assert z.grad is not None
     assert z.grad.abs().sum() > 0
     assert all(value.grad is not None and torch.isfinite(value.grad).all() for value in twin.parameters())
@@ -192,21 +219,25 @@ def test_schedule_and_rates() -> None:
     assert weight[1] == pytest.approx(float((weight[0] * weight[2]).sqrt()), rel=1e-4)
 
 
-def test_a_grown_model_starts_as_the_old_one_and_learns(run: Path, tmp_path: Path) -> None:
-    path, _ = export_checkpoint(run / "checkpoint.pt", "tiny", folder=tmp_path, crops=2)
+def test_a_grown_model_starts_as_the_old_one_and_learns(tmp_path: Path) -> None:
+    train_codec(options(tmp_path / "plain", steps=12), dataclasses.replace(TINY, context=0))
+    path, _ = export_checkpoint(tmp_path / "plain" / "checkpoint.pt", "tiny", folder=tmp_path, crops=2)
     old, _ = trainable(str(path))
     crops = torch.from_numpy(Crops(EXAMPLES, 64).batch(0, 60))
-    grown = grow(old, 56, normalise(crops))
+    grown = grow(old, 56, 12, normalise(crops))
     quality = torch.tensor([256, 25600])
     with torch.no_grad():
-        expected, found = (model.eval()(crops[:2], quality).picture for model in (old, grown))
-    assert torch.allclose(found, expected, atol=1e-5)
-    train_codec(options(tmp_path / "more", steps=12, init=str(path), quarter=56))
+        expected, found = (model.eval()(crops[:2], quality) for model in (old, grown))
+    assert torch.allclose(found.picture, expected.picture, atol=1e-5)
+    assert torch.allclose(found.bits_y, expected.bits_y, rtol=1e-5)
+    train_codec(options(tmp_path / "more", steps=12, init=str(path), quarter=56, context=12))
     path, _ = export_checkpoint(tmp_path / "more" / "checkpoint.pt", "more", folder=tmp_path, crops=2)
     more, _ = trainable(str(path))
-    assert more.config.quarter == 56
+    assert (more.config.quarter, more.config.context) == (56, 12)
     for part in (more.transforms.analysis.quarter.down, more.transforms.synthesis.quarter.leave):
         assert part.weight.abs().max() > 0
+    for name in ("odd", "rest"):
+        assert more.hyper_synthesis.parameters_by_name[f"{name}_leave_weight"].abs().max() > 0
 
 
 def test_a_model_with_a_quarter_stage_codes_in_pieces_without_seams(
