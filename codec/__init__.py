@@ -77,6 +77,7 @@ def decode(
     max_pixels: int | None = MAX_PIXELS,
     progress: Any = None,
     missing: list[Any] | None = None,
+    realism: float = 0.0,
 ) -> "Image.Image":
     """Decompress a .lapic file.
 
@@ -89,13 +90,16 @@ def decode(
         missing: a list, for salvage: damaged or missing tiles are filled from their surroundings instead of raising
             `Error`, and their rectangles, (left, top, right, bottom) in pixels of the full-size picture, are added to
             the list.
+        realism: 0 for the picture nearest to the original, to 1 for the one that looks most like a photo: texture that
+            the file could not afford is invented; at quality under about 30 more than texture may be.
 
     Returns:
         An image of mode L, LA, RGB or RGBA; ICC profile, EXIF and XMP are in its `info`.
 
     Raises:
-        Error: not a lapic file, damaged, too large, or made for a model that is not installed.
-        ValueError: scale or crop is not possible.
+        Error: not a lapic file, damaged, too large, or made for a model that is not installed or, with `realism`, has
+            no realistic decoder.
+        ValueError: scale, crop or realism is not possible.
     """
     import bitstream
     from codec import decoder, picture
@@ -107,7 +111,8 @@ def decode(
     model = load(name_of(header.model), pick_device(device))
     alpha = picture.read_alpha(header.chunks, (header.width, header.height))
     holes: list[Any] | None = None if missing is None else []
-    pixels = decoder.decode_pixels(model, header, tiles, scale, crop, progress=progress or no_progress, missing=holes)
+    watch = progress or no_progress
+    pixels = decoder.decode_pixels(model, header, tiles, scale, crop, progress=watch, missing=holes, realism=realism)
     if missing is not None:
         missing += [(hole.left, hole.top, hole.right, hole.bottom) for hole in holes or []]
     if alpha is not None:

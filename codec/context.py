@@ -21,6 +21,7 @@ from torch import Tensor
 from codec import hyper
 from codec.hyper import Clamp, Round
 from codec.model import Model
+from codec.quantise import dequantise
 
 SYMBOL_SEEN = 63  # symbols beyond are seen as this, so that 32 times a symbol is an activation
 SUM_LIMIT = 2**23 - 1  # of each of two sums that are added
@@ -134,11 +135,16 @@ def code_latents(model: Model, z: Tensor, quality: Tensor, size: tuple[int, int]
     """A tile's passes from its hyper-latent.
 
     Args:
-        z: (1, Z, h4, w4). quality: (1,), fixed-point. size: h and w of the tile in latents. visit: as for `code`.
+        z: (B, Z, h4, w4). quality: (B,), fixed-point. size: h and w of the tile in latents. visit: as for `code`.
     """
     features, sums = hyper.hyper_synthesis(z, quality, model.integers)
     features, sums = (part[..., : size[0], : size[1]] for part in (features, sums))
     return code(features, sums, model.integers, visit)
+
+
+def shown_latents(model: Model, coded: Coded) -> Tensor:
+    """y^ in steps, (B, M, h, w)."""
+    return coded.mean / hyper.MEAN_ONE + dequantise(coded.symbol, coded.index, model.centroid)
 
 
 def shapes(latent: int, wide: int, low: int, inner: int) -> Iterator[tuple[str, tuple[int, ...]]]:

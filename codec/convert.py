@@ -9,6 +9,7 @@ import codec
 from bitstream import Error, read_header
 from codec import files
 from codec.encoder import Progress, no_progress
+from codec.realism import INVENTS_BELOW
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class DecodeJob:
     max_pixels: int = codec.MAX_PIXELS
     device: str = "auto"
     salvage: bool = False
+    realism: float = 0.0
     strip: bool = False
     force: bool = False
     keep_times: bool = False
@@ -122,7 +124,8 @@ def decode_file(job: DecodeJob, progress: Progress = no_progress) -> dict[str, A
     """Decode one file.
 
     Returns:
-        width, height, bytes, seconds, and `notes`: what was missing of a salvaged file.
+        width, height, bytes, seconds, `notes`: what was missing of a salvaged file, and `hints`: what to know about
+        such decodes.
 
     Raises:
         Error, ValueError: with one line that says why not.
@@ -133,17 +136,21 @@ def decode_file(job: DecodeJob, progress: Progress = no_progress) -> dict[str, A
     picture.format_of(job.suffix)  # complain before the work, not after
     files.check_absent(job.target, job.force)
     missing: list[tuple[int, int, int, int]] | None = [] if job.salvage else None
+    data = files.read_input(job.source)
     image = codec.decode(
-        files.read_input(job.source),
+        data,
         scale=job.scale,
         crop=job.crop,
         device=job.device,
         max_pixels=job.max_pixels,
         progress=progress,
         missing=missing,
+        realism=job.realism,
     )
     notes = [f"missing, filled from around it: {r - x} x {b - y} pixels at {x},{y}" for x, y, r, b in missing or []]
-    return deliver(image, job, began, notes)
+    invents = job.realism > 0.5 and read_header(data).quality < INVENTS_BELOW
+    hints = ["realism at so low a quality may invent: texture, and even text and faces"] if invents else []
+    return deliver(image, job, began, notes) | {"hints": hints}
 
 
 def deliver(image: Any, job: Any, began: float, notes: list[str]) -> dict[str, Any]:

@@ -7,13 +7,15 @@ from torch import Tensor
 
 from bitstream import Error, Header, PixelFormat, Tile, TileDecoder
 from codec import hyper
-from codec.context import Coded, Pass, code_latents
+from codec import realism as realistic
+from codec.context import Coded, Pass, code_latents, shown_latents
 from codec.encoder import Progress, no_progress
 from codec.model import Model
 from codec.network import assemble
-from codec.quantise import dequantise
+from codec.pyramid import reduce
 from codec.salvage import fill
 from codec.tiling import LATENT, PIECE, Rect, copy_shared, halo, latent_bounds, tile_edge
+from codec.translator import Translator
 
 
 def decode_symbols(model: Model, header: Header, tile: Tile, rect: Rect) -> tuple[NDArray, NDArray, Coded]:
@@ -91,8 +93,7 @@ class _Latents:
                 raise
             self.missing.append(rect)
             return self._tile(rect)
-        shown = dequantise(coded.symbol, coded.index, self.model.centroid)
-        return (coded.mean / hyper.MEAN_ONE + shown) / self.gain
+        return shown_latents(self.model, coded) / self.gain
 
 
 def damaged_tiles(model: Model, header: Header, tiles: list[Tile]) -> list[Rect]:
@@ -114,6 +115,21 @@ def to_pixels(picture: Tensor, channels: int) -> Tensor:
     return ((picture + 1) * 127.5).round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0)
 
 
+def _synthesise(
+    model: Model, latent: Tensor, quality: Tensor, scale: int, finisher: Translator | None, realism: float
+) -> Tensor:
+    """The picture of a region of latents (1, M, h, w), (1, 3, 16h / scale, 16w / scale) in -1..1."""
+    synthesis = model.transforms.synthesis
+    base, features = synthesis.features(latent, quality)
+    if finisher is None:
+        return assemble(base, synthesis.bands(base, features, quality, scale), scale)
+    picture = assemble(base, synthesis.bands(base, features, quality))
+    picture = realistic.finish(finisher, picture, features, quality, realism)
+    for _ in range(scale.bit_length() - 1):
+        picture = reduce(picture)
+    return picture
+
+
 @torch.inference_mode()
 def decode_pixels(
     model: Model,
@@ -124,6 +140,7 @@ def decode_pixels(
     piece: int = PIECE,
     progress: Progress = no_progress,
     missing: list[Rect] | None = None,
+    realism: float = 0.0,
 ) -> NDArray[np.uint8]:
     """Decode a picture, or part of it; only the tiles that are needed are entropy-decoded.
 
@@ -134,19 +151,23 @@ def decode_pixels(
         progress: called with the pieces done and the pieces in all.
         missing: a list that takes the damaged tiles, in pixels of the full-size picture, which are then filled from
             their surroundings; None to raise `Error` for them.
+        realism: 0 (faithful) to 1 (realistic), see codec.realism.
 
     Returns:
         (h, w, 3) RGB or (h, w) grey, uint8.
 
     Raises:
-        ValueError: the crop is not within the picture or the scale is not one of those.
-        bitstream.Error: a payload is damaged.
+        ValueError: the crop is not within the picture, the scale is not one of those or the realism is out of range.
+        bitstream.Error: a payload is damaged, or the model has no realistic decoder.
     """
     x, y, width, height = crop or (0, 0, header.width, header.height)
     if min(x, y) < 0 or min(width, height) < 1 or x + width > header.width or y + height > header.height:
         raise ValueError(f"crop {x},{y},{width},{height} is not within the {header.width} x {header.height} picture")
     if scale not in (1, 2, 4, 8):
         raise ValueError(f"scale {scale} is not 1, 2, 4 or 8")
+    if not 0 <= realism <= 1:
+        raise ValueError(f"realism {realism} is outside 0..1")
+    finisher = realistic.load(model) if realism else None
     wanted = Rect(y // scale, x // scale, -(-(y + height) // scale), -(-(x + width) // scale))
     latents = _Latents(model, header, tiles, salvage=missing is not None)
     unit = LATENT // scale
@@ -154,11 +175,12 @@ def decode_pixels(
     channels = 3 if header.pixel_format == PixelFormat.RGB else 1
     pieces = list(cover.cut(piece))
     out = None
+    margin = halo(model.config) + (realistic.reach(finisher) if finisher else 0)
     for number, area in enumerate(pieces):
-        seen = area.grow(halo(model.config), latents.bounds)
-        base, pyramid = model.transforms.synthesis(latents.region(seen), latents.quality, scale)
+        seen = area.grow(margin, latents.bounds)
+        picture = _synthesise(model, latents.region(seen), latents.quality, scale, finisher, realism)
         rows, columns = area.times(unit).within(seen.times(unit))
-        shown = to_pixels(assemble(base, pyramid, scale)[0, :, rows, columns], channels)
+        shown = to_pixels(picture[0, :, rows, columns], channels)
         if out is None:
             out = np.empty((wanted.height, wanted.width, channels), np.uint8)  # once the first tile proved whole
         shared = area.times(unit).grow(0, wanted)

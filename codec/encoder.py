@@ -92,7 +92,7 @@ def encode_latents(
     fixed = hyper.fixed_point(header.quality, model.device)
     bounds = latent_bounds(header.width, header.height)
     rects = list(bounds.cut(tile_edge(header.tile, bounds)))
-    rounded = ((rect, _round_tile(model, latent, fixed)) for rect, latent in latents)
+    rounded = ((rect, round_latents(model, latent, fixed)) for rect, latent in latents)
     if effort:
         held = dict(rounded)
         search(model, held, bounds, partial(region, pixels, device=model.device), pixels.shape, fixed, effort, progress)
@@ -114,8 +114,8 @@ def region(pixels: NDArray[np.uint8], rect: Rect, device: torch.device) -> Tenso
     return picture.expand(1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
 
 
-def _round_tile(model: Model, latent: Tensor, quality: Tensor) -> Rounded:
-    """Quantise one tile's latents, (1, M, h, w)."""
+def round_latents(model: Model, latent: Tensor, quality: Tensor) -> Rounded:
+    """Quantise a tile's latents, (B, M, h, w), at fixed-point qualities (B,)."""
     gained = latent * model.transforms.gain(quality)
     height, width = gained.shape[-2:]
     padded = F.pad(gained, (0, -width % 4, 0, -height % 4), mode="replicate")

@@ -51,6 +51,8 @@ def convert_many(
         for row in report.of("done"):
             for note in row["notes"]:
                 click.echo(f"{row['source']}: {note}", err=True)
+        for hint in dict.fromkeys(hint for row in report.of("done") for hint in row.get("hints", [])):
+            click.echo(f"lapic: {hint}", err=True)
         click.echo(report.summary(), err=True)
     if report.of("failed"):
         sys.exit(1)
@@ -92,5 +94,7 @@ def note_losses(name: str, facts: dict[str, Any], quiet: bool, manifest: str | N
     if not quiet:
         for note in facts["notes"]:
             click.echo(f"{name}: {note}", err=True)
+        for hint in facts.get("hints", []):
+            click.echo(f"lapic: {hint}", err=True)
     if manifest:
         batch.write_manifest(batch.Report([{"source": name, "target": target, "status": "done", **facts}]), manifest)

@@ -156,7 +156,7 @@ class Synthesis(nn.Module):
         nn.init.zeros_(self.leave.bias)
 
     def forward(self, latent: Tensor, quality: Tensor, scale: int = 1) -> tuple[Tensor, list[Tensor]]:
-        """Synthesise.
+        """Synthesise: `features`, then `bands`.
 
         Args:
             latent: y^, (B, M, h, w) float32. quality: (B,) fixed-point qualities 256..25600.
@@ -166,17 +166,25 @@ class Synthesis(nn.Module):
             base: (B, 192, 2h, 2w) float32, the linear path's picture in -1..1, pixel-unshuffled by 8.
             pyramid: four bands (B, 3, ., .) at 1/8, 1/4, 1/2 and 1/1 of (16h, 16w), coarse to fine, float32.
         """
+        base, x = self.features(latent, quality)
+        return base, self.bands(base, x, quality, scale)
+
+    def features(self, latent: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
+        """base and the last features at 1/8, (B, fine, 2h, 2w)."""
         with torch.autocast(latent.device.type, enabled=False):
             base = F.pixel_shuffle(self.linear(latent), 2)  # (B, 192, 2h, 2w)
         dtype = self.enter.weight.dtype
         x = self.coarse(self.enter_level(self.enter(latent.to(dtype)), quality))  # (B, coarse, h, w)
         x = F.pixel_shuffle(self.up(x), 2) + self.see(base.to(dtype))  # (B, fine, 2h, 2w)
-        x = self.fine(self.up_level(x, quality))  # (B, fine, 2h, 2w)
+        return base, self.fine(self.up_level(x, quality))  # (B, fine, 2h, 2w)
+
+    def bands(self, base: Tensor, x: Tensor, quality: Tensor, scale: int = 1) -> list[Tensor]:
+        """The pyramid from base and features."""
         low, *finer = bands_from(self.leave(x).float(), levels=3)  # of (B, 255, 2h, 2w)
         if self.quarter and scale < 8:
             more = self.quarter(x, base, quality)
             finer = [band + addition for band, addition in zip(finer, more, strict=True)]
-        return base, [low, *finer]
+        return [low, *finer]
 
 
 def assemble(base: Tensor, pyramid: list[Tensor], scale: int = 1) -> Tensor:

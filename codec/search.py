@@ -20,7 +20,7 @@ from torch import Tensor
 from bitstream import Tables
 from bitstream.entropy import PRECISION, SYMBOL_MAX, half_width
 from codec import hyper
-from codec.context import Coded, Pass, code_latents
+from codec.context import Coded, Pass, code_latents, shown_latents
 from codec.model import Model
 from codec.network import assemble
 from codec.quantise import dequantise
@@ -79,11 +79,6 @@ class Region:
     inside: tuple[slice, slice]
 
 
-def _shown(coded: Coded, centroid: Tensor) -> Tensor:
-    """y^ in steps, (1, M, h, w)."""
-    return coded.mean / hyper.MEAN_ONE + dequantise(coded.symbol, coded.index, centroid)
-
-
 def search(
     model: Model,
     held: dict[Rect, Rounded],
@@ -112,7 +107,7 @@ def search(
     steps, bits = STEPS[effort], symbol_bits(model.tables).to(quality.device)
     for number, (rect, tile) in enumerate(held.items()):
         area = rect.grow(halo(model.config), bounds)
-        around = {other: _shown(held[other].coded, model.centroid) for other in held if other.overlaps(area)}
+        around = {other: shown_latents(model, held[other].coded) for other in held if other.overlaps(area)}
         latent = tile.coded.mean.new_empty(1, model.config.latent, area.height, area.width)
         copy_shared(around, latent, area)
         counts = area.times(LATENT).grow(0, Rect(0, 0, shape[0], shape[1]))
@@ -155,7 +150,7 @@ def improve(model: Model, region: Region, tile: Rounded, bits: Tensor, quality: 
         wanted = latent[inside] - moves * slope[inside] / curvature
         choose = partial(_choose, model, wanted, moves, curvature, bits)
         coded = code_latents(model, tile.z, quality, (wanted.shape[2], wanted.shape[3]), choose)
-        latent[inside] = _shown(coded, model.centroid)
+        latent[inside] = shown_latents(model, coded)
     return best
 
 

@@ -26,11 +26,13 @@ FINEST = BANDS[-1]
 
 @dataclass(frozen=True)
 class TranslatorConfig:
-    """Width and depth, and the tasks that share the network, each with its own modulation."""
+    """Width and depth, the tasks that share the network, each with its own modulation, and the channels of what it sees
+    beside the picture at 1/8 of the size."""
 
     tasks: tuple[str, ...]
     widths: tuple[int, ...] = (96, 192)  # at 1/4, 1/8 ... of the size
     blocks: tuple[int, ...] = (2, 2)  # at each size; all but the last again on the way back
+    beside: int = 0
 
     @property
     def unit(self) -> int:
@@ -54,8 +56,8 @@ class TaskModulation(nn.Module):
         self.table = nn.Parameter(torch.zeros(tasks, 2 * channels))
 
     def forward(self, x: Tensor, task: Tensor) -> Tensor:
-        """x (B, C, h, w) and task numbers (B,) -> (B, C, h, w)."""
-        return modulate(x, self.table[task])
+        """x (B, C, h, w) and task numbers (B,), or weights of all tasks (B, T) that are mixed -> (B, C, h, w)."""
+        return modulate(x, task @ self.table if task.is_floating_point() else self.table[task])
 
 
 class Stage(nn.Module):
@@ -67,7 +69,7 @@ class Stage(nn.Module):
         self.blocks = nn.Sequential(*(Block(channels) for _ in range(blocks)))
 
     def forward(self, x: Tensor, task: Tensor) -> Tensor:
-        """(B, C, h, w) and task numbers (B,) -> (B, C, h, w)."""
+        """(B, C, h, w) and tasks as TaskModulation takes them -> (B, C, h, w)."""
         return self.blocks(self.task(x, task))
 
 
@@ -84,6 +86,7 @@ class Translator(nn.Module):
         self.down = nn.ModuleList(nn.Conv2d(4 * fine, coarse, 1) for fine, coarse in steps)
         self.up = nn.ModuleList(nn.Conv2d(coarse, 4 * fine, 1) for fine, coarse in steps)
         self.back = nn.ModuleList(Stage(w, b, tasks) for w, b in zip(widths[:-1], blocks[:-1], strict=True))
+        self.see = nn.Conv2d(config.beside, widths[1], 1) if config.beside else None
         self.leave = nn.Conv2d(widths[0], 2 * sum(BANDS), 1)
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
@@ -96,19 +99,23 @@ class Translator(nn.Module):
         """The last features (B, C, h, w) -> masks and residuals of all bands (B, 126, h, w)."""
         return self.leave(x)
 
-    def forward(self, picture: Tensor, task: Tensor, strength: float = 1.0) -> Tensor:
+    def forward(self, picture: Tensor, task: Tensor, strength: float = 1.0, beside: Tensor | None = None) -> Tensor:
         """Translate.
 
         Args:
             picture: (B, 3, H, W) in -1..1, H and W multiples of `config.unit`.
-            task: (B,) numbers into `config.tasks`.
+            task: (B,) numbers into `config.tasks`, or (B, T) weights of all of them.
             strength: 0..1, the share of the change that is made.
+            beside: (B, `config.beside`, H/8, W/8), where the network sees more than the picture.
         """
         x = self.there[0](self.features(picture), task)  # (B, C, H/4, W/4)
         passed = []
         for down, stage in zip(self.down, self.there[1:], strict=True):
             passed.append(x)
-            x = stage(down(F.pixel_unshuffle(x, 2)), task)  # (B, C', h/2, w/2)
+            x = down(F.pixel_unshuffle(x, 2))  # (B, C', h/2, w/2)
+            if self.see is not None and len(passed) == 1:
+                x = x + self.see(beside.to(x.dtype))
+            x = stage(x, task)
         for up, stage in reversed(list(zip(self.up, self.back, strict=True))):
             x = stage(passed.pop() + F.pixel_shuffle(up(x), 2), task)  # (B, C, 2h, 2w)
         change = self.change(x).float()  # (B, 126, H/4, W/4)

@@ -69,7 +69,9 @@ def read(name: str) -> tuple[Translator | LPTN, dict[str, str]]:
 
 def config_of(stored: dict[str, Any]) -> TranslatorConfig:
     """A configuration from what JSON makes of it. Raises TypeError or ValueError if it is none."""
-    return TranslatorConfig(**{key: tuple(value) for key, value in stored.items()})
+    return TranslatorConfig(
+        **{key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
+    )
 
 
 @lru_cache(maxsize=4)

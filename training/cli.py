@@ -9,10 +9,12 @@ from typing import Any
 import click
 
 from bitstream import Error
+from codec import DEFAULT_MODEL
 from codec.console import with_options
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+KINDS = ["least-squares", "hinge", "non-saturating"]  # of training.adversarial, which takes seconds to import
 RUN = [
     click.option(
         "--out", type=click.Path(path_type=Path), required=True, help="Checkpoint and logs; resumed if there."
@@ -38,21 +40,25 @@ DATA = [
     click.option("--data", type=FOLDER, required=True, help="Folder of pictures."),
     click.option("--validation", type=FOLDER, help="Held-out pictures, edges multiples of 64."),
 ]
-ADVERSARIAL = [
-    click.option(
-        "--gan/--no-gan", default=False, show_default=True,
-        help="With targets: an adversarial loss and feature matching. Without pairs it is always on.",
-    ),
-    click.option("--adversary", type=click.FloatRange(0), default=1.0, show_default=True, help="Weight of --gan."),
-    click.option(
-        "--game", type=click.Choice(["least-squares", "hinge", "non-saturating"]), default="least-squares",
-        show_default=True, help="The adversarial loss.",
-    ),
-    click.option("--lpips", type=click.FloatRange(0), default=0.0, show_default=True, help="Weight of LPIPS."),
-    click.option(
-        "--lpips-backbone", "backbone", type=FILE, help="SqueezeNet's features; downloaded if not given."
-    ),
-]  # fmt: skip
+
+
+def _adversarial(gan: bool = False, adversary: float = 1.0, game: str = "least-squares", lpips: float = 0.0) -> list:
+    """The options of paired.PairedOptions with these defaults."""
+    return [
+        click.option(
+            "--gan/--no-gan", default=gan, show_default=True,
+            help="With targets: an adversarial loss and feature matching. Without pairs it is always on.",
+        ),
+        click.option("--adversary", type=click.FloatRange(0), default=adversary, show_default=True,
+                     help="Weight of --gan."),
+        click.option("--game", type=click.Choice(KINDS), default=game, show_default=True, help="The adversarial loss."),
+        click.option("--lpips", type=click.FloatRange(0), default=lpips, show_default=True, help="Weight of LPIPS."),
+        click.option(
+            "--lpips-backbone", "backbone", type=FILE, help="SqueezeNet's features; downloaded if not given."
+        ),
+    ]  # fmt: skip
+
+
 INIT = click.option("--init", help="Start from a shipped model's name or a weights file.")
 
 
@@ -97,7 +103,7 @@ def codec(**options: Any) -> None:
     "--task", "tasks", type=click.Choice(["jpeg", "denoise", "deblur", "upscale"]), multiple=True, required=True,
     help="What to undo; may be given several times.",
 )  # fmt: skip
-@with_options(ADVERSARIAL)
+@with_options(_adversarial())
 @INIT
 @with_options(RUN)
 def restorer(**options: Any) -> None:
@@ -108,13 +114,27 @@ def restorer(**options: Any) -> None:
 
 
 @main.command()
+@with_options(DATA)
+@click.option("--model", default=DEFAULT_MODEL, show_default=True, help="The codec: a shipped name or a weights file.")
+@with_options(_adversarial(gan=True, adversary=0.15, game="non-saturating", lpips=1.0))
+@click.option("--distortion", default=0.02, show_default=True, help="Weight of the error in grey levels.")
+@INIT
+@with_options(RUN)
+def adversarial(**options: Any) -> None:
+    """Stage 2: train the realistic decoder behind a frozen codec, as HiFiC's generator; no bitstream changes."""
+    from training.realism import RealismOptions, recipe
+
+    _train(RealismOptions(**options), recipe)
+
+
+@main.command()
 @click.option("--pairs", type=FOLDER, nargs=2, help="Two folders of pictures with the same names and sizes.")
 @click.option("--from", "source", type=FOLDER, help="Without pairs: what is given.")
 @click.option("--to", "target", type=FOLDER, help="Without pairs: what it shall look like.")
 @click.option("--style", type=FILE, help="Instead of --to: one picture whose style is learned.")
 @click.option("--net", type=click.Choice(["translator", "lptn"]), default="translator", show_default=True)
 @click.option("--cycle", is_flag=True, help="Without pairs: learn the way back too, as CycleGAN and DualGAN do.")
-@with_options(ADVERSARIAL)
+@with_options(_adversarial())
 @INIT
 @with_options(RUN)
 def translator(**options: Any) -> None:

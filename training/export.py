@@ -157,7 +157,8 @@ def export_translator(checkpoint: Path, path: Path) -> None:
     else:
         net = WhitenedTranslator(config_of(options["config"]))
     net.load_state_dict(weights)
-    save_translator(path, net.fold() if isinstance(net, WhitenedTranslator) else net, _card(state, options))
+    card = _card(state, options) | options.get("card", {})
+    save_translator(path, net.fold() if isinstance(net, WhitenedTranslator) else net, card)
 
 
 def export_checkpoint(

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from training.adversarial import (
     MultiScaleDiscriminator,
@@ -20,6 +21,7 @@ from training.adversarial import (
 from training.loop import Batch, Figures, Loss, Models, Options
 from training.perceptual import Perceptual
 
+LATENT_VIEW = 12  # channels of the discriminator's view of latents
 MATCHING = 10.0  # weight of feature matching, relative to the adversarial loss
 
 
@@ -35,15 +37,23 @@ class PairedOptions(Options):
 
 
 class Judges(nn.Module):
-    """A discriminator for each direction; `condition` beside the picture for pairs."""
+    """A discriminator for each direction; `condition` beside the picture for pairs.
 
-    def __init__(self, channels: int, both: bool = False) -> None:
+    With `latents` the condition is that many channels of decoded latents at 1/16 of the size, of which a learned
+    projection stands beside the picture, as in HiFiC (Mentzer et al., NeurIPS 2020).
+    """
+
+    def __init__(self, channels: int, both: bool = False, latents: int = 0) -> None:
         super().__init__()
+        self.see = nn.Conv2d(latents, LATENT_VIEW, 1) if latents else None
+        channels += LATENT_VIEW if latents else 0
         self.there = MultiScaleDiscriminator(channels)
         self.back = MultiScaleDiscriminator(channels) if both else None
 
     def forward(self, picture: Tensor, condition: Tensor | None = None, back: bool = False) -> Scores:
         """See MultiScaleDiscriminator."""
+        if self.see is not None and condition is not None:
+            condition = F.interpolate(self.see(torch.asinh(condition)), size=picture.shape[-2:])
         return (self.back if back else self.there)(picture, condition)
 
 

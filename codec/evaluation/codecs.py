@@ -5,6 +5,7 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from hashlib import sha256
 from importlib.metadata import version
 from typing import Any
 
@@ -71,20 +72,36 @@ def _plugin(module: str, package: str) -> str:
     return f"{package} {version(package)}"
 
 
-def _lapic(threads: int) -> Codec:
+def _lapic(threads: int, variant: str = "") -> Codec:
+    """lapic, or with `variant` "e7" encoded with effort 7, with "r0.5" decoded with realism 0.5."""
+    from codec.realism import REALISM
     from codec.shipped import shipped
 
     model = next(key.hex() for key, name in shipped().items() if name == codec.DEFAULT_MODEL)
+    settings = {"effort": codec.DEFAULT_EFFORT, "realism": 0.0}
+    key = {"e": "effort", "r": "realism"}.get(variant[:1])
+    try:
+        if variant and key:
+            settings[key] = type(settings[key])(variant[1:])
+        elif variant:
+            raise ValueError
+    except ValueError:
+        raise Error(f"lapic@{variant} is neither like lapic@e7 (effort) nor like lapic@r0.5 (realism)") from None
+    if settings["realism"]:
+        finisher = REALISM / f"{codec.DEFAULT_MODEL}.safetensors"
+        if not finisher.exists():
+            raise Unavailable("there is no realistic decoder for the model")
+        model += f", realism {sha256(finisher.read_bytes()).hexdigest()[:8]}"
     return Codec(
-        name="lapic",
-        label="lapic",
+        name=f"lapic@{variant}" if variant else "lapic",
+        label=f"lapic, {key} {settings[key]:g}" if key else "lapic",
         suffix=".lapic",
         ladder=(5, 20, 40, 60, 80, 100),
         span=(1, 100),
         step=1 / 256,
-        version=f"lapic {codec.__version__}, model {model}",
-        encode=lambda pixels, quality: codec.encode(Image.fromarray(pixels), quality),
-        decode=lambda data: np.asarray(codec.decode(data, max_pixels=None).convert("RGB")),
+        version=f"lapic {codec.__version__}, effort {settings['effort']}, model {model}",
+        encode=lambda pixels, quality: codec.encode(Image.fromarray(pixels), quality, effort=settings["effort"]),
+        decode=lambda data: np.asarray(codec.decode(data, max_pixels=None, realism=settings["realism"]).convert("RGB")),
     )
 
 
@@ -217,6 +234,9 @@ def make(name: str, threads: int = 1) -> Codec:
         Unavailable: its package or weights are missing.
         Error: there is no codec of this name.
     """
+    base, _, variant = name.partition("@")
+    if base == "lapic" and variant:
+        return _lapic(threads, variant)
     if name not in MAKERS:
         raise Error(f"there is no codec {name!r}: choose from {', '.join(MAKERS)}")
     return MAKERS[name](threads)

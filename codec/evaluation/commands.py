@@ -34,17 +34,33 @@ class _Qualities(click.ParamType):
             self.fail(f"{value!r} is not like jpeg=10,50,90", param, ctx)
 
 
+class _Numbers(click.ParamType):
+    """R,R,... between 0 and 1."""
+
+    name = "R,R,..."
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[float, ...]:
+        try:
+            numbers = tuple(sorted({float(number) for number in value.split(",")})) if isinstance(value, str) else value
+        except ValueError:
+            numbers = (-1.0,)
+        if any(not 0 <= number <= 1 for number in numbers):
+            self.fail(f"{value!r} is not like 0,0.5,1", param, ctx)
+        return numbers
+
+
 @click.command()
 @click.argument("pictures", nargs=-1, required=True, type=PICTURES)
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for all results.")
 @click.option(
     "--codecs", default="lapic,jpeg,webp,avif,jxl", show_default=True,
-    help="Also: jpeg2000, heic, bmshj2018-hyperprior, mbt2018-mean.",
+    help="Also: jpeg2000, heic, bmshj2018-hyperprior, mbt2018-mean, and as lapic@e7 lapic with effort 7.",
 )  # fmt: skip
 @click.option("--qualities", multiple=True, type=_Qualities(), help="Measure a codec at these; once for each codec.")
 @click.option("--metrics", default="psnr,ms_ssim,ssimulacra2,lpips", show_default=True)
 @with_options(LPIPS)
 @click.option("--published", is_flag=True, help="The pictures are Kodak's: draw published curves too.")
+@click.option("--realism", type=_Numbers(), default=(), help="Decode lapic's files with each of these, as 0,0.5,1.")
 @click.option("--jobs", type=click.IntRange(1), help="Processes, of one thread each; one for each core if not given.")
 @click.option("--look-bpp", default=0.3, show_default=True, help="Rate at which the report compares pictures.")
 @click.option("--report/--no-report", default=True, help="Whether to write report.html.")

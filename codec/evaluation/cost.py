@@ -5,17 +5,20 @@ are left out, as is usual. Everything runs at a fixed resolution, so the figures
 multiples of 64.
 """
 
+from typing import Any
+
 import torch
 from torch import nn
 
-from codec import hyper
+from bitstream import Error
+from codec import hyper, realism
 from codec.model import Model
 
 SIZE = 256
 PIXELS_PER_PLACE = {"point0": 64, "depth0": 64, "point1": 64, "depth1": 32, "point2": 32}  # the other layers: 16
 
 
-def macs(part: nn.Module, *inputs: torch.Tensor) -> float:
+def macs(part: nn.Module, *inputs: Any) -> float:
     """Thousands of multiply-accumulates per pixel of one forward pass on a picture of SIZE x SIZE, by hooks on the
     convolutions."""
     total = 0
@@ -35,7 +38,7 @@ def macs(part: nn.Module, *inputs: torch.Tensor) -> float:
 
 def cost(model: Model) -> dict[str, float]:
     """kMAC/pixel of each network, by name, and of all that `encode` and `decode` run. The hyper-synthesis includes the
-    context."""
+    context; what realism takes is not in `decode`."""
     nets = model.transforms
     latent = torch.zeros(1, model.config.latent, SIZE // 16, SIZE // 16, device=model.device)
     quality = hyper.fixed_point(50, model.device)
@@ -50,5 +53,12 @@ def cost(model: Model) -> dict[str, float]:
         "hyper-synthesis": exact,
         "synthesis": macs(nets.synthesis, latent, quality),
     }
+    try:
+        finisher = realism.load(model)
+        beside = torch.zeros(1, model.config.fine, SIZE // 8, SIZE // 8, device=model.device)
+        picture = torch.zeros(1, 3, SIZE, SIZE, device=model.device)
+        parts["realism"] = macs(finisher, picture, realism.modulation(quality, 1.0, model.config.levels), 1.0, beside)
+    except Error:
+        pass  # not every model has a realistic decoder
     encode = parts["analysis"] + parts["hyper-analysis"] + exact
     return parts | {"encode": encode, "decode": exact + parts["synthesis"]}

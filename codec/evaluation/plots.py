@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -150,6 +151,38 @@ def rate_over_cost(curves: list[Curve], anchor: Curve, out: Path, title: str) ->
             axes.set_ylabel(f"BD-rate (PSNR) against {anchor.label}, % (lower is better)")
             axes.set_title(title)
             written[kind] = _write(figure, out, f"bd-over-{kind}")
+    return written
+
+
+def perception(rows: list[dict[str, Any]], out: Path, title: str) -> dict[str, list[Path]]:
+    """PSNR against LPIPS and against a distance of distributions: a line for each quality, that is for each set of
+    files, from its faithful to its most realistic decode.
+
+    Args:
+        rows: of codec.evaluation.plane.
+
+    Returns:
+        plot -> the files, written as plane-METRIC; none if there are no rows.
+    """
+    names = {"lpips": "LPIPS", "fd_mobilenetv2": "Frechet distance of MobileNetV2 features"}
+    written = {}
+    for metric, label in names.items():
+        if not rows or any(metric not in row for row in rows):
+            continue
+        with pyplot.rc_context(STYLE):
+            figure, axes = pyplot.subplots(figsize=(7.2, 4.8), layout="constrained")
+            for quality in sorted({row["quality"] for row in rows}):
+                line = [row for row in rows if row["quality"] == quality]
+                x, y = [row["psnr"] for row in line], [row[metric] for row in line]
+                axes.plot(x, y, marker="o", markersize=4, label=f"quality {quality:g}, {line[0]['bpp']:.2f} bpp")
+                for row in line:
+                    axes.annotate(f"{row['realism']:g}", (row["psnr"], row[metric]), xytext=(4, 4),
+                                  textcoords="offset points", fontsize=7)  # fmt: skip
+            axes.set_xlabel("PSNR, dB")
+            axes.set_ylabel(f"{label} (lower is better)")
+            axes.set_title(f"{title}, by realism")
+            axes.legend(fontsize=8, frameon=False)
+            written[f"plane-{metric}"] = _write(figure, out, f"plane-{metric.replace('_', '-')}")
     return written
 
 

