@@ -85,7 +85,7 @@ def decode(
         scale: 1, 2, 4 or 8 for a picture of 1/scale of the size, rounded up; smaller is faster.
         crop: (x, y, width, height), a part of the full-size picture in its pixels; only what it needs is decoded.
         device: "auto" (a GPU if there is one), "cpu" or "cuda".
-        max_pixels: refuse files that declare more; None for no limit.
+        max_pixels: refuse files that declare more, or larger crops; None for no limit.
         progress: called as progress(done, total).
         missing: a list, for salvage: damaged or missing tiles are filled from their surroundings instead of raising
             `Error`, and their rectangles, (left, top, right, bottom) in pixels of the full-size picture, are added to
@@ -107,12 +107,15 @@ def decode(
     from codec.model import load, pick_device
     from codec.shipped import name_of
 
-    header, tiles = bitstream.read(data, max_pixels, salvage=missing is not None)
+    if crop and max_pixels is not None and crop[2] * crop[3] > max_pixels:
+        raise Error(f"{crop[2]} x {crop[3]} is more than {max_pixels} pixels: raise the limit to decode it")
+    header, tiles = bitstream.read(data, None if crop else max_pixels, salvage=missing is not None)
     model = load(name_of(header.model), pick_device(device))
     alpha = picture.read_alpha(header.chunks, (header.width, header.height))
     holes: list[Any] | None = None if missing is None else []
     watch = progress or no_progress
-    pixels = decoder.decode_pixels(model, header, tiles, scale, crop, progress=watch, missing=holes, realism=realism)
+    view = decoder.View(scale, crop, realism=realism)
+    pixels = decoder.decode_pixels(model, header, tiles, view, watch, holes)
     if missing is not None:
         missing += [(hole.left, hole.top, hole.right, hole.bottom) for hole in holes or []]
     if alpha is not None:

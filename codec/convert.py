@@ -60,10 +60,12 @@ def encode_file(job: EncodeJob, progress: Progress = no_progress) -> dict[str, A
     Raises:
         Error, ValueError: with one line that says why not.
     """
-    from codec import picture
+    from codec import large, picture
 
     began = time.perf_counter()
     files.check_absent(job.target, job.force)
+    if job.source != "-" and large.is_large_file(job.source):
+        return large.encode_file(job, progress)
     source = files.read_input(job.source)
     image = picture.open_image(source, job.max_pixels)
     notes = picture.losses(image, source)
@@ -71,7 +73,7 @@ def encode_file(job: EncodeJob, progress: Progress = no_progress) -> dict[str, A
         raise Error(f"{job.source}: {'; '.join(notes)} (refused by --strict)")
     data = encode_image(image, job, progress)
     files.write_output(job.target, data, job.force)
-    _finish(job)
+    finish_times(job)
     return {
         "width": image.width,
         "height": image.height,
@@ -130,13 +132,15 @@ def decode_file(job: DecodeJob, progress: Progress = no_progress) -> dict[str, A
     Raises:
         Error, ValueError: with one line that says why not.
     """
-    from codec import picture
+    from codec import large, picture
 
     began = time.perf_counter()
-    picture.format_of(job.suffix)  # complain before the work, not after
     files.check_absent(job.target, job.force)
-    missing: list[tuple[int, int, int, int]] | None = [] if job.salvage else None
     data = files.read_input(job.source)
+    if _large_output(job, data):
+        return large.decode_file(job, data, progress)
+    picture.format_of(job.suffix)  # complain before the work, not after
+    missing: list[tuple[int, int, int, int]] | None = [] if job.salvage else None
     image = codec.decode(
         data,
         scale=job.scale,
@@ -151,6 +155,17 @@ def decode_file(job: DecodeJob, progress: Progress = no_progress) -> dict[str, A
     invents = job.realism > 0.5 and read_header(data).quality < INVENTS_BELOW
     hints = ["realism at so low a quality may invent: texture, and even text and faces"] if invents else []
     return deliver(image, job, began, notes) | {"hints": hints}
+
+
+def _large_output(job: DecodeJob, data: bytes) -> bool:
+    """Whether what a job wants of a file has to be written row by row. Salvage fills holes in the whole picture."""
+    from codec import large
+
+    if job.salvage:
+        return False
+    header = read_header(data)
+    width, height = job.crop[2:] if job.crop else (header.width, header.height)
+    return large.is_large(width * height // job.scale**2)
 
 
 def deliver(image: Any, job: Any, began: float, notes: list[str]) -> dict[str, Any]:
@@ -168,7 +183,7 @@ def deliver(image: Any, job: Any, began: float, notes: list[str]) -> dict[str, A
         image.info = {}
     data = picture.save_bytes(image, job.suffix)
     files.write_output(job.target, data, job.force)
-    _finish(job)
+    finish_times(job)
     size = {"width": image.width, "height": image.height}
     return size | {"bytes": len(data), "seconds": time.perf_counter() - began, "notes": notes}
 
@@ -200,7 +215,7 @@ def verify_file(source: str, device: str = "auto", max_pixels: int = codec.MAX_P
     return f"{header.width} x {header.height}, {len(tiles)} tile(s), quality {header.quality:g}, all checksums match"
 
 
-def _finish(job: Any) -> None:
+def finish_times(job: Any) -> None:
     """Give a job's target the times of its source, where that was asked."""
     if job.keep_times:
         import os

@@ -1,5 +1,8 @@
 """Decoding: container -> ANS -> hyperprior -> ANS -> inverse gain -> synthesis -> pyramid -> collapse -> picture."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -115,43 +118,106 @@ def to_pixels(picture: Tensor, channels: int) -> Tensor:
     return ((picture + 1) * 127.5).round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0)
 
 
-def _synthesise(
-    model: Model, latent: Tensor, quality: Tensor, scale: int, finisher: Translator | None, realism: float
-) -> Tensor:
+@dataclass(frozen=True)
+class View:
+    """What of a picture is decoded, and how.
+
+    Attributes:
+        scale: 1, 2, 4 or 8: the picture at 1/scale of its size, rounded up.
+        crop: (x, y, width, height) in pixels of the full-size picture, None for all of it.
+        piece: edge, in latents, of the squares that are synthesised at a time.
+        realism: 0 (faithful) to 1 (realistic), see codec.realism.
+    """
+
+    scale: int = 1
+    crop: tuple[int, int, int, int] | None = None
+    piece: int = PIECE
+    realism: float = 0.0
+
+    def area(self, header: Header) -> Rect:
+        """The crop as a rectangle. Raises ValueError: it is not within the picture, or scale or realism are no good."""
+        x, y, width, height = self.crop or (0, 0, header.width, header.height)
+        if min(x, y) < 0 or min(width, height) < 1 or x + width > header.width or y + height > header.height:
+            size = f"{header.width} x {header.height}"
+            raise ValueError(f"crop {x},{y},{width},{height} is not within the {size} picture")
+        if self.scale not in (1, 2, 4, 8):
+            raise ValueError(f"scale {self.scale} is not 1, 2, 4 or 8")
+        if not 0 <= self.realism <= 1:
+            raise ValueError(f"realism {self.realism} is outside 0..1")
+        return Rect(y, x, y + height, x + width)
+
+
+def _shrunk(area: Rect, factor: int) -> Rect:
+    """The area in units `factor` times coarser, whatever it touches."""
+    return Rect(area.top // factor, area.left // factor, -(-area.bottom // factor), -(-area.right // factor))
+
+
+def _synthesise(model: Model, latent: Tensor, quality: Tensor, view: View, finisher: Translator | None) -> Tensor:
     """The picture of a region of latents (1, M, h, w), (1, 3, 16h / scale, 16w / scale) in -1..1."""
     synthesis = model.transforms.synthesis
     base, features = synthesis.features(latent, quality)
     if finisher is None:
-        return assemble(base, synthesis.bands(base, features, quality, scale), scale)
+        return assemble(base, synthesis.bands(base, features, quality, view.scale), view.scale)
     picture = assemble(base, synthesis.bands(base, features, quality))
-    picture = realistic.finish(finisher, picture, features, quality, realism)
-    for _ in range(scale.bit_length() - 1):
+    picture = realistic.finish(finisher, picture, features, quality, view.realism)
+    for _ in range(view.scale.bit_length() - 1):
         picture = reduce(picture)
     return picture
 
 
 @torch.inference_mode()
+def _bands(latents: _Latents, view: View, progress: Progress) -> Iterator[NDArray[np.uint8]]:
+    """What is wanted from top to bottom: (h, w, channels) of the full width, a row of pieces high."""
+    model, header, unit = latents.model, latents.header, LATENT // view.scale
+    whole = view.area(header)
+    wanted, cover = _shrunk(whole, view.scale), _shrunk(whole, LATENT)
+    finisher = realistic.load(model) if view.realism else None
+    margin = halo(model.config) + (realistic.reach(finisher) if finisher else 0)
+    channels = 3 if header.pixel_format == PixelFormat.RGB else 1
+    done, count = 0, len(list(cover.cut(view.piece)))
+    for top in range(cover.top, cover.bottom, view.piece):
+        row = Rect(top, cover.left, min(top + view.piece, cover.bottom), cover.right)
+        strip = row.times(unit).grow(0, wanted)
+        band = None
+        for area in row.cut(view.piece):
+            seen = area.grow(margin, latents.bounds)
+            picture = _synthesise(model, latents.region(seen), latents.quality, view, finisher)
+            rows, columns = area.times(unit).within(seen.times(unit))
+            shown = to_pixels(picture[0, :, rows, columns], channels)
+            if band is None:
+                band = np.empty((strip.height, strip.width, channels), np.uint8)  # once the first tile proved whole
+            shared = area.times(unit).grow(0, wanted)
+            band[shared.within(strip)] = shown[shared.within(area.times(unit))].cpu().numpy()
+            done += 1
+            progress(done, count)
+        assert band is not None
+        yield band
+
+
+def decode_bands(
+    model: Model, header: Header, tiles: list[Tile], view: View = View(), progress: Progress = no_progress
+) -> Iterator[NDArray[np.uint8]]:
+    """Decode a picture that may be too large for memory: full-width bands (h, w, channels) from top to bottom.
+
+    Args and errors as for `decode_pixels`.
+    """
+    return _bands(_Latents(model, header, tiles, salvage=False), view, progress)
+
+
 def decode_pixels(
     model: Model,
     header: Header,
     tiles: list[Tile],
-    scale: int = 1,
-    crop: tuple[int, int, int, int] | None = None,
-    piece: int = PIECE,
+    view: View = View(),
     progress: Progress = no_progress,
     missing: list[Rect] | None = None,
-    realism: float = 0.0,
 ) -> NDArray[np.uint8]:
     """Decode a picture, or part of it; only the tiles that are needed are entropy-decoded.
 
     Args:
-        scale: 1, 2, 4 or 8: the picture at 1/scale of its size, rounded up.
-        crop: (x, y, width, height) in pixels of the full-size picture.
-        piece: edge, in latents, of the squares that are synthesised at a time.
         progress: called with the pieces done and the pieces in all.
         missing: a list that takes the damaged tiles, in pixels of the full-size picture, which are then filled from
             their surroundings; None to raise `Error` for them.
-        realism: 0 (faithful) to 1 (realistic), see codec.realism.
 
     Returns:
         (h, w, 3) RGB or (h, w) grey, uint8.
@@ -160,39 +226,25 @@ def decode_pixels(
         ValueError: the crop is not within the picture, the scale is not one of those or the realism is out of range.
         bitstream.Error: a payload is damaged, or the model has no realistic decoder.
     """
-    x, y, width, height = crop or (0, 0, header.width, header.height)
-    if min(x, y) < 0 or min(width, height) < 1 or x + width > header.width or y + height > header.height:
-        raise ValueError(f"crop {x},{y},{width},{height} is not within the {header.width} x {header.height} picture")
-    if scale not in (1, 2, 4, 8):
-        raise ValueError(f"scale {scale} is not 1, 2, 4 or 8")
-    if not 0 <= realism <= 1:
-        raise ValueError(f"realism {realism} is outside 0..1")
-    finisher = realistic.load(model) if realism else None
-    wanted = Rect(y // scale, x // scale, -(-(y + height) // scale), -(-(x + width) // scale))
+    wanted = _shrunk(view.area(header), view.scale)
     latents = _Latents(model, header, tiles, salvage=missing is not None)
-    unit = LATENT // scale
-    cover = Rect(y // LATENT, x // LATENT, -(-(y + height) // LATENT), -(-(x + width) // LATENT))
-    channels = 3 if header.pixel_format == PixelFormat.RGB else 1
-    pieces = list(cover.cut(piece))
-    out = None
-    margin = halo(model.config) + (realistic.reach(finisher) if finisher else 0)
-    for number, area in enumerate(pieces):
-        seen = area.grow(margin, latents.bounds)
-        picture = _synthesise(model, latents.region(seen), latents.quality, scale, finisher, realism)
-        rows, columns = area.times(unit).within(seen.times(unit))
-        shown = to_pixels(picture[0, :, rows, columns], channels)
+    out, top = None, 0
+    for band in _bands(latents, view, progress):
+        if len(band) == wanted.height:
+            out = band
+            break
         if out is None:
-            out = np.empty((wanted.height, wanted.width, channels), np.uint8)  # once the first tile proved whole
-        shared = area.times(unit).grow(0, wanted)
-        out[shared.within(wanted)] = shown[shared.within(area.times(unit))].cpu().numpy()
-        progress(number + 1, len(pieces))
+            out = np.empty((wanted.height, *band.shape[1:]), np.uint8)
+        out[top : top + len(band)] = band
+        top += len(band)
     assert out is not None
     if missing is not None and latents.missing:
         whole = Rect(0, 0, header.height, header.width)
         missing += [rect.times(LATENT).grow(0, whole) for rect in latents.missing]
+        unit = LATENT // view.scale
         grown = [
             rect.grow(1, latents.bounds).times(unit).grow(0, wanted) for rect in latents.missing
         ]  # its edge suffers
         fill(out, [Rect(r.top - wanted.top, r.left - wanted.left, r.bottom - wanted.top, r.right - wanted.left)
                    for r in grown if r.height > 0 and r.width > 0])  # fmt: skip
-    return out if channels == 3 else out[:, :, 0]
+    return out if out.shape[2] == 3 else out[:, :, 0]

@@ -32,22 +32,24 @@ def encode_pixels(
     chunks: dict[bytes, bytes] | None = None,
     progress: Progress = no_progress,
     effort: int = 0,
+    piece: int = PIECE,
 ) -> bytes:
     """Encode a picture to the bytes of a file.
 
     Args:
-        pixels: (H, W, 3) RGB or (H, W) grey.
+        pixels: (H, W, 3) RGB or (H, W) grey; without effort whatever can be cut like such an array from top to bottom.
         quality: 1..100, in steps of 1/256.
         tile: edge of the entropy-coded tiles in pixels, 64 times a power of two, or 0 for one tile.
         chunks: metadata by chunk type, see `bitstream.container`.
         progress: called with the tiles done and the tiles in all.
         effort: 0..9, how long to search for better symbols, see `codec.search`.
+        piece: edge, in latents, of the squares that are analysed at a time, unless a tile is larger.
 
     Raises:
         ValueError: quality, tile or effort is out of range.
     """
     header = header_of(model, pixels, quality, tile, chunks)
-    return encode_latents(model, header, analyse(model, pixels, tile), pixels, effort, progress)
+    return encode_latents(model, header, analyse(model, pixels, tile, piece), pixels, effort, progress)
 
 
 def header_of(
@@ -62,17 +64,17 @@ def header_of(
 
 
 @torch.no_grad()
-def analyse(model: Model, pixels: NDArray[np.uint8], tile: int) -> Iterator[tuple[Rect, Tensor]]:
+def analyse(model: Model, pixels: NDArray[np.uint8], tile: int, piece: int = PIECE) -> Iterator[tuple[Rect, Tensor]]:
     """The latents y of each tile, (1, M, h, w), with its place, piece by piece; the same for every quality."""
     bounds = latent_bounds(pixels.shape[1], pixels.shape[0])
     edge = tile_edge(tile, bounds)
-    for piece in bounds.cut(max(edge, PIECE)):
-        seen = piece.grow(halo(model.config), bounds)
+    for area in bounds.cut(max(edge, piece)):
+        seen = area.grow(halo(model.config), bounds)
         latent = model.transforms.analysis(region(pixels, seen, model.device))
-        rows, columns = piece.within(seen)
+        rows, columns = area.within(seen)
         latent = latent[:, :, rows, columns]  # (1, M, h, w)
-        for rect in piece.cut(edge):
-            rows, columns = rect.within(piece)
+        for rect in area.cut(edge):
+            rows, columns = rect.within(area)
             yield rect, latent[:, :, rows, columns]
 
 

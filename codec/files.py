@@ -4,6 +4,7 @@ import os
 import secrets
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from bitstream import Error
@@ -31,21 +32,32 @@ def write_output(name: str, data: bytes, force: bool = True) -> None:
 
     Raises `Error` with the reason if that fails; then no file is left and an older one stays as it was.
     """
+    path = Path(name)
+    if name != "-" and not (path.exists() and not path.is_file()):
+        with replacing(path, force) as beside, beside.open("xb") as file:
+            file.write(data)
+        return
     try:
         if name == "-":
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
-            return
-        path = Path(name)
-        if path.exists() and not path.is_file():  # a device or a pipe cannot be replaced, only written to
+        else:  # a device or a pipe cannot be replaced, only written to
             path.write_bytes(data)
-            return
-        beside = path.parent / f".lapic-{secrets.token_hex(8)}.part"
+    except OSError as error:
+        raise Error(f"cannot write {name}: {error.strerror}") from None
+
+
+@contextmanager
+def replacing(path: Path, force: bool, suffix: str = ".part") -> Iterator[Path]:
+    """A place beside a file, with this suffix; what was written there when the block ends gets the file's name.
+
+    Raises `Error` as `write_output` does; if the block fails, what it wrote is cleared away.
+    """
+    beside = path.parent / f".lapic-{secrets.token_hex(8)}{suffix}"
+    try:
         try:  # from before the file exists, so that a signal at any point finds it cleared away
-            with beside.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+            yield beside
+            _sync(beside)
             beside.chmod(_mode(path))
             if force:
                 os.replace(beside, path)
@@ -53,11 +65,12 @@ def write_output(name: str, data: bytes, force: bool = True) -> None:
                 _rename_to_new(beside, path)
         finally:
             beside.unlink(missing_ok=True)
-        _sync_folder(path.parent)
+        if os.name == "posix":
+            _sync(path.parent)
     except FileExistsError:
-        raise Error(f"{name} exists: --force replaces it") from None
+        raise Error(f"{path} exists: --force replaces it") from None
     except OSError as error:
-        raise Error(f"cannot write {name}: {error.strerror}") from None
+        raise Error(f"cannot write {path}: {error.strerror}") from None
 
 
 def _rename_to_new(beside: Path, path: Path) -> None:
@@ -72,14 +85,13 @@ def _rename_to_new(beside: Path, path: Path) -> None:
         os.replace(beside, path)
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a rename durable, where a system can do that."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+def _sync(path: Path) -> None:
+    """Make what is in a file, or the names in a folder, durable."""
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _mode(path: Path) -> int:

@@ -58,6 +58,19 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
+def upright(exif: bytes) -> bytes:
+    """EXIF data without its orientation, which was applied to the pixels; as they are where they are damaged."""
+    try:
+        found = Image.Exif()
+        found.load(exif)
+        if ExifTags.Base.Orientation not in found:
+            return exif
+        del found[ExifTags.Base.Orientation]
+        return found.tobytes()
+    except (SyntaxError, ValueError, OSError, struct.error, KeyError, TypeError):
+        return exif
+
+
 def _tiff_exif(image: Image.Image) -> bytes:
     """EXIF data of a TIFF, whose own tags they are: those that describe the picture, not the file. Empty if none."""
     try:

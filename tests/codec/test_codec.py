@@ -9,6 +9,7 @@ import bitstream
 import codec
 from bitstream.entropy import entropy_bits
 from codec import decoder, encoder
+from codec.decoder import View
 from codec.metrics import psnr
 from codec.model import load
 from codec.tiling import latent_bounds, tile_edge
@@ -82,20 +83,17 @@ def test_the_file_is_as_small_as_the_model_promises(photo: Image.Image, quality:
 def test_pieces_show_no_seam(large: Image.Image, tile: int) -> None:
     header, tiles = bitstream.read(codec.encode(large, 60, tile=tile))
     model = load(dtype=torch.float32)
-    whole = decoder.decode_pixels(model, header, tiles, piece=10**6)
-    pieces = decoder.decode_pixels(model, header, tiles, piece=8)
+    whole = decoder.decode_pixels(model, header, tiles, View(piece=10**6))
+    pieces = decoder.decode_pixels(model, header, tiles, View(piece=8))
     assert np.abs(whole.astype(int) - pieces).max() <= 1
 
 
 @pytest.mark.parametrize("scale", [1, 2, 8])
-def test_analysis_in_pieces_gives_the_same_file(
-    large: Image.Image, monkeypatch: pytest.MonkeyPatch, scale: int
-) -> None:
+def test_analysis_in_pieces_gives_the_same_file(large: Image.Image, scale: int) -> None:
     model = load(dtype=torch.float32)
     pixels = np.asarray(large.resize((1000 // scale, 700 // scale)))
     whole = encoder.encode_pixels(model, pixels, 60, tile=64)
-    monkeypatch.setattr(encoder, "PIECE", 8)
-    pieces = encoder.encode_pixels(model, pixels, 60, tile=64)
+    pieces = encoder.encode_pixels(model, pixels, 60, tile=64, piece=8)
     a, b = (np.concatenate([symbols.ravel() for _, symbols, _ in symbols_of(data)]) for data in (whole, pieces))
     assert (a != b).mean() < 1e-4  # a value on a rounding threshold may fall either way
     assert abs(len(whole) - len(pieces)) <= 0.001 * len(whole)
@@ -110,16 +108,16 @@ def test_a_crop_is_a_crop_of_the_whole(large: Image.Image, draw: st.DataObject) 
     whole = decoder.decode_pixels(model, header, tiles)
     x, y = draw.draw(st.integers(0, 999)), draw.draw(st.integers(0, 699))
     w, h = draw.draw(st.integers(1, 1000 - x)), draw.draw(st.integers(1, 700 - y))
-    crop = decoder.decode_pixels(model, header, tiles, crop=(x, y, w, h))
+    crop = decoder.decode_pixels(model, header, tiles, View(crop=(x, y, w, h)))
     assert np.abs(whole[y : y + h, x : x + w].astype(int) - crop).max() <= 1
 
 
 def test_a_crop_decodes_only_its_tiles(large: Image.Image) -> None:
     header, tiles = bitstream.read(codec.encode(large, 40, tile=256))
     tiles = [tiles[0]] + [bitstream.Tile(b"\xff", 0)] * (len(tiles) - 1)
-    assert decoder.decode_pixels(load(), header, tiles, crop=(10, 20, 50, 60)).shape == (60, 50, 3)
+    assert decoder.decode_pixels(load(), header, tiles, View(crop=(10, 20, 50, 60))).shape == (60, 50, 3)
     with pytest.raises(codec.Error):
-        decoder.decode_pixels(load(), header, tiles, crop=(10, 20, 400, 60))
+        decoder.decode_pixels(load(), header, tiles, View(crop=(10, 20, 400, 60)))
 
 
 @pytest.mark.parametrize("scale", [2, 4, 8])

@@ -16,6 +16,7 @@ from safetensors.numpy import load_file
 import bitstream
 import codec
 from codec import decoder
+from codec.decoder import View
 from codec.model import load
 from codec.selftest import GOLDEN, golden, symbols_digest
 from codec.shipped import WEIGHTS
@@ -43,7 +44,7 @@ def test_symbols(name: str, threads: int, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("piece", [8, 128])
 def test_pixels_to_within_one_grey_level(name: str, piece: int) -> None:
     header, tiles = bitstream.read((GOLDEN / name).read_bytes())
-    found = decoder.decode_pixels(load(dtype=torch.float32), header, tiles, piece=piece)
+    found = decoder.decode_pixels(load(dtype=torch.float32), header, tiles, View(piece=piece))
     expected = np.asarray(Image.open(GOLDEN / f"{name}.png"))
     assert np.abs(found.astype(int) - expected).max() <= 1
 

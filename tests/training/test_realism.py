@@ -11,6 +11,7 @@ from PIL import Image
 from bitstream import Error, read
 from codec import decoder, encoder, realism
 from codec.cli import main
+from codec.decoder import View
 from codec.model import Model, load
 from tests.conftest import EXAMPLES
 from training.export import export_translator
@@ -65,7 +66,7 @@ def test_the_game_is_logged(run: Path) -> None:
 
 def test_one_file_two_looks_and_all_between(realistic: Model, pixels: np.ndarray) -> None:
     header, tiles = read(encoder.encode_pixels(realistic, pixels, 20, tile=64))
-    looks = [decoder.decode_pixels(realistic, header, tiles, realism=r).astype(int) for r in (0, 0.1, 0.5, 1)]
+    looks = [decoder.decode_pixels(realistic, header, tiles, View(realism=r)).astype(int) for r in (0, 0.1, 0.5, 1)]
     away = [np.abs(look - looks[0]).mean() for look in looks]
     assert away[0] == 0
     assert away[0] < away[1] < away[2] < away[3]
@@ -74,13 +75,13 @@ def test_one_file_two_looks_and_all_between(realistic: Model, pixels: np.ndarray
 
 def test_a_realistic_decode_in_pieces_shows_no_seam(realistic: Model, pixels: np.ndarray) -> None:
     header, tiles = read(encoder.encode_pixels(realistic, pixels, 20))
-    whole = decoder.decode_pixels(realistic, header, tiles, realism=1).astype(int)
-    pieces = decoder.decode_pixels(realistic, header, tiles, realism=1, piece=3)
+    whole = decoder.decode_pixels(realistic, header, tiles, View(realism=1)).astype(int)
+    pieces = decoder.decode_pixels(realistic, header, tiles, View(realism=1, piece=3))
     assert np.abs(whole - pieces).max() <= 1
-    crop = decoder.decode_pixels(realistic, header, tiles, realism=1, crop=(37, 50, 90, 61))
+    crop = decoder.decode_pixels(realistic, header, tiles, View(realism=1, crop=(37, 50, 90, 61)))
     assert np.abs(whole[50:111, 37:127] - crop).max() <= 1
     for scale in (2, 4, 8):
-        assert decoder.decode_pixels(realistic, header, tiles, scale, realism=1).shape[0] == -(-200 // scale)
+        assert decoder.decode_pixels(realistic, header, tiles, View(scale, realism=1)).shape[0] == -(-200 // scale)
 
 
 def test_training_decodes_as_the_decoder_does(pixels: np.ndarray) -> None:
@@ -132,6 +133,6 @@ def test_the_command_says_once_what_may_be_invented(realistic: Model, pixels: np
 def test_weights_for_another_codec_are_refused(realistic: Model, pixels: np.ndarray) -> None:
     header, tiles = read(encoder.encode_pixels(realistic, pixels[:64, :64], 20))
     with pytest.raises(Error, match="no realistic decoder"):
-        decoder.decode_pixels(dataclasses.replace(realistic, identity=b"else"), header, tiles, realism=1)
+        decoder.decode_pixels(dataclasses.replace(realistic, identity=b"else"), header, tiles, View(realism=1))
     with pytest.raises(ValueError, match="outside 0"):
-        decoder.decode_pixels(realistic, header, tiles, realism=1.5)
+        decoder.decode_pixels(realistic, header, tiles, View(realism=1.5))

@@ -12,6 +12,7 @@ from PIL import Image
 
 from bitstream import read
 from codec import context, decoder, encoder, hyper
+from codec.decoder import View
 from codec.metrics import psnr
 from codec.model import load, read_weights
 from codec.network import Config
@@ -240,9 +241,7 @@ def test_a_grown_model_starts_as_the_old_one_and_learns(tmp_path: Path) -> None:
         assert more.hyper_synthesis.parameters_by_name[f"{name}_leave_weight"].abs().max() > 0
 
 
-def test_a_model_with_a_quarter_stage_codes_in_pieces_without_seams(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_with_a_quarter_stage_codes_in_pieces_without_seams(tmp_path: Path) -> None:
     train_codec(options(tmp_path / "quarter", steps=3), dataclasses.replace(TINY, quarter=16))
     checkpoint = tmp_path / "quarter" / "checkpoint.pt"
     state = torch.load(checkpoint, weights_only=True)
@@ -255,13 +254,12 @@ def test_a_model_with_a_quarter_stage_codes_in_pieces_without_seams(
     pixels = np.asarray(Image.open(EXAMPLES / "coffee.png").convert("RGB"))
     header, tiles = read(encoder.encode_pixels(model, pixels, 80, tile=64))
     assert header.tile == 64
-    whole, pieces = (decoder.decode_pixels(model, header, tiles, piece=piece).astype(int) for piece in (128, 3))
+    whole, pieces = (decoder.decode_pixels(model, header, tiles, View(piece=piece)).astype(int) for piece in (128, 3))
     assert np.abs(whole - pieces).max() <= 1
     for scale in (2, 4, 8):
-        small = decoder.decode_pixels(model, header, tiles, scale)
+        small = decoder.decode_pixels(model, header, tiles, View(scale))
         assert small.shape[0] == -(-pixels.shape[0] // scale)
     whole = dict(encoder.analyse(model, pixels, 64))
-    monkeypatch.setattr(encoder, "PIECE", 8)
-    pieces = dict(encoder.analyse(model, pixels, 64))
+    pieces = dict(encoder.analyse(model, pixels, 64, piece=8))
     assert whole.keys() == pieces.keys()
     assert all(torch.allclose(whole[rect], pieces[rect], atol=1e-3) for rect in whole)

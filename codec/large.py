@@ -1,0 +1,204 @@
+"""Pictures too large for memory: rows from disk and rows to disk, by libvips (package pyvips).
+
+The encoder asks for its pixels from top to bottom, and the decoder gives its own in that order, so only a band of rows
+is ever held, with what is compressed. libvips reads and writes the files in the same way.
+"""
+
+import logging
+import time
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import bitstream
+from bitstream import Error
+from bitstream.container import ALPHA, EXIF, ICC, XMP
+from codec import encoder, files, picture
+from codec.convert import DecodeJob, EncodeJob, finish_times
+from codec.encoder import Progress, no_progress
+
+LARGE = 100_000_000  # pixels from which pictures go this way
+STRIP = 64  # rows that are read at a time
+PIECE = 64  # latents: smaller pieces than in memory, for their surroundings' sake not smaller still
+FIELDS = {ICC: "icc-profile-data", EXIF: "exif-data", XMP: "xmp-data"}
+SETTINGS: dict[str, dict[str, Any]] = {
+    ".tif": {"bigtiff": True, "tile": True, "compression": "deflate", "predictor": "horizontal"},
+    ".png": {"compression": 6},
+    ".jpg": {"Q": 95},
+}
+ALIASES = {".tiff": ".tif", ".jpeg": ".jpg"}
+
+
+def is_large(pixels: int) -> bool:
+    """Whether a picture of so many pixels is taken row by row: it is large, and pyvips is there."""
+    return pixels >= LARGE and find_spec("pyvips") is not None
+
+
+def is_large_file(name: str) -> bool:
+    """Whether a picture file is to be read row by row: it is large, and libvips knows its format."""
+    from PIL import Image
+
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # nothing is read but the header
+    try:
+        with Image.open(name) as image:
+            pixels = image.width * image.height
+    except (OSError, ValueError, SyntaxError):
+        return False
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+    if not is_large(pixels):
+        return False
+    try:
+        _vips().Image.new_from_file(name, access="sequential")
+    except _vips().Error:
+        return False
+    return True
+
+
+class Rows:
+    """A picture on disk that is cut like an array (H, W, 3) or (H, W), from top to bottom: rows above the last cut are
+    forgotten."""
+
+    def __init__(self, image: Any) -> None:
+        self.source = _vips().Region.new(image)
+        self.width = image.width
+        self.shape = (image.height, image.width, 3) if image.bands == 3 else (image.height, image.width)
+        self.ndim = len(self.shape)
+        self.top = 0
+        self.held = np.empty((0, *self.shape[1:]), np.uint8)
+
+    def __getitem__(self, cut: tuple[slice, slice]) -> NDArray[np.uint8]:
+        """Rows and columns by slices with both ends, the rows no higher up than those of the cut before."""
+        rows, columns = cut
+        bottom = self.top + len(self.held)
+        end = min(rows.stop, self.shape[0])
+        if rows.start < self.top:
+            raise ValueError(f"row {rows.start} was forgotten, {self.top} is the first that is held")
+        if end > bottom:
+            new = self._read(bottom, end)[max(0, rows.start - bottom) :]
+            self.held = np.concatenate([self.held[rows.start - self.top :], new])
+            self.top = rows.start
+        return self.held[rows.start - self.top : end - self.top, columns]
+
+    def _read(self, top: int, bottom: int) -> NDArray[np.uint8]:
+        """The next rows from disk. Raises `Error` if the file is damaged."""
+        strips = []
+        for row in range(top, bottom, STRIP):
+            height = min(STRIP, bottom - row)
+            try:
+                strip = self.source.fetch(0, row, self.width, height)
+            except _vips().Error as error:
+                raise Error(f"the picture is damaged: {_reason(error)}") from None
+            strips.append(np.frombuffer(strip, np.uint8).reshape(height, *self.shape[1:]))
+        return np.concatenate(strips)
+
+
+def _vips() -> Any:
+    """The package pyvips, told to raise what it would otherwise print as well."""
+    logging.getLogger("pyvips").setLevel(logging.CRITICAL)
+    import pyvips
+
+    return pyvips
+
+
+def _reason(error: Exception) -> str:
+    """The first line of libvips' messages."""
+    return (str(getattr(error, "detail", "") or error).strip().splitlines() or ["unknown reason"])[0]
+
+
+def _open(name: str) -> tuple[Rows, dict[bytes, bytes], list[str]]:
+    """A picture file's rows, the chunks of its metadata, and what of it cannot be kept."""
+    vips = _vips()
+    try:
+        image = vips.Image.new_from_file(name, access="sequential", fail_on="error")
+        if image.get_typeof("orientation") and image.get("orientation") != 1:
+            whole = vips.Image.new_from_file(
+                name, fail_on="error"
+            )  # turning needs all of it, which libvips keeps on disk
+            image = whole.autorot()
+        chunks = {kind: bytes(image.get(field)) for kind, field in FIELDS.items() if image.get_typeof(field)}
+        if EXIF in chunks:
+            chunks[EXIF] = picture.upright(chunks[EXIF])
+        notes = []
+        if image.hasalpha():
+            image = image[: image.bands - 1]
+            notes.append("alpha is left out of so large a picture")
+        if image.format != "uchar":
+            notes.append("16-bit depth becomes 8 bits")
+        if image.interpretation == "cmyk":
+            notes.append("CMYK becomes RGB")
+            chunks.pop(ICC, None)
+        image = image.colourspace("b-w" if image.bands == 1 else "srgb").cast("uchar")
+    except vips.Error as error:
+        raise Error(f"not a picture that libvips can read: {_reason(error)}") from None
+    return Rows(image), chunks, notes
+
+
+def encode_file(job: EncodeJob, progress: Progress = no_progress) -> dict[str, Any]:
+    """As `codec.convert.encode_file`, in bounded memory: what is compressed is held, and a band of rows."""
+    from codec.model import load, pick_device
+
+    began = time.perf_counter()
+    if job.effort or not job.size == job.bpp == job.psnr is None:
+        raise Error(f"{job.source}: effort, size, bpp and psnr need all of a picture at once, and this is too large")
+    rows, chunks, notes = _open(job.source)
+    if rows.shape[0] * rows.shape[1] > job.max_pixels:
+        raise Error(f"{rows.shape[1]} x {rows.shape[0]} is more than {job.max_pixels} pixels: see --max-pixels")
+    if notes and job.strict:
+        raise Error(f"{job.source}: {'; '.join(notes)} (refused by --strict)")
+    model = load(job.model, pick_device(job.device))
+    data = encoder.encode_pixels(model, rows, job.quality, job.tile, {} if job.strip else chunks, progress, piece=PIECE)
+    files.write_output(job.target, data, job.force)
+    finish_times(job)
+    size = {"width": rows.shape[1], "height": rows.shape[0], "bytes": len(data), "quality": job.quality}
+    return size | {"seconds": time.perf_counter() - began, "notes": notes}
+
+
+def decode_file(job: DecodeJob, data: bytes, progress: Progress = no_progress) -> dict[str, Any]:
+    """As `codec.convert.decode_file` for the bytes of a file, in bounded memory."""
+    from codec import decoder
+    from codec.model import load, pick_device
+    from codec.shipped import name_of
+
+    began = time.perf_counter()
+    suffix = ALIASES.get(job.suffix.lower(), job.suffix.lower())
+    if suffix not in SETTINGS or job.target == "-":
+        raise Error(f"so large a picture goes into a file with {', '.join(SETTINGS)}")
+    header, tiles = bitstream.read(data, job.max_pixels)
+    model = load(name_of(header.model), pick_device(job.device))
+    view = decoder.View(job.scale, job.crop, PIECE, job.realism)
+    area = view.area(header)
+    width, height = (-(-(end) // job.scale) - begin // job.scale for begin, end in
+                     ((area.left, area.right), (area.top, area.bottom)))  # fmt: skip
+    bands = decoder.decode_bands(model, header, tiles, view, progress)
+    with files.replacing(Path(job.target), job.force, suffix) as beside:
+        _write(bands, (width, height), {} if job.strip else header.chunks, beside)
+    finish_times(job)
+    notes = ["alpha is left out of so large a picture"] if ALPHA in header.chunks else []
+    size = {"width": width, "height": height, "bytes": Path(job.target).stat().st_size}
+    return size | {"seconds": time.perf_counter() - began, "notes": notes}
+
+
+def _write(bands: Iterator[NDArray[np.uint8]], size: tuple[int, int], chunks: dict[bytes, bytes], path: Path) -> None:
+    """Write bands of rows as a picture file, by way of a file of plain pixels beside it, which libvips reads."""
+    vips, raw = _vips(), path.with_suffix(".raw")
+    try:
+        channels = 0
+        with raw.open("xb") as file:
+            for band in bands:
+                channels = band.shape[2]
+                file.write(band)
+        image = vips.Image.rawload(str(raw), *size, channels, access="sequential")
+        image = image.copy(interpretation="srgb" if channels == 3 else "b-w")
+        for chunk, field in FIELDS.items():
+            if chunk in chunks:
+                image.set_type(vips.GValue.blob_type, field, chunks[chunk])
+        image.write_to_file(str(path), **SETTINGS[path.suffix])
+    except vips.Error as error:
+        raise Error(f"the picture cannot be written: {_reason(error)}") from None
+    finally:
+        raw.unlink(missing_ok=True)

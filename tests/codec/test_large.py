@@ -1,0 +1,164 @@
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image, ImageCms
+
+import codec
+from bitstream import Error
+from codec import decoder, large
+from codec.cli import main
+
+pytestmark = pytest.mark.skipif(find_spec("pyvips") is None, reason="pyvips is not installed")
+SIZE = (330, 270)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(large, "LARGE", 20_000)
+    monkeypatch.setattr(large, "PIECE", 4)
+
+
+@pytest.fixture
+def picture(photo: Image.Image) -> Image.Image:
+    return photo.crop((0, 0, *SIZE))
+
+
+def lapic(*arguments: object) -> tuple[int, str]:
+    found = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    return found.exit_code, found.output
+
+
+def near(a: Image.Image, b: Image.Image) -> bool:
+    """Equal but for the rounding of pieces in half precision."""
+    difference = np.abs(np.asarray(a).astype(int) - np.asarray(b))
+    return a.size == b.size and a.mode == b.mode and difference.max() <= 6 and difference.mean() < 0.3
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_row_by_row_is_the_same_as_at_once(suffix: str, mode: str, picture: Image.Image, tmp_path: Path) -> None:
+    picture = picture.convert(mode)
+    picture.save(tmp_path / f"a{suffix}")
+    code, text = lapic("encode", "-q", 60, "--tile", 64, tmp_path / f"a{suffix}", tmp_path / "a.lapic")
+    assert code == 0, text
+    data = (tmp_path / "a.lapic").read_bytes()
+    expected = codec.encode(picture, 60, tile=64)
+    assert abs(len(data) - len(expected)) <= 0.01 * len(expected)
+    assert near(codec.decode(data), codec.decode(expected))
+    code, text = lapic("decode", tmp_path / "a.lapic", tmp_path / f"b{suffix}")
+    assert code == 0, text
+    assert near(Image.open(tmp_path / f"b{suffix}"), codec.decode(data))
+    assert {path.name for path in tmp_path.iterdir()} == {f"a{suffix}", "a.lapic", f"b{suffix}"}
+
+
+def test_metadata_survives_and_orientation_is_applied(picture: Image.Image, tmp_path: Path) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    exif = Image.Exif()
+    exif[0x010E], exif[0x0112] = "a cat", 6
+    picture.save(tmp_path / "a.jpg", exif=exif, icc_profile=profile, quality=95)
+    assert lapic("encode", tmp_path / "a.jpg", tmp_path / "a.lapic")[0] == 0
+    found = codec.decode((tmp_path / "a.lapic").read_bytes())
+    assert found.size == SIZE[::-1]
+    assert found.info["icc_profile"] == profile
+    assert lapic("decode", tmp_path / "a.lapic", tmp_path / "b.jpg")[0] == 0
+    with Image.open(tmp_path / "b.jpg") as image:
+        assert image.info["icc_profile"] == profile
+        assert image.getexif()[0x010E] == "a cat"
+        assert image.getexif().get(0x0112, 1) == 1
+
+
+def test_what_is_lost_is_said(picture: Image.Image, tmp_path: Path) -> None:
+    with_alpha = picture.copy()
+    with_alpha.putalpha(128)
+    with_alpha.save(tmp_path / "a.png")
+    code, text = lapic("encode", tmp_path / "a.png", tmp_path / "a.lapic")
+    assert code == 0
+    assert "alpha is left out" in text
+    code, text = lapic("encode", "--strict", tmp_path / "a.png", tmp_path / "b.lapic")
+    assert code == 1
+    assert not (tmp_path / "b.lapic").exists()
+    code, text = lapic("encode", "--effort", 3, tmp_path / "a.png", tmp_path / "b.lapic")
+    assert code == 1
+    assert "too large" in text
+
+
+@pytest.mark.parametrize("scale", [1, 4])
+def test_parts_and_small_ones(scale: int, picture: Image.Image, tmp_path: Path) -> None:
+    (tmp_path / "a.lapic").write_bytes(codec.encode(picture, 50, tile=64))
+    crop = (37, 21, 250, 190)
+    where = ["--crop", ",".join(map(str, crop)), "--scale", scale]
+    code, text = lapic("decode", *where, "--json", "-", tmp_path / "a.lapic", tmp_path / "a.png")
+    assert code == 0, text
+    expected = codec.decode((tmp_path / "a.lapic").read_bytes(), crop=crop, scale=scale)
+    assert near(Image.open(tmp_path / "a.png"), expected)
+
+
+def test_damage_leaves_no_file(picture: Image.Image, tmp_path: Path) -> None:
+    data = bytearray(codec.encode(picture, 50, tile=64))
+    data[-40] ^= 255
+    (tmp_path / "a.lapic").write_bytes(data)
+    code, text = lapic("decode", tmp_path / "a.lapic", tmp_path / "a.png")
+    assert code == 1
+    assert "checksum" in text
+    assert text.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["a.lapic"]
+
+
+@pytest.mark.parametrize("kept", [0.5, 0.98])
+def test_a_picture_that_ends_early(kept: float, picture: Image.Image, tmp_path: Path) -> None:
+    picture.save(tmp_path / "a.png")
+    data = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "a.png").write_bytes(data[: int(len(data) * kept)])
+    code, text = lapic("encode", tmp_path / "a.png", tmp_path / "a.lapic")
+    assert code == 1
+    assert text.count("\n") == 1
+    assert not (tmp_path / "a.lapic").exists()
+
+
+def test_forms_that_cannot_be_written_row_by_row(picture: Image.Image, tmp_path: Path) -> None:
+    (tmp_path / "a.lapic").write_bytes(codec.encode(picture, 50))
+    for target in (tmp_path / "a.gif", tmp_path / "a.ppm", "-"):
+        code, text = lapic("decode", tmp_path / "a.lapic", target)
+        assert code == 1
+        assert ".tif" in text
+
+
+def test_only_a_band_of_rows_is_held(picture: Image.Image, tmp_path: Path) -> None:
+    picture.save(tmp_path / "a.png")
+    rows, _, _ = large._open(str(tmp_path / "a.png"))
+    pixels = np.asarray(picture)
+    assert np.array_equal(rows[0:100, 5:50], pixels[0:100, 5:50])
+    assert np.array_equal(rows[40:160, 0:330], pixels[40:160])
+    assert len(rows.held) == 120
+    assert np.array_equal(rows[40:150, 0:10], pixels[40:150, :10])
+    assert np.array_equal(rows[200:400, 300:400], pixels[200:, 300:])
+    with pytest.raises(ValueError, match="forgotten"):
+        rows[100:300, 0:10]
+
+
+def test_limits(picture: Image.Image, tmp_path: Path) -> None:
+    picture.save(tmp_path / "a.png")
+    code, text = lapic("encode", "--max-pixels", 50_000, tmp_path / "a.png", tmp_path / "a.lapic")
+    assert code == 1
+    assert "max-pixels" in text
+    data = codec.encode(picture, 50, tile=64)
+    (tmp_path / "a.lapic").write_bytes(data)
+    code, text = lapic("decode", "--max-pixels", 50_000, tmp_path / "a.lapic", tmp_path / "b.png")
+    assert code == 1
+    assert codec.decode(data, crop=(0, 0, 100, 100), max_pixels=50_000).size == (100, 100)
+    with pytest.raises(Error, match="more than"):
+        codec.decode(data, crop=(0, 0, 300, 250), max_pixels=50_000)
+
+
+def test_bands_are_the_picture(picture: Image.Image) -> None:
+    from bitstream import read
+    from codec.model import load
+
+    header, tiles = read(codec.encode(picture, 50))
+    bands = list(decoder.decode_bands(load(), header, tiles, decoder.View(piece=4)))
+    assert [len(band) for band in bands] == [64, 64, 64, 64, 14]
+    whole = decoder.decode_pixels(load(), header, tiles, decoder.View(piece=4))
+    assert np.array_equal(np.concatenate(bands), whole)
