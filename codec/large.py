@@ -5,8 +5,10 @@ is ever held, with what is compressed. libvips reads and writes the files in the
 """
 
 import logging
+import struct
 import time
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -184,21 +186,51 @@ def decode_file(job: DecodeJob, data: bytes, progress: Progress = no_progress) -
 
 
 def _write(bands: Iterator[NDArray[np.uint8]], size: tuple[int, int], chunks: dict[bytes, bytes], path: Path) -> None:
-    """Write bands of rows as a picture file, by way of a file of plain pixels beside it, which libvips reads."""
-    vips, raw = _vips(), path.with_suffix(".raw")
+    """Write bands of rows as a picture file. libvips reads them as a PNG without compression, which is made as it asks:
+    unlike a file of plain pixels that needs no room on disk or in memory."""
+    vips = _vips()
+    failed: list[Exception] = []
+    source = vips.SourceCustom()
+    source.on_read(_reader(_png(bands, size), failed))
     try:
-        channels = 0
-        with raw.open("xb") as file:
-            for band in bands:
-                channels = band.shape[2]
-                file.write(band)
-        image = vips.Image.rawload(str(raw), *size, channels, access="sequential")
-        image = image.copy(interpretation="srgb" if channels == 3 else "b-w")
+        image = vips.Image.new_from_source(source, "", access="sequential", fail_on="error").copy()
         for chunk, field in FIELDS.items():
             if chunk in chunks:
                 image.set_type(vips.GValue.blob_type, field, chunks[chunk])
         image.write_to_file(str(path), **SETTINGS[path.suffix])
     except vips.Error as error:
-        raise Error(f"the picture cannot be written: {_reason(error)}") from None
-    finally:
-        raw.unlink(missing_ok=True)
+        raise failed[0] if failed else Error(f"the picture cannot be written: {_reason(error)}") from None
+
+
+def _png(bands: Iterator[NDArray[np.uint8]], size: tuple[int, int]) -> Iterator[bytes]:
+    """The parts of a PNG whose IDAT chunks hold one band each, not compressed."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))
+
+    stored = zlib.compressobj(0)
+    for number, band in enumerate(bands):
+        if number == 0:
+            colour = 2 if band.shape[2] == 3 else 0
+            yield b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", *size, 8, colour, 0, 0, 0))
+        filtered = np.pad(band.reshape(len(band), -1), ((0, 0), (1, 0)))  # every row is told to be unfiltered
+        yield chunk(b"IDAT", stored.compress(filtered))
+    yield chunk(b"IDAT", stored.flush()) + chunk(b"IEND", b"")
+
+
+def _reader(parts: Iterator[bytes], failed: list[Exception]) -> Callable[[int], bytes]:
+    """A function that gives the next bytes of the parts; an exception goes to `failed` and ends them."""
+    waiting = memoryview(b"")
+
+    def read(size: int) -> bytes:
+        nonlocal waiting
+        try:
+            if not waiting:
+                waiting = memoryview(next(parts, b""))
+        except Exception as error:  # it must not pass through C
+            failed.append(error)
+            return b""
+        some, waiting = waiting[:size], waiting[size:]
+        return bytes(some)
+
+    return read
