@@ -145,8 +145,9 @@ def encode_file(job: EncodeJob, progress: Progress = no_progress) -> dict[str, A
     from codec.model import load, pick_device
 
     began = time.perf_counter()
-    if job.effort or not job.size == job.bpp == job.psnr is None:
-        raise Error(f"{job.source}: effort, size, bpp and psnr need all of a picture at once, and this is too large")
+    if not job.size == job.bpp == job.psnr is None:
+        raise Error(f"{job.source}: size, bpp and psnr need all of a picture at once, and this is too large")
+    hints = [f"from {LARGE // 1_000_000} megapixels on the effort is 0"] if job.effort else []
     rows, chunks, notes = _open(job.source)
     if rows.shape[0] * rows.shape[1] > job.max_pixels:
         raise Error(f"{rows.shape[1]} x {rows.shape[0]} is more than {job.max_pixels} pixels: see --max-pixels")
@@ -157,7 +158,7 @@ def encode_file(job: EncodeJob, progress: Progress = no_progress) -> dict[str, A
     files.write_output(job.target, data, job.force)
     finish_times(job)
     size = {"width": rows.shape[1], "height": rows.shape[0], "bytes": len(data), "quality": job.quality}
-    return size | {"seconds": time.perf_counter() - began, "notes": notes}
+    return size | {"seconds": time.perf_counter() - began, "notes": notes, "hints": hints}
 
 
 def decode_file(job: DecodeJob, data: bytes, progress: Progress = no_progress) -> dict[str, Any]:

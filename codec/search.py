@@ -1,12 +1,11 @@
 """The search for better symbols: fewer bits for the same picture, and no change for the decoder.
 
 The analysis serves all pictures alike; this looks at one. Rounding each latent by itself takes the synthesis for an
-orthonormal transform. Here its gradient says where the picture is really wrong: every latent moves against it by a step
-that the orthonormal linear path makes right (a proximal gradient step, Beck and Teboulle, SIAM J. Imaging Sciences
-2009), and becomes the symbol near there that costs least in distortion and bits together. Only some latents move at a
-time, because all of them answer for the same pixels. The idea of searching latents for each picture is that of
-Yang, Bamler, Mandt, "Improving Inference for Neural Image Compression", NeurIPS 2020, whose annealing takes hundreds of
-steps.
+orthonormal transform. Here its gradient says where the picture is really wrong: every latent moves against it by about
+the step that would be right for the orthonormal linear path alone (a proximal gradient step, Beck and Teboulle, SIAM J.
+Imaging Sciences 2009), and becomes the symbol near there that costs least in distortion and bits together. The idea of
+searching latents for each picture is that of Yang, Bamler, Mandt, "Improving Inference for Neural Image Compression",
+NeurIPS 2020, whose annealing takes hundreds of steps.
 """
 
 from collections.abc import Callable
@@ -27,9 +26,16 @@ from codec.quantise import dequantise
 from codec.tiling import LATENT, Rect, copy_shared, halo
 
 STEPS = (0, 1, 2, 3, 5, 8, 12, 20, 32, 50)  # by effort 0..9
-SHARE = 0.5  # of the latents that may move in a step
+STRIDE = 1.3  # of the step that would be right if the synthesis were orthonormal; it shrinks what it is not sure of
+PIECE = 1024 // LATENT  # edge in latents of what is searched at once, unless a tile is larger
 LARGEST = 255  # magnitudes from here on cost what escapes cost
 LAMBDA_RANGE = (0.0007, 0.25)  # quality 1 and quality 100
+
+
+def share(step: int) -> float:
+    """The share of the latents that may move in a step: most at first, later half, for all answer for the same pixels
+    and would correct the same error together."""
+    return max(0.5, 0.85 - 0.1 * step)
 
 
 def rate_weight(quality: Tensor) -> Tensor:
@@ -67,16 +73,17 @@ class Rounded:
 
 @dataclass
 class Region:
-    """What a tile's search looks at: the tile and its surroundings.
+    """What a search looks at: tiles and their surroundings.
 
     `picture` is (1, 3, 16h, 16w) in -1..1, of which `size`, height and width from the upper left corner, counts and the
-    rest is padding; `latent` is y^ in steps, (1, M, h, w); the tile lies at `inside`, rows and columns of latents.
+    rest is padding; `latent` is y^ in steps, (1, M, h, w); `tiles` are those that are improved, each with the place of
+    its latents.
     """
 
     picture: Tensor
     size: tuple[int, int]
     latent: Tensor
-    inside: tuple[slice, slice]
+    tiles: list[tuple[tuple[slice, slice], Rounded]]
 
 
 def search(
@@ -89,7 +96,7 @@ def search(
     effort: int,
     progress: Callable[[int, int], None],
 ) -> None:
-    """Improve the symbols of all tiles of a picture, in place, one tile after the other.
+    """Improve the symbols of all tiles of a picture, in place, some tiles at a time.
 
     Args:
         held: the tiles. bounds: of the picture in latents.
@@ -105,53 +112,64 @@ def search(
     if not 0 <= effort < len(STEPS):
         raise ValueError(f"effort {effort} is outside 0..{len(STEPS) - 1}")
     steps, bits = STEPS[effort], symbol_bits(model.tables).to(quality.device)
-    for number, (rect, tile) in enumerate(held.items()):
-        area = rect.grow(halo(model.config), bounds)
+    done = 0
+    for piece in bounds.cut(PIECE):
+        corners = [
+            rect for rect in held if piece.top <= rect.top < piece.bottom and piece.left <= rect.left < piece.right
+        ]
+        if not corners:
+            continue  # a larger tile begins in an earlier piece
+        last = max(corners, key=lambda rect: (rect.bottom, rect.right))
+        area = Rect(corners[0].top, corners[0].left, last.bottom, last.right).grow(halo(model.config), bounds)
         around = {other: shown_latents(model, held[other].coded) for other in held if other.overlaps(area)}
-        latent = tile.coded.mean.new_empty(1, model.config.latent, area.height, area.width)
+        latent = torch.empty(1, model.config.latent, area.height, area.width, device=quality.device)
+        latent = latent.contiguous(memory_format=torch.channels_last)
         copy_shared(around, latent, area)
         counts = area.times(LATENT).grow(0, Rect(0, 0, shape[0], shape[1]))
-        region = Region(show(area), (counts.height, counts.width), latent, rect.within(area))
-        tile.coded = improve(model, region, tile, bits, quality, steps)
-        progress(number + 1, len(held))
+        tiles = [(rect.within(area), held[rect]) for rect in corners]
+        improve(model, Region(show(area), (counts.height, counts.width), latent, tiles), bits, quality, steps)
+        done += len(corners)
+        progress(done, len(held))
 
 
-def improve(model: Model, region: Region, tile: Rounded, bits: Tensor, quality: Tensor, steps: int) -> Coded:
-    """Better symbols for a tile.
+def improve(model: Model, region: Region, bits: Tensor, quality: Tensor, steps: int) -> None:
+    """Find better symbols for a region's tiles, in place, of no higher cost than those they had.
 
     Args:
         bits: as `symbol_bits` gives them.
         quality: (1,), fixed-point.
         steps: each takes one pass through the synthesis and back.
-
-    Returns:
-        The tile's latents, of no higher cost than those it had.
     """
-    (height, width), inside = region.size, (..., *region.inside)
+    height, width = region.size
     gain = model.transforms.gain(quality)
     weight = rate_weight(quality).item() * 127.5**2 / 3  # of the summed square error in -1..1
     curvature = 2 * weight / gain**2  # of the cost over a latent, in steps, if the synthesis is orthonormal
     generator = torch.Generator().manual_seed(0)
-    coded, best, least = tile.coded, tile.coded, float("inf")
-    latent = region.latent
+    now = best = [tile.coded for _, tile in region.tiles]
+    least, latent = float("inf"), region.latent
     for step in range(steps + 1):
         latent.requires_grad_(step < steps)
         with torch.enable_grad():
             made = assemble(*model.transforms.synthesis(latent / gain, quality))
             error = weight * (made - region.picture)[..., :height, :width].square().sum()
-        cost = error.item() + _cost(bits, coded.symbol, coded.index).sum().item()
+        cost = error.item() + sum(_cost(bits, coded.symbol, coded.index).sum().item() for coded in now)
         if cost < least:
-            best, least = coded, cost
+            best, least = now, cost
         if step == steps:
             break
         (slope,) = torch.autograd.grad(error, latent)
         latent = latent.detach()
-        moves = (torch.rand(coded.symbol.shape, generator=generator) < SHARE).to(latent.device)
-        wanted = latent[inside] - moves * slope[inside] / curvature
-        choose = partial(_choose, model, wanted, moves, curvature, bits)
-        coded = code_latents(model, tile.z, quality, (wanted.shape[2], wanted.shape[3]), choose)
-        latent[inside] = shown_latents(model, coded)
-    return best
+        moves = (torch.rand(latent.shape, generator=generator) < share(step)).to(latent.device)
+        wanted = latent - moves * (STRIDE / curvature) * slope
+        now = []
+        for inside, tile in region.tiles:
+            here = (..., *inside)
+            choose = partial(_choose, model, wanted[here], moves[here], curvature, bits)
+            size = (inside[0].stop - inside[0].start, inside[1].stop - inside[1].start)
+            now.append(code_latents(model, tile.z, quality, size, choose))
+            latent[here] = shown_latents(model, now[-1])
+    for (_, tile), coded in zip(region.tiles, best, strict=True):
+        tile.coded = coded
 
 
 def _choose(

@@ -81,7 +81,7 @@ def test_the_file_is_as_small_as_the_model_promises(photo: Image.Image, quality:
 
 @pytest.mark.parametrize("tile", [0, 64, 256])
 def test_pieces_show_no_seam(large: Image.Image, tile: int) -> None:
-    header, tiles = bitstream.read(codec.encode(large, 60, tile=tile))
+    header, tiles = bitstream.read(codec.encode(large, 60, tile=tile, effort=0))
     model = load(dtype=torch.float32)
     whole = decoder.decode_pixels(model, header, tiles, View(piece=10**6))
     pieces = decoder.decode_pixels(model, header, tiles, View(piece=8))
@@ -103,7 +103,7 @@ def test_analysis_in_pieces_gives_the_same_file(large: Image.Image, scale: int) 
 @given(draw=st.data())
 def test_a_crop_is_a_crop_of_the_whole(large: Image.Image, draw: st.DataObject) -> None:
     model = load(dtype=torch.float32)
-    coded = codec.encode(large, 40, tile=256)
+    coded = codec.encode(large, 40, tile=256, effort=0)
     header, tiles = bitstream.read(coded)
     whole = decoder.decode_pixels(model, header, tiles)
     x, y = draw.draw(st.integers(0, 999)), draw.draw(st.integers(0, 699))
@@ -113,7 +113,7 @@ def test_a_crop_is_a_crop_of_the_whole(large: Image.Image, draw: st.DataObject) 
 
 
 def test_a_crop_decodes_only_its_tiles(large: Image.Image) -> None:
-    header, tiles = bitstream.read(codec.encode(large, 40, tile=256))
+    header, tiles = bitstream.read(codec.encode(large, 40, tile=256, effort=0))
     tiles = [tiles[0]] + [bitstream.Tile(b"\xff", 0)] * (len(tiles) - 1)
     assert decoder.decode_pixels(load(), header, tiles, View(crop=(10, 20, 50, 60))).shape == (60, 50, 3)
     with pytest.raises(codec.Error):

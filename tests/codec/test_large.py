@@ -45,7 +45,7 @@ def test_row_by_row_is_the_same_as_at_once(suffix: str, mode: str, picture: Imag
     code, text = lapic("encode", "-q", 60, "--tile", 64, tmp_path / f"a{suffix}", tmp_path / "a.lapic")
     assert code == 0, text
     data = (tmp_path / "a.lapic").read_bytes()
-    expected = codec.encode(picture, 60, tile=64)
+    expected = codec.encode(picture, 60, tile=64, effort=0)
     assert abs(len(data) - len(expected)) <= 0.01 * len(expected)
     assert near(codec.decode(data), codec.decode(expected))
     code, text = lapic("decode", tmp_path / "a.lapic", tmp_path / f"b{suffix}")
@@ -80,9 +80,12 @@ def test_what_is_lost_is_said(picture: Image.Image, tmp_path: Path) -> None:
     code, text = lapic("encode", "--strict", tmp_path / "a.png", tmp_path / "b.lapic")
     assert code == 1
     assert not (tmp_path / "b.lapic").exists()
-    code, text = lapic("encode", "--effort", 3, tmp_path / "a.png", tmp_path / "b.lapic")
+    code, text = lapic("encode", "--size", 3000, tmp_path / "a.png", tmp_path / "b.lapic")
     assert code == 1
     assert "too large" in text
+    code, text = lapic("encode", "--effort", 3, tmp_path / "a.png", tmp_path / "b.lapic")
+    assert code == 0
+    assert text.count("the effort is 0") == 1
 
 
 @pytest.mark.parametrize("scale", [1, 4])

@@ -23,8 +23,8 @@ def objective(image: Image.Image, data: bytes, quality: float) -> float:
 @pytest.mark.parametrize("quality", [5, 50, 95])
 def test_more_effort_makes_better_files(quality: float, photo: Image.Image) -> None:
     costs = [objective(photo, codec.encode(photo, quality, effort=effort), quality) for effort in (0, 2, 5)]
-    assert costs[1] < 0.998 * costs[0]
-    assert costs[2] < 0.998 * costs[1]
+    assert costs[1] < 0.98 * costs[0]
+    assert costs[2] < costs[1]
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
@@ -73,6 +73,6 @@ def test_a_target_size_holds_with_effort(photo: Image.Image) -> None:
 def test_a_step_never_makes_it_worse(monkeypatch: pytest.MonkeyPatch, photo: Image.Image) -> None:
     """With every choice made wrong the search keeps what it had."""
     image = photo.crop((0, 0, 96, 96))
-    plain = codec.encode(image, 50)
+    plain = codec.encode(image, 50, effort=0)
     monkeypatch.setattr(search, "_cheapest", lambda wanted, *rest: wanted.round() + 7)
     assert codec.encode(image, 50, effort=2) == plain
