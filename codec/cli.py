@@ -13,6 +13,7 @@ from codec import retouch_commands
 from codec.console import one_line_errors, quiet_pillow, tile_progress, with_options
 from codec.evaluation import commands
 from codec.many import DEVICE, MANY, MAX_PIXELS, QUIET, convert_many, make_pictures, note_losses
+from codec.memory import keep_freed_memory
 from codec.workers import end_on_sigterm
 
 
@@ -136,7 +137,7 @@ def encode(
 @click.option("--crop", type=_Crop(), help="Part of the full-size picture, in pixels.")
 @click.option("--format", "suffix", help="Output format such as png; by the name of OUTPUT if not given.")
 @click.option(
-    "--realism", type=click.FloatRange(0, 1), default=0.0, show_default=True,
+    "--realism", type=click.FloatRange(0, 1), default=0.0, show_default=True, hidden=True,  # until weights ship
     help="0: nearest to the original; 1: looks most like a photo, with invented texture.",
 )  # fmt: skip
 @click.option("--salvage", is_flag=True, help="Decode what is whole of a damaged file and fill in the rest.")
@@ -230,6 +231,7 @@ def run() -> None:
     """The process of the command: what holds for all of it, then the command."""
     end_on_sigterm()
     quiet_pillow()
+    keep_freed_memory()
     main(prog_name="lapic")
 
 

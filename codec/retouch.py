@@ -46,7 +46,7 @@ def retouch_file(job: RetouchJob, progress: Progress = no_progress) -> dict[str,
     files.check_absent(job.target, job.force)
     source = files.read_input(job.source)
     image = picture.open_image(source, job.max_pixels)
-    notes = [note for note in picture.losses(image, source) if "--frames" not in note]
+    notes = [note.removesuffix(": see --frames") for note in picture.losses(image, source)]
     if job.model is not None:
         made = codec.translate(image, job.model, strength=job.strength, device=job.device, progress=progress)
     else:

@@ -11,6 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from codec.console import quiet_pillow
+from codec.memory import keep_freed_memory
 
 Outcome = dict[str, Any]
 Call = tuple[Callable[[Any], Outcome], Any]  # a function of a module, and its argument
@@ -30,6 +31,7 @@ def _in_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_on_sigterm()
     quiet_pillow()
+    keep_freed_memory()
 
 
 class _Worker:
