@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,13 @@ from torch import Tensor
 
 from bitstream import Tables
 from bitstream.entropy import PRECISION, half_width
-from codec import context, hyper
+from codec import DEFAULT_EFFORT, context, hyper
+from codec.encoder import analyse, no_progress, region, round_latents
 from codec.lptn import LPTN
-from codec.model import part, read_weights, save
+from codec.model import Model, load, part, read_weights, save
 from codec.network import Config
 from codec.quantise import DETAIL, quantise, thresholds
+from codec.search import search
 from codec.shipped import WEIGHTS
 from codec.translator import Translator
 from codec.translators import config_of
@@ -108,17 +111,44 @@ def calibrate(model: TrainableCodec, pixels: Tensor, seed: int = 0) -> tuple[Tab
     tables = Tables(_observed_hyper(prior, seen.z), prior.latent)
     for _ in range(3):
         symbol = quantise(seen.residual, seen.index, thresholds(tables))
-        latent = []
-        for index, counts in enumerate(prior.latent):
-            width = half_width(counts)
-            values = symbol[seen.index == index].clamp(-width - 1, width + 1).long() + width + 1
-            found = torch.bincount(values, minlength=2 * width + 3).double().numpy()
-            found = (found + found[::-1]) / 2  # symmetric; its two ends are escapes
-            found = np.append(found[1:-1], found[0] + found[-1])
-            trust = 30 * len(counts)  # observations that outweigh the prior
-            latent.append(integer_counts(found + trust * (counts / 2**PRECISION)))
-        tables = Tables(tables.hyper, latent)
+        tables = Tables(tables.hyper, _observed_latent(prior, symbol, seen.index))
     return tables, _centroids(seen, symbol)
+
+
+def _observed_latent(prior: Tables, symbol: Tensor, index: Tensor) -> list[NDArray[np.int32]]:
+    """Tables of symbols by their scale indices."""
+    latent = []
+    for number, counts in enumerate(prior.latent):
+        width = half_width(counts)
+        values = symbol[index == number].clamp(-width - 1, width + 1).long() + width + 1
+        found = torch.bincount(values, minlength=2 * width + 3).double().numpy()
+        found = (found + found[::-1]) / 2  # symmetric; its two ends are escapes
+        found = np.append(found[1:-1], found[0] + found[-1])
+        trust = 30 * len(counts)  # observations that outweigh the prior
+        latent.append(integer_counts(found + trust * (counts / 2**PRECISION)))
+    return latent
+
+
+@torch.no_grad()
+def refit(model: Model, prior: Tables, pixels: Tensor, seed: int = 0) -> Tables:
+    """Tables for the symbols that the default effort finds, which are fewer and smaller than those of plain rounding.
+
+    Args:
+        model: with the tables of `calibrate`, by which the search reckons. prior: as there.
+        pixels: (B, 3, H, W) uint8, edges multiples of 64.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    symbols, indices = [], []
+    for picture in pixels.permute(0, 2, 3, 1).contiguous().numpy():
+        [(rect, latent)] = analyse(model, picture, tile=0)
+        span = (hyper.QUALITY_ONE, 100 * hyper.QUALITY_ONE + 1)
+        quality = torch.randint(*span, (1,), generator=generator)
+        tile = round_latents(model, latent, quality)
+        show = partial(region, picture, device=model.device)
+        search(model, {rect: tile}, rect, show, picture.shape, quality, DEFAULT_EFFORT, no_progress)
+        symbols.append(tile.coded.symbol.flatten())
+        indices.append(tile.coded.index.flatten())
+    return Tables(model.tables.hyper, _observed_latent(prior, torch.cat(symbols), torch.cat(indices)))
 
 
 def _observed_hyper(prior: Tables, z: Tensor) -> NDArray[np.int32]:
@@ -181,19 +211,19 @@ def export_checkpoint(
     average = TrainableCodec(Config(**options["config"]))
     average.load_state_dict(state["average"])
     store = Crops(data or Path(options["data"]), 512, seed=1, max_gib=1.0)
-    tables, centroid = calibrate(average, torch.from_numpy(store.batch(0, crops)))
+    pixels = torch.from_numpy(store.batch(0, crops))
+    tables, centroid = calibrate(average, pixels)
     path = (folder or WEIGHTS) / f"{name}.safetensors"
-    identity = save(
-        path,
-        average.config,
-        average.transforms,
-        average.hyper_synthesis.integers(),
-        tables,
-        centroid,
-        average.density.state_dict(),
-        _card(state, options),
-    )
-    return path, identity
+
+    def write(tables: Tables) -> bytes:
+        integers, density = average.hyper_synthesis.integers(), average.density.state_dict()
+        return save(
+            path, average.config, average.transforms, integers, tables, centroid, density, _card(state, options)
+        )
+
+    write(tables)
+    model = load.__wrapped__(str(path))  # not to be kept: its tables change
+    return path, write(refit(model, prior_tables(average), pixels))
 
 
 def trainable(name: str) -> tuple[TrainableCodec, dict[str, str]]:
