@@ -115,7 +115,7 @@ def to_pixels(picture: Tensor, channels: int) -> Tensor:
     """A picture (3, h, w) in -1..1 as uint8 (h, w, 3), or for one channel by the mean of the three (h, w, 1)."""
     if channels == 1:
         picture = picture.mean(0, keepdim=True)
-    return ((picture + 1) * 127.5).round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0)
+    return (picture + 1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from codec import hyper
-from codec.pyramid import bands_from, collapse, reduce
+from codec.pyramid import add, bands_from, collapse, reduce
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,11 @@ class Config:
     levels: int = 8  # rate points between which gains and modulations are interpolated
 
 
+def silu(x: Tensor) -> Tensor:
+    """SiLU of a tensor that nobody else needs: in place unless gradients are kept, for memory is what takes time."""
+    return F.silu(x, inplace=not torch.is_grad_enabled())
+
+
 class Block(nn.Module):
     """Residual block: 1x1, depthwise 3x3, 1x1, then a pointwise expansion by two."""
 
@@ -51,14 +56,14 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, C, h, w)."""
-        x = x + self.join(self.filter(F.silu(self.mix(x))))
-        return x + self.narrow(F.silu(self.widen(x)))
+        x = self.join(self.filter(silu(self.mix(x)))).add_(x)
+        return self.narrow(silu(self.widen(x))).add_(x)
 
 
 def modulate(x: Tensor, row: Tensor) -> Tensor:
     """x (1 + a) + b for features (B, C, h, w) and rows (B, 2C) of a and b."""
     scale, shift = row.to(x.dtype)[:, :, None, None].chunk(2, dim=1)
-    return torch.addcmul(x + shift, x, scale)
+    return (x + shift).addcmul_(x, scale)
 
 
 class Modulation(nn.Module):
@@ -107,7 +112,7 @@ class QuarterSynthesis(nn.Module):
         """Features (B, fine, H/8, W/8), the linear picture unshuffled by 8 (B, 192, H/8, W/8) and fixed-point qualities
         (B,) -> additions (B, 3, ., .) at 1/4, 1/2 and 1/1 of (H, W), float32."""
         cells = F.pixel_unshuffle(F.pixel_shuffle(base, 8), 4).to(x.dtype)  # (B, 48, H/4, W/4)
-        x = F.pixel_shuffle(self.up(x), 2) + self.see(cells)  # (B, Q, H/4, W/4)
+        x = F.pixel_shuffle(self.up(x), 2).add_(self.see(cells))  # (B, Q, H/4, W/4)
         return bands_from(self.leave(self.blocks(self.level(x, quality))).float(), levels=2)  # of (B, 63, H/4, W/4)
 
 
@@ -175,7 +180,7 @@ class Synthesis(nn.Module):
             base = F.pixel_shuffle(self.linear(latent), 2)  # (B, 192, 2h, 2w)
         dtype = self.enter.weight.dtype
         x = self.coarse(self.enter_level(self.enter(latent.to(dtype)), quality))  # (B, coarse, h, w)
-        x = F.pixel_shuffle(self.up(x), 2) + self.see(base.to(dtype))  # (B, fine, 2h, 2w)
+        x = F.pixel_shuffle(self.up(x), 2).add_(self.see(base.to(dtype)))  # (B, fine, 2h, 2w)
         return base, self.fine(self.up_level(x, quality))  # (B, fine, 2h, 2w)
 
     def bands(self, base: Tensor, x: Tensor, quality: Tensor, scale: int = 1) -> list[Tensor]:
@@ -196,7 +201,9 @@ def assemble(base: Tensor, pyramid: list[Tensor], scale: int = 1) -> Tensor:
     linear = F.pixel_shuffle(base, 8)  # (B, 3, 16h, 16w)
     for _ in range(halvings):
         linear = reduce(linear)
-    return linear + collapse(pyramid[: len(pyramid) - halvings])
+    if halvings == len(pyramid) - 1:
+        return linear + pyramid[0]
+    return add(collapse(pyramid[: len(pyramid) - halvings]), linear)
 
 
 class HyperAnalysis(nn.Module):

@@ -51,11 +51,16 @@ def decompose(picture: Tensor, levels: int = 3) -> list[Tensor]:
     return [picture, *reversed(bands)]
 
 
+def add(fresh: Tensor, other: Tensor) -> Tensor:
+    """The sum, in place of `fresh` where no gradient is wanted: new memory costs more than the addition."""
+    return fresh + other if torch.is_grad_enabled() else fresh.add_(other)
+
+
 def partial_collapses(pyramid: list[Tensor]) -> list[Tensor]:
     """The pictures that collapsing passes through, coarse to fine; the last one is the whole picture."""
     pictures = [pyramid[0]]
     for band in pyramid[1:]:
-        pictures.append(expand(pictures[-1], band.shape[-2:]) + band)
+        pictures.append(add(expand(pictures[-1], band.shape[-2:]), band))
     return pictures
 
 
