@@ -82,21 +82,26 @@ def depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     out = bias.reshape(-1, 1, 1).expand_as(x)
     for tap in range(9):
         row, column = divmod(tap, 3)
-        out = out + padded[..., row : row + height, column : column + width] * weight[:, tap, None, None]
+        out = torch.addcmul(out, padded[..., row : row + height, column : column + width], weight[:, tap, None, None])
     return out
+
+
+def _rounding(total: Tensor, one: int) -> Tensor:
+    """total / one + 1/2 in one pass over the memory; `one` is a power of two, so nothing is rounded."""
+    return torch.add(total.new_tensor(0.5), total, alpha=1 / one)
 
 
 def activation(total: Tensor, floor: Round, clamp: Clamp) -> Tensor:
     """The next layer's input from a layer's sums: 0 for what is negative, 1/32 for each 4096/32 of the rest."""
-    return clamp(floor(total / WEIGHT_ONE + 0.5), 0, ACTIVATION_MAX)
+    return clamp(floor(_rounding(total, WEIGHT_ONE)), 0, ACTIVATION_MAX)
 
 
 def parameters(sums: Tensor, floor: Round = torch.floor, clamp: Clamp = torch.clamp) -> tuple[Tensor, Tensor]:
     """From sums (B, 2M, h, w): mean (B, M, h, w), integers that count 1/32 of a quantisation step; scale index
     (B, M, h, w), 0..63."""
     mean, index = sums.chunk(2, dim=1)
-    mean = clamp(floor(mean / WEIGHT_ONE + 0.5), -MEAN_MAX, MEAN_MAX)
-    return mean, clamp(floor(index / INDEX_STEP + 0.5), 0, SCALES - 1)
+    mean = clamp(floor(_rounding(mean, WEIGHT_ONE)), -MEAN_MAX, MEAN_MAX)
+    return mean, clamp(floor(_rounding(index, INDEX_STEP)), 0, SCALES - 1)
 
 
 @full_precision()
