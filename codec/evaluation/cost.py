@@ -44,7 +44,7 @@ def cost(model: Model) -> dict[str, float]:
     quality = hyper.fixed_point(50, model.device)
     exact = 0.0
     for name, tensor in model.integers.items():
-        layer, _, kind = name.partition(".")
+        layer, _, kind = name.rpartition(".")
         if kind == "weight":
             exact += tensor.numel() / PIXELS_PER_PLACE.get(layer, 16) ** 2 / 1000
     parts = {
