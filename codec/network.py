@@ -95,6 +95,13 @@ class QuarterAnalysis(nn.Module):
         return self.down(F.pixel_unshuffle(x, 2))
 
 
+def quarter_cells(eighths: Tensor) -> Tensor:
+    """A picture unshuffled by 8, (B, 192, h, w), as it is unshuffled by 4, (B, 48, 2h, 2w), without a way by pixels."""
+    batch, _, height, width = eighths.shape
+    parts = eighths.reshape(batch, 3, 2, 4, 2, 4, height, width).permute(0, 6, 2, 7, 4, 1, 3, 5)
+    return parts.reshape(batch, 2 * height, 2 * width, 48).permute(0, 3, 1, 2)  # channels last
+
+
 class QuarterSynthesis(nn.Module):
     """What cells of 4x4 pixels add to the three finer bands of the pyramid."""
 
@@ -110,10 +117,9 @@ class QuarterSynthesis(nn.Module):
 
     def forward(self, x: Tensor, base: Tensor, quality: Tensor) -> list[Tensor]:
         """Features (B, fine, H/8, W/8), the linear picture unshuffled by 8 (B, 192, H/8, W/8) and fixed-point qualities
-        (B,) -> additions (B, 3, ., .) at 1/4, 1/2 and 1/1 of (H, W), float32."""
-        cells = F.pixel_unshuffle(F.pixel_shuffle(base, 8), 4).to(x.dtype)  # (B, 48, H/4, W/4)
-        x = F.pixel_shuffle(self.up(x), 2).add_(self.see(cells))  # (B, Q, H/4, W/4)
-        return bands_from(self.leave(self.blocks(self.level(x, quality))).float(), levels=2)  # of (B, 63, H/4, W/4)
+        (B,) -> additions (B, 3, ., .) at 1/4, 1/2 and 1/1 of (H, W)."""
+        x = F.pixel_shuffle(self.up(x), 2).add_(self.see(quarter_cells(base.to(x.dtype))))  # (B, Q, H/4, W/4)
+        return bands_from(self.leave(self.blocks(self.level(x, quality))), levels=2)  # of (B, 63, H/4, W/4)
 
 
 class Analysis(nn.Module):
@@ -185,7 +191,7 @@ class Synthesis(nn.Module):
 
     def bands(self, base: Tensor, x: Tensor, quality: Tensor, scale: int = 1) -> list[Tensor]:
         """The pyramid from base and features."""
-        low, *finer = bands_from(self.leave(x).float(), levels=3)  # of (B, 255, 2h, 2w)
+        low, *finer = (band.float() for band in bands_from(self.leave(x), levels=3))  # of (B, 255, 2h, 2w)
         if self.quarter and scale < 8:
             more = self.quarter(x, base, quality)
             finer = [band + addition for band, addition in zip(finer, more, strict=True)]
