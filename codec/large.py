@@ -204,7 +204,7 @@ def _write(bands: Iterator[NDArray[np.uint8]], size: tuple[int, int], chunks: di
 
 
 def _png(bands: Iterator[NDArray[np.uint8]], size: tuple[int, int]) -> Iterator[bytes]:
-    """The parts of a PNG whose IDAT chunks hold one band each, not compressed."""
+    """The parts of a PNG whose pixels are not compressed."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))
@@ -214,8 +214,9 @@ def _png(bands: Iterator[NDArray[np.uint8]], size: tuple[int, int]) -> Iterator[
         if number == 0:
             colour = 2 if band.shape[2] == 3 else 0
             yield b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", *size, 8, colour, 0, 0, 0))
-        filtered = np.pad(band.reshape(len(band), -1), ((0, 0), (1, 0)))  # every row is told to be unfiltered
-        yield chunk(b"IDAT", stored.compress(filtered))
+        for top in range(0, len(band), STRIP):
+            rows = band[top : top + STRIP].reshape(-1, size[0] * band.shape[2])
+            yield chunk(b"IDAT", stored.compress(np.pad(rows, ((0, 0), (1, 0)))))  # every row is told to be unfiltered
     yield chunk(b"IDAT", stored.flush()) + chunk(b"IEND", b"")
 
 
