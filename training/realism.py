@@ -20,14 +20,12 @@ from codec.context import shown_latents
 from codec.encoder import round_latents
 from codec.model import Model, load
 from codec.network import assemble
-from codec.translator import Translator
-from codec.translators import read
 from training import paired
 from training.data import Crops, list_pictures, read_rgb
-from training.loop import Batch, Figures, Models, Recipe, brought_along
+from training.loop import Batch, Figures, Models, Recipe
 from training.paired import Judges, PairedOptions
 from training.rate_distortion import normalise
-from training.restoration import optimisers, root_mean_square
+from training.restoration import optimisers, root_mean_square, start
 from training.whitening import WhitenedTranslator
 
 FULL_SHARE = 0.6  # of the steps ask for all the realism, the others for less
@@ -110,21 +108,6 @@ def validate(model: TrainableFinisher, pictures: list[Tensor], lpips: nn.Module,
     return {"score": sum(left) / len(left)} | figures
 
 
-def _start(options: RealismOptions, codec: Model, crops: Crops) -> tuple[TrainableFinisher, Figures]:
-    """A model to train and the steps and hours that it brings along."""
-    model = TrainableFinisher(codec)
-    if (options.out / "checkpoint.pt").exists():
-        return model, brought_along(options, {})
-    model.net.fit(normalise(torch.from_numpy(crops.sample())))
-    if not options.init:
-        return model, brought_along(options, {})
-    plain, card = read(options.init)
-    if not isinstance(plain, Translator) or plain.config != model.net.config:
-        raise ValueError(f"{options.init} is not a realistic decoder for the model {codec.name}")
-    model.net.unfold(plain)
-    return model, brought_along(options, card)
-
-
 def _middle(pixels: NDArray[np.uint8]) -> Tensor:
     """The middle of a picture (H, W, 3), at most EDGE x EDGE pixels, as (3, h, w)."""
     size = [min(EDGE, edge // 64 * 64) for edge in pixels.shape[:2]]
@@ -139,7 +122,8 @@ def recipe(options: RealismOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
     paths = list_pictures(options.validation) if options.validation else []
     held_out = [_middle(read_rgb(path)) for path in paths]
     codec = load(options.model)
-    model, brought = _start(options, codec, crops)
+    model = TrainableFinisher(codec)
+    brought = start(model, options, crops)
     models: Models = {"model": model}
     if options.gan:
         models["discriminator"] = Judges(channels=3, latents=codec.config.latent)

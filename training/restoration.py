@@ -116,19 +116,21 @@ def validate(model: nn.Module, pictures: list[NDArray[np.uint8]]) -> Figures:
     return {"score": sum(report.values()) / len(report)} | report
 
 
-def _start(options: RestorationOptions, crops: Crops) -> tuple[TrainableRestorer, Figures]:
-    """A model to train and the steps and hours that it brings along."""
-    model = TrainableRestorer(TranslatorConfig(options.tasks, options.widths, options.blocks))
+def start(model: Any, options: Any, crops: Crops) -> Figures:
+    """Whiten a model's `net` by crops, take over the weights of `options.init` if a run does not go on, and give the
+    steps and hours that it brings along. Raises ValueError if those weights are of another shape."""
     if (options.out / "checkpoint.pt").exists():
-        return model, brought_along(options, {})
+        return brought_along(options, {})
     model.net.fit(normalise(torch.from_numpy(crops.sample())))
     if not options.init:
-        return model, brought_along(options, {})
+        return brought_along(options, {})
     plain, card = read(options.init)
     if not isinstance(plain, Translator) or plain.config != model.net.config:
-        raise ValueError(f"{options.init} is not a restorer of this size with the tasks {', '.join(options.tasks)}")
+        raise ValueError(
+            f"{options.init} is not a translator of this size with the tasks {', '.join(model.net.config.tasks)}"
+        )
     model.net.unfold(plain)
-    return model, brought_along(options, card)
+    return brought_along(options, card)
 
 
 def recipe(options: RestorationOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
@@ -136,7 +138,8 @@ def recipe(options: RestorationOptions, part: tuple[int, int] = (0, 1)) -> Recip
     crops = Crops(options.data, options.patch, options.seed, part=part)
     print(f"{len(crops.pictures)} pictures, {crops.megapixels:.0f} megapixels")
     held_out = [read_rgb(path) for path in (list_pictures(options.validation) if options.validation else [])]
-    model, brought = _start(options, crops)
+    model = TrainableRestorer(TranslatorConfig(options.tasks, options.widths, options.blocks))
+    brought = start(model, options, crops)
     models: Models = {"model": model} | ({"discriminator": Judges(channels=6)} if options.gan else {})
     lpips = paired.perceptual(options)
 
