@@ -137,8 +137,10 @@ def decode_file(job: DecodeJob, progress: Progress = no_progress) -> dict[str, A
     began = time.perf_counter()
     files.check_absent(job.target, job.force)
     data = files.read_input(job.source)
+    invents = job.realism > 0.5 and read_header(data).quality < INVENTS_BELOW
+    hints = {"hints": ["realism at so low a quality may invent: texture, and even text and faces"] if invents else []}
     if _large_output(job, data):
-        return large.decode_file(job, data, progress)
+        return large.decode_file(job, data, progress) | hints
     picture.format_of(job.suffix)  # complain before the work, not after
     missing: list[tuple[int, int, int, int]] | None = [] if job.salvage else None
     image = codec.decode(
@@ -152,9 +154,7 @@ def decode_file(job: DecodeJob, progress: Progress = no_progress) -> dict[str, A
         realism=job.realism,
     )
     notes = [f"missing, filled from around it: {r - x} x {b - y} pixels at {x},{y}" for x, y, r, b in missing or []]
-    invents = job.realism > 0.5 and read_header(data).quality < INVENTS_BELOW
-    hints = ["realism at so low a quality may invent: texture, and even text and faces"] if invents else []
-    return deliver(image, job, began, notes) | {"hints": hints}
+    return deliver(image, job, began, notes) | hints
 
 
 def _large_output(job: DecodeJob, data: bytes) -> bool:

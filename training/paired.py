@@ -18,7 +18,7 @@ from training.adversarial import (
     feature_matching,
     generator_loss,
 )
-from training.loop import Batch, Figures, Loss, Models, Options
+from training.loop import Batch, Figures, Loss, Models, Optimisers, Options
 from training.perceptual import Perceptual
 
 LATENT_VIEW = 12  # channels of the discriminator's view of latents
@@ -57,9 +57,15 @@ class Judges(nn.Module):
         return (self.back if back else self.there)(picture, condition)
 
 
-def judge_optimisers(judges: nn.Module) -> list[torch.optim.Optimizer]:
+def _judge_optimisers(judges: nn.Module) -> list[torch.optim.Optimizer]:
     """Adam without much momentum, as is usual for discriminators."""
     return [torch.optim.Adam([{"params": list(judges.parameters()), "share": 1.0}], betas=(0.5, 0.99))]
+
+
+def optimisers(models: Models, generators: list[torch.optim.Optimizer]) -> Optimisers:
+    """Those of a recipe: of its generator and, if it plays, of its discriminator."""
+    judges = models.get("discriminator")
+    return {"model": generators} | ({"discriminator": _judge_optimisers(judges)} if judges is not None else {})
 
 
 def perceptual(options: PairedOptions) -> Perceptual | None:

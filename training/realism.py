@@ -68,16 +68,16 @@ def decode_frozen(model: Model, pixels: Tensor, quality: Tensor) -> tuple[Tensor
 class TrainableFinisher(nn.Module):
     """The translator behind a frozen codec; takes pictures as integers, for mixed precision would round others."""
 
-    def __init__(self, codec: Model) -> None:
+    def __init__(self, codec: str) -> None:
         super().__init__()
-        config = codec.config
+        config = load(codec).config
         self.net = WhitenedTranslator(realism.config_for(config.levels, config.fine))
-        self.name = codec.name
+        self.codec = codec  # a name or a weights file; not the model, which is no part of what is trained
 
     def forward(self, pixels: Tensor, quality: Tensor, how_real: float) -> tuple[Tensor, Tensor, Tensor]:
         """The realistic and the faithful picture, (B, 3, H, W) in about -1..1, and the latents of `decode_frozen`."""
         with torch.autocast(pixels.device.type, enabled=False):
-            faithful, features, latent = decode_frozen(load(self.name, str(pixels.device)), pixels, quality)
+            faithful, features, latent = decode_frozen(load(self.codec, str(pixels.device)), pixels, quality)
         return realism.finish(self.net, faithful, features, quality, how_real), faithful, latent
 
 
@@ -122,8 +122,8 @@ def recipe(options: RealismOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
     paths = list_pictures(options.validation) if options.validation else []
     held_out = [_middle(read_rgb(path)) for path in paths]
     codec = load(options.model)
-    model = TrainableFinisher(codec)
-    brought = start(model, options, crops)
+    model = TrainableFinisher(options.model)
+    brought = start(model, options, crops, f"a realistic decoder for the model {codec.name}")
     models: Models = {"model": model}
     if options.gan:
         models["discriminator"] = Judges(channels=3, latents=codec.config.latent)
@@ -141,12 +141,9 @@ def recipe(options: RealismOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
         more, figures = paired.generator(options, lpips, models, pictures, shared)
         return options.distortion * distance + how_real * more, {"rmse": distance.item()} | figures
 
-    several = {"model": optimisers(model.net)}
-    if options.gan:
-        several["discriminator"] = paired.judge_optimisers(models["discriminator"])
     return Recipe(
         models=models,
-        optimisers=several,
+        optimisers=paired.optimisers(models, optimisers(model.net)),
         losses=paired.losses(options, generator),
         batch=lambda step: (torch.from_numpy(crops.batch(step, options.batch)),),
         validate=(lambda average: validate(average, held_out, lpips, options.out)) if held_out and lpips else None,

@@ -116,9 +116,9 @@ def validate(model: nn.Module, pictures: list[NDArray[np.uint8]]) -> Figures:
     return {"score": sum(report.values()) / len(report)} | report
 
 
-def start(model: Any, options: Any, crops: Crops) -> Figures:
+def start(model: Any, options: Any, crops: Crops, wanted: str) -> Figures:
     """Whiten a model's `net` by crops, take over the weights of `options.init` if a run does not go on, and give the
-    steps and hours that it brings along. Raises ValueError if those weights are of another shape."""
+    steps and hours that it brings along. Raises ValueError if those weights are not the `wanted` ones."""
     if (options.out / "checkpoint.pt").exists():
         return brought_along(options, {})
     model.net.fit(normalise(torch.from_numpy(crops.sample())))
@@ -126,9 +126,7 @@ def start(model: Any, options: Any, crops: Crops) -> Figures:
         return brought_along(options, {})
     plain, card = read(options.init)
     if not isinstance(plain, Translator) or plain.config != model.net.config:
-        raise ValueError(
-            f"{options.init} is not a translator of this size with the tasks {', '.join(model.net.config.tasks)}"
-        )
+        raise ValueError(f"{options.init} is not {wanted}")
     model.net.unfold(plain)
     return brought_along(options, card)
 
@@ -139,7 +137,8 @@ def recipe(options: RestorationOptions, part: tuple[int, int] = (0, 1)) -> Recip
     print(f"{len(crops.pictures)} pictures, {crops.megapixels:.0f} megapixels")
     held_out = [read_rgb(path) for path in (list_pictures(options.validation) if options.validation else [])]
     model = TrainableRestorer(TranslatorConfig(options.tasks, options.widths, options.blocks))
-    brought = start(model, options, crops)
+    wanted = f"a restorer of this size with the tasks {', '.join(options.tasks)}"
+    brought = start(model, options, crops, wanted)
     models: Models = {"model": model} | ({"discriminator": Judges(channels=6)} if options.gan else {})
     lpips = paired.perceptual(options)
 
@@ -151,12 +150,9 @@ def recipe(options: RestorationOptions, part: tuple[int, int] = (0, 1)) -> Recip
         more, figures = paired.generator(options, lpips, models, pictures, shared)
         return distance + more, {"rmse": distance.item()} | figures
 
-    several = {"model": optimisers(model.net)}
-    if options.gan:
-        several["discriminator"] = paired.judge_optimisers(models["discriminator"])
     return Recipe(
         models=models,
-        optimisers=several,
+        optimisers=paired.optimisers(models, optimisers(model.net)),
         losses=paired.losses(options, generator),
         batch=lambda step: pairs(crops, options, step),
         validate=(lambda average: validate(average, held_out)) if held_out else None,

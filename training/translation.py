@@ -112,12 +112,11 @@ def recipe(options: TranslationOptions, part: tuple[int, int] = (0, 1)) -> Recip
 def _made(models: Models, losses: dict[str, Any], batch: Any, brought: Figures) -> Recipe:
     """A recipe around the models of one of the ways to train."""
     net, back = models["model"].net, models["model"].back
-    several = {"model": _optimisers(net) + (_optimisers(back) if back is not None else [])}
-    if "discriminator" in models:
-        several["discriminator"] = paired.judge_optimisers(models["discriminator"])
+    generators = _optimisers(net) + (_optimisers(back) if back is not None else [])
     config = net.counts() if isinstance(net, LPTN) else asdict(net.config)
     notes = {"kind": "lptn" if isinstance(net, LPTN) else "translator", "config": config, "brought": brought}
-    return Recipe(models=models, optimisers=several, losses=losses, batch=batch, notes=notes)
+    optimisers = paired.optimisers(models, generators)
+    return Recipe(models=models, optimisers=optimisers, losses=losses, batch=batch, notes=notes)
 
 
 def _paired(options: TranslationOptions, part: tuple[int, int]) -> Recipe:

@@ -272,9 +272,9 @@ def _add_cost(curves: list[Curve]) -> None:
     from codec.model import load
 
     known = {curve.name: curve.decoder for curve in published()}
+    counted = cost(load()) if any(curve.name.startswith("lapic") for curve in curves) else {}
     for curve in curves:
         if curve.name.startswith("lapic"):
-            counted = cost(load())
             curve.decoder = counted["decode"] + (counted.get("realism", 0.0) if "@r" in curve.name else 0.0)
         else:
             curve.decoder = known.get(curve.name)

@@ -9,10 +9,11 @@ from click.testing import CliRunner
 from PIL import Image
 
 from bitstream import Error, read
-from codec import decoder, encoder, realism
+from codec import DEFAULT_MODEL, decoder, encoder, realism
 from codec.cli import main
 from codec.decoder import View
 from codec.model import Model, load
+from codec.shipped import WEIGHTS
 from tests.conftest import EXAMPLES
 from training.export import export_translator
 from training.loop import train
@@ -95,7 +96,7 @@ def test_training_decodes_as_the_decoder_does(pixels: np.ndarray) -> None:
 
 def test_an_untrained_one_changes_nothing() -> None:
     torch.manual_seed(0)
-    model = TrainableFinisher(load(dtype=torch.float32))
+    model = TrainableFinisher(DEFAULT_MODEL)
     part = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
     made, faithful, latent = model(part, torch.tensor([256, 12800]), 1.0)
     assert torch.allclose(made, faithful, atol=1e-5)
@@ -104,7 +105,7 @@ def test_an_untrained_one_changes_nothing() -> None:
 
 def test_validation_measures_and_shows(backbone: Path, tmp_path: Path) -> None:
     pictures = [torch.randint(0, 256, (3, 64, 128), dtype=torch.uint8) for _ in range(2)]
-    model = TrainableFinisher(load(dtype=torch.float32))
+    model = TrainableFinisher(DEFAULT_MODEL)
     figures = validate(model, pictures, Perceptual(backbone), tmp_path)
     assert figures["score"] == pytest.approx(1, abs=1e-3)
     assert figures["psnr0@10"] < figures["psnr0@50"]
@@ -128,6 +129,13 @@ def test_the_command_says_once_what_may_be_invented(realistic: Model, pixels: np
     assert said(names[0], str(tmp_path / "a2.png"), "--realism", "0.4") == 0
     assert said(names[2], str(tmp_path / "c.png"), "--realism", "1") == 0
     assert (tmp_path / "a.png").read_bytes() != (tmp_path / "a2.png").read_bytes()
+
+
+def test_the_codec_may_be_a_weights_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.safetensors"
+    path.write_bytes((WEIGHTS / f"{DEFAULT_MODEL}.safetensors").read_bytes())
+    made, _, _ = TrainableFinisher(str(path))(torch.zeros(1, 3, 64, 64, dtype=torch.uint8), torch.tensor([256]), 1.0)
+    assert made.shape == (1, 3, 64, 64)
 
 
 def test_weights_for_another_codec_are_refused(realistic: Model, pixels: np.ndarray) -> None:

@@ -101,7 +101,7 @@ def test_a_run_resumes_exactly_and_its_weights_ship(tmp_path: Path) -> None:
     run(options(tmp_path / "more", init=str(path), steps=1))
     brought = json.loads((tmp_path / "more" / "options.json").read_text())["brought"]
     assert brought["steps"] == 6
-    with pytest.raises(ValueError, match="not a translator of this size"):
+    with pytest.raises(ValueError, match="not a restorer of this size"):
         run(options(tmp_path / "other", init=str(path), tasks=("jpeg",)))
 
 
