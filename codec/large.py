@@ -9,8 +9,10 @@ import struct
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
+from queue import Full, Queue
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,7 @@ from codec.encoder import Progress, no_progress
 
 LARGE = 100_000_000  # pixels from which pictures go this way
 STRIP = 64  # rows that are read at a time
+AHEAD = 16  # strips that may wait to be written, so that decoding goes on meanwhile
 PIECE = 64  # latents: smaller pieces than in memory, for their surroundings' sake not smaller still
 FIELDS = {ICC: "icc-profile-data", EXIF: "exif-data", XMP: "xmp-data"}
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -188,11 +191,39 @@ def decode_file(job: DecodeJob, data: bytes, progress: Progress = no_progress) -
 
 def _write(bands: Iterator[NDArray[np.uint8]], size: tuple[int, int], chunks: dict[bytes, bytes], path: Path) -> None:
     """Write bands of rows as a picture file. libvips reads them as a PNG without compression, which is made as it asks:
-    unlike a file of plain pixels that needs no room on disk or in memory."""
+    unlike a file of plain pixels that needs no room on disk or in memory.
+
+    libvips asks from threads of its own, now this one, now that. The bands are made in the caller's all the same, for
+    every thread that calculates gets its own share of memory, which no other can have back.
+    """
+    waiting: Queue[bytes] = Queue(AHEAD)
+    with ThreadPoolExecutor(1) as pool:
+        writer = pool.submit(_write_png, waiting, chunks, path)
+        try:
+            for part in _png(bands, size):
+                if not _put(waiting, part, writer):
+                    break
+        finally:
+            _put(waiting, b"", writer)
+        writer.result()
+
+
+def _put(waiting: Queue[bytes], part: bytes, writer: Future[None]) -> bool:
+    """Hand over a part. False if the writer has ended: it failed, and nobody waits for more."""
+    while not writer.done():
+        try:
+            waiting.put(part, timeout=0.1)
+            return True
+        except Full:
+            continue
+    return False
+
+
+def _write_png(parts: Queue[bytes], chunks: dict[bytes, bytes], path: Path) -> None:
+    """Write the parts of a PNG, an empty one at the end, as a picture file."""
     vips = _vips()
-    failed: list[Exception] = []
     source = vips.SourceCustom()
-    source.on_read(_reader(_png(bands, size), failed))
+    source.on_read(_reader(parts))
     try:
         image = vips.Image.new_from_source(source, "", access="sequential", fail_on="error").copy()
         for chunk, field in FIELDS.items():
@@ -200,7 +231,7 @@ def _write(bands: Iterator[NDArray[np.uint8]], size: tuple[int, int], chunks: di
                 image.set_type(vips.GValue.blob_type, field, chunks[chunk])
         image.write_to_file(str(path), **SETTINGS[path.suffix])
     except vips.Error as error:
-        raise failed[0] if failed else Error(f"the picture cannot be written: {_reason(error)}") from None
+        raise Error(f"the picture cannot be written: {_reason(error)}") from None
 
 
 def _png(bands: Iterator[NDArray[np.uint8]], size: tuple[int, int]) -> Iterator[bytes]:
@@ -220,18 +251,15 @@ def _png(bands: Iterator[NDArray[np.uint8]], size: tuple[int, int]) -> Iterator[
     yield chunk(b"IDAT", stored.flush()) + chunk(b"IEND", b"")
 
 
-def _reader(parts: Iterator[bytes], failed: list[Exception]) -> Callable[[int], bytes]:
-    """A function that gives the next bytes of the parts; an exception goes to `failed` and ends them."""
-    waiting = memoryview(b"")
+def _reader(parts: Queue[bytes]) -> Callable[[int], bytes]:
+    """A function that gives the next bytes of the parts, none once an empty one has come."""
+    waiting, ended = memoryview(b""), False
 
     def read(size: int) -> bytes:
-        nonlocal waiting
-        try:
-            if not waiting:
-                waiting = memoryview(next(parts, b""))
-        except Exception as error:  # it must not pass through C
-            failed.append(error)
-            return b""
+        nonlocal waiting, ended
+        if not waiting and not ended:
+            waiting = memoryview(parts.get())
+            ended = not waiting
         some, waiting = waiting[:size], waiting[size:]
         return bytes(some)
 
