@@ -12,14 +12,13 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageFilter
-from sheet import sheet
+from sheet import Row, sheet
 
 import codec
 from codec.metrics import psnr
 from training.degradations import compress, gaussian_noise
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-Row = list[tuple[str, Image.Image]]
 
 
 def row(name: str, clean: Image.Image, damaged: Image.Image, fixed: Image.Image, box: tuple[int, ...]) -> Row:

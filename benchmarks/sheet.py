@@ -3,9 +3,10 @@
 from PIL import Image, ImageDraw
 
 GAP, TITLE = 4, 24
+Row = list[tuple[str, Image.Image]]  # labels and pictures
 
 
-def sheet(rows: list[list[tuple[str, Image.Image]]], zoom: int = 1) -> Image.Image:
+def sheet(rows: list[Row], zoom: int = 1) -> Image.Image:
     """Rows of labelled pictures, all of a row of one size, each pixel shown as `zoom` x `zoom`."""
     width = max(sum(image.width * zoom + GAP for _, image in row) - GAP for row in rows)
     height = sum(row[0][1].height * zoom + TITLE for row in rows)
