@@ -15,6 +15,8 @@ from pathlib import Path
 RUN = """
 import resource, sys, time
 from codec.cli import main
+from codec.memory import keep_freed_memory
+keep_freed_memory()
 began = time.perf_counter()
 main(sys.argv[1:], standalone_mode=False)
 print(time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
