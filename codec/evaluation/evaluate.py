@@ -63,7 +63,7 @@ def evaluate(options: Options, say: Say = lambda line: None, watch: Watch = lamb
         The path of results.json.
 
     Raises:
-        Error: no pictures, no codecs, or an unknown name.
+        Error: no pictures, no codecs, an unknown name, or nothing that could be measured.
     """
     session = _begin(options, say, watch)
     points = _measure(session, _ladder(session), "points")
@@ -73,6 +73,8 @@ def evaluate(options: Options, say: Say = lambda line: None, watch: Watch = lamb
     curves, remarks = mean_curves(points)
     for remark in remarks:
         say(remark)
+    if not curves:
+        raise Error("no codec made a file of every picture")
     looks = _looks(session, points) if options.report else []
     used = _memory(session, points)
     rows = plane.rows_of(points, options.realism, options.out, session.pictures, say, watch) if options.realism else []

@@ -116,6 +116,14 @@ def test_a_failing_codec_costs_its_points_only(pictures: Path, tmp_path: Path) -
     assert [("error" in p) for p in points] == [p["picture"] == "wide" and p["codec"] == "webp" for p in points]
 
 
+def test_when_nothing_can_be_measured_one_line_ends_it(tmp_path: Path) -> None:
+    Image.new("RGB", (16400, 16), (90, 120, 40)).save(tmp_path / "wide.png")
+    some = ["--codecs", "webp", "--qualities", "webp=10", "--metrics", "psnr"]
+    code, text = lapic("evaluate", tmp_path / "wide.png", "--out", tmp_path / "out", *some)
+    assert code == 1
+    assert text.splitlines()[-1] == "lapic: no codec made a file of every picture"
+
+
 def test_missing_codecs_and_metrics_are_skipped_with_a_word(pictures: Path, tmp_path: Path, monkeypatch) -> None:
     def nothing_there(threads: int) -> codecs.Codec:
         raise codecs.Unavailable("pip install nothing")
