@@ -39,7 +39,7 @@ def row(spec: str, quality: float, peers: list[str], realisms: list[float]) -> R
     files = [(peer.upper(), fitting(original, peer, len(data))) for peer in peers]
     shown = [(name, Image.open(io.BytesIO(file)).convert("RGB"), len(file)) for name, file in files]
     for realism in realisms:
-        name = f"lapic --realism {realism:g}" if realism else "lapic"
+        name = f"realism {realism:g}" if realism else "lapic"
         shown.append((name, codec.decode(data, realism=realism), len(data)))
     labelled = [("original", original)]
     labelled += [(f"{name}, {size} bytes, {psnr(original, image):.1f} dB", image) for name, image, size in shown]

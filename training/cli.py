@@ -42,7 +42,9 @@ DATA = [
 ]
 
 
-def _adversarial(gan: bool = False, adversary: float = 1.0, game: str = "least-squares", lpips: float = 0.0) -> list:
+def _adversarial(
+    gan: bool = False, adversary: float = 1.0, game: str = "least-squares", lpips: float = 0.0, stamps: float = 0.0
+) -> list:
     """The options of paired.PairedOptions with these defaults."""
     return [
         click.option(
@@ -53,6 +55,8 @@ def _adversarial(gan: bool = False, adversary: float = 1.0, game: str = "least-s
                      help="Weight of --gan."),
         click.option("--game", type=click.Choice(KINDS), default=game, show_default=True, help="The adversarial loss."),
         click.option("--lpips", type=click.FloatRange(0), default=lpips, show_default=True, help="Weight of LPIPS."),
+        click.option("--stamps", type=click.FloatRange(0), default=stamps, show_default=True,
+                     help="Weight of errors that repeat with the network's cells."),
         click.option(
             "--lpips-backbone", "backbone", type=FILE, help="SqueezeNet's features; downloaded if not given."
         ),
@@ -116,7 +120,7 @@ def restorer(**options: Any) -> None:
 @main.command()
 @with_options(DATA)
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="The codec: a shipped name or a weights file.")
-@with_options(_adversarial(gan=True, adversary=0.15, game="non-saturating", lpips=1.0))
+@with_options(_adversarial(gan=True, adversary=0.1, game="non-saturating", lpips=1.0, stamps=0.1))
 @click.option("--distortion", default=0.02, show_default=True, help="Weight of the error in grey levels.")
 @INIT
 @with_options(RUN)

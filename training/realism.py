@@ -45,8 +45,9 @@ class RealismOptions(PairedOptions):
     patch: int = 128
     lpips: float = 1.0
     gan: bool = True
-    adversary: float = 0.15
+    adversary: float = 0.1
     game: str = "non-saturating"
+    stamps: float = 0.1
     distortion: float = 0.02  # weight of the root mean square error in grey levels
     worst: int = 80  # qualities from 1 to this are learned; beyond there is nothing to invent
 

@@ -21,7 +21,7 @@ from training.paired import Judges, PairedOptions
 from training.rate_distortion import normalise
 from training.whitening import WhitenedTranslator
 
-TASK_SHARE = {"jpeg": 0.4, "denoise": 0.24, "deblur": 0.18, "upscale": 0.18}  # of the samples
+TASK_SHARE = {"jpeg": 0.4, "denoise": 0.2, "deblur": 0.28, "upscale": 0.12}  # of the samples
 MUON_SHARE = 16.0
 EDGE = 16  # validation pictures are cut to multiples of this
 CASES: dict[str, tuple[str, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]]] = {
@@ -29,6 +29,7 @@ CASES: dict[str, tuple[str, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]]] =
     "jpeg40": ("jpeg", lambda pixels: degradations.compress(pixels, 40)),
     "noise25": ("denoise", lambda pixels: degradations.gaussian_noise(pixels, 25, np.random.default_rng(3))),
     "blur1.6": ("deblur", lambda pixels: degradations.gaussian_blur(pixels, 1.6)),
+    "resize2": ("deblur", lambda pixels: degradations.resize_blur(pixels, 2.0)),
     "resize2.5": ("deblur", lambda pixels: degradations.resize_blur(pixels, 2.5)),
     "double": ("upscale", lambda pixels: degradations.resize_blur(pixels, 2.0)),
 }  # what validation damages, and for which task

@@ -14,6 +14,7 @@ from training import adversarial, perceptual
 from training.adversarial import MultiScaleDiscriminator, accuracy, discriminator_loss, feature_matching, generator_loss
 from training.cli import main
 from training.grey import fit_factor
+from training.paired import repeated
 from training.perceptual import gram
 
 SMALL = ["--steps", "4", "--batch", "2", "--patch", "64", "--decay", "1", "--accelerator", "cpu"]
@@ -148,6 +149,16 @@ def test_feature_matching_compares_inner_layers_only() -> None:
     real = [[torch.zeros(1, 2), torch.zeros(1)]]
     assert feature_matching(real, [[torch.full((1, 2), 3.0), torch.ones(1)]]).item() == 3
     assert feature_matching(real, [[torch.zeros(1, 2), torch.ones(1)]]).item() == 0
+
+
+def test_a_stamp_is_told_from_texture() -> None:
+    torch.manual_seed(0)
+    stamp = torch.rand(1, 3, 4, 4) - 0.5
+    texture = torch.rand(1, 3, 128, 128) - 0.5
+    assert repeated(stamp.repeat(1, 1, 32, 32)).item() == pytest.approx(
+        127.5 * stamp.square().mean().sqrt().item(), rel=1e-3
+    )
+    assert repeated(texture).item() == pytest.approx(127.5 * texture.square().mean().sqrt().item() / 4, rel=0.1)
 
 
 def test_gram_matrices_forget_places() -> None:
