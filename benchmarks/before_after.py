@@ -16,15 +16,21 @@ from sheet import Row, sheet
 
 import codec
 from codec.metrics import psnr
+from codec.restoration import LOOKS
 from training.degradations import compress, gaussian_noise
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
-def row(name: str, clean: Image.Image, damaged: Image.Image, fixed: Image.Image, box: tuple[int, ...]) -> Row:
-    """Three columns, with PSNR of the whole picture."""
-    labels = (f"{name}, {psnr(clean, damaged):.2f} dB", f"restored, {psnr(clean, fixed):.2f} dB", "original")
-    return [(label, image.crop(box)) for label, image in zip(labels, (damaged, fixed, clean), strict=True)]
+def row(clean: Image.Image, shown: dict[str, Image.Image], box: tuple[int, ...]) -> Row:
+    """A column for each picture that is shown, with PSNR of the whole picture, and the original."""
+    found = [(f"{label}, {psnr(clean, image):.2f} dB", image.crop(box)) for label, image in shown.items()]
+    return [*found, ("original", clean.crop(box))]
+
+
+def looks(damaged: Image.Image, task: str) -> dict[str, Image.Image]:
+    """Restored in either way."""
+    return {f"restored, {look}": codec.restore(damaged, task, look=look) for look in LOOKS}
 
 
 def restored() -> list[Row]:
@@ -42,11 +48,11 @@ def restored() -> list[Row]:
         ("blur of sigma 1.6", rocket, rocket.filter(ImageFilter.GaussianBlur(1.6)), "deblur", (190, 90)),
     ):
         box = (*corner, corner[0] + 260, corner[1] + 200)
-        rows.append(row(name, clean, damaged, codec.restore(damaged, task), box))
+        rows.append(row(clean, {name: damaged} | looks(damaged, task), box))
     clean = cat.crop((0, 0, 450, 300))
     small = clean.resize((225, 150), Image.Resampling.BICUBIC)
     bicubic = small.resize(clean.size, Image.Resampling.BICUBIC)
-    rows.append(row("doubled, bicubic", clean, bicubic, codec.restore(small, "upscale"), (120, 60, 380, 260)))
+    rows.append(row(clean, {"doubled, bicubic": bicubic} | looks(small, "upscale"), (120, 60, 380, 260)))
     return rows
 
 
@@ -60,9 +66,7 @@ def daylight(model: str) -> list[Row]:
         clean = Image.open(EXAMPLES / name).convert("RGB")
         dark = Image.fromarray(dusk_pairs.dusk(np.asarray(clean), np.random.default_rng(0)))
         box = (100, 20, 400, 280)
-        found = row("dusk", clean, dark, codec.translate(dark, model), box)
-        found[1] = (found[1][0].replace("restored", "translated"), found[1][1])
-        rows.append(found)
+        rows.append(row(clean, {"dusk": dark, "translated": codec.translate(dark, model)}, box))
     return rows
 
 

@@ -166,6 +166,7 @@ def restore(
     *,
     strength: float = 1.0,
     scale: int = 2,
+    look: str = "faithful",
     device: str = "auto",
     progress: Any = None,
 ) -> "Image.Image":
@@ -177,6 +178,7 @@ def restore(
             that it lacks) or "auto": jpeg for images read from lossy files, denoise where noise is visible, else jpeg.
         strength: 0 (change nothing) to 1.
         scale: 2 or 4, for upscale.
+        look: "faithful" (the least error) or "realistic" (sharper, with texture that is likely but invented).
         device: "auto" (a GPU if there is one), "cpu" or "cuda".
         progress: called as progress(done, total).
 
@@ -184,7 +186,7 @@ def restore(
         An image of mode L, LA, RGB or RGBA.
 
     Raises:
-        ValueError: task, strength or scale is not possible.
+        ValueError: task, strength, scale or look is not possible.
     """
     from codec import restoration
     from codec.encoder import no_progress
@@ -194,12 +196,14 @@ def restore(
         raise ValueError(f"task {task!r} is none of auto, {', '.join(restoration.RESTORERS)}")
     if scale not in (2, 4):
         raise ValueError(f"scale {scale} is neither 2 nor 4")
+    if look not in restoration.LOOKS:
+        raise ValueError(f"look {look!r} is none of {', '.join(restoration.LOOKS)}")
     _check_strength(strength)
     where = pick_device(device)
 
     def repair(pixels: Any) -> Any:
         chosen = restoration.pick_task(image, pixels) if task == "auto" else task
-        return restoration.restore_pixels(pixels, chosen, where, strength, scale, progress or no_progress)
+        return restoration.restore_pixels(pixels, chosen, where, strength, scale, look, progress or no_progress)
 
     return restoration.through(image, repair)
 

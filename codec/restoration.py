@@ -22,6 +22,7 @@ from codec.translator import halo
 from codec.translators import Loaded, load
 
 RESTORERS = {"jpeg": "jpeg", "denoise": "camera", "deblur": "camera", "upscale": "camera"}  # the weights for each task
+LOOKS = {"faithful": "", "realistic": "-realistic"}  # what the name of those weights ends in
 LOSSY = {"JPEG", "MPO", "WEBP", "AVIF"}
 VISIBLE_NOISE = 10.0  # grey levels
 
@@ -139,10 +140,12 @@ def restore_pixels(
     device: str,
     strength: float = 1.0,
     scale: int = 2,
+    look: str = "faithful",
     progress: Progress = no_progress,
 ) -> NDArray[np.uint8]:
-    """Pixels (H, W, 3) or (H, W), uint8, restored; for the task "upscale" `scale`, 2 or 4, times as large."""
-    loaded = load(RESTORERS[task], device)
+    """Pixels (H, W, 3) or (H, W), uint8, restored; for the task "upscale" `scale`, 2 or 4, times as large. `look` is
+    one of LOOKS."""
+    loaded = load(RESTORERS[task] + LOOKS[look], device)
     if task != "upscale":
         return translate_pixels(loaded, pixels, task, strength, progress)
     for _ in range(scale // 2):

@@ -23,6 +23,7 @@ class RetouchJob:
     model: str | None = None
     strength: float = 1.0
     scale: int = 2
+    look: str = "faithful"
     max_pixels: int = codec.MAX_PIXELS
     device: str = "auto"
     strip: bool = False  # leave out ICC profile, EXIF and XMP
@@ -54,6 +55,12 @@ def retouch_file(job: RetouchJob, progress: Progress = no_progress) -> dict[str,
         if job.task == "upscale" and enlarged > job.max_pixels:
             raise Error(f"the result would have {enlarged} pixels: see --max-pixels")
         made = codec.restore(
-            image, job.task, strength=job.strength, scale=job.scale, device=job.device, progress=progress
+            image,
+            job.task,
+            strength=job.strength,
+            scale=job.scale,
+            look=job.look,
+            device=job.device,
+            progress=progress,
         )
     return deliver(made, job, began, notes)

@@ -45,6 +45,10 @@ def _retouch(**options: Any) -> None:
     show_default=True,
     help="For upscale.",
 )
+@click.option(
+    "--look", type=click.Choice(["faithful", "realistic"]), default="faithful", show_default=True,
+    help="faithful: the least error; realistic: sharper, with likely but invented texture.",
+)  # fmt: skip
 @with_options(SHARED)
 @one_line_errors
 def restore(scale: str, **options: Any) -> None:

@@ -61,6 +61,31 @@ def test_strength_is_a_dial(photo: Image.Image) -> None:
     assert np.abs(full - none).max() > 10
 
 
+def test_the_realistic_look_has_the_detail_of_a_photo(photo: Image.Image, tmp_path: Path) -> None:
+    def detail(image: Image.Image) -> float:
+        grey = np.asarray(image.convert("L"), dtype=float)
+        return float(np.abs(grey - np.asarray(image.convert("L").filter(ImageFilter.GaussianBlur(1)))).mean())
+
+    half = photo.resize((photo.width // 2, photo.height // 2), Image.Resampling.BICUBIC)
+    blurred = photo.filter(ImageFilter.GaussianBlur(1.6))
+    for task, image in (
+        ("jpeg", jpeg(photo, 10)),
+        ("denoise", noisy(photo, 25)),
+        ("deblur", blurred),
+        ("upscale", half),
+    ):
+        faithful, realistic = (codec.restore(image, task, look=look) for look in ("faithful", "realistic"))
+        wanted = detail(photo.crop((0, 0, *faithful.size)))
+        assert abs(detail(realistic) - wanted) < abs(detail(faithful) - wanted), task
+        assert psnr(faithful, realistic) > 26, task
+    image = jpeg(photo, 10)
+    image.convert("RGB").save(tmp_path / "in.png")
+    arguments = ["--task", "jpeg", "--look", "realistic", str(tmp_path / "in.png"), str(tmp_path / "out.png")]
+    assert CliRunner().invoke(main, ["restore", *arguments]).exit_code == 0
+    expected = codec.restore(image, "jpeg", look="realistic")
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "out.png")), np.asarray(expected))
+
+
 def test_auto_looks_at_the_file_and_the_noise(photo: Image.Image) -> None:
     for image, task in ((jpeg(noisy(photo, 30), 80), "jpeg"), (photo, "jpeg"), (noisy(photo, 30), "denoise")):
         pixels = np.asarray(image)
@@ -148,9 +173,11 @@ def test_what_cannot_be_done_ends_in_one_line(
     assert not (tmp_path / "out.png").exists()
 
 
-@pytest.mark.parametrize("wrong", [{"task": "sharpen"}, {"strength": 1.5}, {"task": "upscale", "scale": 3}])
+@pytest.mark.parametrize(
+    "wrong", [{"task": "sharpen"}, {"strength": 1.5}, {"task": "upscale", "scale": 3}, {"look": "pretty"}]
+)
 def test_wrong_arguments(wrong: dict, photo: Image.Image) -> None:
-    with pytest.raises(ValueError, match=r"sharpen|strength|scale"):
+    with pytest.raises(ValueError, match=r"sharpen|strength|scale|pretty"):
         codec.restore(photo, **wrong)
 
 

