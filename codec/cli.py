@@ -137,7 +137,7 @@ def encode(
 @click.option("--crop", type=_Crop(), help="Part of the full-size picture, in pixels.")
 @click.option("--format", "suffix", help="Output format such as png; by the name of OUTPUT if not given.")
 @click.option(
-    "--realism", type=click.FloatRange(0, 1), default=0.0, show_default=True, hidden=True,  # until weights ship
+    "--realism", type=click.FloatRange(0, 1), default=0.0, show_default=True,
     help="0: nearest to the original; 1: looks most like a photo, with invented texture.",
 )  # fmt: skip
 @click.option("--salvage", is_flag=True, help="Decode what is whole of a damaged file and fill in the rest.")

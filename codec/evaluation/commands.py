@@ -60,7 +60,7 @@ class _Numbers(click.ParamType):
 @click.option("--metrics", default="psnr,ms_ssim,ssimulacra2,lpips", show_default=True)
 @with_options(LPIPS)
 @click.option("--published", is_flag=True, help="The pictures are Kodak's: draw published curves too.")
-@click.option("--realism", type=_Numbers(), default=(), hidden=True, help="Realism of decodes, as 0,0.5,1.")
+@click.option("--realism", type=_Numbers(), default=(), help="Measure decodes with these, as 0,0.5,1.")
 @click.option("--jobs", type=click.IntRange(1), help="Processes, of one thread each; one for each core if not given.")
 @click.option("--look-bpp", default=0.3, show_default=True, help="Rate at which the report compares pictures.")
 @click.option("--report/--no-report", default=True, help="Whether to write report.html.")
