@@ -19,6 +19,7 @@ from codec.tiling import LATENT
 from codec.translator import Translator, TranslatorConfig, halo
 
 REALISM = WEIGHTS / "realism"
+LEARNED = 80  # the highest quality that is trained; beyond realism fades out, for there is little left to invent
 INVENTS_BELOW = 30  # quality under which a realistic decode may invent more than texture
 FORM = {"widths": (64, 128), "blocks": (2, 2)}
 
@@ -31,6 +32,7 @@ def config_for(model_levels: int, features: int) -> TranslatorConfig:
 
 def modulation(quality: Tensor, realism: float, levels: int) -> Tensor:
     """Weights (B, 2L) of the rows of `config_for` at fixed-point qualities (B,) and a realism 0..1."""
+    quality = quality.clamp(max=LEARNED * hyper.QUALITY_ONE)
     at = hyper.interpolate_levels(torch.eye(levels, device=quality.device), quality).float()  # (B, L)
     return torch.cat([at, realism * at], dim=1)
 
@@ -51,7 +53,7 @@ def reach(net: Translator) -> int:
 
 
 def finish(net: Translator, picture: Tensor, features: Tensor, quality: Tensor, realism: float) -> Tensor:
-    """A more realistic picture.
+    """A more realistic picture; from quality 80 to 100 less and less so.
 
     Args:
         picture: (B, 3, H, W) in -1..1, as the faithful decoder gives it.
@@ -59,4 +61,5 @@ def finish(net: Translator, picture: Tensor, features: Tensor, quality: Tensor, 
         quality: (B,), fixed-point. realism: 0..1.
     """
     rows = modulation(quality, realism, len(net.config.tasks) // 2)
-    return net(picture, rows, strength=realism, beside=features)
+    left = (100 - quality / hyper.QUALITY_ONE) / (100 - LEARNED)
+    return net(picture, rows, strength=realism * left.clamp(0, 1).reshape(-1, 1, 1, 1), beside=features)

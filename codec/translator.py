@@ -99,13 +99,15 @@ class Translator(nn.Module):
         """The last features (B, C, h, w) -> masks and residuals of all bands (B, 126, h, w)."""
         return self.leave(x)
 
-    def forward(self, picture: Tensor, task: Tensor, strength: float = 1.0, beside: Tensor | None = None) -> Tensor:
+    def forward(
+        self, picture: Tensor, task: Tensor, strength: float | Tensor = 1.0, beside: Tensor | None = None
+    ) -> Tensor:
         """Translate.
 
         Args:
             picture: (B, 3, H, W) in -1..1, H and W multiples of `config.unit`.
             task: (B,) numbers into `config.tasks`, or (B, T) weights of all of them.
-            strength: 0..1, the share of the change that is made.
+            strength: 0..1, the share of the change that is made, for all or for each (B, 1, 1, 1).
             beside: (B, `config.beside`, H/8, W/8), where the network sees more than the picture.
         """
         x = self.there[0](self.features(picture), task)  # (B, C, H/4, W/4)

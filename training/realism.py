@@ -49,7 +49,7 @@ class RealismOptions(PairedOptions):
     game: str = "non-saturating"
     stamps: float = 0.1
     distortion: float = 0.02  # weight of the root mean square error in grey levels
-    worst: int = 80  # qualities from 1 to this are learned; beyond there is nothing to invent
+    worst: int = realism.LEARNED  # qualities from 1 to this are learned; beyond there is nothing to invent
 
 
 @torch.no_grad()
