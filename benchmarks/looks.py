@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from restoration import Pixels, blurred, noisy
+from restoration import blurred, full_size, halved, noisy
 
 import codec
 from codec.evaluation.distance import frechet, mobilenet_features
@@ -22,13 +22,6 @@ from codec.metrics import psnr
 from codec.restoration import LOOKS
 from training.data import list_pictures, read_rgb
 from training.degradations import compress, resize_blur
-
-
-def halved(pixels: Pixels) -> Pixels:
-    """Half the size, bicubic."""
-    height, width = pixels.shape[:2]
-    return np.asarray(Image.fromarray(pixels).resize((width // 2, height // 2), Image.Resampling.BICUBIC))
-
 
 CASES = {
     "JPEG 10": ("jpeg", partial(compress, quality=10)),
@@ -39,11 +32,6 @@ CASES = {
     "resize blur by 2": ("deblur", partial(resize_blur, factor=2)),
     "half the size": ("upscale", halved),
 }
-
-
-def full_size(pixels: Pixels, like: Pixels) -> Pixels:
-    """Damaged pixels at the size of the original, bicubic if they are smaller."""
-    return np.asarray(Image.fromarray(pixels).resize(like.shape[1::-1], Image.Resampling.BICUBIC))
 
 
 def main() -> None:

@@ -81,6 +81,17 @@ def luma_psnr(a: Pixels, b: Pixels) -> float:
     return psnr(luma(a)[2:-2, 2:-2], luma(b)[2:-2, 2:-2])
 
 
+def halved(pixels: Pixels) -> Pixels:
+    """Half the size, bicubic."""
+    height, width = pixels.shape[:2]
+    return np.asarray(Image.fromarray(pixels).resize((width // 2, height // 2), Image.Resampling.BICUBIC))
+
+
+def full_size(pixels: Pixels, like: Pixels) -> Pixels:
+    """Pixels at the size of others, bicubic if they are smaller."""
+    return np.asarray(Image.fromarray(pixels).resize(like.shape[1::-1], Image.Resampling.BICUBIC))
+
+
 Triple = tuple[Pixels, Pixels, Pixels]  # clean, damaged, restored
 Triples = Callable[[Iterable[Pixels]], Iterator[Triple]]
 Measure = Callable[[Pixels, Pixels], float]
@@ -100,13 +111,13 @@ def shifted(clean: Iterable[Pixels]) -> Iterator[Triple]:
         yield pixels[4:, 4:], damaged, np.asarray(codec.restore(Image.fromarray(damaged), "jpeg"))
 
 
-def doubled(clean: Iterable[Pixels]) -> Iterator[Triple]:
+def doubled(originals: Iterable[Pixels]) -> Iterator[Triple]:
     """Pictures halved (bicubic) and doubled: by bicubic interpolation and by restoration."""
-    for pixels in clean:
+    for pixels in originals:
         height, width = (edge // 2 * 2 for edge in pixels.shape[:2])
-        small = Image.fromarray(pixels[:height, :width]).resize((width // 2, height // 2), Image.Resampling.BICUBIC)
-        bicubic = np.asarray(small.resize((width, height), Image.Resampling.BICUBIC))
-        yield pixels[:height, :width], bicubic, np.asarray(codec.restore(small, "upscale"))
+        clean = pixels[:height, :width]
+        small = halved(clean)
+        yield clean, full_size(small, clean), np.asarray(codec.restore(Image.fromarray(small), "upscale"))
 
 
 def row(name: str, triples: Iterable[Triple], measures: Sequence[Measure] = (psnr,)) -> None:

@@ -17,7 +17,9 @@ def import_torchvision() -> ModuleType:
     import torch
 
     if torch.version.cuda is None and not hasattr(torch.ops.torchvision, "nms"):
-        schemas = torch.library.Library("torchvision", "DEF")
+        from torch import library
+
+        schemas = library.Library("torchvision", "DEF")
         schemas.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         schemas.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         import_torchvision.schemas = schemas  # the definitions last only as long as this object

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -25,3 +25,9 @@ def difference(a: Image.Image, b: Image.Image) -> int:
     assert a.size == b.size
     assert a.mode == b.mode
     return int(np.abs(np.asarray(a).astype(int) - np.asarray(b)).max())
+
+
+def detail(image: Image.Image) -> float:
+    """Mean magnitude of what a blur removes, in grey levels."""
+    grey = image.convert("L")
+    return float(np.abs(np.asarray(grey, float) - np.asarray(grey.filter(ImageFilter.GaussianBlur(1)))).mean())

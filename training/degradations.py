@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 Pixels = NDArray[np.uint8]
-HALVED_SHARE = 0.5  # of resize blur
 Degradation = Callable[[Pixels, np.random.Generator], Pixels]
+HALVED_SHARE = 0.5  # of resize blur
 
 
 def compress(pixels: Pixels, quality: int, subsampling: str = "4:2:0") -> Pixels:

@@ -23,7 +23,7 @@ from training.perceptual import Perceptual
 
 LATENT_VIEW = 12  # channels of the discriminator's view of latents
 MATCHING = 10.0  # weight of feature matching, relative to the adversarial loss
-JUDGE_SHARE = 4.0
+JUDGE_SHARE = 4.0  # the discriminator's learning rate, relative to the run's
 
 
 @dataclass(frozen=True)

@@ -217,7 +217,7 @@ def _looks(session: _Session, points: list[Point]) -> list[Point]:
         return []
     chosen = min(means, key=lambda q: abs(sum(means[q]) / len(means[q]) - session.options.look_bpp))
     base_points = {point["picture"]: point for point in rungs if point["quality"] == chosen}
-    wanted, pairs, calls, keys = [], [], [], []
+    pairs, calls, keys = [], [], []
     for picture, base_point in base_points.items():
         for codec_ in session.codecs[1:]:
             known = tuple(
@@ -225,10 +225,6 @@ def _looks(session: _Session, points: list[Point]) -> list[Point]:
                 for point in points
                 if point["picture"] == picture and point["codec"] == codec_.name and "error" not in point
             )
-            exact = [quality for quality, size in known if size == base_point["bytes"]]
-            if exact:  # the same file decoded in another way, most likely
-                wanted.append((picture, codec_, max(exact)))
-                continue
             job = MatchJob(session.pictures[picture], codec_.name, base_point["bytes"], known, threads=1)
             key = json.dumps(["match", session.digests[picture], codec_.name, codec_.version, job.limit])
             pairs.append((picture, codec_, key))
@@ -236,7 +232,7 @@ def _looks(session: _Session, points: list[Point]) -> list[Point]:
                 calls.append((match, job))
                 keys.append(key)
     _run(session, calls, keys, "sizes to match")
-    wanted += [
+    wanted = [
         (picture, codec_, session.cache.points[key]["quality"])
         for picture, codec_, key in pairs
         if key in session.cache.points

@@ -28,6 +28,9 @@ def match(job: MatchJob) -> dict[str, Any]:
 def quality_at_size(codec: Codec, pixels: Pixels, limit: int, known: dict[float, int] | None = None) -> float:
     """The highest quality, in the codec's steps, whose file has at most `limit` bytes, by bisection; the codec's lowest
     quality if even that is larger. Sizes are taken to rise with quality."""
+    exact = [quality for quality, size in (known or {}).items() if size == limit]
+    if exact:  # such as another decode of the very file that set the limit
+        return max(exact)
     step = max(codec.step, (codec.span[1] - codec.span[0]) / 1024)
 
     def index_of(quality: float) -> float:

@@ -15,6 +15,7 @@ from codec.metrics import psnr
 from codec.restoration import grey_density, noise_level, translate_pixels
 from codec.translator import Translator, TranslatorConfig
 from codec.translators import Loaded, load, read, save
+from tests.conftest import detail
 
 
 def jpeg(image: Image.Image, quality: int, **options: object) -> Image.Image:
@@ -62,10 +63,6 @@ def test_strength_is_a_dial(photo: Image.Image) -> None:
 
 
 def test_the_realistic_look_has_the_detail_of_a_photo(photo: Image.Image, tmp_path: Path) -> None:
-    def detail(image: Image.Image) -> float:
-        grey = np.asarray(image.convert("L"), dtype=float)
-        return float(np.abs(grey - np.asarray(image.convert("L").filter(ImageFilter.GaussianBlur(1)))).mean())
-
     half = photo.resize((photo.width // 2, photo.height // 2), Image.Resampling.BICUBIC)
     blurred = photo.filter(ImageFilter.GaussianBlur(1.6))
     for task, image in (

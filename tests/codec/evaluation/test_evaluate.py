@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import json
 import signal
 import subprocess
@@ -187,6 +188,14 @@ def test_quality_at_size_is_the_best_that_fits(photo: Image.Image) -> None:
         assert quality_at_size(jpeg, pixels, limit) == best
         known = {10.0: sizes[9], 60.0: sizes[59]}
         assert quality_at_size(jpeg, pixels, limit, known) == best
+
+
+def test_a_file_of_just_that_size_needs_no_search(photo: Image.Image) -> None:
+    def refuse(pixels: np.ndarray, quality: float) -> bytes:
+        raise AssertionError("encoded again")
+
+    codec_ = dataclasses.replace(codecs.make("jpeg"), encode=refuse)
+    assert quality_at_size(codec_, np.asarray(photo), 700, {10: 500, 30: 700, 80: 2000}) == 30
 
 
 def test_plot_draws_evaluations_together(evaluated: Path, tmp_path: Path) -> None:
