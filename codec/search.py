@@ -57,7 +57,7 @@ def symbol_bits(tables: Tables) -> Tensor:
     return torch.from_numpy(np.stack(rows)).float()
 
 
-def _cost(bits: Tensor, symbol: Tensor, index: Tensor) -> Tensor:
+def cost_of(bits: Tensor, symbol: Tensor, index: Tensor) -> Tensor:
     """Bits of symbols of whole numbers at their scale indices, of the same shape."""
     cell = symbol.abs().clamp(max=LARGEST) + index * bits.shape[1]
     return bits.flatten().index_select(0, cell.flatten().to(torch.int32)).reshape(symbol.shape)
@@ -65,7 +65,7 @@ def _cost(bits: Tensor, symbol: Tensor, index: Tensor) -> Tensor:
 
 @dataclass
 class Rounded:
-    """A tile's integers as float tensors: the hyper-latent z (1, Z, h/4, w/4) and the latents."""
+    """A tile's integers as float tensors: the hyper-latent z (B, Z, h/4, w/4) and the latents."""
 
     z: Tensor
     coded: Coded
@@ -75,8 +75,8 @@ class Rounded:
 class Region:
     """What a search looks at: tiles and their surroundings.
 
-    `picture` is (1, 3, 16h, 16w) in -1..1, of which `size`, height and width from the upper left corner, counts and the
-    rest is padding; `latent` is y^ in steps, (1, M, h, w); `tiles` are those that are improved, each with the place of
+    `picture` is (B, 3, 16h, 16w) in -1..1, of which `size`, height and width from the upper left corner, counts and the
+    rest is padding; `latent` is y^ in steps, (B, M, h, w); `tiles` are those that are improved, each with the place of
     its latents.
     """
 
@@ -136,13 +136,14 @@ def improve(model: Model, region: Region, bits: Tensor, quality: Tensor, steps: 
     """Find better symbols for a region's tiles, in place, of no higher cost than those they had.
 
     Args:
+        region: one, or B of the same shape that are improved together; the cost is that of all.
         bits: as `symbol_bits` gives them.
-        quality: (1,), fixed-point.
+        quality: (B,), fixed-point.
         steps: each takes one pass through the synthesis and back.
     """
     height, width = region.size
     gain = model.transforms.gain(quality)
-    weight = rate_weight(quality).item() * 127.5**2 / 3  # of the summed square error in -1..1
+    weight = rate_weight(quality).reshape(-1, 1, 1, 1) * 127.5**2 / 3  # of the summed square error in -1..1
     curvature = 2 * weight / gain**2  # of the cost over a latent, in steps, if the synthesis is orthonormal
     generator = torch.Generator().manual_seed(0)
     now = best = [tile.coded for _, tile in region.tiles]
@@ -151,8 +152,8 @@ def improve(model: Model, region: Region, bits: Tensor, quality: Tensor, steps: 
         latent.requires_grad_(step < steps)
         with torch.enable_grad():
             made = assemble(*model.transforms.synthesis(latent / gain, quality))
-            error = weight * (made - region.picture)[..., :height, :width].square().sum()
-        cost = error.item() + sum(_cost(bits, coded.symbol, coded.index).sum().item() for coded in now)
+            error = (weight * (made - region.picture)[..., :height, :width].square()).sum()
+        cost = error.item() + sum(cost_of(bits, coded.symbol, coded.index).sum().item() for coded in now)
         if cost < least:
             best, least = now, cost
         if step == steps:
@@ -182,7 +183,7 @@ def _choose(
     mean: Tensor,
     index: Tensor,
 ) -> Tensor:
-    """One pass' symbols for the `wanted` y^, (1, M, h, w) in steps: the cheapest where a latent `moves`; elsewhere the
+    """One pass' symbols for the `wanted` y^, (B, M, h, w) in steps: the cheapest where a latent `moves`; elsewhere the
     nearest, which is the one that was there unless the context has moved the mean."""
     residual = (wanted[:, part.channels] - mean / hyper.MEAN_ONE).clamp(-SYMBOL_MAX, SYMBOL_MAX)
     cheapest = _cheapest(residual, curvature[:, part.channels], bits, index, model.centroid)
@@ -190,12 +191,12 @@ def _choose(
 
 
 def _cheapest(wanted: Tensor, curvature: Tensor, bits: Tensor, index: Tensor, centroid: Tensor) -> Tensor:
-    """The symbols near `wanted` reconstructions, (1, M, h, w), that cost least in distortion and bits together: of the
+    """The symbols near `wanted` reconstructions, (B, M, h, w), that cost least in distortion and bits together: of the
     two around it, the one nearer to zero and zero itself."""
     low = wanted.floor()
     best = least = None
     for one in (low, low + 1, (wanted.abs() - 1).clamp(min=0).floor().copysign(wanted), torch.zeros_like(wanted)):
-        cost = curvature / 2 * (dequantise(one, index, centroid) - wanted).square() + _cost(bits, one, index)
+        cost = curvature / 2 * (dequantise(one, index, centroid) - wanted).square() + cost_of(bits, one, index)
         best = one if best is None else torch.where(cost < least, one, best)
         least = cost if least is None else torch.minimum(cost, least)
     return best

@@ -63,6 +63,9 @@ def _adversarial(
     ]  # fmt: skip
 
 
+CODEC = click.option(
+    "--model", default=DEFAULT_MODEL, show_default=True, help="The codec: a shipped name or a weights file."
+)
 INIT = click.option("--init", help="Start from a shipped model's name or a weights file.")
 
 
@@ -119,7 +122,18 @@ def restorer(**options: Any) -> None:
 
 @main.command()
 @with_options(DATA)
-@click.option("--model", default=DEFAULT_MODEL, show_default=True, help="The codec: a shipped name or a weights file.")
+@CODEC
+@with_options(RUN)
+def decoder(**options: Any) -> None:
+    """Train a codec's synthesis alone, from files as its encoder makes them. No other file changes: the id stays."""
+    from training.decoder import DecoderOptions, recipe
+
+    _train(DecoderOptions(**options), recipe)
+
+
+@main.command()
+@with_options(DATA)
+@CODEC
 @with_options(_adversarial(gan=True, adversary=0.1, game="non-saturating", lpips=1.0, stamps=0.1))
 @click.option("--distortion", default=0.02, show_default=True, help="Weight of the error in grey levels.")
 @INIT
@@ -170,10 +184,14 @@ def grey(pairs: tuple[Path, Path]) -> None:
 def export(checkpoint: Path, name: str, data: Path | None, folder: Path | None, crops: int) -> None:
     """Write a checkpoint's averaged weights to NAME.safetensors: a codec with exact integers and fitted tables."""
     from codec.translators import TRANSLATORS
-    from training.export import export_checkpoint, export_translator
+    from training.export import export_checkpoint, export_synthesis, export_translator
 
     with _one_line():
-        if "kind" in json.loads((checkpoint.parent / "options.json").read_text()):
+        kind = json.loads((checkpoint.parent / "options.json").read_text()).get("kind", "codec")
+        if kind == "synthesis":
+            path, identity = export_synthesis(checkpoint, name, folder)
+            what = f"model {identity.hex()} as before, with another synthesis"
+        elif kind != "codec":
             path = (folder or TRANSLATORS) / f"{name}.safetensors"
             export_translator(checkpoint, path)
             what = "translator"

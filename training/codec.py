@@ -10,7 +10,7 @@ from torch import Tensor
 from codec import hyper
 from codec.network import Config
 from codec.search import rate_weight
-from training.data import Crops, list_pictures, read_rgb
+from training.data import Crops, held_out
 from training.export import trainable
 from training.initial import grow, initialise
 from training.loop import Batch, Figures, Models, Options, Recipe, brought_along
@@ -97,8 +97,7 @@ def recipe(options: CodecOptions, config: Config = Config(), part: tuple[int, in
     """The recipe for process `part` = (rank, count); with `options.init` that model's configuration is used."""
     crops = Crops(options.data, options.patch, options.seed, part=part)
     print(f"{len(crops.pictures)} pictures, {crops.megapixels:.0f} megapixels")
-    paths = list_pictures(options.validation) if options.validation else []
-    held_out = [torch.from_numpy(read_rgb(path).transpose(2, 0, 1).copy()) for path in paths]
+    pictures = held_out(options.validation)
     model, brought = _start(options, config, crops)
 
     def objective(models: Models, batch: Batch, shared: object) -> tuple[Tensor, Figures]:
@@ -113,7 +112,7 @@ def recipe(options: CodecOptions, config: Config = Config(), part: tuple[int, in
         optimisers={"model": optimisers(model)},
         losses={"model": objective},
         batch=lambda step: (torch.from_numpy(crops.batch(step, options.batch)),),
-        validate=(lambda average: validate(average, held_out)) if held_out else None,
+        validate=(lambda average: validate(average, pictures)) if pictures else None,
         after_step=model.hyper_synthesis.keep_exact,
         notes={"config": asdict(model.config), "brought": brought},
     )

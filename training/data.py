@@ -5,7 +5,9 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
+from torch import Tensor
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".ppm"}
 
@@ -35,6 +37,12 @@ def read_rgb(path: Path) -> np.ndarray:
     """One picture as (H, W, 3) uint8."""
     with Image.open(path) as image:
         return np.asarray(image.convert("RGB"))
+
+
+def held_out(folder: Path | None) -> list[Tensor]:
+    """A folder's pictures, (3, H, W) uint8; none without a folder."""
+    paths = list_pictures(folder) if folder else []
+    return [torch.from_numpy(read_rgb(path).transpose(2, 0, 1).copy()) for path in paths]
 
 
 class Crops:

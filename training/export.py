@@ -226,6 +226,22 @@ def export_checkpoint(
     return path, write(refit(model, prior_tables(average), pixels))
 
 
+def export_synthesis(checkpoint: Path, name: str, folder: Path | None = None) -> tuple[Path, bytes]:
+    """Write a model as NAME.safetensors, as it was but for the averaged synthesis of a run (training.decoder).
+
+    Returns:
+        The file and the model id, which is that of before.
+    """
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    options = json.loads((checkpoint.parent / "options.json").read_text())
+    old, (average, _) = load(options["model"]), trainable(options["model"])
+    average.transforms.synthesis.load_state_dict(part(state["average"], "net"))
+    path = (folder or WEIGHTS) / f"{name}.safetensors"
+    density, card = average.density.state_dict(), _card(state, options)
+    save(path, old.config, average.transforms, old.integers, old.tables, old.centroid, density, card)
+    return path, old.identity
+
+
 def trainable(name: str) -> tuple[TrainableCodec, dict[str, str]]:
     """A model in training form and its card, from a shipped name or a weights file: the inverse of an export."""
     shipped = WEIGHTS / f"{name}.safetensors"

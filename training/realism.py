@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from codec import DEFAULT_MODEL, hyper, realism
-from codec.context import shown_latents
-from codec.encoder import round_latents
+from codec import DEFAULT_EFFORT, DEFAULT_MODEL, hyper, realism
 from codec.model import Model, load
 from codec.network import assemble
 from training import paired
 from training.data import Crops, list_pictures, read_rgb
+from training.latents import SEARCHED_SHARE, encode
 from training.loop import Batch, Figures, Models, Recipe
 from training.paired import Judges, PairedOptions
 from training.rate_distortion import normalise
@@ -53,15 +52,16 @@ class RealismOptions(PairedOptions):
 
 
 @torch.no_grad()
-def decode_frozen(model: Model, pixels: Tensor, quality: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """What a decoder knows of pictures (B, 3, H, W) uint8 that were encoded at fixed-point qualities (B,).
+def decode_frozen(model: Model, pixels: Tensor, quality: Tensor, effort: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """What a decoder knows of pictures (B, 3, H, W) uint8, multiples of 16 in size, that were encoded at fixed-point
+    qualities (B,) and an effort 0..9.
 
     Returns:
         The faithful picture (B, 3, H, W) in -1..1, the synthesis' features (B, C, H/8, W/8), and the latents y^ in
         quantisation steps (B, M, H/16, W/16).
     """
     nets = model.transforms
-    latent = shown_latents(model, round_latents(model, nets.analysis(normalise(pixels)), quality).coded)
+    _, latent = encode(model, pixels, quality, effort)
     base, features = nets.synthesis.features(latent / nets.gain(quality), quality)
     return assemble(base, nets.synthesis.bands(base, features, quality)), features, latent
 
@@ -75,10 +75,12 @@ class TrainableFinisher(nn.Module):
         self.net = WhitenedTranslator(realism.config_for(config.levels, config.fine))
         self.codec = codec  # a name or a weights file; not the model, which is no part of what is trained
 
-    def forward(self, pixels: Tensor, quality: Tensor, how_real: float) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        self, pixels: Tensor, quality: Tensor, how_real: float, effort: int = DEFAULT_EFFORT
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """The realistic and the faithful picture, (B, 3, H, W) in about -1..1, and the latents of `decode_frozen`."""
         with torch.autocast(pixels.device.type, enabled=False):
-            faithful, features, latent = decode_frozen(load(self.codec, str(pixels.device)), pixels, quality)
+            faithful, features, latent = decode_frozen(load(self.codec, str(pixels.device)), pixels, quality, effort)
         return realism.finish(self.net, faithful, features, quality, how_real), faithful, latent
 
 
@@ -134,9 +136,10 @@ def recipe(options: RealismOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
         (pixels,) = batch
         span = (hyper.QUALITY_ONE, options.worst * hyper.QUALITY_ONE + 1)
         quality = torch.randint(*span, (len(pixels),), device=pixels.device)
-        full, some = torch.rand(2).tolist()
+        full, some, searched = torch.rand(3).tolist()
         how_real = 1.0 if full < FULL_SHARE else some
-        made, _, latent = models["model"](pixels, quality, how_real)
+        effort = DEFAULT_EFFORT if searched < SEARCHED_SHARE else 0
+        made, _, latent = models["model"](pixels, quality, how_real, effort)
         pictures = {"made": made, "real": normalise(pixels), "condition": latent}
         distance = root_mean_square(made, pictures["real"])
         more, figures = paired.generator(options, lpips, models, pictures, shared)

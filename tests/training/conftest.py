@@ -3,8 +3,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from codec.compat import import_torchvision
+from tests.conftest import EXAMPLES
 
 
 @pytest.fixture
@@ -18,3 +20,9 @@ def backbone(tmp_path: Path) -> Path:
     path = tmp_path / "backbone.npz"
     np.savez(path, **{"features." + name.split(".", 1)[1]: value.numpy() for name, value in net.items()})
     return path
+
+
+@pytest.fixture(scope="session")
+def coffee() -> np.ndarray:
+    """A photo of 280 x 200 pixels."""
+    return np.asarray(Image.open(EXAMPLES / "coffee.png").convert("RGB"))[:200, :280]

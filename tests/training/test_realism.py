@@ -18,6 +18,7 @@ from tests.conftest import EXAMPLES
 from training.export import export_translator
 from training.loop import train
 from training.perceptual import Perceptual
+from training.rate_distortion import normalise
 from training.realism import RealismOptions, TrainableFinisher, decode_frozen, recipe, validate
 
 STEPS = 3
@@ -30,22 +31,17 @@ def digest(model: Model) -> str:
 
 
 @pytest.fixture(scope="module")
-def pixels() -> np.ndarray:
-    return np.asarray(Image.open(EXAMPLES / "coffee.png").convert("RGB"))[:200, :280]
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, pixels: np.ndarray) -> Path:
+def run(tmp_path_factory: pytest.TempPathFactory, coffee: np.ndarray) -> Path:
     """A run of a few steps that leaves the codec's weights and bitstreams as they were."""
     out = tmp_path_factory.mktemp("realism")
     options = RealismOptions(
         data=EXAMPLES, out=out, steps=STEPS, batch=2, patch=64, decay=1, log_every=1, warmup=1, lpips=0.0,
         precision="32-true", accelerator="cpu", learning_rate=1e-2,
     )  # fmt: skip
-    before, data = digest(load()), encoder.encode_pixels(load(), pixels, 30)
+    before, data = digest(load()), encoder.encode_pixels(load(), coffee, 30)
     train(options, lambda part: recipe(options, part))
     assert digest(load()) == before
-    assert encoder.encode_pixels(load(), pixels, 30) == data
+    assert encoder.encode_pixels(load(), coffee, 30) == data
     return out
 
 
@@ -65,8 +61,8 @@ def test_the_game_is_logged(run: Path) -> None:
     assert 0 <= float(rows[-1].split(",")[columns.index("accuracy")]) <= 1
 
 
-def test_one_file_two_looks_and_all_between(realistic: Model, pixels: np.ndarray) -> None:
-    header, tiles = read(encoder.encode_pixels(realistic, pixels, 20, tile=64))
+def test_one_file_two_looks_and_all_between(realistic: Model, coffee: np.ndarray) -> None:
+    header, tiles = read(encoder.encode_pixels(realistic, coffee, 20, tile=64))
     looks = [decoder.decode_pixels(realistic, header, tiles, View(realism=r)).astype(int) for r in (0, 0.1, 0.5, 1)]
     away = [np.abs(look - looks[0]).mean() for look in looks]
     assert away[0] == 0
@@ -74,8 +70,8 @@ def test_one_file_two_looks_and_all_between(realistic: Model, pixels: np.ndarray
     assert np.array_equal(decoder.decode_pixels(realistic, header, tiles), looks[0])
 
 
-def test_a_realistic_decode_in_pieces_shows_no_seam(realistic: Model, pixels: np.ndarray) -> None:
-    header, tiles = read(encoder.encode_pixels(realistic, pixels, 20))
+def test_a_realistic_decode_in_pieces_shows_no_seam(realistic: Model, coffee: np.ndarray) -> None:
+    header, tiles = read(encoder.encode_pixels(realistic, coffee, 20))
     whole = decoder.decode_pixels(realistic, header, tiles, View(realism=1)).astype(int)
     pieces = decoder.decode_pixels(realistic, header, tiles, View(realism=1, piece=3))
     assert np.abs(whole - pieces).max() <= 1
@@ -85,13 +81,25 @@ def test_a_realistic_decode_in_pieces_shows_no_seam(realistic: Model, pixels: np
         assert decoder.decode_pixels(realistic, header, tiles, View(scale, realism=1)).shape[0] == -(-200 // scale)
 
 
-def test_training_decodes_as_the_decoder_does(pixels: np.ndarray) -> None:
+@pytest.mark.parametrize("effort", [0, 2])
+def test_training_decodes_as_the_decoder_does(coffee: np.ndarray, effort: int) -> None:
     model = load(dtype=torch.float32)
-    part = torch.from_numpy(pixels[:192, :256].copy()).permute(2, 0, 1)[None]
-    found, _, _ = decode_frozen(model, part, torch.tensor([40 * 256]))
-    expected = decoder.decode_pixels(model, *read(encoder.encode_pixels(model, pixels[:192, :256], 40)))
+    part = torch.from_numpy(coffee[:192, :256].copy()).permute(2, 0, 1)[None]
+    found, _, _ = decode_frozen(model, part, torch.tensor([40 * 256]), effort)
+    expected = decoder.decode_pixels(model, *read(encoder.encode_pixels(model, coffee[:192, :256], 40, effort=effort)))
     found = ((found[0] + 1) * 127.5).round().clamp(0, 255).permute(1, 2, 0).numpy()
     assert np.abs(found - expected).max() <= 1
+
+
+def test_latents_of_several_qualities_are_searched_together(coffee: np.ndarray) -> None:
+    model = load(dtype=torch.float32)
+    parts = torch.from_numpy(np.stack([coffee[:128, :128], coffee[:128, 128:256]])).permute(0, 3, 1, 2)
+    quality = torch.tensor([15 * 256, 60 * 256])
+    errors = [
+        (decode_frozen(model, parts, quality, effort)[0] - normalise(parts)).square().mean((1, 2, 3))
+        for effort in (0, 2)
+    ]
+    assert (errors[1] < errors[0]).all()
 
 
 def test_an_untrained_one_changes_nothing() -> None:
@@ -114,9 +122,9 @@ def test_validation_measures_and_shows(backbone: Path, tmp_path: Path) -> None:
         assert sheet.size == (3 * 128, 2 * 3 * 64)
 
 
-def test_the_command_says_once_what_may_be_invented(realistic: Model, pixels: np.ndarray, tmp_path: Path) -> None:
+def test_the_command_says_once_what_may_be_invented(realistic: Model, coffee: np.ndarray, tmp_path: Path) -> None:
     for name, quality in (("a", 20), ("b", 29), ("c", 60)):
-        (tmp_path / f"{name}.lapic").write_bytes(encoder.encode_pixels(realistic, pixels[:64, :64], quality))
+        (tmp_path / f"{name}.lapic").write_bytes(encoder.encode_pixels(realistic, coffee[:64, :64], quality))
 
     def said(*arguments: str) -> int:
         found = CliRunner().invoke(main, ["decode", *arguments], catch_exceptions=False)
@@ -138,8 +146,8 @@ def test_the_codec_may_be_a_weights_file(tmp_path: Path) -> None:
     assert made.shape == (1, 3, 64, 64)
 
 
-def test_weights_for_another_codec_are_refused(realistic: Model, pixels: np.ndarray) -> None:
-    header, tiles = read(encoder.encode_pixels(realistic, pixels[:64, :64], 20))
+def test_weights_for_another_codec_are_refused(realistic: Model, coffee: np.ndarray) -> None:
+    header, tiles = read(encoder.encode_pixels(realistic, coffee[:64, :64], 20))
     with pytest.raises(Error, match="no realistic decoder"):
         decoder.decode_pixels(dataclasses.replace(realistic, identity=b"else"), header, tiles, View(realism=1))
     with pytest.raises(ValueError, match="outside 0"):

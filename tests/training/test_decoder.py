@@ -1,0 +1,69 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bitstream import read
+from codec import DEFAULT_EFFORT, DEFAULT_MODEL, decoder, encoder
+from codec.metrics import psnr
+from codec.model import load, read_weights
+from codec.shipped import WEIGHTS
+from tests.conftest import EXAMPLES
+from training.codec import validate
+from training.decoder import DecoderOptions, TrainableSynthesis, recipe
+from training.export import export_synthesis
+from training.loop import train
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The weights of a run of a few steps."""
+    out = tmp_path_factory.mktemp("decoder")
+    options = DecoderOptions(
+        data=EXAMPLES, out=out / "run", steps=3, batch=2, patch=64, decay=1, log_every=1, warmup=1,
+        precision="32-true", accelerator="cpu", learning_rate=1e-3, average=0.0,
+    )  # fmt: skip
+    train(options, lambda part: recipe(options, part))
+    path, identity = export_synthesis(out / "run" / "checkpoint.pt", "mine", out)
+    assert identity == load().identity
+    return path
+
+
+def test_nothing_but_the_synthesis_changes(exported: Path) -> None:
+    old, before = read_weights(WEIGHTS / f"{DEFAULT_MODEL}.safetensors")
+    new, after = read_weights(exported)
+    assert before["id"] == after["id"]
+    assert old.keys() == new.keys()
+    changed = {name for name in old if not torch.equal(old[name], new[name])}
+    assert changed
+    assert all(name.startswith("transforms.synthesis.") for name in changed)
+
+
+def test_a_file_made_before_decodes_with_the_new_weights(exported: Path, coffee: np.ndarray) -> None:
+    header, tiles = read(encoder.encode_pixels(load(), coffee, 40))
+    old, new = (decoder.decode_pixels(model, header, tiles) for model in (load(), load(str(exported))))
+    assert not np.array_equal(old, new)
+    assert psnr(old, new) > 35
+
+
+def test_the_bits_are_those_of_the_file(coffee: np.ndarray) -> None:
+    model = TrainableSynthesis(DEFAULT_MODEL).eval()
+    part = coffee[:192, :256].copy()
+    with torch.no_grad():
+        found = model(torch.from_numpy(part).permute(2, 0, 1)[None], torch.tensor([40 * 256]))
+    file = encoder.encode_pixels(load(), part, 40, effort=DEFAULT_EFFORT)
+    payload = 8 * sum(len(tile.payload) for tile in read(file)[1])
+    assert (found.bits_y + found.bits_z).item() == pytest.approx(payload, rel=0.02)
+
+
+def test_the_search_follows_what_is_learned(coffee: np.ndarray) -> None:
+    model = TrainableSynthesis(DEFAULT_MODEL).eval()
+    picture = torch.from_numpy(coffee[:128, :128].copy()).permute(2, 0, 1)
+    before = validate(model, [picture])
+    assert before == validate(model, [picture])
+    with torch.no_grad():
+        model.net.leave.bias += 0.02
+    assert model.eval()(picture[None], torch.tensor([256 * 50])).bits_y.item() > 0
+    assert torch.equal(model.encoder.transforms.synthesis.leave.bias, model.net.leave.bias.to(model.encoder.dtype))
+    assert validate(model, [picture])["psnr@75"] < before["psnr@75"]
