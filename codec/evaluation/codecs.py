@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from hashlib import sha256
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -75,9 +76,14 @@ def _plugin(module: str, package: str) -> str:
 def _lapic(threads: int, variant: str = "") -> Codec:
     """lapic, or with `variant` "e7" encoded with effort 7, with "r0.5" decoded with realism 0.5."""
     from codec.realism import REALISM
-    from codec.shipped import shipped
+    from codec.shipped import WEIGHTS, shipped
 
+    def digest(weights: Path) -> str:
+        return sha256(weights.read_bytes()).hexdigest()[:8]
+
+    weights = f"{codec.DEFAULT_MODEL}.safetensors"
     model = next(key.hex() for key, name in shipped().items() if name == codec.DEFAULT_MODEL)
+    model += f", weights {digest(WEIGHTS / weights)}"  # the id leaves the networks out that make pixels of symbols
     settings = {"effort": codec.DEFAULT_EFFORT, "realism": 0.0}
     key = {"e": "effort", "r": "realism"}.get(variant[:1])
     try:
@@ -88,10 +94,9 @@ def _lapic(threads: int, variant: str = "") -> Codec:
     except ValueError:
         raise Error(f"lapic@{variant} is neither like lapic@e7 (effort) nor like lapic@r0.5 (realism)") from None
     if settings["realism"]:
-        finisher = REALISM / f"{codec.DEFAULT_MODEL}.safetensors"
-        if not finisher.exists():
+        if not (REALISM / weights).exists():
             raise Unavailable("there is no realistic decoder for the model")
-        model += f", realism {sha256(finisher.read_bytes()).hexdigest()[:8]}"
+        model += f", realism {digest(REALISM / weights)}"
     return Codec(
         name=f"lapic@{variant}" if variant else "lapic",
         label=f"lapic, {key} {settings[key]:g}" if key else "lapic",

@@ -63,6 +63,17 @@ def test_what_realism_costs_is_counted(weights: Path) -> None:
     assert found["decode"] + found["realism"] < 40
 
 
+def test_other_weights_are_another_codec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = codecs.make("lapic").version
+    (tmp_path / "photo.safetensors").write_bytes(b"a better synthesis, the same id")
+    monkeypatch.setattr("codec.shipped.WEIGHTS", tmp_path)
+    codecs.make.cache_clear()
+    after = codecs.make("lapic").version
+    codecs.make.cache_clear()
+    assert after != before
+    assert after.split(", weights")[0] == before.split(", weights")[0]
+
+
 def test_variants_of_lapic_by_name(weights: Path) -> None:
     assert codecs.make("lapic@e2").label == "lapic, effort 2"
     made = codecs.make("lapic@r0.5")
