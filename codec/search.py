@@ -26,7 +26,7 @@ from codec.quantise import dequantise
 from codec.tiling import LATENT, Rect, copy_shared, halo
 
 STEPS = (0, 1, 2, 3, 5, 8, 12, 20, 32, 50)  # by effort 0..9
-STRIDE = 1.3  # of the step that would be right if the synthesis were orthonormal; it shrinks what it is not sure of
+STRIDE = 1.05  # of the step that would be right if the synthesis were orthonormal
 PIECE = 1024 // LATENT  # edge in latents of what is searched at once, unless a tile is larger
 LARGEST = 255  # magnitudes from here on cost what escapes cost
 LAMBDA_RANGE = (0.0007, 0.25)  # quality 1 and quality 100
