@@ -83,7 +83,7 @@ def _lapic(threads: int, variant: str = "") -> Codec:
 
     weights = f"{codec.DEFAULT_MODEL}.safetensors"
     model = next(key.hex() for key, name in shipped().items() if name == codec.DEFAULT_MODEL)
-    model += f", weights {digest(WEIGHTS / weights)}"  # the id leaves the networks out that make pixels of symbols
+    networks = digest(WEIGHTS / weights)  # the id leaves those out that make pixels of symbols
     settings = {"effort": codec.DEFAULT_EFFORT, "realism": 0.0}
     key = {"e": "effort", "r": "realism"}.get(variant[:1])
     try:
@@ -104,7 +104,7 @@ def _lapic(threads: int, variant: str = "") -> Codec:
         ladder=(5, 20, 40, 60, 80, 100),
         span=(1, 100),
         step=1 / 256,
-        version=f"lapic {codec.__version__}, effort {settings['effort']}, model {model}",
+        version=f"lapic {codec.__version__}, effort {settings['effort']}, weights {networks}, model {model}",
         encode=lambda pixels, quality: codec.encode(Image.fromarray(pixels), quality, effort=settings["effort"]),
         decode=lambda data: np.asarray(codec.decode(data, max_pixels=None, realism=settings["realism"]).convert("RGB")),
     )
