@@ -15,7 +15,7 @@ from training.export import trainable
 from training.initial import grow, initialise
 from training.loop import Batch, Figures, Models, Options, Recipe, brought_along
 from training.muon import Muon
-from training.rate_distortion import TrainableCodec, loss, normalise
+from training.rate_distortion import TrainableCodec, loss, normalise, random_qualities
 
 MUON_SHARE = 16.0  # of the learning rate: Muon's counts spectral size
 VALIDATION_QUALITIES = (1, 25, 50, 75, 100)
@@ -102,8 +102,7 @@ def recipe(options: CodecOptions, config: Config = Config(), part: tuple[int, in
 
     def objective(models: Models, batch: Batch, shared: object) -> tuple[Tensor, Figures]:
         (pixels,) = batch
-        span = (hyper.QUALITY_ONE, 100 * hyper.QUALITY_ONE + 1)
-        quality = torch.randint(*span, (len(pixels),), device=pixels.device)
+        quality = random_qualities(pixels)
         total, bpp, mse = loss(models["model"](pixels, quality), pixels, quality)
         return total, {"bpp": bpp.mean().item(), "mse": mse.mean().item()}
 

@@ -23,7 +23,7 @@ from training.data import Crops, held_out
 from training.export import trainable
 from training.latents import SEARCHED_SHARE, encode
 from training.loop import Batch, Figures, Models, Options, Recipe, brought_along
-from training.rate_distortion import Estimate, loss
+from training.rate_distortion import Estimate, loss, random_qualities
 
 REFRESH = 50  # steps after which the search knows what the synthesis has learned
 
@@ -93,8 +93,7 @@ def recipe(options: DecoderOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
 
     def objective(models: Models, batch: Batch, shared: object) -> tuple[Tensor, Figures]:
         (pixels,) = batch
-        span = (hyper.QUALITY_ONE, 100 * hyper.QUALITY_ONE + 1)
-        quality = torch.randint(*span, (len(pixels),), device=pixels.device)
+        quality = random_qualities(pixels)
         effort = DEFAULT_EFFORT if torch.rand(1).item() < SEARCHED_SHARE else 0
         total, bpp, mse = loss(models["model"](pixels, quality, effort), pixels, quality)
         return total, {"bpp": bpp.mean().item(), "mse": mse.mean().item()}

@@ -29,6 +29,12 @@ def normalise(pixels: Tensor) -> Tensor:
     return (pixels.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
 
 
+def random_qualities(pixels: Tensor, highest: int = 100) -> Tensor:
+    """Fixed-point qualities (B,) from 1 to `highest`, evenly drawn, for a batch of pictures on its device."""
+    span = (hyper.QUALITY_ONE, highest * hyper.QUALITY_ONE + 1)
+    return torch.randint(*span, (len(pixels),), device=pixels.device)
+
+
 @dataclass
 class Estimate:
     """What one pass gives: the linear path's picture (B, 3, H, W) in -1..1, what the pyramid adds to it at 1/8, 1/4,

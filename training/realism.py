@@ -23,7 +23,7 @@ from training.data import Crops, list_pictures, read_rgb
 from training.latents import SEARCHED_SHARE, encode
 from training.loop import Batch, Figures, Models, Recipe
 from training.paired import Judges, PairedOptions
-from training.rate_distortion import normalise
+from training.rate_distortion import normalise, random_qualities
 from training.restoration import optimisers, root_mean_square, start
 from training.whitening import WhitenedTranslator
 
@@ -134,8 +134,7 @@ def recipe(options: RealismOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
 
     def generator(models: Models, batch: Batch, shared: dict[str, Any]) -> tuple[Tensor, Figures]:
         (pixels,) = batch
-        span = (hyper.QUALITY_ONE, options.worst * hyper.QUALITY_ONE + 1)
-        quality = torch.randint(*span, (len(pixels),), device=pixels.device)
+        quality = random_qualities(pixels, options.worst)
         full, some, searched = torch.rand(3).tolist()
         how_real = 1.0 if full < FULL_SHARE else some
         effort = DEFAULT_EFFORT if searched < SEARCHED_SHARE else 0
