@@ -21,7 +21,7 @@ from codec.search import cost_of, symbol_bits
 from training.codec import optimisers, validate
 from training.data import Crops, held_out
 from training.export import trainable
-from training.latents import SEARCHED_SHARE, encode
+from training.latents import encode, random_effort
 from training.loop import Batch, Figures, Models, Options, Recipe, brought_along
 from training.rate_distortion import Estimate, loss, random_qualities
 
@@ -94,8 +94,7 @@ def recipe(options: DecoderOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
     def objective(models: Models, batch: Batch, shared: object) -> tuple[Tensor, Figures]:
         (pixels,) = batch
         quality = random_qualities(pixels)
-        effort = DEFAULT_EFFORT if torch.rand(1).item() < SEARCHED_SHARE else 0
-        total, bpp, mse = loss(models["model"](pixels, quality, effort), pixels, quality)
+        total, bpp, mse = loss(models["model"](pixels, quality, random_effort()), pixels, quality)
         return total, {"bpp": bpp.mean().item(), "mse": mse.mean().item()}
 
     return Recipe(

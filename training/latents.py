@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from codec import DEFAULT_EFFORT
 from codec.context import shown_latents
 from codec.encoder import round_latents
 from codec.model import Model
@@ -10,6 +11,11 @@ from codec.search import STEPS, Region, Rounded, improve, symbol_bits
 from training.rate_distortion import normalise
 
 SEARCHED_SHARE = 0.7  # of the steps see latents as the default effort finds them, the others as they were rounded
+
+
+def random_effort() -> int:
+    """The effort of a step: the default one or 0."""
+    return DEFAULT_EFFORT if torch.rand(1).item() < SEARCHED_SHARE else 0
 
 
 @torch.no_grad()

@@ -20,7 +20,7 @@ from codec.model import Model, load
 from codec.network import assemble
 from training import paired
 from training.data import Crops, list_pictures, read_rgb
-from training.latents import SEARCHED_SHARE, encode
+from training.latents import encode, random_effort
 from training.loop import Batch, Figures, Models, Recipe
 from training.paired import Judges, PairedOptions
 from training.rate_distortion import normalise, random_qualities
@@ -135,10 +135,9 @@ def recipe(options: RealismOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
     def generator(models: Models, batch: Batch, shared: dict[str, Any]) -> tuple[Tensor, Figures]:
         (pixels,) = batch
         quality = random_qualities(pixels, options.worst)
-        full, some, searched = torch.rand(3).tolist()
+        full, some = torch.rand(2).tolist()
         how_real = 1.0 if full < FULL_SHARE else some
-        effort = DEFAULT_EFFORT if searched < SEARCHED_SHARE else 0
-        made, _, latent = models["model"](pixels, quality, how_real, effort)
+        made, _, latent = models["model"](pixels, quality, how_real, random_effort())
         pictures = {"made": made, "real": normalise(pixels), "condition": latent}
         distance = root_mean_square(made, pictures["real"])
         more, figures = paired.generator(options, lpips, models, pictures, shared)
