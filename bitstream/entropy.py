@@ -71,10 +71,13 @@ def symbols_crc(z: NDArray[np.int8], symbols: NDArray[np.int16]) -> int:
     return zlib.crc32(np.ascontiguousarray(symbols, "<i2"), zlib.crc32(np.ascontiguousarray(z, np.int8)))
 
 
-def _groups(index: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The order that sorts latents by scale index, and for each index where its group begins (65 numbers)."""
-    order = np.argsort(index, kind="stable")  # a radix sort on uint8
-    begins = np.concatenate([[0], np.cumsum(np.bincount(index, minlength=64))])
+def _groups(index: NDArray[np.uint8], first: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The order that sorts the latents whose scale index is `first` or more by it, and for each index where its group
+    begins (65 numbers). The others, half of all and more, are not worth the sorting."""
+    coded = np.flatnonzero(index >= first)
+    values = index[coded]
+    order = coded[np.argsort(values, kind="stable")]  # a radix sort on uint8
+    begins = np.concatenate([[0], np.cumsum(np.bincount(values, minlength=64))])
     return order, begins
 
 
@@ -91,7 +94,7 @@ def encode_tile(
     coder, escapes = constriction.stream.stack.AnsCoder(), []
     first = 0 if any(symbols[index == 0].any() for symbols, index in passes) else 1
     for symbols, index in reversed(passes):  # ANS is a stack: last in, first out
-        order, begins = _groups(index.ravel())
+        order, begins = _groups(index.ravel(), first)
         in_order = symbols.ravel()[order].astype(np.int32)
         for group in range(len(tables.latent) - 1, first - 1, -1):
             values = in_order[begins[group] : begins[group + 1]]
@@ -155,16 +158,17 @@ class TileDecoder:
 
     def latent(self, index: NDArray[np.uint8]) -> NDArray[np.int16]:
         """The latent residuals of a pass for its scale indices, same shape. Raises `Error` if escapes run out."""
-        order, begins = _groups(index.ravel())
-        in_order = np.zeros(index.size, dtype=np.int16)
+        first = 0 if self.flags & _CODES_GROUP_0 else 1
+        order, begins = _groups(index.ravel(), first)
+        in_order = np.empty(len(order), dtype=np.int16)
         try:
-            for group in range(0 if self.flags & _CODES_GROUP_0 else 1, len(self.tables.latent)):
+            for group in range(first, len(self.tables.latent)):
                 count = int(begins[group + 1] - begins[group])
                 if count:
                     in_order[begins[group] : begins[group + 1]] = self._group(group, count)
         except Error:
             raise Error(_MISMATCH) from None  # escapes ran out, because wrong symbols asked for too many
-        symbols = np.empty_like(in_order)
+        symbols = np.zeros(index.size, dtype=np.int16)
         symbols[order] = in_order
         return symbols.reshape(index.shape)
 

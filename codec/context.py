@@ -21,6 +21,7 @@ from torch import Tensor
 from codec import hyper
 from codec.hyper import Clamp, Round
 from codec.model import Model
+from codec.pyramid import add
 from codec.quantise import dequantise
 
 SYMBOL_SEEN = 63  # symbols beyond are seen as this, so that 32 times a symbol is an activation
@@ -73,13 +74,12 @@ def _more(
     def act(total: Tensor) -> Tensor:
         return hyper.activation(total, floor, clamp)
 
-    seen = 32 * clamp(symbols, -SYMBOL_SEEN, SYMBOL_SEEN)
+    seen = clamp(32 * symbols, -32 * SYMBOL_SEEN, 32 * SYMBOL_SEEN)
     x = act(hyper.pointwise(seen, weights[f"{name}.enter.weight"], weights[f"{name}.enter.bias"]))  # (B, K, h, w)
     x = act(hyper.depthwise(x, weights[f"{name}.filter.weight"], weights[f"{name}.filter.bias"]))
     x = torch.cat([x, features], dim=1)  # (B, K + W, h, w)
     x = act(hyper.pointwise(x, weights[f"{name}.mix.weight"], weights[f"{name}.mix.bias"]))  # (B, W, h, w)
-    nothing = x.new_zeros(len(weights[f"{name}.leave.weight"]))
-    return hyper.pointwise(x, weights[f"{name}.leave.weight"], nothing)
+    return hyper.pointwise(x, weights[f"{name}.leave.weight"], None)
 
 
 @hyper.full_precision()
@@ -88,8 +88,8 @@ def code(
     sums: Tensor,
     weights: Mapping[str, Tensor],
     visit: Visit,
-    floor: Round = torch.floor,
-    clamp: Clamp = torch.clamp,
+    floor: Round = torch.floor_,
+    clamp: Clamp = torch.clamp_,
 ) -> Coded:
     """Run a tile's passes.
 
@@ -107,13 +107,14 @@ def code(
         mean, index = hyper.parameters(sums, floor, clamp)
         return Coded(mean, index, visit(Pass(slice(0, latent), None), mean, index))
     first = torch.from_numpy(white(*sums.shape[-2:])).to(sums.device)
-    base = clamp(sums, -SUM_LIMIT, SUM_LIMIT)
-    base_low = torch.cat([base[:, :low], base[:, latent : latent + low]], dim=1)
-    base_rest = torch.cat([base[:, low:latent], base[:, latent + low :]], dim=1)
+    base_low, base_rest = (
+        clamp(torch.cat([sums[:, start:end], sums[:, latent + start : latent + end]], dim=1), -SUM_LIMIT, SUM_LIMIT)
+        for start, end in ((0, low), (low, latent))
+    )
 
     def with_context(total: Tensor, name: str) -> tuple[Tensor, Tensor]:
         more = clamp(_more(symbol, features, weights, name, floor, clamp), -SUM_LIMIT, SUM_LIMIT)
-        return hyper.parameters(total + more, floor, clamp)
+        return hyper.parameters(add(more, total), floor, clamp)
 
     mean, index = hyper.parameters(base_low, floor, clamp)  # (B, C, h, w)
     symbol = visit(Pass(slice(0, low), first), mean, index) * first

@@ -17,7 +17,7 @@ from codec.model import Model
 from codec.network import assemble
 from codec.pyramid import reduce
 from codec.salvage import fill
-from codec.tiling import LATENT, PIECE, Rect, copy_shared, halo, latent_bounds, tile_edge
+from codec.tiling import LATENT, Rect, copy_shared, halo, latent_bounds, piece_edge, tile_edge
 from codec.translator import Translator
 
 
@@ -125,13 +125,13 @@ class View:
     Attributes:
         scale: 1, 2, 4 or 8: the picture at 1/scale of its size, rounded up.
         crop: (x, y, width, height) in pixels of the full-size picture, None for all of it.
-        piece: edge, in latents, of the squares that are synthesised at a time.
+        piece: edge, in latents, of the squares that are synthesised at a time; 0 for `tiling.piece_edge`.
         realism: 0 (faithful) to 1 (realistic), see codec.realism.
     """
 
     scale: int = 1
     crop: tuple[int, int, int, int] | None = None
-    piece: int = PIECE
+    piece: int = 0
     realism: float = 0.0
 
     def area(self, header: Header) -> Rect:
@@ -174,12 +174,13 @@ def _bands(latents: _Latents, view: View, progress: Progress) -> Iterator[NDArra
     finisher = realistic.load(model) if view.realism else None
     margin = halo(model.config) + (realistic.reach(finisher) if finisher else 0)
     channels = 3 if header.pixel_format == PixelFormat.RGB else 1
-    done, count = 0, len(list(cover.cut(view.piece)))
-    for top in range(cover.top, cover.bottom, view.piece):
-        row = Rect(top, cover.left, min(top + view.piece, cover.bottom), cover.right)
+    edge = view.piece or piece_edge(cover)
+    done, count = 0, len(list(cover.cut(edge)))
+    for top in range(cover.top, cover.bottom, edge):
+        row = Rect(top, cover.left, min(top + edge, cover.bottom), cover.right)
         strip = row.times(unit).grow(0, wanted)
         band = None
-        for area in row.cut(view.piece):
+        for area in row.cut(edge):
             seen = area.grow(margin, latents.bounds)
             picture = _synthesise(model, latents.region(seen), latents.quality, view, finisher)
             rows, columns = area.times(unit).within(seen.times(unit))

@@ -15,7 +15,7 @@ from codec.context import Pass, code_latents, low_channels, split
 from codec.model import Model
 from codec.quantise import quantise
 from codec.search import Rounded, search
-from codec.tiling import LATENT, PIECE, Rect, halo, latent_bounds, tile_edge
+from codec.tiling import LATENT, Rect, halo, latent_bounds, piece_edge, tile_edge
 
 Progress = Callable[[int, int], None]
 
@@ -32,7 +32,7 @@ def encode_pixels(
     chunks: dict[bytes, bytes] | None = None,
     progress: Progress = no_progress,
     effort: int = 0,
-    piece: int = PIECE,
+    piece: int = 0,
 ) -> bytes:
     """Encode a picture to the bytes of a file.
 
@@ -43,7 +43,8 @@ def encode_pixels(
         chunks: metadata by chunk type, see `bitstream.container`.
         progress: called with the tiles done and the tiles in all.
         effort: 0..9, how long to search for better symbols, see `codec.search`.
-        piece: edge, in latents, of the squares that are analysed at a time, unless a tile is larger.
+        piece: edge, in latents, of the squares that are analysed at a time, unless a tile is larger; 0 for
+            `tiling.piece_edge`.
 
     Raises:
         ValueError: quality, tile or effort is out of range.
@@ -64,11 +65,11 @@ def header_of(
 
 
 @torch.no_grad()
-def analyse(model: Model, pixels: NDArray[np.uint8], tile: int, piece: int = PIECE) -> Iterator[tuple[Rect, Tensor]]:
+def analyse(model: Model, pixels: NDArray[np.uint8], tile: int, piece: int = 0) -> Iterator[tuple[Rect, Tensor]]:
     """The latents y of each tile, (1, M, h, w), with its place, piece by piece; the same for every quality."""
     bounds = latent_bounds(pixels.shape[1], pixels.shape[0])
     edge = tile_edge(tile, bounds)
-    for area in bounds.cut(max(edge, piece)):
+    for area in bounds.cut(max(edge, piece or piece_edge(bounds))):
         seen = area.grow(halo(model.config), bounds)
         latent = model.transforms.analysis(region(pixels, seen, model.device))
         rows, columns = area.within(seen)

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bitstream.container import QUALITY_ONE
+from codec.pyramid import add
 
 ACTIVATION_MAX = 2047
 WEIGHT_ONE = 128
@@ -31,6 +32,7 @@ INDEX_STEP = 256  # a sum of 4096 (1.0 in real numbers) moves the scale index by
 QUALITY_SPAN = 99 * QUALITY_ONE
 HYPER_LATENT_MAX = 63
 
+# In place by default: they get tensors made for them, and new memory costs more than the arithmetic.
 Round = Callable[[Tensor], Tensor]
 Clamp = Callable[[Tensor, float, float], Tensor]
 
@@ -68,10 +70,11 @@ def full_precision() -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-def pointwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """1x1 convolution as one matrix product: (B, C, h, w), (D, C), (D,) or (B, D) -> (B, D, h, w)."""
+def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """1x1 convolution as one matrix product: (B, C, h, w), (D, C), (D,) or (B, D) or None -> (B, D, h, w)."""
     batch, _, height, width = x.shape
-    out = torch.matmul(weight, x.flatten(2)) + bias.reshape(-1, weight.shape[0], 1)
+    out = torch.matmul(weight, x.flatten(2))
+    out = out if bias is None else add(out, bias.reshape(-1, weight.shape[0], 1))
     return out.reshape(batch, -1, height, width)
 
 
@@ -96,7 +99,7 @@ def activation(total: Tensor, floor: Round, clamp: Clamp) -> Tensor:
     return clamp(floor(_rounding(total, WEIGHT_ONE)), 0, ACTIVATION_MAX)
 
 
-def parameters(sums: Tensor, floor: Round = torch.floor, clamp: Clamp = torch.clamp) -> tuple[Tensor, Tensor]:
+def parameters(sums: Tensor, floor: Round = torch.floor_, clamp: Clamp = torch.clamp_) -> tuple[Tensor, Tensor]:
     """From sums (B, 2M, h, w): mean (B, M, h, w), integers that count 1/32 of a quantisation step; scale index
     (B, M, h, w), 0..63."""
     mean, index = sums.chunk(2, dim=1)
@@ -109,8 +112,8 @@ def hyper_synthesis(
     z: Tensor,
     quality: Tensor,
     weights: Mapping[str, Tensor],
-    floor: Round = torch.floor,
-    clamp: Clamp = torch.clamp,
+    floor: Round = torch.floor_,
+    clamp: Clamp = torch.clamp_,
 ) -> tuple[Tensor, Tensor]:
     """What z tells about every latent.
 

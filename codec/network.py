@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from codec import hyper
-from codec.pyramid import add, bands_from, collapse, reduce
+from codec.pyramid import add, bands_from, collapse, reduce, shuffle
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ class Synthesis(nn.Module):
         low, *finer = (band.float() for band in bands_from(self.leave(x), levels=3))  # of (B, 255, 2h, 2w)
         if self.quarter and scale < 8:
             more = self.quarter(x, base, quality)
-            finer = [band + addition for band, addition in zip(finer, more, strict=True)]
+            finer = [add(band, addition) for band, addition in zip(finer, more, strict=True)]
         return [low, *finer]
 
 
@@ -204,7 +204,7 @@ def assemble(base: Tensor, pyramid: list[Tensor], scale: int = 1) -> Tensor:
     The pyramid is linear, so adding the linear picture at the end equals adding its own pyramid band by band.
     """
     halvings = scale.bit_length() - 1
-    linear = F.pixel_shuffle(base, 8)  # (B, 3, 16h, 16w)
+    linear = shuffle(base, 8)  # (B, 3, 16h, 16w)
     for _ in range(halvings):
         linear = reduce(linear)
     if halvings == len(pyramid) - 1:

@@ -142,6 +142,7 @@ def improve(model: Model, region: Region, bits: Tensor, quality: Tensor, steps: 
         steps: each takes one pass through the synthesis and back.
     """
     height, width = region.size
+    picture = region.picture.contiguous()  # plane by plane, as the synthesis makes it
     gain = model.transforms.gain(quality)
     weight = rate_weight(quality).reshape(-1, 1, 1, 1) * 127.5**2 / 3  # of the summed square error in -1..1
     curvature = 2 * weight / gain**2  # of the cost over a latent, in steps, if the synthesis is orthonormal
@@ -150,15 +151,17 @@ def improve(model: Model, region: Region, bits: Tensor, quality: Tensor, steps: 
     least, latent = float("inf"), region.latent
     for step in range(steps + 1):
         latent.requires_grad_(step < steps)
-        with torch.enable_grad():
+        with torch.set_grad_enabled(step < steps):
             made = assemble(*model.transforms.synthesis(latent / gain, quality))
-            error = (weight * (made - region.picture)[..., :height, :width].square()).sum()
-        cost = error.item() + sum(cost_of(bits, coded.symbol, coded.index).sum().item() for coded in now)
+        error = made.detach() - picture
+        error[..., height:, :], error[..., width:] = 0, 0
+        cost = (weight.flatten() * error.square().flatten(1).sum(1)).sum().item()
+        cost += sum(cost_of(bits, coded.symbol, coded.index).sum().item() for coded in now)
         if cost < least:
             best, least = now, cost
         if step == steps:
             break
-        (slope,) = torch.autograd.grad(error, latent)
+        (slope,) = torch.autograd.grad(made, latent, error.mul_(2 * weight))
         latent = latent.detach()
         moves = (torch.rand(latent.shape, generator=generator) < share(step)).to(latent.device)
         wanted = latent - moves * (STRIDE / curvature) * slope

@@ -11,12 +11,11 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from bitstream.entropy import PRECISION
 from codec import DEFAULT_EFFORT, DEFAULT_MODEL, hyper
 from codec.model import Model, load
-from codec.pyramid import partial_collapses
+from codec.pyramid import partial_collapses, shuffle
 from codec.search import cost_of, symbol_bits
 from training.codec import optimisers, validate
 from training.data import Crops, held_out
@@ -70,7 +69,7 @@ class TrainableSynthesis(nn.Module):
         base, pyramid = self.net(latent, quality)
         bits = symbol_bits(model.tables).to(pixels.device)
         return Estimate(
-            linear=F.pixel_shuffle(base, 8),
+            linear=shuffle(base, 8),
             added=partial_collapses(pyramid),
             bits_y=cost_of(bits, rounded.coded.symbol, rounded.coded.index).flatten(1).sum(1),
             bits_z=_hyper_bits(model, rounded.z),
@@ -99,7 +98,7 @@ def recipe(options: DecoderOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
 
     return Recipe(
         models={"model": model},
-        optimisers={"model": optimisers(model)},
+        optimisers={"model": optimisers(model, alone=options.together > 1)},
         losses={"model": objective},
         batch=lambda step: (torch.from_numpy(crops.batch(step, options.batch)),),
         validate=(lambda average: validate(average, pictures)) if pictures else None,

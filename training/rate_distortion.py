@@ -4,13 +4,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from codec import hyper
 from codec.compat import import_compressai
 from codec.context import Pass
 from codec.network import Config, Transforms
-from codec.pyramid import partial_collapses, reduce
+from codec.pyramid import partial_collapses, reduce, shuffle
 from codec.search import rate_weight
 from training.hyper import HyperSynthesis, straight_through
 
@@ -86,7 +85,7 @@ class TrainableCodec(nn.Module):
             _, likelihood_y = self.gaussian(observed, scale_of(coded.index), mean)
         base, pyramid = nets.synthesis((mean + coded.symbol) / gain, quality)
         return Estimate(
-            linear=F.pixel_shuffle(base, 8),
+            linear=shuffle(base, 8),
             added=partial_collapses(pyramid),
             bits_y=-likelihood_y.log2().flatten(1).sum(1),
             bits_z=-likelihood_z.log2().flatten(1).sum(1),
