@@ -34,6 +34,12 @@ RUN = [
     click.option("--accelerator", default="auto", show_default=True, help="cpu, cuda or auto."),
     click.option("--devices", default=1, show_default=True, help="Processes on each machine."),
     click.option("--nodes", default=1, show_default=True, help="Machines."),
+    click.option(
+        "--together",
+        default=1,
+        show_default=True,
+        help="1: processes share every gradient. More: each learns alone, all take the mean every so many steps.",
+    ),
     click.option("--loaders", default=2, show_default=True, help="Threads that make batches ahead of the loop."),
 ]
 DATA = [

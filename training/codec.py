@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from codec import hyper
 from codec.network import Config
@@ -34,7 +34,7 @@ class CodecOptions(Options):
     patch: int = 128
 
 
-def optimisers(model: TrainableCodec) -> list[torch.optim.Optimizer]:
+def optimisers(model: nn.Module) -> list[torch.optim.Optimizer]:
     """Muon for the matrices of analysis and synthesis, Adam for all else, each group with its share of the learning
     rate: the linear paths, which start near their optimum and where noise costs quality at once; entropy model and
     gains, which learn fast; the rest. In equal time Muon gains more than Adam (docs/MODELS.md)."""

@@ -98,7 +98,7 @@ def recipe(options: DecoderOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
 
     return Recipe(
         models={"model": model},
-        optimisers={"model": optimisers(model, alone=options.together > 1)},
+        optimisers={"model": optimisers(model)},
         losses={"model": objective},
         batch=lambda step: (torch.from_numpy(crops.batch(step, options.batch)),),
         validate=(lambda average: validate(average, pictures)) if pictures else None,

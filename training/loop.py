@@ -9,8 +9,9 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
+
+from training.muon import Muon
 
 Batch = tuple[Tensor, ...]
 Figures = dict[str, float]
@@ -28,7 +31,11 @@ Loss = Callable[[Models, Batch, dict[str, Any]], tuple[Tensor, Figures]]
 
 @dataclass(frozen=True)
 class Options:
-    """One training run. Learning rate: linear warm-up, constant, then linear to zero over the last `decay` steps."""
+    """One training run. Learning rate: linear warm-up, constant, then linear to zero over the last `decay` steps.
+
+    Processes either share every gradient (`together` 1) or learn on their own and take the mean of their weights every
+    `together` steps (local SGD: Stich, ICLR 2019), which costs next to no time.
+    """
 
     out: Path
     steps: int = 100_000
@@ -45,6 +52,7 @@ class Options:
     accelerator: str = "auto"
     devices: int = 1
     nodes: int = 1
+    together: int = 1
     loaders: int = 2  # threads that make batches ahead of the loop
 
 
@@ -151,8 +159,9 @@ def _take_step(
     skipped = False
     for name, loss in recipe.losses.items():
         _rates(options, step, optimisers[name])
-        total, found = loss(models, batch, shared)
-        fabric.backward(total)
+        with fabric.no_backward_sync(models[name]) if _alone(options, fabric) else nullcontext():
+            total, found = loss(models, batch, shared)
+            fabric.backward(total)
         norm = torch.nn.utils.clip_grad_norm_(models[name].parameters(), options.clip)
         prefix = "" if name == "model" else f"{name}_"
         figures |= {f"{prefix}loss": total.item()} | found | {f"{prefix}norm": norm.item()}
@@ -165,6 +174,20 @@ def _take_step(
             model.zero_grad(set_to_none=True)
     recipe.after_step()
     return figures | {"skipped": float(skipped)}
+
+
+def _alone(options: Options, fabric: Fabric) -> bool:
+    """Whether each of several processes has gradients of its own."""
+    return options.together > 1 and fabric.world_size > 1
+
+
+def _average_over_processes(fabric: Fabric, modules: Iterable[nn.Module], optimisers: Iterable) -> None:
+    """Let all processes have the mean of their modules and of what their optimisers remember."""
+    kept = [value for one in optimisers for state in one.state.values() for value in state.values()]
+    learned = [value for module in modules for value in module.parameters()]
+    with torch.no_grad():
+        for value in learned + [one for one in kept if isinstance(one, Tensor)]:
+            value.copy_(fabric.all_reduce(value, reduce_op="mean"))
 
 
 def _line(figures: Figures) -> str:
@@ -191,6 +214,9 @@ def train(options: Options, prepare: Callable[[tuple[int, int]], Recipe]) -> nn.
     for name, model in recipe.models.items():
         model = model.to(memory_format=torch.channels_last)
         models[name], *optimisers[name] = fabric.setup(model, *recipe.optimisers[name])
+        for optimiser in recipe.optimisers[name]:
+            if isinstance(optimiser, Muon):
+                optimiser.alone = _alone(options, fabric)
     average = fabric.to_device(copy.deepcopy(recipe.models["model"]))
     state: dict[str, Any] = {"average": average, "step": 0, "seconds": 0.0} | models
     for name, several in optimisers.items():
@@ -211,6 +237,8 @@ def train(options: Options, prepare: Callable[[tuple[int, int]], Recipe]) -> nn.
 
     def save() -> None:
         state["seconds"] = before + time.monotonic() - began
+        if _alone(options, fabric):
+            _average_over_processes(fabric, [*models.values(), average], itertools.chain(*optimisers.values()))
         fabric.save(checkpoint.with_suffix(".new"), state)
         if fabric.is_global_zero:
             checkpoint.with_suffix(".new").replace(checkpoint)
@@ -221,15 +249,23 @@ def train(options: Options, prepare: Callable[[tuple[int, int]], Recipe]) -> nn.
                 fabric.print(_line(report))
         fabric.barrier()
 
-    def finished() -> bool:
-        """Whether to end; the first process decides for all, so that none waits for another for ever."""
-        done = state["step"] >= options.steps or time.monotonic() - began >= options.max_minutes * 60 or bool(stop)
-        return fabric.broadcast(done) if fabric.world_size > 1 else done
+    def due() -> tuple[bool, bool]:
+        """Whether to save and go on, and whether to end. The first process decides for all when they meet, so that
+        none waits for another for ever."""
+        if state["step"] % options.together and state["step"] < options.steps:
+            return False, False
+        now = time.monotonic()
+        done = state["step"] >= options.steps or now - began >= options.max_minutes * 60 or bool(stop)
+        both = not done and now - saved > options.checkpoint_minutes * 60, done
+        return fabric.broadcast(both) if fabric.world_size > 1 else both
 
     batches = _ahead(recipe.batch, first, options.loaders)
-    while not finished():
+    done = due()[1]
+    while not done:
         window.append(_take_step(fabric, options, recipe, models, optimisers, state["step"], next(batches)))
         state["step"] += 1
+        if _alone(options, fabric) and state["step"] % options.together == 0:
+            _average_over_processes(fabric, models.values(), [])
         _blend(average, models["model"], min(options.average, state["step"] / (state["step"] + 9)))
         if len(window) == options.log_every:
             figures = {name: sum(row[name] for row in window) / len(window) for name in window[0]}
@@ -242,7 +278,8 @@ def train(options: Options, prepare: Callable[[tuple[int, int]], Recipe]) -> nn.
             fabric.print(
                 f"step {state['step']}  {_line(figures)}  {speed:.2f} steps/s  {left:.0f} min left", flush=True
             )
-        if time.monotonic() - saved > options.checkpoint_minutes * 60:
+        time_to_save, done = due()
+        if time_to_save:
             save()
             saved = time.monotonic()
     batches.close()

@@ -34,16 +34,21 @@ class Muon(torch.optim.Optimizer):
     Args:
         params: weights of two or more dimensions; all but the first are flattened.
         lr: spectral size of an update. momentum: decay of the momentum.
+
+    Attributes:
+        alone: whether the processes of a distributed run have gradients of their own (`training.loop`).
     """
 
     def __init__(self, params: Iterable[Any], lr: float = 5e-3, momentum: float = 0.95) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum})
+        self.alone = False
 
     @torch.no_grad()
     def step(self, closure: Callable | None = None) -> None:
-        """One update of every parameter that has a gradient. In a distributed run, whose gradients are equal
+        """One update of every parameter that has a gradient. In a distributed run whose gradients are equal
         everywhere, each process orthogonalises its part of the updates and all share the results."""
-        rank, count = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+        shared = dist.is_initialized() and not self.alone
+        rank, count = (dist.get_rank(), dist.get_world_size()) if shared else (0, 1)
         for group in self.param_groups:
             weights = [weight for weight in group["params"] if weight.grad is not None]
             updates = [self._momentum(weight, group["momentum"]) for weight in weights]

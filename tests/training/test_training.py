@@ -73,15 +73,28 @@ def test_resuming_is_exact(tmp_path: Path) -> None:
     assert not torch.equal(weights(whole), weights(other))
 
 
-def test_two_processes_train_one_model(tmp_path: Path) -> None:
-    """They see other crops than one process would, agree on every step, and leave one checkpoint."""
+@pytest.mark.parametrize("together", [1, 2])
+def test_two_processes_train_one_model(tmp_path: Path, together: int) -> None:
+    """They see other crops than one process would, share every gradient or now and then their weights, end with one
+    model, and leave one checkpoint."""
     script = tmp_path / "train.py"
-    script.write_text("from training.cli import main\n\nmain()\n")
+    script.write_text(
+        "from training import loop\n"
+        "from training.cli import main\n\n"
+        "train = loop.train\n"
+        "def show(*plan):\n"
+        "    print('weights', sum(float(value.double().sum()) for value in train(*plan).parameters()), flush=True)\n"
+        "loop.train = show\n"
+        "main()\n"
+    )
     plan = {"data": EXAMPLES, "out": tmp_path / "run", "steps": 3, "batch": 1, "patch": 64, "log-every": 1}
-    plan |= {"accelerator": "cpu", "devices": 2}
+    plan |= {"accelerator": "cpu", "devices": 2, "together": together}
     options = [word for name, value in plan.items() for word in (f"--{name}", str(value))]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(EXAMPLES.parent)}
-    subprocess.run([sys.executable, str(script), "codec", *options], check=True, timeout=200, env=environment)
+    command = [sys.executable, str(script), "codec", *options]
+    said = subprocess.run(command, check=True, timeout=200, env=environment, stdout=subprocess.PIPE, text=True).stdout
+    first, second = (line for line in said.splitlines() if line.startswith("weights"))
+    assert first == second
     state = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
     assert state["step"] == 3
     rows = (tmp_path / "run" / "train.csv").read_text().splitlines()
