@@ -1,6 +1,7 @@
 """Decoding: container -> ANS -> hyperprior -> ANS -> inverse gain -> synthesis -> pyramid -> collapse -> picture."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,8 @@ from codec.pyramid import reduce
 from codec.salvage import fill
 from codec.tiling import LATENT, Rect, copy_shared, halo, latent_bounds, piece_edge, tile_edge
 from codec.translator import Translator
+
+AT_ONCE = 2  # tiles: one's entropy decoding, on one core, goes on while the other's networks compute
 
 
 def decode_symbols(model: Model, header: Header, tile: Tile, rect: Rect) -> tuple[NDArray, NDArray, Coded]:
@@ -79,12 +82,14 @@ class _Latents:
         self.done = {rect: latent for rect, latent in self.done.items() if rect.bottom > area.top}
         shape = (1, self.model.config.latent, area.height, area.width)
         out = torch.empty(shape, device=self.model.device).contiguous(memory_format=torch.channels_last)
-        for rect in self.touched(area):
-            if rect not in self.done:
-                self.done[rect] = self._tile(rect)
+        fresh = [rect for rect in self.touched(area) if rect not in self.done]
+        with hyper.full_precision(), ThreadPoolExecutor(AT_ONCE) as pool:
+            go = pool.map if len(fresh) > 1 else map
+            self.done |= zip(fresh, go(self._tile, fresh), strict=True)
         copy_shared(self.done, out, area)
         return out
 
+    @torch.inference_mode()
     def _tile(self, rect: Rect) -> Tensor:
         """y^ of one tile, (1, M, h, w)."""
         if rect in self.missing:
@@ -188,7 +193,7 @@ def _bands(latents: _Latents, view: View, progress: Progress) -> Iterator[NDArra
             if band is None:
                 band = np.empty((strip.height, strip.width, channels), np.uint8)  # once the first tile proved whole
             shared = area.times(unit).grow(0, wanted)
-            band[shared.within(strip)] = shown[shared.within(area.times(unit))].cpu().numpy()
+            torch.from_numpy(band)[shared.within(strip)].copy_(shown[shared.within(area.times(unit))])
             done += 1
             progress(done, count)
         assert band is not None

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bitstream.container import QUALITY_ONE
-from codec.pyramid import add
+from codec.pyramid import add, shuffle
 
 ACTIVATION_MAX = 2047
 WEIGHT_ONE = 128
@@ -141,9 +141,9 @@ def hyper_synthesis(
     leave_bias = floor(interpolate_levels(weights["level.leave"], quality) + 0.5).to(z.dtype)  # (B, 2M)
     x = pointwise(z * 32, weights["point0.weight"], enter_bias)  # (B, W, h/4, w/4)
     x = act(depth(act(x), "depth0"))
-    x = F.pixel_shuffle(act(point(x, "point1")), 2)  # (B, N, h/2, w/2)
+    x = shuffle(act(point(x, "point1")), 2)  # (B, N, h/2, w/2)
     x = act(depth(x, "depth1"))
-    x = F.pixel_shuffle(act(point(x, "point2")), 2)  # (B, N, h, w)
+    x = shuffle(act(point(x, "point2")), 2)  # (B, N, h, w)
     x = act(depth(x, "depth2"))
     x = act(point(x, "point3"))  # (B, W, h, w)
     return x, pointwise(x, weights["point4.weight"], leave_bias)  # (B, 2M, h, w)

@@ -2,8 +2,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional as F
 
-from codec.pyramid import collapse, decompose, expand, partial_collapses, reduce
+from codec.pyramid import collapse, decompose, expand, partial_collapses, reduce, shuffle
 
 
 @settings(deadline=None)
@@ -45,3 +46,12 @@ def test_partial_collapses_are_smaller_pictures() -> None:
     for found in reversed(pictures):
         assert torch.allclose(found, target, atol=1e-5)
         target = reduce(target)
+
+
+@pytest.mark.parametrize("factor", [1, 2, 4, 8])
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+def test_shuffle_is_pixel_shuffle_plane_by_plane(factor: int, order: torch.memory_format) -> None:
+    x = torch.randn(2, 3 * factor**2, 5, 7).contiguous(memory_format=order)
+    found = shuffle(x, factor)
+    assert torch.equal(found, F.pixel_shuffle(x, factor))
+    assert found.is_contiguous()
