@@ -131,7 +131,8 @@ def test_a_kill_at_any_moment_leaves_the_old_file_or_the_whole_new_one(
 ) -> None:
     """Writing is slowed down by many small files, so that kills fall into it."""
     script = (
-        "import sys, os\nfrom codec import files\nfrom codec.workers import end_on_sigterm\nend_on_sigterm()\n"
+        "import signal, sys\nfrom codec import files\nfrom codec.workers import end_on_sigterm\nend_on_sigterm()\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # which background shells hand down ignored
         "print('ready', flush=True)\n"
         "for turn in range(100_000):\n"
         "    files.write_output(sys.argv[1], bytes([65 + turn % 26]) * 300_000)\n"
