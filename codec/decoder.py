@@ -244,6 +244,7 @@ def decode_pixels(
         out[top : top + len(band)] = band
         top += len(band)
     assert out is not None
+    latents.missing.sort(key=lambda rect: (rect.top, rect.left))  # tiles decode side by side
     if missing is not None and latents.missing:
         whole = Rect(0, 0, header.height, header.width)
         missing += [rect.times(LATENT).grow(0, whole) for rect in latents.missing]

@@ -72,6 +72,7 @@ def test_a_truncated_file_keeps_its_whole_tiles(whole: bytes) -> None:
     image = codec.decode(whole[: len(whole) * 2 // 3], missing=missing)
     good = np.asarray(codec.decode(whole)).astype(int)
     assert 2 <= len(missing) <= 8
+    assert missing == sorted(missing, key=lambda area: (area[1], area[0]))
     assert np.array_equal(np.asarray(image)[: 256 - 160], good[: 256 - 160])
     assert all(top >= 256 for _, top, _, _ in missing)
 
