@@ -52,7 +52,7 @@ def decode_symbols(model: Model, header: Header, tile: Tile, rect: Rect) -> tupl
 
 
 class _Latents:
-    """The latents y^ of a picture, decoded tile by tile when first needed and dropped when passed.
+    """The latents y^ of a picture, decoded tile by tile when first needed and dropped row by row when passed.
 
     With `salvage` a damaged tile is noted in `missing`, and its latents are 0; else it raises `Error`.
     """
@@ -64,7 +64,8 @@ class _Latents:
         self.bounds = latent_bounds(header.width, header.height)
         self.edge = tile_edge(header.tile, self.bounds)
         self.tiles = dict(zip(self.bounds.cut(self.edge), tiles, strict=True))
-        self.done: dict[Rect, Tensor] = {}
+        self.done: dict[Rect, tuple[Rect, Tensor]] = {}  # by tile: what is held of it
+        self.pool = ThreadPoolExecutor(AT_ONCE)
         self.quality = hyper.fixed_point(header.quality, model.device)
         self.gain = model.transforms.gain(self.quality)
 
@@ -79,14 +80,14 @@ class _Latents:
 
     def region(self, area: Rect) -> Tensor:
         """y^ of an area, (1, M, h, w). Areas are asked for from top to bottom."""
-        self.done = {rect: latent for rect, latent in self.done.items() if rect.bottom > area.top}
+        self.done = {tile: _from_row(area.top, *held) for tile, held in self.done.items() if tile.bottom > area.top}
         shape = (1, self.model.config.latent, area.height, area.width)
         out = torch.empty(shape, device=self.model.device).contiguous(memory_format=torch.channels_last)
         fresh = [rect for rect in self.touched(area) if rect not in self.done]
-        with hyper.full_precision(), ThreadPoolExecutor(AT_ONCE) as pool:
-            go = pool.map if len(fresh) > 1 else map
-            self.done |= zip(fresh, go(self._tile, fresh), strict=True)
-        copy_shared(self.done, out, area)
+        with hyper.full_precision():
+            go = self.pool.map if len(fresh) > 1 else map
+            self.done |= {rect: (rect, latent) for rect, latent in zip(fresh, go(self._tile, fresh), strict=True)}
+        copy_shared(dict(self.done.values()), out, area)
         return out
 
     @torch.inference_mode()
@@ -102,6 +103,13 @@ class _Latents:
             self.missing.append(rect)
             return self._tile(rect)
         return shown_latents(self.model, coded) / self.gain
+
+
+def _from_row(top: int, rect: Rect, latent: Tensor) -> tuple[Rect, Tensor]:
+    """What of a rectangle's latents (1, M, h, w) lies at row `top` and below, as a copy where most can be dropped."""
+    if top - rect.top <= rect.height // 2:
+        return rect, latent
+    return Rect(top, rect.left, rect.bottom, rect.right), latent[:, :, top - rect.top :].clone()
 
 
 def damaged_tiles(model: Model, header: Header, tiles: list[Tile]) -> list[Rect]:

@@ -24,6 +24,7 @@ from bitstream.container import ALPHA, EXIF, ICC, XMP
 from codec import encoder, files, picture
 from codec.convert import DecodeJob, EncodeJob, finish_times
 from codec.encoder import Progress, no_progress
+from codec.memory import give_back_freed_memory
 
 LARGE = 100_000_000  # pixels from which pictures go this way
 STRIP = 64  # rows that are read at a time
@@ -180,7 +181,7 @@ def decode_file(job: DecodeJob, data: bytes, progress: Progress = no_progress) -
     area = view.area(header)
     width, height = (-(-(end) // job.scale) - begin // job.scale for begin, end in
                      ((area.left, area.right), (area.top, area.bottom)))  # fmt: skip
-    bands = decoder.decode_bands(model, header, tiles, view, progress)
+    bands = _giving_back(decoder.decode_bands(model, header, tiles, view, progress))
     with files.replacing(Path(job.target), job.force, suffix) as beside:
         _write(bands, (width, height), {} if job.strip else header.chunks, beside)
     finish_times(job)
@@ -189,11 +190,18 @@ def decode_file(job: DecodeJob, data: bytes, progress: Progress = no_progress) -
     return size | {"seconds": time.perf_counter() - began, "notes": notes}
 
 
+def _giving_back(bands: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
+    """The bands, each followed by the return of what making it took."""
+    for band in bands:
+        yield band
+        give_back_freed_memory()
+
+
 def _write(bands: Iterator[NDArray[np.uint8]], size: tuple[int, int], chunks: dict[bytes, bytes], path: Path) -> None:
     """Write bands of rows as a picture file. libvips reads them as a PNG without compression, which is made as it asks:
     unlike a file of plain pixels that needs no room on disk or in memory.
 
-    libvips asks from threads of its own, now this one, now that. The bands are made in the caller's all the same, for
+    libvips asks from threads of its own, now this one, now that. The bands are made by the caller's all the same, for
     every thread that calculates gets its own share of memory, which no other can have back.
     """
     waiting: Queue[bytes] = Queue(AHEAD)
