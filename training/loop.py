@@ -252,7 +252,7 @@ def train(options: Options, prepare: Callable[[tuple[int, int]], Recipe]) -> nn.
     def due() -> tuple[bool, bool]:
         """Whether to save and go on, and whether to end. The first process decides for all when they meet, so that
         none waits for another for ever."""
-        if state["step"] % options.together and state["step"] < options.steps:
+        if _alone(options, fabric) and state["step"] % options.together and state["step"] < options.steps:
             return False, False
         now = time.monotonic()
         done = state["step"] >= options.steps or now - began >= options.max_minutes * 60 or bool(stop)
