@@ -29,17 +29,17 @@ _MISMATCH = "a tile's checksum does not match: the file is damaged, or this devi
 class Tables:
     """Integer probabilities in units of 2^-24, every entry at least 1, every table summing to 2^24.
 
-    `hyper`: (Z, 2R + 1), the probability of -R..R for each hyper-latent channel. `latent`: one array for each scale
-    index; its entries are the probabilities of -w..w and, last, of "escape", so its length is 2w + 2.
+    `hyper`: (L, Z, 2R + 1), the probability of -R..R for each rate level and hyper-latent channel. `latent`: one array
+    for each scale index; its entries are the probabilities of -w..w and, last, of "escape", so its length is 2w + 2.
     """
 
     hyper: NDArray[np.int32]
     latent: list[NDArray[np.int32]]
 
     @cached_property
-    def hyper_models(self) -> list[constriction.stream.model.Categorical]:
+    def hyper_models(self) -> list[list[constriction.stream.model.Categorical]]:
         """The coder's models of `hyper`, built once for all tiles."""
-        return [_model(counts) for counts in self.hyper]
+        return [[_model(counts) for counts in level] for level in self.hyper]
 
     @cached_property
     def latent_models(self) -> list[constriction.stream.model.Categorical]:
@@ -48,10 +48,10 @@ class Tables:
 
     def check(self) -> None:
         """Raise ValueError unless every table is valid."""
-        for table in [*self.hyper, *self.latent]:
+        for table in [*self.hyper.reshape(-1, self.hyper.shape[-1]), *self.latent]:
             if table.min() < 1 or table.sum(dtype=np.int64) != 2**PRECISION:
                 raise ValueError("a probability table has an entry below 1 or does not sum to 2^24")
-        if self.hyper.shape[1] % 2 == 0 or any(len(table) % 2 for table in self.latent):
+        if self.hyper.shape[-1] % 2 == 0 or any(len(table) % 2 for table in self.latent):
             raise ValueError("a probability table has the wrong length")
 
 
@@ -82,11 +82,12 @@ def _groups(index: NDArray[np.uint8], first: int) -> tuple[NDArray[np.int64], ND
 
 
 def encode_tile(
-    tables: Tables, z: NDArray[np.int8], passes: Sequence[tuple[NDArray[np.int16], NDArray[np.uint8]]]
+    tables: Tables, level: int, z: NDArray[np.int8], passes: Sequence[tuple[NDArray[np.int16], NDArray[np.uint8]]]
 ) -> bytes:
     """Encode a tile.
 
     Args:
+        level: whose tables of the hyper-latent are used, 0..L-1.
         z: (Z, h4, w4) hyper-latent, within the range of `tables.hyper`.
         passes: in the order of decoding, each the latent residuals, -32767..32767, and their scale indices, 0..63, two
             arrays of the same shape.
@@ -108,9 +109,9 @@ def encode_tile(
                 escapes.append(b"".join(write_varint(2 * int(o) + int(s)) for o, s in zip(over, signs, strict=True)))
             coded = np.where(outside, 2 * width + 1, values + width).astype(np.int32)
             coder.encode_reverse(coded, tables.latent_models[group])
-    reach = tables.hyper.shape[1] // 2
-    for channel in range(len(z) - 1, -1, -1):
-        coder.encode_reverse(z[channel].ravel().astype(np.int32) + reach, tables.hyper_models[channel])
+    reach = tables.hyper.shape[-1] // 2
+    for plane, model in reversed(list(zip(z, tables.hyper_models[level], strict=True))):
+        coder.encode_reverse(plane.ravel().astype(np.int32) + reach, model)
     words = coder.get_compressed().astype("<u4").tobytes()
     tail = b"".join(reversed(escapes))
     flags = (_CODES_GROUP_0 if first == 0 else 0) | (_HAS_ESCAPES if tail else 0)
@@ -121,8 +122,8 @@ class TileDecoder:
     """Decodes one tile step by step, because the scale indices follow from what was decoded before: `hyper`, then
     `latent` for each pass, then `finish`."""
 
-    def __init__(self, tables: Tables, payload: bytes) -> None:
-        self.tables = tables
+    def __init__(self, tables: Tables, level: int, payload: bytes) -> None:
+        self.tables, self.level = tables, level
         reader = Reader(payload)
         self.flags = reader.uint(1)
         if self.flags > (_CODES_GROUP_0 | _HAS_ESCAPES):
@@ -139,8 +140,9 @@ class TileDecoder:
 
     def hyper(self, rows: int, columns: int) -> NDArray[np.int8]:
         """The hyper-latent z, (Z, rows, columns)."""
-        reach = self.tables.hyper.shape[1] // 2
-        planes = [self.coder.decode(model, rows * columns) - reach for model in self.tables.hyper_models]
+        reach = self.tables.hyper.shape[-1] // 2
+        models = self.tables.hyper_models[self.level]
+        planes = [self.coder.decode(model, rows * columns) - reach for model in models]
         self.z = np.stack(planes).astype(np.int8).reshape(-1, rows, columns)
         if self._information() > 1.01 * (self.bits + STATE_BITS):  # the coder is exact to 0.6 %
             raise Error(_MISMATCH)
@@ -149,9 +151,9 @@ class TileDecoder:
     def _information(self) -> float:
         """Bits that z takes by the tables. A decoder that ran out of words goes on with nonsense: that is noticed here,
         before anything large is computed from it."""
-        reach = self.tables.hyper.shape[1] // 2
+        reach = self.tables.hyper.shape[-1] // 2
         bits = 0.0
-        for plane, counts in zip(self.z, self.tables.hyper, strict=True):
+        for plane, counts in zip(self.z, self.tables.hyper[self.level], strict=True):
             occurrences = np.bincount(plane.ravel().astype(np.int64) + reach, minlength=len(counts))
             bits += float(occurrences @ (PRECISION - np.log2(counts)))
         return bits
@@ -188,10 +190,12 @@ class TileDecoder:
         return values
 
 
-def entropy_bits(tables: Tables, z: NDArray[np.int8], symbols: NDArray[np.int16], index: NDArray[np.uint8]) -> float:
+def entropy_bits(
+    tables: Tables, level: int, z: NDArray[np.int8], symbols: NDArray[np.int16], index: NDArray[np.uint8]
+) -> float:
     """Bits that the tables assign to a tile's symbols, escapes counted at eight bits per byte."""
-    reach, bits = tables.hyper.shape[1] // 2, 0.0
-    for channel, table in enumerate(tables.hyper):
+    reach, bits = tables.hyper.shape[-1] // 2, 0.0
+    for channel, table in enumerate(tables.hyper[level]):
         bits += PRECISION * z[channel].size - np.log2(table[z[channel].astype(int) + reach]).sum()
     flat, flat_index = symbols.ravel().astype(int), index.ravel()
     for group, table in enumerate(tables.latent):

@@ -2,10 +2,10 @@
 
 A tile's symbols are coded in three passes. First those of the low channels, the latents of most variance, at every
 other place, like the white fields of a checkerboard; then theirs at the places between, knowing their neighbours; then
-all other channels, knowing the low ones. Each later pass adds to the sums from which the hyper-synthesis makes mean and
-scale index. The checkerboard is that of He et al., "Checkerboard Context Model for Efficient Learned Image
-Compression", CVPR 2021; coding some channels first is Minnen and Singh, "Channel-wise Autoregressive Entropy Models",
-ICIP 2020. A model without context codes all its symbols in one pass.
+all other channels, knowing the low ones. Means and scale indices are sums over what the hyper-synthesis says and, in
+the later passes, over what those symbols say. The checkerboard is that of He et al., "Checkerboard Context Model for
+Efficient Learned Image Compression", CVPR 2021; coding some channels first is Minnen and Singh, "Channel-wise
+Autoregressive Entropy Models", ICIP 2020. A model without context codes all its symbols in one pass.
 
 The rules that keep `codec.hyper` exact hold here too.
 """
@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from codec import hyper
-from codec.hyper import Clamp, Round
+from codec.hyper import EXACT, Arithmetic
 from codec.model import Model
 from codec.pyramid import add
 from codec.quantise import dequantise
 
-SYMBOL_SEEN = 63  # symbols beyond are seen as this, so that 32 times a symbol is an activation
-SUM_LIMIT = 2**23 - 1  # of each of two sums that are added
+SYMBOL_ONE = 8  # a symbol counts as an activation of this
+SYMBOL_SEEN = 255  # symbols beyond are seen as this, so that they make no larger activations than all else
 
 
 @dataclass(frozen=True)
@@ -66,65 +66,59 @@ def split(values: NDArray, low: int) -> list[NDArray]:
     return [values[:low, first], values[:low, ~first], values[low:]]
 
 
-def _more(
-    symbols: Tensor, features: Tensor, weights: Mapping[str, Tensor], name: str, floor: Round, clamp: Clamp
-) -> Tensor:
-    """What the low channels' symbols (B, C, h, w), 0 where unknown, add to a pass's sums, (B, 2D, h, w)."""
-
-    def act(total: Tensor) -> Tensor:
-        return hyper.activation(total, floor, clamp)
-
-    seen = clamp(32 * symbols, -32 * SYMBOL_SEEN, 32 * SYMBOL_SEEN)
-    x = act(hyper.pointwise(seen, weights[f"{name}.enter.weight"], weights[f"{name}.enter.bias"]))  # (B, K, h, w)
-    x = act(hyper.depthwise(x, weights[f"{name}.filter.weight"], weights[f"{name}.filter.bias"]))
-    x = torch.cat([x, features], dim=1)  # (B, K + W, h, w)
-    x = act(hyper.pointwise(x, weights[f"{name}.mix.weight"], weights[f"{name}.mix.bias"]))  # (B, W, h, w)
-    return hyper.pointwise(x, weights[f"{name}.leave.weight"], None)
+def _said(symbols: Tensor, features: Tensor, weights: Mapping[str, Tensor], name: str, a: Arithmetic) -> Tensor:
+    """What a pass learns from the low channels' symbols (B, C, h, w), 0 where unknown, as features (B, W, h, w)."""
+    x = a.clamp(SYMBOL_ONE * symbols, -SYMBOL_ONE * SYMBOL_SEEN, SYMBOL_ONE * SYMBOL_SEEN)
+    x = a.depth(a.point(x, weights, f"{name}.enter"), weights, f"{name}.filter")  # (B, K, h, w)
+    x = a.point(torch.cat([x, features], dim=1), weights, f"{name}.mix")  # (B, K + W, h, w) -> (B, W, h, w)
+    beside = a.depth(a.point(x, weights, f"{name}.widen"), weights, f"{name}.second")  # (B, K, h, w)
+    beside = a.pointwise(beside, weights[f"{name}.join.weight"], weights[f"{name}.join.bias"])  # (B, W, h, w)
+    return a.activation(torch.add(beside, x, alpha=hyper.WEIGHT_ONE))
 
 
 @hyper.full_precision()
 def code(
-    features: Tensor,
-    sums: Tensor,
-    weights: Mapping[str, Tensor],
-    visit: Visit,
-    floor: Round = torch.floor_,
-    clamp: Clamp = torch.clamp_,
+    features: Tensor, quality: Tensor, weights: Mapping[str, Tensor], visit: Visit, arithmetic: Arithmetic = EXACT
 ) -> Coded:
     """Run a tile's passes.
 
     Args:
-        features: (B, W, h, w) and
-        sums: (B, 2M, h, w), of the hyper-synthesis, cut to the tile's h x w places.
+        features: (B, W, h, w), of the hyper-synthesis, cut to the tile's h x w places.
+        quality: (B,), fixed-point.
         weights: the integer tensors of `shapes`' names beside the hyper-synthesis' own.
         visit: called for each pass with its channels' means and scale indices, (B, D, h, w), and returns their symbols
             (B, D, h, w); at places that the pass does not code all of these are disregarded.
-        floor, clamp: as for `codec.hyper.hyper_synthesis`.
     """
-    low = low_channels(weights)
-    latent = sums.shape[1] // 2
+    bias = hyper.level_bias(weights["level.leave"], quality, arithmetic)  # (B, 2M)
+    means, indices = weights["point4.weight"].chunk(2)  # each (M, W)
+    mean_bias, index_bias = bias.chunk(2, dim=1)
+    low, latent = low_channels(weights), len(means)
+
+    def total(channels: slice) -> Tensor:
+        """Sums of some channels' means and indices by the features alone, (B, 2D, h, w)."""
+        both = torch.cat([mean_bias[:, channels], index_bias[:, channels]], dim=1)  # (B, 2D)
+        return arithmetic.sums(features, torch.cat([means[channels], indices[channels]]), both)
+
+    def knowing(symbols: Tensor, name: str, total: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and scale index, (B, D, h, w), by the features and by what pass `name` knows besides."""
+        said = _said(symbols, features, weights, name, arithmetic)
+        return arithmetic.parameters(add(arithmetic.sums(said, weights[f"{name}.leave.weight"], None), total))
+
     if not low:
-        mean, index = hyper.parameters(sums, floor, clamp)
+        mean, index = arithmetic.parameters(total(slice(0, latent)))
         return Coded(mean, index, visit(Pass(slice(0, latent), None), mean, index))
-    first = torch.from_numpy(white(*sums.shape[-2:])).to(sums.device)
-    base_low, base_rest = (
-        clamp(torch.cat([sums[:, start:end], sums[:, latent + start : latent + end]], dim=1), -SUM_LIMIT, SUM_LIMIT)
-        for start, end in ((0, low), (low, latent))
-    )
-
-    def with_context(total: Tensor, name: str) -> tuple[Tensor, Tensor]:
-        more = clamp(_more(symbol, features, weights, name, floor, clamp), -SUM_LIMIT, SUM_LIMIT)
-        return hyper.parameters(add(more, total), floor, clamp)
-
-    mean, index = hyper.parameters(base_low, floor, clamp)  # (B, C, h, w)
-    symbol = visit(Pass(slice(0, low), first), mean, index) * first
-    odd_mean, odd_index = with_context(base_low, "odd")
-    odd_symbol = visit(Pass(slice(0, low), ~first), odd_mean, odd_index)
+    first = torch.from_numpy(white(*features.shape[-2:])).to(features.device)
+    lows, others = slice(0, low), slice(low, latent)
+    of_low = total(lows)
+    mean, index = arithmetic.parameters(of_low)  # (B, C, h, w)
+    symbol = visit(Pass(lows, first), mean, index) * first
+    odd_mean, odd_index = knowing(symbol, "odd", of_low)
+    odd_symbol = visit(Pass(lows, ~first), odd_mean, odd_index)
     mean = torch.where(first, mean, odd_mean)
     index = torch.where(first, index, odd_index)
     symbol = torch.where(first, symbol, odd_symbol)
-    rest_mean, rest_index = with_context(base_rest, "rest")
-    rest_symbol = visit(Pass(slice(low, latent), None), rest_mean, rest_index)
+    rest_mean, rest_index = knowing(symbol, "rest", total(others))
+    rest_symbol = visit(Pass(others, None), rest_mean, rest_index)
     return Coded(
         torch.cat([mean, rest_mean], dim=1),
         torch.cat([index, rest_index], dim=1),
@@ -138,9 +132,8 @@ def code_latents(model: Model, z: Tensor, quality: Tensor, size: tuple[int, int]
     Args:
         z: (B, Z, h4, w4). quality: (B,), fixed-point. size: h and w of the tile in latents. visit: as for `code`.
     """
-    features, sums = hyper.hyper_synthesis(z, quality, model.integers)
-    features, sums = (part[..., : size[0], : size[1]] for part in (features, sums))
-    return code(features, sums, model.integers, visit)
+    features = hyper.hyper_synthesis(z, quality, model.integers)[..., : size[0], : size[1]]
+    return code(features, quality, model.integers, visit)
 
 
 def shown_latents(model: Model, coded: Coded) -> Tensor:
@@ -151,10 +144,8 @@ def shown_latents(model: Model, coded: Coded) -> Tensor:
 def shapes(latent: int, wide: int, low: int, inner: int) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Names and shapes of the integer tensors for M = `latent`, W = `wide`, C = `low` and K = `inner` channels."""
     for name, channels in (("odd", low), ("rest", latent - low)) if low else ():
-        yield f"{name}.enter.weight", (inner, low)
-        yield f"{name}.enter.bias", (inner,)
-        yield f"{name}.filter.weight", (inner, 9)
-        yield f"{name}.filter.bias", (inner,)
-        yield f"{name}.mix.weight", (wide, inner + wide)
-        yield f"{name}.mix.bias", (wide,)
+        points = {"enter": (inner, low), "mix": (wide, inner + wide), "widen": (inner, wide), "join": (wide, inner)}
+        for layer, shape in (points | {"filter": (inner, 9), "second": (inner, 9)}).items():
+            yield f"{name}.{layer}.weight", shape
+            yield f"{name}.{layer}.bias", shape[:1]
         yield f"{name}.leave.weight", (2 * channels, wide)

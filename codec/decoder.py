@@ -34,9 +34,9 @@ def decode_symbols(model: Model, header: Header, tile: Tile, rect: Rect) -> tupl
     Raises:
         bitstream.Error: the payload is damaged.
     """
-    decoder = TileDecoder(model.tables, tile.payload)
-    z = decoder.hyper(-(-rect.height // 4), -(-rect.width // 4))
     quality = hyper.fixed_point(header.quality, model.device)
+    decoder = TileDecoder(model.tables, model.level(quality), tile.payload)
+    z = decoder.hyper(-(-rect.height // 4), -(-rect.width // 4))
     symbols = np.zeros((model.config.latent, rect.height, rect.width), np.int16)
 
     def visit(part: Pass, _: Tensor, index: Tensor) -> Tensor:

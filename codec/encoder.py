@@ -102,7 +102,7 @@ def encode_latents(
         rounded, progress = iter(held.items()), no_progress
     tiles: dict[Rect, Tile] = {}
     for rect, tile in rounded:
-        tiles[rect] = _code_tile(model, tile)
+        tiles[rect] = _code_tile(model, tile, model.level(fixed))
         progress(len(tiles), len(rects))
     return write(header, [tiles[rect] for rect in rects])
 
@@ -130,12 +130,12 @@ def round_latents(model: Model, latent: Tensor, quality: Tensor) -> Rounded:
     return Rounded(z, code_latents(model, z, quality, (height, width), visit))
 
 
-def _code_tile(model: Model, rounded: Rounded) -> Tile:
-    """Entropy-code one tile."""
+def _code_tile(model: Model, rounded: Rounded, level: int) -> Tile:
+    """Entropy-code one tile, its hyper-latent by the tables of a rate level."""
     coded, low = rounded.coded, low_channels(model.integers)
     z, symbols, index = (
         tensor[0].to(kind).contiguous().cpu().numpy()
         for tensor, kind in ((rounded.z, torch.int8), (coded.symbol, torch.int16), (coded.index, torch.uint8))
     )
     passes = list(zip(split(symbols, low), split(index, low), strict=True))
-    return Tile(encode_tile(model.tables, z, passes), symbols_crc(z, symbols))
+    return Tile(encode_tile(model.tables, level, z, passes), symbols_crc(z, symbols))

@@ -13,12 +13,14 @@ Latent-Variable Models", ICLR 2019.
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from bitstream.container import QUALITY_ONE
+from codec.products import product
 from codec.pyramid import add, shuffle
 
 ACTIVATION_MAX = 2047
@@ -31,10 +33,6 @@ SCALE_RANGE = (0.11, 256.0)  # standard deviations of the scale table in quantis
 INDEX_STEP = 256  # a sum of 4096 (1.0 in real numbers) moves the scale index by 16
 QUALITY_SPAN = 99 * QUALITY_ONE
 HYPER_LATENT_MAX = 63
-
-# In place by default: they get tensors made for them, and new memory costs more than the arithmetic.
-Round = Callable[[Tensor], Tensor]
-Clamp = Callable[[Tensor, float, float], Tensor]
 
 
 def fixed_point(quality: float, device: torch.device) -> Tensor:
@@ -59,6 +57,12 @@ def interpolate_levels(table: Tensor, quality: Tensor) -> Tensor:
     return (table[row] * (QUALITY_SPAN - fraction) + table[row + 1] * fraction) / QUALITY_SPAN
 
 
+def nearest_level(quality: Tensor, levels: int) -> Tensor:
+    """The rate level 0..`levels`-1 nearest to fixed-point qualities (B,), whose tables the hyper-latent has."""
+    position = (quality.to(torch.int64) - QUALITY_ONE) * (levels - 1)
+    return (2 * position + QUALITY_SPAN) // (2 * QUALITY_SPAN)
+
+
 @contextmanager
 def full_precision() -> Iterator[None]:
     """Float32 products in float32, whatever the caller allows: TF32 and bfloat16 keep too few bits for our integers."""
@@ -73,7 +77,7 @@ def full_precision() -> Iterator[None]:
 def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """1x1 convolution as one matrix product: (B, C, h, w), (D, C), (D,) or (B, D) or None -> (B, D, h, w)."""
     batch, _, height, width = x.shape
-    out = torch.matmul(weight, x.flatten(2))
+    out = product(weight, x.flatten(2))
     out = out if bias is None else add(out, bias.reshape(-1, weight.shape[0], 1))
     return out.reshape(batch, -1, height, width)
 
@@ -89,64 +93,77 @@ def depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return out
 
 
+@dataclass(frozen=True)
+class Arithmetic:
+    """How the layers are computed: exactly in a codec, otherwise in training (`training.hyper`).
+
+    `floor` and `clamp` work in place by default: they get tensors made for them, and new memory costs more than the
+    arithmetic. `sums` is the pointwise layer of the sums that become means and scale indices. Two of these are added
+    at times, which may round beyond 2^24, but there all means and indices are at their limits.
+    """
+
+    pointwise: Callable[[Tensor, Tensor, Tensor], Tensor] = pointwise
+    sums: Callable[[Tensor, Tensor, Tensor | None], Tensor] = pointwise
+    depthwise: Callable[[Tensor, Tensor, Tensor], Tensor] = depthwise
+    floor: Callable[[Tensor], Tensor] = torch.floor_
+    clamp: Callable[[Tensor, float, float], Tensor] = torch.clamp_
+
+    def activation(self, total: Tensor) -> Tensor:
+        """The next layer's input from a layer's sums: 0 for what is negative, 1/32 for each 4096/32 of the rest."""
+        return self.clamp(self.floor(_rounding(total, WEIGHT_ONE)), 0, ACTIVATION_MAX)
+
+    def parameters(self, sums: Tensor) -> tuple[Tensor, Tensor]:
+        """From sums (B, 2M, h, w): mean (B, M, h, w), integers that count 1/32 of a quantisation step; scale index
+        (B, M, h, w), 0..63."""
+        mean, index = sums.chunk(2, dim=1)
+        mean = self.clamp(self.floor(_rounding(mean, WEIGHT_ONE)), -MEAN_MAX, MEAN_MAX)
+        return mean, self.clamp(self.floor(_rounding(index, INDEX_STEP)), 0, SCALES - 1)
+
+    def point(self, x: Tensor, weights: Mapping[str, Tensor], name: str) -> Tensor:
+        """A pointwise layer with its activation."""
+        return self.activation(self.pointwise(x, weights[f"{name}.weight"], weights[f"{name}.bias"]))
+
+    def depth(self, x: Tensor, weights: Mapping[str, Tensor], name: str) -> Tensor:
+        """A depthwise layer with its activation."""
+        return self.activation(self.depthwise(x, weights[f"{name}.weight"], weights[f"{name}.bias"]))
+
+
+EXACT = Arithmetic()
+
+
 def _rounding(total: Tensor, one: int) -> Tensor:
     """total / one + 1/2 in one pass over the memory; `one` is a power of two, so nothing is rounded."""
     return torch.add(total.new_tensor(0.5), total, alpha=1 / one)
 
 
-def activation(total: Tensor, floor: Round, clamp: Clamp) -> Tensor:
-    """The next layer's input from a layer's sums: 0 for what is negative, 1/32 for each 4096/32 of the rest."""
-    return clamp(floor(_rounding(total, WEIGHT_ONE)), 0, ACTIVATION_MAX)
-
-
-def parameters(sums: Tensor, floor: Round = torch.floor_, clamp: Clamp = torch.clamp_) -> tuple[Tensor, Tensor]:
-    """From sums (B, 2M, h, w): mean (B, M, h, w), integers that count 1/32 of a quantisation step; scale index
-    (B, M, h, w), 0..63."""
-    mean, index = sums.chunk(2, dim=1)
-    mean = clamp(floor(_rounding(mean, WEIGHT_ONE)), -MEAN_MAX, MEAN_MAX)
-    return mean, clamp(floor(_rounding(index, INDEX_STEP)), 0, SCALES - 1)
+def level_bias(table: Tensor, quality: Tensor, arithmetic: Arithmetic = EXACT) -> Tensor:
+    """A layer's integer bias (B, C) at fixed-point qualities (B,) from its table (L, C), interpolated and rounded."""
+    return arithmetic.floor(interpolate_levels(table, quality) + 0.5).to(table.dtype)
 
 
 @full_precision()
 def hyper_synthesis(
-    z: Tensor,
-    quality: Tensor,
-    weights: Mapping[str, Tensor],
-    floor: Round = torch.floor_,
-    clamp: Clamp = torch.clamp_,
-) -> tuple[Tensor, Tensor]:
-    """What z tells about every latent.
+    z: Tensor, quality: Tensor, weights: Mapping[str, Tensor], arithmetic: Arithmetic = EXACT
+) -> Tensor:
+    """What z tells about every place.
 
     Args:
         z: (B, Z, h/4, w/4) integers in -63..63, as float32 (or float64).
         quality: (B,) integers 256..25600.
-        weights: the integer tensors of `SHAPES`' names, of z's dtype.
-        floor, clamp: replaced in training by versions that let gradients pass.
+        weights: the integer tensors of `shapes`' names, of z's dtype.
 
     Returns:
-        features (B, W, h, w), activations; sums (B, 2M, h, w), integers below 2^24, of which `parameters` makes means
-        and scale indices, directly or with what the context adds (`codec.context`).
+        features (B, W, h, w), activations, of which `codec.context` makes means and scale indices.
     """
-
-    def act(total: Tensor) -> Tensor:
-        return activation(total, floor, clamp)
-
-    def point(x: Tensor, name: str) -> Tensor:
-        return pointwise(x, weights[f"{name}.weight"], weights[f"{name}.bias"])
-
-    def depth(x: Tensor, name: str) -> Tensor:
-        return depthwise(x, weights[f"{name}.weight"], weights[f"{name}.bias"])
-
-    enter_bias = floor(interpolate_levels(weights["level.enter"], quality) + 0.5).to(z.dtype)  # (B, W)
-    leave_bias = floor(interpolate_levels(weights["level.leave"], quality) + 0.5).to(z.dtype)  # (B, 2M)
-    x = pointwise(z * 32, weights["point0.weight"], enter_bias)  # (B, W, h/4, w/4)
-    x = act(depth(act(x), "depth0"))
-    x = shuffle(act(point(x, "point1")), 2)  # (B, N, h/2, w/2)
-    x = act(depth(x, "depth1"))
-    x = shuffle(act(point(x, "point2")), 2)  # (B, N, h, w)
-    x = act(depth(x, "depth2"))
-    x = act(point(x, "point3"))  # (B, W, h, w)
-    return x, pointwise(x, weights["point4.weight"], leave_bias)  # (B, 2M, h, w)
+    a = arithmetic
+    bias = level_bias(weights["level.enter"], quality, a)
+    x = a.activation(a.pointwise(z * 32, weights["point0.weight"], bias))  # (B, W, h/4, w/4)
+    x = a.depth(x, weights, "depth0")
+    x = shuffle(a.point(x, weights, "point1"), 2)  # (B, N, h/2, w/2)
+    x = a.depth(x, weights, "depth1")
+    x = shuffle(a.point(x, weights, "point2"), 2)  # (B, N, h, w)
+    x = a.depth(x, weights, "depth2")
+    return a.point(x, weights, "point3")
 
 
 def shapes(latent: int, hyper: int, wide: int, narrow: int, levels: int) -> dict[str, tuple[int, ...]]:
@@ -165,7 +182,8 @@ def shapes(latent: int, hyper: int, wide: int, narrow: int, levels: int) -> dict
 
 def largest_sum(weights: Mapping[str, Tensor]) -> dict[str, int]:
     """For each layer the largest magnitude a partial sum can take: L1 norm of a row's weights x the largest
-    activation + the bias, in units of 1/4096. Float32 is exact while this stays below 2^24."""
+    activation + the bias (and what a layer named "join" is added to), in units of 1/4096. Float32 is exact while this
+    stays below 2^24."""
     levels = {"point0": "level.enter", "point4": "level.leave"}
     bounds = {}
     for name in weights:
@@ -173,7 +191,8 @@ def largest_sum(weights: Mapping[str, Tensor]) -> dict[str, int]:
             layer = name.removesuffix(".weight")
             bias = weights.get(levels.get(layer, f"{layer}.bias"), torch.zeros(1)).abs()
             bias = bias.amax(0) if layer in levels else bias
-            bounds[layer] = int((weights[name].abs().sum(1).double() * ACTIVATION_MAX + bias).max())
+            added = ACTIVATION_MAX * WEIGHT_ONE if layer.endswith(".join") else 0
+            bounds[layer] = int((weights[name].abs().sum(1).double() * ACTIVATION_MAX + bias).max()) + added
     return bounds
 
 

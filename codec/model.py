@@ -37,6 +37,10 @@ class Model:
     device: torch.device
     dtype: torch.dtype
 
+    def level(self, quality: Tensor) -> int:
+        """The rate level whose tables the hyper-latent has at a fixed-point quality, (1,)."""
+        return int(hyper.nearest_level(quality, len(self.tables.hyper)))
+
 
 def identity(integers: dict[str, Tensor], tables: Tables) -> bytes:
     """First four bytes of the SHA-256 over the integer tensors (sorted by name, as little-endian int32) and tables."""

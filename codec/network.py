@@ -34,7 +34,7 @@ class Config:
     hyper_wide: int = 192
     hyper_narrow: int = 128
     context: int = 0  # low channels that are coded first, see codec.context; 0 for none
-    context_inner: int = 96
+    context_inner: int = 192
     levels: int = 8  # rate points between which gains and modulations are interpolated
 
 

@@ -140,8 +140,8 @@ class Integers:
         c, h, width = x.shape[0] // 4, x.shape[1], x.shape[2]
         return x.reshape(c, 2, 2, h, width).transpose(0, 3, 1, 4, 2).reshape(c, 2 * h, 2 * width)
 
-    def hyper_synthesis(self, z: np.ndarray, quality: int) -> tuple[np.ndarray, np.ndarray]:
-        """Features x and sums u for z (Z, h4, w4)."""
+    def hyper_synthesis(self, z: np.ndarray, quality: int) -> np.ndarray:
+        """Features x for z (Z, h4, w4)."""
         w, act, shuffle = self.w, self.act, self.shuffle
         x = act(self.point(32 * z.astype(np.int64), "point0", self.level(w["level.enter"], quality)))
         x = act(self.depth(x, "depth0"))
@@ -149,8 +149,11 @@ class Integers:
         x = act(self.depth(x, "depth1"))
         x = shuffle(act(self.point(x, "point2", w["point2.bias"])))
         x = act(self.depth(x, "depth2"))
-        x = act(self.point(x, "point3", w["point3.bias"]))
-        return x, self.point(x, "point4", self.level(w["level.leave"], quality))
+        return act(self.point(x, "point3", w["point3.bias"]))
+
+    def sums(self, x: np.ndarray, quality: int) -> np.ndarray:
+        """Sums u from features."""
+        return self.point(x, "point4", self.level(self.w["level.leave"], quality))
 
     @staticmethod
     def parameters(u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -158,9 +161,13 @@ class Integers:
         return np.clip((mean + 64) >> 7, -16383, 16383), np.clip((index + 128) >> 8, 0, 63)
 
     def context(self, name: str, low_symbols: np.ndarray, x: np.ndarray) -> np.ndarray:
-        c = self.act(self.point(32 * np.clip(low_symbols, -63, 63), f"{name}.enter", self.w[f"{name}.enter.bias"]))
+        c = self.act(self.point(8 * np.clip(low_symbols, -255, 255), f"{name}.enter", self.w[f"{name}.enter.bias"]))
         c = self.act(self.depth(c, f"{name}.filter"))
         c = self.act(self.point(np.concatenate([c, x]), f"{name}.mix", self.w[f"{name}.mix.bias"]))
+        d = self.act(
+            self.depth(self.act(self.point(c, f"{name}.widen", self.w[f"{name}.widen.bias"])), f"{name}.second")
+        )
+        c = self.act(128 * c + self.point(d, f"{name}.join", self.w[f"{name}.join.bias"]))
         return self.point(c, f"{name}.leave", np.zeros(1, np.int64))
 
 
@@ -172,12 +179,14 @@ def decode_tile(payload: bytes, h: int, w: int, quality: int, tensors: dict[str,
     ans = Ans(payload[source.at :])
     tables = np.split(tensors["tables.latent"], np.cumsum(tensors["tables.lengths"])[:-1])
     h4, w4 = -(-h // 4), -(-w // 4)
-    z = np.array([[ans.decode(counts) - 63 for _ in range(h4 * w4)] for counts in tensors["tables.hyper"]])
+    levels = tensors["tables.hyper"]
+    level = (2 * (quality - 256) * (len(levels) - 1) + 25344) // 50688
+    z = np.array([[ans.decode(counts) - 63 for _ in range(h4 * w4)] for counts in levels[level]])
     z = z.reshape(-1, h4, w4)
     integers = {name[9:]: tensor for name, tensor in tensors.items() if name.startswith("integers.")}
     exact = Integers(integers)
-    x, u = exact.hyper_synthesis(z, quality)
-    x, u = x[:, :h, :w], u[:, :h, :w]
+    x = exact.hyper_synthesis(z, quality)[:, :h, :w]
+    u = exact.sums(x, quality)
     index = exact.parameters(u)[1]
     symbols = np.zeros(index.shape, np.int64)
 

@@ -140,6 +140,17 @@ def decoder(**options: Any) -> None:
 @main.command()
 @with_options(DATA)
 @CODEC
+@with_options(RUN)
+def entropy(**options: Any) -> None:
+    """Train a codec's entropy model alone: a new model with the same pixels in fewer bits."""
+    from training.entropy import EntropyOptions, recipe
+
+    _train(EntropyOptions(**options), recipe)
+
+
+@main.command()
+@with_options(DATA)
+@CODEC
 @with_options(_adversarial(gan=True, adversary=0.1, game="non-saturating", lpips=1.0, stamps=0.1))
 @click.option("--distortion", default=0.02, show_default=True, help="Weight of the error in grey levels.")
 @INIT

@@ -72,15 +72,15 @@ class TrainableSynthesis(nn.Module):
             linear=shuffle(base, 8),
             added=partial_collapses(pyramid),
             bits_y=cost_of(bits, rounded.coded.symbol, rounded.coded.index).flatten(1).sum(1),
-            bits_z=_hyper_bits(model, rounded.z),
+            bits_z=_hyper_bits(model, rounded.z, quality),
         )
 
 
-def _hyper_bits(model: Model, z: Tensor) -> Tensor:
-    """Bits (B,) of hyper-latents (B, Z, h, w) by the model's tables."""
-    cost = PRECISION - torch.from_numpy(model.tables.hyper).to(z.device).double().log2()  # (Z, 127)
-    symbols = (z + hyper.HYPER_LATENT_MAX).long().flatten(2).transpose(0, 1).flatten(1)  # (Z, B h w)
-    return cost.gather(1, symbols).reshape(len(cost), len(z), -1).sum((0, 2)).float()
+def _hyper_bits(model: Model, z: Tensor, quality: Tensor) -> Tensor:
+    """Bits (B,) of hyper-latents (B, Z, h, w) at fixed-point qualities (B,) by the model's tables."""
+    cost = PRECISION - torch.from_numpy(model.tables.hyper).to(z.device).double().log2()  # (L, Z, 127)
+    symbols = (z + hyper.HYPER_LATENT_MAX).long().flatten(2)  # (B, Z, h w)
+    return cost[hyper.nearest_level(quality, len(cost))].gather(2, symbols).sum((1, 2)).float()
 
 
 def recipe(options: DecoderOptions, part: tuple[int, int] = (0, 1)) -> Recipe:

@@ -50,21 +50,23 @@ def _gaussian(scale: float, width: int) -> NDArray[np.float64]:
 def prior_tables(model: TrainableCodec) -> Tables:
     """Tables straight from the trained densities: CompressAI's entropy bottleneck for z, Gaussians for y."""
     reach = hyper.HYPER_LATENT_MAX
-    grid = torch.arange(-reach, reach + 1, dtype=torch.float32).repeat(model.config.hyper, 1)
+    grid = torch.arange(-reach, reach + 1, dtype=torch.float32).repeat(model.config.levels * model.config.hyper, 1)
     with torch.no_grad():
         model.density.eval()
-        likelihood = model.density(grid[None])[1][0].double().cpu().numpy()
+        likelihood = model.density(grid[None])[1][0].double().cpu().numpy()  # (L Z, 127)
     latent = []
     for index in range(hyper.SCALES):
         scale = float(scale_of(torch.tensor(float(index))))
         width = min(LARGEST_WIDTH, int(6 * scale) + 3)
         latent.append(integer_counts(_gaussian(scale, width)))
-    return Tables(np.stack([integer_counts(row) for row in likelihood]), latent)
+    rows = np.stack([integer_counts(row) for row in likelihood])
+    return Tables(rows.reshape(model.config.levels, model.config.hyper, -1), latent)
 
 
 @dataclass
 class _Observed:
-    """Residuals r and scale indices of every latent of some pictures, and their hyper-latents by channel."""
+    """Residuals r and scale indices of every latent of some pictures, and at each rate level their hyper-latents by
+    channel, (L, Z, N)."""
 
     residual: Tensor
     index: Tensor
@@ -74,7 +76,12 @@ class _Observed:
 @torch.no_grad()
 def _observe(model: TrainableCodec, pixels: Tensor, threshold: Tensor, seed: int) -> _Observed:
     """Pass pictures (B, 3, H, W) uint8 through the encoder, each at several random qualities."""
-    nets, parts = model.transforms, []
+    nets, parts, hypers = model.transforms, [], []
+    levels = model.config.levels
+
+    def hyper_latent(gained: Tensor) -> Tensor:
+        return nets.hyper_analysis(gained).round().clamp(-hyper.HYPER_LATENT_MAX, hyper.HYPER_LATENT_MAX)
+
     integers = model.hyper_synthesis.integers()
 
     def visit(part: context.Pass, mean: Tensor, index: Tensor) -> Tensor:
@@ -83,16 +90,19 @@ def _observe(model: TrainableCodec, pixels: Tensor, threshold: Tensor, seed: int
     generator = torch.Generator().manual_seed(seed)
     for picture in pixels:
         y = nets.analysis(normalise(picture[None]))
+        near = (torch.arange(levels) + torch.rand(levels, generator=generator) - 0.5).clamp(0, levels - 1)
+        every = (hyper.QUALITY_ONE + near * hyper.QUALITY_SPAN / (levels - 1)).long()  # (L,)
+        hypers.append(hyper_latent(y * nets.gain(every)).flatten(2))  # (L, Z, h w / 16)
         for _ in range(3):
             span = (hyper.QUALITY_ONE, 100 * hyper.QUALITY_ONE + 1)
             quality = torch.randint(*span, (1,), generator=generator)
             gained = y * nets.gain(quality)
-            z = nets.hyper_analysis(gained).round().clamp(-hyper.HYPER_LATENT_MAX, hyper.HYPER_LATENT_MAX)
-            coded = context.code(*hyper.hyper_synthesis(z, quality, integers), integers, visit)
+            features = hyper.hyper_synthesis(hyper_latent(gained), quality, integers)
+            coded = context.code(features, quality, integers, visit)
             residual = (gained - coded.mean / hyper.MEAN_ONE).flatten()
-            parts.append((residual, coded.index.to(torch.uint8).flatten(), z[0]))
-    residual, index, z = zip(*parts, strict=True)
-    return _Observed(torch.cat(residual), torch.cat(index), torch.cat([part.flatten(1) for part in z], dim=1))
+            parts.append((residual, coded.index.to(torch.uint8).flatten()))
+    residual, index = zip(*parts, strict=True)
+    return _Observed(torch.cat(residual), torch.cat(index), torch.cat(hypers, dim=2))
 
 
 def calibrate(model: TrainableCodec, pixels: Tensor, seed: int = 0) -> tuple[Tables, Tensor]:
@@ -152,11 +162,12 @@ def refit(model: Model, prior: Tables, pixels: Tensor, seed: int = 0) -> Tables:
 
 
 def _observed_hyper(prior: Tables, z: Tensor) -> NDArray[np.int32]:
+    """Tables of hyper-latents (L, Z, N) by level and channel."""
     rows = []
-    for counts, values in zip(prior.hyper, z.long() + hyper.HYPER_LATENT_MAX, strict=True):
-        found = torch.bincount(values, minlength=len(counts)).double().numpy()
+    for counts, values in zip(prior.hyper.reshape(z.shape[0] * z.shape[1], -1), z.flatten(0, 1).long(), strict=True):
+        found = torch.bincount(values + hyper.HYPER_LATENT_MAX, minlength=len(counts)).double().numpy()
         rows.append(integer_counts(found + 300 * (counts / 2**PRECISION)))
-    return np.stack(rows)
+    return np.stack(rows).reshape(prior.hyper.shape)
 
 
 def _centroids(seen: _Observed, symbol: Tensor) -> Tensor:

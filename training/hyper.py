@@ -4,11 +4,13 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from codec import context, hyper
 from codec.network import Config
 
-WEIGHT_LIMIT = 1023  # |integer weight|, so that float16 and int16 both hold it exactly
+WEIGHT_LIMIT = 127  # |integer weight| of pointwise layers, so that int8 holds it
+FILTER_LIMIT = 1023  # |integer weight| of depthwise layers
 
 
 def straight_through(exact: Tensor, smooth: Tensor) -> Tensor:
@@ -16,8 +18,16 @@ def straight_through(exact: Tensor, smooth: Tensor) -> Tensor:
     return exact.detach() + (smooth - smooth.detach())
 
 
-def _floor(x: Tensor) -> Tensor:
-    return straight_through(torch.floor(x), x)
+class _Floor(torch.autograd.Function):
+    """Floor with the gradient of the identity."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        return x.floor()
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tensor:
+        return grad
 
 
 class _Clamp(torch.autograd.Function):
@@ -38,6 +48,28 @@ class _Clamp(torch.autograd.Function):
         return grad * passes, None, None
 
 
+def _quick_pointwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """`hyper.pointwise` in autocast's precision."""
+    out = F.conv2d(x, weight[:, :, None, None])
+    return out if bias is None else out + bias.reshape(-1, weight.shape[0], 1, 1).to(out.dtype)
+
+
+def _quick_sums(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """`hyper.pointwise` in float32: bfloat16 would round large means by half a step."""
+    with torch.autocast(x.device.type, enabled=False):
+        return _quick_pointwise(x.float(), weight, bias)
+
+
+def _quick_depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """`hyper.depthwise` in autocast's precision."""
+    return F.conv2d(x, weight.reshape(-1, 1, 3, 3), bias, padding=1, groups=len(weight))
+
+
+# The shipped integers to the bit, and something near them in a third of the time.
+EXACT = hyper.Arithmetic(floor=_Floor.apply, clamp=_Clamp.apply)
+QUICK = hyper.Arithmetic(_quick_pointwise, _quick_sums, _quick_depthwise, _Floor.apply, torch.clamp)
+
+
 class HyperSynthesis(nn.Module):
     """Float parameters in natural units whose rounded values are the integers that will ship."""
 
@@ -51,22 +83,22 @@ class HyperSynthesis(nn.Module):
             value = torch.zeros(shape)
             if name.endswith("weight") and shape[1] == 9:
                 value.normal_(0, 0.1)[:, 4] += 1
-            elif name.endswith("weight") and not name.endswith("leave.weight"):  # at first the context says nothing
+            elif name.endswith("weight") and not name.endswith(
+                ("leave.weight", "join.weight")
+            ):  # these add nothing yet
                 value.normal_(0, (2 / shape[1]) ** 0.5)
             self.parameters_by_name[name.replace(".", "_")] = nn.Parameter(value)
         with torch.no_grad():
             self.parameters_by_name["point4_weight"] *= 0.02
             self.parameters_by_name["level_leave"][:, config.latent :] = 1.0  # scale index 16: a scale near 0.8
+        self.keep_exact()
 
     def integers(self, smooth: bool = False) -> dict[str, Tensor]:
         """The integer tensors of `codec.hyper.shapes` as float32, straight-through if `smooth`."""
         out = {}
         for name in self.names:
             value = self.parameters_by_name[name.replace(".", "_")]
-            if name.endswith("weight"):
-                value = (value * hyper.WEIGHT_ONE).clamp(-WEIGHT_LIMIT, WEIGHT_LIMIT)
-            else:
-                value = value * hyper.SUM_ONE
+            value = value * (hyper.WEIGHT_ONE if name.endswith("weight") else hyper.SUM_ONE)
             out[name] = straight_through(value.round(), value) if smooth else value.detach().round()
         return out
 
@@ -85,20 +117,22 @@ class HyperSynthesis(nn.Module):
             one = hyper.WEIGHT_ONE if name.endswith("weight") else hyper.SUM_ONE
             self.parameters_by_name[name.replace(".", "_")].copy_(integers[name].float() / one)
 
-    def forward(self, z: Tensor, quality: Tensor, visit: context.Visit) -> context.Coded:
+    def forward(self, z: Tensor, quality: Tensor, visit: context.Visit, quick: bool = False) -> context.Coded:
         """As `codec.hyper.hyper_synthesis` and `codec.context.code` after it, differentiable in z, in the symbols and
-        in the parameters."""
-        with torch.autocast(z.device.type, enabled=False):
+        in the parameters. With `quick` only about so, and in autocast's precision."""
+        arithmetic, enabled = (QUICK, torch.is_autocast_enabled(z.device.type)) if quick else (EXACT, False)
+        with torch.autocast(z.device.type, enabled=enabled):
             weights = self.integers(smooth=True)
-            features, sums = hyper.hyper_synthesis(z.float(), quality, weights, _floor, _Clamp.apply)
-            return context.code(features, sums, weights, visit, _floor, _Clamp.apply)
+            features = hyper.hyper_synthesis(z.float(), quality, weights, arithmetic)
+            return context.code(features, quality, weights, visit, arithmetic)
 
     @torch.no_grad()
     def keep_exact(self, margin: float = 0.9) -> None:
-        """Shrink rows of weights whose partial sums could leave float32's exact range; called after a step."""
-        limit = margin * 2**24 / hyper.ACTIVATION_MAX / hyper.WEIGHT_ONE  # in natural units
+        """Keep weights within their limits and partial sums in float32's exact range; called after a step."""
+        largest = margin * 2**24 / hyper.ACTIVATION_MAX / hyper.WEIGHT_ONE  # in natural units
         for name in self.names:
             if name.endswith("weight"):
                 value = self.parameters_by_name[name.replace(".", "_")]
-                norm = value.abs().sum(1, keepdim=True)
-                value.mul_((limit / norm).clamp(max=1.0))
+                limit = (FILTER_LIMIT if value.shape[1] == 9 else WEIGHT_LIMIT) / hyper.WEIGHT_ONE
+                norm = value.clamp_(-limit, limit).abs().sum(1, keepdim=True)
+                value.mul_((largest / norm).clamp(max=1.0))

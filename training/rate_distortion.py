@@ -7,9 +7,10 @@ from torch import Tensor, nn
 
 from codec import hyper
 from codec.compat import import_compressai
-from codec.context import Pass
+from codec.context import Coded, Pass
 from codec.network import Config, Transforms
 from codec.pyramid import partial_collapses, reduce, shuffle
+from codec.quantise import quantise
 from codec.search import rate_weight
 from training.hyper import HyperSynthesis, straight_through
 
@@ -59,7 +60,7 @@ class TrainableCodec(nn.Module):
         self.config = config
         self.transforms = Transforms(config)
         self.hyper_synthesis = HyperSynthesis(config)
-        self.density = EntropyBottleneck(config.hyper)
+        self.density = EntropyBottleneck(config.levels * config.hyper)
         self.density.quantiles.requires_grad_(False)  # never used here, and DDP waits for every gradient
         self.gaussian = GaussianConditional(None)
 
@@ -71,25 +72,45 @@ class TrainableCodec(nn.Module):
         picture = normalise(pixels)
         gain = nets.gain(quality)  # (B, M, 1, 1)
         gained = nets.analysis(picture) * gain  # (B, M, H/16, W/16)
-        z = nets.hyper_analysis(gained).clamp(-hyper.HYPER_LATENT_MAX, hyper.HYPER_LATENT_MAX)
+        coded, bits_y, bits_z = self.entropy(gained, quality)
+        base, pyramid = nets.synthesis((coded.mean / hyper.MEAN_ONE + coded.symbol) / gain, quality)
+        return Estimate(linear=shuffle(base, 8), added=partial_collapses(pyramid), bits_y=bits_y, bits_z=bits_z)
+
+    def entropy(
+        self, gained: Tensor, quality: Tensor, threshold: Tensor | None = None, quick: bool = False
+    ) -> tuple[Coded, Tensor, Tensor]:
+        """What gained latents (B, M, h, w) become, and the bits (B,) of y and z.
+
+        Args:
+            threshold: of `codec.quantise.quantise`, for symbols rounded as files hold them; plainly rounded if None.
+            quick: see `HyperSynthesis.forward`.
+        """
+        z = self.transforms.hyper_analysis(gained).clamp(-hyper.HYPER_LATENT_MAX, hyper.HYPER_LATENT_MAX)
 
         def visit(part: Pass, mean: Tensor, index: Tensor) -> Tensor:
             residual = gained[:, part.channels] - mean / hyper.MEAN_ONE
-            return straight_through(residual.round(), residual)
+            with torch.no_grad():
+                rounded = (
+                    residual.round() if threshold is None else quantise(residual, (index + 0.5).floor(), threshold)
+                )
+            return straight_through(rounded, residual)
 
-        coded = self.hyper_synthesis(straight_through(z.round(), z), quality, visit)
+        coded = self.hyper_synthesis(straight_through(z.round(), z), quality, visit, quick)
         mean = coded.mean / hyper.MEAN_ONE
-        with torch.autocast(picture.device.type, enabled=False):
-            _, likelihood_z = self.density(z)
+        with torch.autocast(gained.device.type, enabled=False):
+            likelihood_z = self.hyper_likelihood(z, quality)
             observed = gained if self.training else mean + (gained - mean).round()
             _, likelihood_y = self.gaussian(observed, scale_of(coded.index), mean)
-        base, pyramid = nets.synthesis((mean + coded.symbol) / gain, quality)
-        return Estimate(
-            linear=shuffle(base, 8),
-            added=partial_collapses(pyramid),
-            bits_y=-likelihood_y.log2().flatten(1).sum(1),
-            bits_z=-likelihood_z.log2().flatten(1).sum(1),
-        )
+        bits_y, bits_z = (-likelihood.log2().flatten(1).sum(1) for likelihood in (likelihood_y, likelihood_z))
+        return coded, bits_y, bits_z
+
+    def hyper_likelihood(self, z: Tensor, quality: Tensor) -> Tensor:
+        """Likelihood of z (B, Z, h, w), with noise in training and rounded else, by the densities of the nearest rate
+        level: at low rates most channels fall silent, which one density for all rates would have to pay for."""
+        levels = self.config.levels
+        _, likelihood = self.density(z.repeat(1, levels, 1, 1))  # (B, L Z, h, w)
+        level = hyper.nearest_level(quality, levels)
+        return likelihood.unflatten(1, (levels, -1))[torch.arange(len(z), device=z.device), level]  # (B, Z, h, w)
 
 
 def loss(estimate: Estimate, pixels: Tensor, quality: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -17,7 +17,7 @@ def random_counts(rng: np.random.Generator, size: int, concentration: float = 0.
 def random_tables(seed: int, channels: int = 3) -> Tables:
     rng = np.random.default_rng(seed)
     tables = Tables(
-        np.stack([random_counts(rng, 127) for _ in range(channels)]),
+        np.stack([random_counts(rng, 127) for _ in range(2 * channels)]).reshape(2, channels, 127),
         [random_counts(rng, 2 * int(width) + 2) for width in rng.integers(1, 30, 64)],
     )
     tables.check()
@@ -38,7 +38,8 @@ def test_round_trip(seed: int, shapes: list[tuple[int, int, int]], spread: int, 
         index = rng.integers(0, indices, shape).astype(np.uint8)
         passes.append((rng.integers(-spread, spread + 1, shape).astype(np.int16), index))
     z = rng.integers(-63, 64, (3, 2, 3)).astype(np.int8)
-    decoder = TileDecoder(tables, encode_tile(tables, z, passes))
+    level = seed % 2
+    decoder = TileDecoder(tables, level, encode_tile(tables, level, z, passes))
     assert np.array_equal(decoder.hyper(2, 3), z)
     found = [decoder.latent(index) for _, index in passes]
     assert all(np.array_equal(a, symbols) for a, (symbols, _) in zip(found, passes, strict=True))
@@ -53,20 +54,20 @@ def test_the_size_is_the_entropy() -> None:
     index = rng.integers(0, 64, (64, 30, 30)).astype(np.uint8)
     symbols = rng.integers(-20, 21, index.shape).astype(np.int16)
     z = rng.integers(-63, 64, (3, 8, 8)).astype(np.int8)
-    bits = entropy_bits(tables, z, symbols, index)
-    size = 8 * len(encode_tile(tables, z, [(symbols, index)]))
+    bits = entropy_bits(tables, 1, z, symbols, index)
+    size = 8 * len(encode_tile(tables, 1, z, [(symbols, index)]))
     assert bits <= size <= bits * 1.001 + 8 * 12
 
 
 def test_the_quiet_group_is_left_out_only_when_it_is_quiet() -> None:
     tables, z = random_tables(2), np.zeros((3, 1, 1), np.int8)
     index, symbols = np.zeros((4, 5, 5), np.uint8), np.zeros((4, 5, 5), np.int16)
-    quiet = encode_tile(tables, z, [(symbols, index)])
+    quiet = encode_tile(tables, 0, z, [(symbols, index)])
     assert quiet[0] == 0
     symbols[2, 3, 4] = 1
-    loud = encode_tile(tables, z, [(symbols, index)])
+    loud = encode_tile(tables, 0, z, [(symbols, index)])
     assert loud[0] & 1
-    decoder = TileDecoder(tables, loud)
+    decoder = TileDecoder(tables, 0, loud)
     decoder.hyper(1, 1)
     assert np.array_equal(decoder.latent(index), symbols)
 
@@ -78,11 +79,11 @@ def test_damage_raises_only_errors(seed: int) -> None:
     index = rng.integers(0, 64, (4, 6, 6)).astype(np.uint8)
     symbols = rng.integers(-40, 41, index.shape).astype(np.int16)
     z = rng.integers(-63, 64, (3, 2, 2)).astype(np.int8)
-    payload = bytearray(encode_tile(tables, z, [(symbols, index)]))
+    payload = bytearray(encode_tile(tables, 0, z, [(symbols, index)]))
     payload[rng.integers(len(payload))] ^= 1 << rng.integers(8)
     damaged = bytes(payload[: rng.integers(1, len(payload) + 1)] if seed % 2 else payload)
     with pytest.raises(Error):
-        decoder = TileDecoder(tables, damaged)
+        decoder = TileDecoder(tables, 0, damaged)
         decoder.hyper(2, 2)
         decoder.finish(decoder.latent(index), symbols_crc(z, symbols))
 
@@ -92,8 +93,8 @@ def test_constriction_codes_with_exactly_our_counts() -> None:
     rng = np.random.default_rng(5)
     tables = random_tables(5, channels=1)
     z = rng.integers(-63, 64, (1, 40, 40)).astype(np.int8)
-    payload = encode_tile(tables, z, [(np.zeros((1, 1, 1), np.int16), np.zeros((1, 1, 1), np.uint8))])
-    counts = tables.hyper[0]
+    payload = encode_tile(tables, 1, z, [(np.zeros((1, 1, 1), np.int16), np.zeros((1, 1, 1), np.uint8))])
+    counts = tables.hyper[1, 0]
     assert encode_ans([(int(value) + 63, counts) for value in z.ravel()]) == payload[1:]
     ans = Ans(payload[1:])
     assert [ans.decode(counts) - 63 for _ in range(z.size)] == z.ravel().tolist()

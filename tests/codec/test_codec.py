@@ -10,6 +10,7 @@ import codec
 from bitstream.entropy import entropy_bits
 from codec import decoder, encoder
 from codec.decoder import View
+from codec.hyper import fixed_point
 from codec.metrics import psnr
 from codec.model import load
 from codec.tiling import latent_bounds, tile_edge
@@ -75,7 +76,9 @@ def test_grey_costs_no_colour(photo: Image.Image) -> None:
 def test_the_file_is_as_small_as_the_model_promises(photo: Image.Image, quality: float) -> None:
     data = codec.encode(photo, quality, tile=0)
     [(z, symbols, index)] = symbols_of(data)
-    promised = entropy_bits(load().tables, z, symbols, index) / 8
+    model = load()
+    level = model.level(fixed_point(quality, model.device))
+    promised = entropy_bits(model.tables, level, z, symbols, index) / 8
     assert promised <= len(data) <= promised * 1.01 + 32
 
 

@@ -54,8 +54,8 @@ def test_symbols_cost_what_the_coder_makes_of_them() -> None:
     index = np.repeat(np.arange(1, 64, dtype=np.uint8), 16)[None, :, None]
     symbols = (np.random.default_rng(0).integers(-3, 4, index.shape)).astype(np.int16)
     expected = bits[torch.from_numpy(index).long(), torch.from_numpy(symbols).long().abs()].sum().item()
-    z = np.zeros((len(tables.hyper), 1, 1), np.int8)
-    found = entropy_bits(tables, z, symbols, index) - entropy_bits(tables, z, 0 * symbols, 0 * index)
+    z = np.zeros((tables.hyper.shape[1], 1, 1), np.int8)
+    found = entropy_bits(tables, 0, z, symbols, index) - entropy_bits(tables, 0, z, 0 * symbols, 0 * index)
     assert found == pytest.approx(expected, rel=0.05)
 
 

@@ -1,0 +1,51 @@
+"""Exact matrix products of small integers, as fast as the processor allows.
+
+Float32 holds our integers exactly, but processors multiply bytes four to eight times as fast. An activation of 12 bits
+is a multiple of 16 plus a rest, two bytes; what comes out are the same integers.
+"""
+
+from functools import cache
+
+import torch
+from torch import Tensor
+
+LOW = 4  # bits of an activation's lower byte
+LARGEST = 2**11  # activations from -LARGEST to LARGEST - 1 are two bytes so
+
+
+def product(weight: Tensor, x: Tensor) -> Tensor:
+    """weight (D, C) times x (B, C, N), both of integers as floats -> (B, D, N) of x's dtype.
+
+    On a CPU that multiplies bytes exactly x must lie in -2048..2047; weights beyond a byte take the way of floats, as
+    does all else.
+    """
+    if not _fits(weight, x):
+        return torch.matmul(weight, x)
+    out = torch.empty(len(x), len(weight), x.shape[2])
+    small = weight.to(torch.int8)
+    for whole, place in zip(x, out, strict=True):
+        whole = whole.to(torch.int16)
+        high = torch._int_mm(small, (whole >> LOW).to(torch.int8))
+        place.copy_(torch._int_mm(small, whole.bitwise_and_((1 << LOW) - 1).to(torch.int8)).add_(high, alpha=1 << LOW))
+    return out
+
+
+def _fits(weight: Tensor, x: Tensor) -> bool:
+    if x.device.type != "cpu" or x.dtype != torch.float32 or (torch.is_grad_enabled() and x.requires_grad):
+        return False
+    return _multiplies_bytes() and bool(weight.abs().amax() <= 127)
+
+
+@cache
+def _multiplies_bytes() -> bool:
+    """Whether products of bytes are at hand and exact here: older instructions add two of them in 16 bits, which the
+    largest bytes overflow."""
+    if not (hasattr(torch, "_int_mm") and torch.backends.mkldnn.is_available() and torch.cpu._is_vnni_supported()):
+        return False
+    ends = torch.tensor([127, -128], dtype=torch.int8)
+    left = ends.repeat(20)[:, None].repeat(1, 192)  # (40, 192)
+    right = ends.repeat(150)[None].repeat(192, 1)  # (192, 300)
+    try:
+        return torch.equal(torch._int_mm(left, right).long(), left.long() @ right.long())
+    except RuntimeError:
+        return False

@@ -1,0 +1,52 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from codec import products
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 999), st.integers(1, 40), st.integers(1, 64), st.integers(1, 70), st.sampled_from([127, 1023]))
+def test_equals_integer_arithmetic(seed: int, rows: int, inner: int, columns: int, largest: int) -> None:
+    inner = min(inner, 2**24 // (largest * products.LARGEST))
+    generator = torch.Generator().manual_seed(seed)
+    weight = torch.randint(-largest, largest + 1, (rows, inner), generator=generator)
+    x = torch.randint(-products.LARGEST, products.LARGEST, (2, inner, columns), generator=generator)
+    x[0] = x[0].sign() * products.LARGEST - (x[0] > 0).long()  # the extremes
+    found = products.product(weight.float(), x.float())
+    assert found.dtype == torch.float32
+    expected = torch.einsum("dc,bcn->bdn", weight, x)
+    assert torch.equal(found.double(), expected.float().double())
+
+
+@pytest.mark.parametrize("at_hand", [False, True])
+def test_bytes_are_a_matter_of_speed_only(at_hand: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if at_hand and not products._multiplies_bytes():
+        pytest.skip("this processor multiplies no bytes exactly")
+    calls = []
+    multiply = torch._int_mm
+    monkeypatch.setattr(products, "_multiplies_bytes", lambda: at_hand)
+    monkeypatch.setattr(torch, "_int_mm", lambda a, b: calls.append(1) or multiply(a, b))
+    weight, x = torch.randint(-127, 128, (5, 64)).float(), torch.randint(0, 2048, (1, 64, 33)).float()
+    assert torch.equal(products.product(weight, x), weight @ x)
+    assert len(calls) == 2 * at_hand
+    products.product(weight * 8, x)
+    products.product(weight.double(), x.double())
+    products.product(weight, x.requires_grad_())
+    assert len(calls) == 2 * at_hand
+
+
+def test_a_processor_that_overflows_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def saturating(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        """As AVX2 without VNNI: a made unsigned, two products added in 16 bits."""
+        a, b = a.long() + 128, b.long()
+        pairs = torch.einsum("dkp,kpn->dkn", a.unflatten(1, (-1, 2)), b.unflatten(0, (-1, 2)))
+        return (pairs.clamp(-(2**15), 2**15 - 1).sum(1) - 128 * b.sum(0)).int()
+
+    products._multiplies_bytes.cache_clear()
+    monkeypatch.setattr(torch, "_int_mm", saturating)
+    try:
+        assert not products._multiplies_bytes()
+    finally:
+        products._multiplies_bytes.cache_clear()

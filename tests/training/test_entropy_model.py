@@ -1,0 +1,77 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bitstream import read
+from codec import DEFAULT_MODEL, decoder, encoder
+from codec.metrics import psnr
+from codec.model import load, read_weights
+from codec.shipped import WEIGHTS
+from tests.conftest import EXAMPLES
+from training.entropy import EntropyOptions, TrainableEntropy, recipe
+from training.export import export_checkpoint, trainable
+from training.hyper import HyperSynthesis
+from training.loop import train
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The weights of a run of a few steps."""
+    out = tmp_path_factory.mktemp("entropy")
+    options = EntropyOptions(
+        data=EXAMPLES, out=out / "run", steps=4, batch=2, patch=64, decay=1, log_every=1, warmup=1,
+        accelerator="cpu", learning_rate=1e-3, average=0.0,
+    )  # fmt: skip
+    train(options, lambda part: recipe(options, part))
+    return export_checkpoint(out / "run" / "checkpoint.pt", "mine", folder=out, crops=2)[0]
+
+
+def test_only_the_entropy_model_changes(exported: Path) -> None:
+    old, before = read_weights(WEIGHTS / f"{DEFAULT_MODEL}.safetensors")
+    new, after = read_weights(exported)
+    assert before["id"] != after["id"]
+    changed = {name for name in old if not torch.equal(old[name], new[name])}
+    assert "integers.point3.weight" in changed
+    kept = ("transforms.analysis.", "transforms.synthesis.", "transforms.log_gain")
+    assert not [name for name in changed if name.startswith(kept)]
+
+
+def test_the_new_model_codes_pictures_as_well(exported: Path, coffee: np.ndarray) -> None:
+    model = load(str(exported))
+    found = decoder.decode_pixels(model, *read(encoder.encode_pixels(model, coffee, 60)))
+    old = decoder.decode_pixels(load(), *read(encoder.encode_pixels(load(), coffee, 60)))
+    assert psnr(coffee, found) == pytest.approx(psnr(coffee, old), abs=0.3)
+
+
+def test_in_training_it_gives_the_bits_alone(coffee: np.ndarray) -> None:
+    codec, _ = trainable(DEFAULT_MODEL)
+    model = TrainableEntropy(codec.config, load().threshold)
+    model.load_state_dict(codec.state_dict())
+    pixels = torch.from_numpy(coffee[:192, :256].copy()).permute(2, 0, 1)[None]
+    quality = torch.tensor([256 * 40])
+    bpp = model(pixels, quality)
+    bpp.sum().backward()
+    learned = [name for name, value in model.named_parameters() if value.grad is not None]
+    assert {name.split(".")[0] for name in learned} == {"transforms", "hyper_synthesis", "density"}
+    assert not [name for name in learned if ("analysis" in name and "hyper" not in name) or "synthesis.l" in name]
+    with torch.no_grad():
+        plain = model.eval()(pixels, quality)
+    expected = (plain.bits_y + plain.bits_z).item() / (192 * 256)
+    noise = 0.25 * codec.config.latent / 256  # bits that a silent latent pays for noise in place of rounding
+    assert expected < bpp.item() < expected + noise
+
+
+def test_the_quick_twin_is_near_the_exact_one() -> None:
+    codec, _ = trainable(DEFAULT_MODEL)
+    twin: HyperSynthesis = codec.hyper_synthesis
+    z = (2 * torch.randn(1, codec.config.hyper, 3, 3, generator=torch.Generator().manual_seed(0))).round()
+
+    def visit(part, mean: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        return torch.zeros_like(mean)
+
+    quality = torch.tensor([256 * 40])
+    exact, quick = (twin(z, quality, visit, quick) for quick in (False, True))
+    assert (exact.mean - quick.mean).abs().max() <= 1
+    assert (exact.index - quick.index).abs().max() <= 1
