@@ -26,7 +26,10 @@ from codec.quantise import dequantise
 from codec.tiling import LATENT, Rect, copy_shared, halo
 
 STEPS = (0, 1, 2, 3, 5, 8, 12, 20, 32, 50)  # by effort 0..9
-STRIDE = 1.05  # of the step that would be right if the synthesis were orthonormal
+# At quality 1 and 100, of the step that would be right if the synthesis were orthonormal: at low quality more of what a
+# latent says is shared with its neighbours.
+STRIDES = (0.77, 1.14)
+SHORTER = 0.7  # of the stride that led to a higher cost, for another try from where it set out
 PIECE = 1024 // LATENT  # edge in latents of what is searched at once, unless a tile is larger
 LARGEST = 255  # magnitudes from here on cost what escapes cost
 LAMBDA_RANGE = (0.0007, 0.25)  # quality 1 and quality 100
@@ -148,7 +151,9 @@ def improve(model: Model, region: Region, bits: Tensor, quality: Tensor, steps: 
     curvature = 2 * weight / gain**2  # of the cost over a latent, in steps, if the synthesis is orthonormal
     generator = torch.Generator().manual_seed(0)
     now = best = [tile.coded for _, tile in region.tiles]
-    least, latent = float("inf"), region.latent
+    least, latent, origin = float("inf"), region.latent, None
+    stride = (STRIDES[0] + (STRIDES[1] - STRIDES[0]) * (quality - hyper.QUALITY_ONE) / hyper.QUALITY_SPAN).float()
+    stride = stride.reshape(-1, 1, 1, 1)
     for step in range(steps + 1):
         latent.requires_grad_(step < steps)
         with torch.set_grad_enabled(step < steps):
@@ -157,14 +162,20 @@ def improve(model: Model, region: Region, bits: Tensor, quality: Tensor, steps: 
         error[..., height:, :], error[..., width:] = 0, 0
         cost = (weight.flatten() * error.square().flatten(1).sum(1)).sum().item()
         cost += sum(cost_of(bits, coded.symbol, coded.index).sum().item() for coded in now)
-        if cost < least:
+        better = cost < least
+        if better:
             best, least = now, cost
         if step == steps:
             break
-        (slope,) = torch.autograd.grad(made, latent, error.mul_(2 * weight))
-        latent = latent.detach()
+        if better or origin is None:
+            (slope,) = torch.autograd.grad(made, latent, error.mul_(2 * weight))
+            origin = latent.detach().clone(), slope
+        else:
+            stride = SHORTER * stride
+        before, slope = origin
+        latent = before.clone()
         moves = (torch.rand(latent.shape, generator=generator) < share(step)).to(latent.device)
-        wanted = latent - moves * (STRIDE / curvature) * slope
+        wanted = latent - moves * (stride / curvature) * slope
         now = []
         for inside, tile in region.tiles:
             here = (..., *inside)
