@@ -23,6 +23,7 @@ import bitstream
 from bitstream import TileDecoder
 from codec import context, decoder, encoder, hyper
 from codec.model import Model, load
+from codec.products import product
 
 TIMES: dict[str, list[float]] = defaultdict(list)
 WORK: dict[str, tuple[float, float]] = {}  # GMAC and MB of a stage
@@ -93,6 +94,12 @@ def speeds(device: torch.device, dtype: torch.dtype) -> tuple[float, float]:
     return 2048**3 / 1e9 / fastest(lambda: a @ a, device), 128 / fastest(lambda: block.clone(), device)
 
 
+def exact_speed(device: torch.device) -> float:
+    """GMAC/s of the exact networks' products (codec.products), which are of bytes where the processor has them."""
+    weight, x = torch.ones(768, 192, device=device), torch.ones(1, 192, 4096, device=device)
+    return 768 * 192 * 4096 / 1e9 / fastest(lambda: product(weight, x), device)
+
+
 def watch(model: Model, positions: int) -> None:
     """Put a clock on every stage of the decoder; `positions` at 1/16 for the exact networks' work."""
     synthesis, device = model.transforms.synthesis, model.device
@@ -101,7 +108,7 @@ def watch(model: Model, positions: int) -> None:
     for name, tensor in model.integers.items():
         layer, _, kind = name.rpartition(".")
         if kind == "weight":
-            part = "context" if "." in layer else "hyper"
+            part = "context" if "." in layer or layer == "point4" else "hyper"
             macs[part] += tensor.numel() * positions / at.get(layer, 1) / 1e9
     watch_function("entropy decoding", TileDecoder, "hyper", device)
     watch_function("entropy decoding", TileDecoder, "latent", device)
@@ -130,6 +137,7 @@ def main() -> None:
     pixels = np.asarray(Image.open(arguments.picture).convert("RGB"))
     header, tiles = bitstream.read(encoder.encode_pixels(model, pixels, arguments.quality, tile=0))
     floors = {dtype: speeds(model.device, dtype) for dtype in (model.dtype, torch.float32)}
+    exact = exact_speed(model.device)
     watch(model, -(-header.width // 16) * -(-header.height // 16))
     whole, sums = [], defaultdict(list)
     for _ in range(arguments.rounds + 2):
@@ -143,10 +151,12 @@ def main() -> None:
           f"{arguments.threads} threads")  # fmt: skip
     for dtype, (rate, bandwidth) in floors.items():
         print(f"{dtype}: {rate:.0f} GMAC/s, {bandwidth / 1000:.1f} GB/s")
+    print(f"exact products: {exact:.0f} GMAC/s")
     print(f"{'stage':36} {'ms':>7} {'GMAC':>7} {'MB':>7} {'floor ms':>9}")
     for name, seconds in sums.items():
         gmac, moved = WORK.get(name, (0.0, 0.0))
-        rate, bandwidth = floors[torch.float32 if "exact" in name or "context" in name else model.dtype]
+        rate, bandwidth = floors[torch.float32 if "linear" in name else model.dtype]
+        rate = exact if "exact" in name or "context" in name else rate
         floor = f"{1000 * max(gmac / rate, moved / bandwidth):9.2f}" if gmac else ""
         print(f"{name:36} {1000 * statistics.median(seconds[2:]):7.2f} {gmac:7.2f} {moved:7.1f} {floor}")
     print(f"{'whole':36} {1000 * statistics.median(whole[2:]):7.2f}")
