@@ -29,7 +29,8 @@ STEPS = (0, 1, 2, 3, 5, 8, 12, 20, 32, 50)  # by effort 0..9
 # At quality 1 and 100, of the step that would be right if the synthesis were orthonormal: at low quality more of what a
 # latent says is shared with its neighbours.
 STRIDES = (0.77, 1.14)
-SHORTER = 0.7  # of the stride that led to a higher cost, for another try from where it set out
+SHORTER = 0.7  # of the stride that led to no lower cost, for another try from where it set out
+LONGER = 1.3  # of the stride after two steps in vain, to leave a place where every latent stays as it is
 PIECE = 1024 // LATENT  # edge in latents of what is searched at once, unless a tile is larger
 LARGEST = 255  # magnitudes from here on cost what escapes cost
 LAMBDA_RANGE = (0.0007, 0.25)  # quality 1 and quality 100
@@ -151,7 +152,7 @@ def improve(model: Model, region: Region, bits: Tensor, quality: Tensor, steps: 
     curvature = 2 * weight / gain**2  # of the cost over a latent, in steps, if the synthesis is orthonormal
     generator = torch.Generator().manual_seed(0)
     now = best = [tile.coded for _, tile in region.tiles]
-    least, latent, origin = float("inf"), region.latent, None
+    least, latent, again = float("inf"), region.latent, False
     stride = (STRIDES[0] + (STRIDES[1] - STRIDES[0]) * (quality - hyper.QUALITY_ONE) / hyper.QUALITY_SPAN).float()
     stride = stride.reshape(-1, 1, 1, 1)
     for step in range(steps + 1):
@@ -167,15 +168,15 @@ def improve(model: Model, region: Region, bits: Tensor, quality: Tensor, steps: 
             best, least = now, cost
         if step == steps:
             break
-        if better or origin is None:
+        if better or again:
             (slope,) = torch.autograd.grad(made, latent, error.mul_(2 * weight))
-            origin = latent.detach().clone(), slope
+            origin, again, reach = (latent.detach().clone(), slope), False, 1.0 if better else LONGER
         else:
-            stride = SHORTER * stride
+            again, reach = True, SHORTER
         before, slope = origin
         latent = before.clone()
         moves = (torch.rand(latent.shape, generator=generator) < share(step)).to(latent.device)
-        wanted = latent - moves * (stride / curvature) * slope
+        wanted = latent - moves * (reach * stride / curvature) * slope
         now = []
         for inside, tile in region.tiles:
             here = (..., *inside)
