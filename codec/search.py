@@ -168,9 +168,9 @@ def improve(model: Model, region: Region, bits: Tensor, quality: Tensor, steps: 
             best, least = now, cost
         if step == steps:
             break
-        if better or again:
+        if better or again or not step:
             (slope,) = torch.autograd.grad(made, latent, error.mul_(2 * weight))
-            origin, again, reach = (latent.detach().clone(), slope), False, 1.0 if better else LONGER
+            origin, again, reach = (latent.detach(), slope), False, 1.0 if better else LONGER
         else:
             again, reach = True, SHORTER
         before, slope = origin
