@@ -6,7 +6,7 @@ and entropy model as they shipped: the model keeps its id, and files made before
 """
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -51,7 +51,8 @@ class TrainableSynthesis(nn.Module):
     def refresh(self, device: torch.device) -> Model:
         """The encoder, searching with the synthesis as it is now."""
         if self.encoder is None or self.encoder.device != device:
-            self.encoder = copy.deepcopy(load(self.codec, str(device)))
+            loaded = load(self.codec, str(device))  # others use it too
+            self.encoder = replace(loaded, transforms=copy.deepcopy(loaded.transforms))
         with torch.no_grad():
             for old, new in zip(self.encoder.transforms.synthesis.parameters(), self.net.parameters(), strict=True):
                 old.copy_(new)
