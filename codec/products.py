@@ -31,7 +31,8 @@ def product(weight: Tensor, x: Tensor) -> Tensor:
 
 
 def _fits(weight: Tensor, x: Tensor) -> bool:
-    if x.device.type != "cpu" or x.dtype != torch.float32 or (torch.is_grad_enabled() and x.requires_grad):
+    learns = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
+    if x.device.type != "cpu" or x.dtype != torch.float32 or learns:
         return False
     return _multiplies_bytes() and bool(weight.abs().amax() <= 127)
 

@@ -170,10 +170,9 @@ def improve(model: Model, region: Region, bits: Tensor, quality: Tensor, steps: 
             break
         if better or again or not step:
             (slope,) = torch.autograd.grad(made, latent, error.mul_(2 * weight))
-            origin, again, reach = (latent.detach(), slope), False, 1.0 if better else LONGER
+            before, again, reach = latent.detach(), False, 1.0 if better else LONGER
         else:
             again, reach = True, SHORTER
-        before, slope = origin
         latent = before.clone()
         moves = (torch.rand(latent.shape, generator=generator) < share(step)).to(latent.device)
         wanted = latent - moves * (reach * stride / curvature) * slope

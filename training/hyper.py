@@ -83,10 +83,8 @@ class HyperSynthesis(nn.Module):
             value = torch.zeros(shape)
             if name.endswith("weight") and shape[1] == 9:
                 value.normal_(0, 0.1)[:, 4] += 1
-            elif name.endswith("weight") and not name.endswith(
-                ("leave.weight", "join.weight")
-            ):  # these add nothing yet
-                value.normal_(0, (2 / shape[1]) ** 0.5)
+            elif name.endswith("weight") and not name.endswith(("leave.weight", "join.weight")):
+                value.normal_(0, (2 / shape[1]) ** 0.5)  # the others add nothing yet
             self.parameters_by_name[name.replace(".", "_")] = nn.Parameter(value)
         with torch.no_grad():
             self.parameters_by_name["point4_weight"] *= 0.02

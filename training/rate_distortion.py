@@ -90,9 +90,7 @@ class TrainableCodec(nn.Module):
         def visit(part: Pass, mean: Tensor, index: Tensor) -> Tensor:
             residual = gained[:, part.channels] - mean / hyper.MEAN_ONE
             with torch.no_grad():
-                rounded = (
-                    residual.round() if threshold is None else quantise(residual, (index + 0.5).floor(), threshold)
-                )
+                rounded = residual.round() if threshold is None else quantise(residual, index, threshold)
             return straight_through(rounded, residual)
 
         coded = self.hyper_synthesis(straight_through(z.round(), z), quality, visit, quick)

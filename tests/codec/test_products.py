@@ -33,6 +33,7 @@ def test_bytes_are_a_matter_of_speed_only(at_hand: bool, monkeypatch: pytest.Mon
     assert len(calls) == 2 * at_hand
     products.product(weight * 8, x)
     products.product(weight.double(), x.double())
+    assert products.product(weight.clone().requires_grad_(), x).requires_grad
     products.product(weight, x.requires_grad_())
     assert len(calls) == 2 * at_hand
 
