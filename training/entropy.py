@@ -1,7 +1,9 @@
 """The recipe of the entropy model alone: hyper-analysis, hyper-synthesis, context and densities of a finished codec.
 
-Analysis and synthesis stay as they are, so a picture decodes to the same pixels from fewer bits, and a step costs a
-quarter of one of stage 1. The result is a new model with an id of its own.
+Analysis and synthesis stay as they are, so a picture decodes to the same pixels from fewer bits. All pictures are
+analysed once, before the first step, and a step costs a tenth of one of stage 1. The result is a new model with an id
+of its own. Let the learning rate fall to 0 and do without the moving average (`--average 0`): the weights have learned
+to live with their own rounding, which is not that of their mean.
 """
 
 from dataclasses import asdict, dataclass
@@ -10,15 +12,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from codec import DEFAULT_MODEL
+from codec import DEFAULT_MODEL, hyper
 from codec.model import load
 from codec.network import Config
 from codec.search import rate_weight
-from training.codec import validate
+from codec.tiling import LATENT
+from training.codec import VALIDATION_QUALITIES
 from training.data import Crops, held_out
 from training.export import trainable
+from training.latents import LatentCrops, analysed
 from training.loop import Batch, Figures, Models, Options, Recipe, brought_along
-from training.rate_distortion import TrainableCodec, normalise, random_qualities
+from training.rate_distortion import TrainableCodec, random_qualities
 
 
 @dataclass(frozen=True)
@@ -29,11 +33,11 @@ class EntropyOptions(Options):
     validation: Path | None = None
     model: str = DEFAULT_MODEL  # the codec, by name or weights file
     batch: int = 16
-    patch: int = 256
+    patch: int = 256  # a multiple of 64
 
 
 class TrainableEntropy(TrainableCodec):
-    """A codec that in training gives the bits of pictures only, from symbols rounded as files hold them."""
+    """A codec that gives the bits of pictures only, from their latents, with symbols rounded as files hold them."""
 
     def __init__(self, config: Config, threshold: Tensor) -> None:
         super().__init__(config)
@@ -42,38 +46,60 @@ class TrainableEntropy(TrainableCodec):
             frozen.requires_grad_(False)
         self.transforms.log_gain.requires_grad_(False)
 
-    def forward(self, pixels: Tensor, quality: Tensor):
-        """In training bits per pixel (B,), otherwise as the codec."""
-        if not self.training:
-            return super().forward(pixels, quality)
-        with torch.no_grad():
-            gained = self.transforms.analysis(normalise(pixels)) * self.transforms.gain(quality)
-        _, bits_y, bits_z = self.entropy(gained, quality, self.threshold.to(pixels.device), quick=True)
-        return (bits_y + bits_z) / (pixels.shape[-1] * pixels.shape[-2])
+    def forward(self, latent: Tensor, quality: Tensor) -> Tensor:
+        """Bits per pixel (B,), in training by the quick twin and of noisy latents.
+
+        Args:
+            latent: y, (B, M, h, w), h and w multiples of 4; the bits of float16 as int16, because Fabric's mixed
+                precision would round floats to bfloat16 on their way in.
+            quality: (B,), fixed-point.
+        """
+        gained = latent.view(torch.float16).float() * self.transforms.gain(quality)
+        _, bits_y, bits_z = self.entropy(gained, quality, self.threshold.to(latent.device), quick=self.training)
+        return (bits_y + bits_z) / (latent[0, 0].numel() * LATENT**2)
+
+
+@torch.no_grad()
+def validate(model: TrainableEntropy, latents: list[Tensor]) -> Figures:
+    """`score`, the mean training objective (lower is better), and the bits per pixel `bpp@q` of latents (M, h, w)
+    float16 as files hold them."""
+    model.eval()
+    device = next(model.parameters()).device
+    report, scores = {}, []
+    for quality in VALIDATION_QUALITIES:
+        fixed = torch.tensor([quality * hyper.QUALITY_ONE], device=device)
+        found = [model(latent[None].view(torch.int16).to(device), fixed).item() for latent in latents]
+        report[f"bpp@{quality}"] = sum(found) / len(found)
+        scores.append(report[f"bpp@{quality}"] / rate_weight(fixed).item() ** 0.5)
+    model.train()
+    return {"score": sum(scores) / len(scores)} | report
 
 
 def recipe(options: EntropyOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
     """The recipe for process `part` = (rank, count)."""
-    crops = Crops(options.data, options.patch, options.seed, part=part)
-    print(f"{len(crops.pictures)} pictures, {crops.megapixels:.0f} megapixels")
-    pictures = held_out(options.validation)
+    pictures = Crops(options.data, options.patch, options.seed, part=part)
+    finished = load(options.model)
+    print(f"{len(pictures.pictures)} pictures, {pictures.megapixels:.0f} megapixels: analysed first", flush=True)
+    latents = [analysed(finished, picture) for picture in pictures.pictures]
+    crops = LatentCrops(latents, options.patch // LATENT, options.seed, part[0])
+    validation = [analysed(finished, picture.permute(1, 2, 0).numpy()) for picture in held_out(options.validation)]
     codec, card = trainable(options.model)
-    model = TrainableEntropy(codec.config, load(options.model).threshold)
+    model = TrainableEntropy(codec.config, finished.threshold)
     model.load_state_dict(codec.state_dict())
     learned = [value for value in model.parameters() if value.requires_grad]
 
     def objective(models: Models, batch: Batch, shared: object) -> tuple[Tensor, Figures]:
-        (pixels,) = batch
-        quality = random_qualities(pixels)
-        bpp = models["model"](pixels, quality)
+        (latent,) = batch
+        quality = random_qualities(latent)
+        bpp = models["model"](latent, quality)
         return (bpp / rate_weight(quality).sqrt()).mean(), {"bpp": bpp.mean().item()}
 
     return Recipe(
         models={"model": model},
         optimisers={"model": [torch.optim.Adam([{"params": learned, "share": 1.0}], betas=(0.9, 0.98), fused=True)]},
         losses={"model": objective},
-        batch=lambda step: (torch.from_numpy(crops.batch(step, options.batch)),),
-        validate=(lambda average: validate(average, pictures)) if pictures else None,
+        batch=lambda step: (crops.batch(step, options.batch).view(torch.int16),),
+        validate=(lambda average: validate(average, validation)) if validation else None,
         after_step=model.hyper_synthesis.keep_exact,
         notes={"config": asdict(model.config), "brought": brought_along(options, card)},
     )

@@ -1,13 +1,16 @@
-"""The latents of files as they are really made: what trains a decoder whose encoder is finished."""
+"""The latents of pictures as a finished encoder makes them: what trains a decoder or an entropy model for it."""
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from codec import DEFAULT_EFFORT
 from codec.context import shown_latents
-from codec.encoder import round_latents
+from codec.encoder import analyse, round_latents
 from codec.model import Model
 from codec.search import STEPS, Region, Rounded, improve, symbol_bits
+from codec.tiling import LATENT
 from training.rate_distortion import normalise
 
 SEARCHED_SHARE = 0.7  # of the steps see latents as the default effort finds them, the others as they were rounded
@@ -37,3 +40,37 @@ def encode(model: Model, pixels: Tensor, quality: Tensor, effort: int) -> tuple[
         improve(model, region, symbol_bits(model.tables).to(pixels.device), quality, STEPS[effort])
         latent = shown_latents(model, rounded.coded)
     return rounded, latent
+
+
+def analysed(model: Model, pixels: NDArray[np.uint8]) -> Tensor:
+    """The latents y of a picture (H, W, 3), as float16 (M, ceil(H/16), ceil(W/16)): 3 bytes a pixel."""
+    height, width = (-(-edge // LATENT) for edge in pixels.shape[:2])
+    out = torch.empty(model.config.latent, height, width, dtype=torch.float16)
+    for rect, latent in analyse(model, pixels, tile=0):
+        out[:, rect.top : rect.bottom, rect.left : rect.right] = latent[0].cpu()
+    return out
+
+
+class LatentCrops:
+    """Random crops of pictures' latents, which are analysed but once.
+
+    As `training.data.Crops`: batch number `step` is a function of seed, rank and step alone.
+
+    Args:
+        latents: (M, h, w) float16 each, as `analysed` makes them. edge: of the square crops, in latents.
+    """
+
+    def __init__(self, latents: list[Tensor], edge: int, seed: int = 0, rank: int = 0) -> None:
+        self.latents, self.edge, self.seed, self.rank = latents, edge, seed, rank
+        area = np.array([latent[0].numel() for latent in latents], dtype=np.float64)
+        self.chance = area / area.sum()
+
+    def batch(self, step: int, size: int) -> Tensor:
+        """`size` crops, (size, M, edge, edge) float16."""
+        rng = np.random.default_rng((self.seed, self.rank, step))
+        out = []
+        for number in rng.choice(len(self.latents), size, p=self.chance):
+            latent = self.latents[number]
+            top, left = (rng.integers(0, length - self.edge + 1) for length in latent.shape[1:])
+            out.append(latent[:, top : top + self.edge, left : left + self.edge])
+        return torch.stack(out)

@@ -97,7 +97,7 @@ class TrainableCodec(nn.Module):
         mean = coded.mean / hyper.MEAN_ONE
         with torch.autocast(gained.device.type, enabled=False):
             likelihood_z = self.hyper_likelihood(z, quality)
-            observed = gained if self.training else mean + (gained - mean).round()
+            observed = gained if self.training else mean + coded.symbol
             _, likelihood_y = self.gaussian(observed, scale_of(coded.index), mean)
         bits_y, bits_z = (-likelihood.log2().flatten(1).sum(1) for likelihood in (likelihood_y, likelihood_z))
         return coded, bits_y, bits_z

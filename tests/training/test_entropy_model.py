@@ -13,6 +13,7 @@ from tests.conftest import EXAMPLES
 from training.entropy import EntropyOptions, TrainableEntropy, recipe
 from training.export import export_checkpoint, trainable
 from training.hyper import HyperSynthesis
+from training.latents import LatentCrops, analysed
 from training.loop import train
 
 
@@ -45,22 +46,34 @@ def test_the_new_model_codes_pictures_as_well(exported: Path, coffee: np.ndarray
     assert psnr(coffee, found) == pytest.approx(psnr(coffee, old), abs=0.3)
 
 
-def test_in_training_it_gives_the_bits_alone(coffee: np.ndarray) -> None:
+def test_it_gives_the_bits_of_files(coffee: np.ndarray) -> None:
     codec, _ = trainable(DEFAULT_MODEL)
     model = TrainableEntropy(codec.config, load().threshold)
     model.load_state_dict(codec.state_dict())
-    pixels = torch.from_numpy(coffee[:192, :256].copy()).permute(2, 0, 1)[None]
-    quality = torch.tensor([256 * 40])
-    bpp = model(pixels, quality)
+    picture = coffee[:192, :256].copy()
+    latent, quality = analysed(load(), picture)[None].view(torch.int16), torch.tensor([256 * 40])
+    bpp = model(latent, quality)
     bpp.sum().backward()
     learned = [name for name, value in model.named_parameters() if value.grad is not None]
     assert {name.split(".")[0] for name in learned} == {"transforms", "hyper_synthesis", "density"}
     assert not [name for name in learned if ("analysis" in name and "hyper" not in name) or "synthesis.l" in name]
     with torch.no_grad():
-        plain = model.eval()(pixels, quality)
-    expected = (plain.bits_y + plain.bits_z).item() / (192 * 256)
-    noise = 0.25 * codec.config.latent / 256  # bits that a silent latent pays for noise in place of rounding
-    assert expected < bpp.item() < expected + noise
+        plain = model.eval()(latent, quality)
+    in_file = 8 * len(encoder.encode_pixels(load(), picture, 40)) / (192 * 256)
+    assert plain.item() == pytest.approx(in_file, rel=0.1)
+    noise = 0.35 * codec.config.latent / 256  # bits that a silent latent pays for noise in place of rounding
+    assert plain.item() < bpp.item() < plain.item() + noise
+
+
+def test_crops_are_cut_from_what_is_analysed_once(coffee: np.ndarray) -> None:
+    latent = analysed(load(), coffee)
+    assert latent.shape == (load().config.latent, -(-coffee.shape[0] // 16), -(-coffee.shape[1] // 16))
+    crops = LatentCrops([latent], edge=4, seed=3)
+    batch = crops.batch(5, 2)
+    assert torch.equal(batch, LatentCrops([latent], edge=4, seed=3).batch(5, 2))
+    assert not torch.equal(batch, crops.batch(6, 2))
+    windows = latent.unfold(1, 4, 1).unfold(2, 4, 1).permute(1, 2, 0, 3, 4).flatten(0, 1)
+    assert all((windows == crop).flatten(1).all(1).any() for crop in batch)
 
 
 def test_the_quick_twin_is_near_the_exact_one() -> None:
