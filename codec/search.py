@@ -15,6 +15,7 @@ from functools import partial
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from bitstream import Tables
 from bitstream.entropy import PRECISION, SYMBOL_MAX, half_width
@@ -29,8 +30,9 @@ STEPS = (0, 1, 2, 3, 5, 8, 12, 20, 32, 50)  # by effort 0..9
 # At quality 1 and 100, of the step that would be right if the synthesis were orthonormal: at low quality more of what a
 # latent says is shared with its neighbours.
 STRIDES = (0.77, 1.14)
-SHORTER = 0.7  # of the stride that led to no lower cost, for another try from where it set out
-LONGER = 1.3  # of the stride after two steps in vain, to leave a place where every latent stays as it is
+SHORTER = 0.7  # of the stride where it led to no lower cost, for another try from where it set out
+LONGER = 1.3  # of the stride after two steps in vain, to leave symbols that would all stay as they are
+NEARNESS = 1.2  # how much a symbol's distance from where a step leads counts against its bits
 PIECE = 1024 // LATENT  # edge in latents of what is searched at once, unless a tile is larger
 LARGEST = 255  # magnitudes from here on cost what escapes cost
 LAMBDA_RANGE = (0.0007, 0.25)  # quality 1 and quality 100
@@ -39,7 +41,7 @@ LAMBDA_RANGE = (0.0007, 0.25)  # quality 1 and quality 100
 def share(step: int) -> float:
     """The share of the latents that may move in a step: most at first, later half, for all answer for the same pixels
     and would correct the same error together."""
-    return max(0.5, 0.85 - 0.1 * step)
+    return max(0.5, 0.9 - 0.1 * max(0, step - 1))
 
 
 def rate_weight(quality: Tensor) -> Tensor:
@@ -137,10 +139,11 @@ def search(
 
 
 def improve(model: Model, region: Region, bits: Tensor, quality: Tensor, steps: int) -> None:
-    """Find better symbols for a region's tiles, in place, of no higher cost than those they had.
+    """Find better symbols for a region's tiles, in place. Each place keeps those of the step after which its pixels and
+    bits, and those of the places around it, cost least.
 
     Args:
-        region: one, or B of the same shape that are improved together; the cost is that of all.
+        region: one, or B of the same shape that are improved together.
         bits: as `symbol_bits` gives them.
         quality: (B,), fixed-point.
         steps: each takes one pass through the synthesis and back.
@@ -150,41 +153,51 @@ def improve(model: Model, region: Region, bits: Tensor, quality: Tensor, steps: 
     gain = model.transforms.gain(quality)
     weight = rate_weight(quality).reshape(-1, 1, 1, 1) * 127.5**2 / 3  # of the summed square error in -1..1
     curvature = 2 * weight / gain**2  # of the cost over a latent, in steps, if the synthesis is orthonormal
-    generator = torch.Generator().manual_seed(0)
-    now = best = [tile.coded for _, tile in region.tiles]
-    least, latent, again = float("inf"), region.latent, False
     stride = (STRIDES[0] + (STRIDES[1] - STRIDES[0]) * (quality - hyper.QUALITY_ONE) / hyper.QUALITY_SPAN).float()
     stride = stride.reshape(-1, 1, 1, 1)
+    generator = torch.Generator().manual_seed(0)
+    now = [tile.coded for _, tile in region.tiles]
+    latent, least, vain = region.latent, None, None
     for step in range(steps + 1):
         latent.requires_grad_(step < steps)
         with torch.set_grad_enabled(step < steps):
             made = assemble(*model.transforms.synthesis(latent / gain, quality))
         error = made.detach() - picture
         error[..., height:, :], error[..., width:] = 0, 0
-        cost = (weight.flatten() * error.square().flatten(1).sum(1)).sum().item()
-        cost += sum(cost_of(bits, coded.symbol, coded.index).sum().item() for coded in now)
-        better = cost < least
-        if better:
-            best, least = now, cost
-        if step == steps:
-            break
-        if better or again or not step:
-            (slope,) = torch.autograd.grad(made, latent, error.mul_(2 * weight))
-            before, again, reach = latent.detach(), False, 1.0 if better else LONGER
+        cost = _around(weight * F.avg_pool2d(error.square().sum(1, keepdim=True), LATENT, divisor_override=1))
+        for (inside, _), coded in zip(region.tiles, now, strict=True):
+            spent = cost_of(bits, coded.symbol, coded.index).sum(1, keepdim=True)
+            cost[(..., *inside)] += _around(spent)  # (B, 1, h, w)
+        slope = torch.autograd.grad(made, latent, error.mul_(2 * weight))[0] if step < steps else None
+        latent = latent.detach()
+        if least is None or vain is None:
+            least, best, uphill, vain = cost, latent, slope, torch.zeros_like(cost)
         else:
-            again, reach = True, SHORTER
-        latent = before.clone()
-        moves = (torch.rand(latent.shape, generator=generator) < share(step)).to(latent.device)
-        wanted = latent - moves * (reach * stride / curvature) * slope
+            better = cost < least
+            least, best = torch.where(better, cost, least), torch.where(better, latent, best)
+            vain = torch.where(better, 0, vain + 1)
+            uphill = None if slope is None else torch.where(better, slope, uphill)
+        latent = best.clone()
+        if uphill is None:
+            wanted, moves = best, torch.zeros_like(best, dtype=torch.bool)
+        else:
+            moves = (torch.rand(latent.shape, generator=generator) < share(step)).to(latent.device)
+            reach = torch.where(vain == 0, 1.0, torch.where(vain % 2 == 1, SHORTER, LONGER))
+            wanted = best - moves * (reach * stride / curvature) * uphill
         now = []
         for inside, tile in region.tiles:
             here = (..., *inside)
-            choose = partial(_choose, model, wanted[here], moves[here], curvature, bits)
+            choose = partial(_choose, model, wanted[here], moves[here], NEARNESS * curvature, bits)
             size = (inside[0].stop - inside[0].start, inside[1].stop - inside[1].start)
             now.append(code_latents(model, tile.z, quality, size, choose))
             latent[here] = shown_latents(model, now[-1])
-    for (_, tile), coded in zip(region.tiles, best, strict=True):
+    for (_, tile), coded in zip(region.tiles, now, strict=True):
         tile.coded = coded
+
+
+def _around(cost: Tensor) -> Tensor:
+    """The mean of a map (B, 1, h, w) over the 3 x 3 places around each, for neighbours answer for the same pixels."""
+    return F.avg_pool2d(cost, 3, stride=1, padding=1, count_include_pad=False)
 
 
 def _choose(
