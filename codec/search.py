@@ -157,7 +157,9 @@ def improve(model: Model, region: Region, bits: Tensor, quality: Tensor, steps: 
     stride = stride.reshape(-1, 1, 1, 1)
     generator = torch.Generator().manual_seed(0)
     now = [tile.coded for _, tile in region.tiles]
-    latent, least, vain = region.latent, None, None
+    latent, best = region.latent, region.latent.detach()
+    uphill = torch.zeros_like(best)
+    least, vain = torch.full_like(best[:, :1], float("inf")), torch.zeros_like(best[:, :1])  # (B, 1, h, w)
     for step in range(steps + 1):
         latent.requires_grad_(step < steps)
         with torch.set_grad_enabled(step < steps):
@@ -168,22 +170,17 @@ def improve(model: Model, region: Region, bits: Tensor, quality: Tensor, steps: 
         for (inside, _), coded in zip(region.tiles, now, strict=True):
             spent = cost_of(bits, coded.symbol, coded.index).sum(1, keepdim=True)
             cost[(..., *inside)] += _around(spent)  # (B, 1, h, w)
-        slope = torch.autograd.grad(made, latent, error.mul_(2 * weight))[0] if step < steps else None
-        latent = latent.detach()
-        if least is None or vain is None:
-            least, best, uphill, vain = cost, latent, slope, torch.zeros_like(cost)
-        else:
-            better = cost < least
-            least, best = torch.where(better, cost, least), torch.where(better, latent, best)
-            vain = torch.where(better, 0, vain + 1)
-            uphill = None if slope is None else torch.where(better, slope, uphill)
+        better = cost < least
+        least, vain = torch.where(better, cost, least), torch.where(better, 0, vain + 1)
+        if step < steps:
+            (slope,) = torch.autograd.grad(made, latent, error.mul_(2 * weight))
+            uphill = torch.where(better, slope, uphill)
+        best = torch.where(better, latent.detach(), best)
         latent = best.clone()
-        if uphill is None:
-            wanted, moves = best, torch.zeros_like(best, dtype=torch.bool)
-        else:
-            moves = (torch.rand(latent.shape, generator=generator) < share(step)).to(latent.device)
-            reach = torch.where(vain == 0, 1.0, torch.where(vain % 2 == 1, SHORTER, LONGER))
-            wanted = best - moves * (reach * stride / curvature) * uphill
+        mobile = share(step) if step < steps else 0.0  # in the end each place only gets what served it best
+        moves = (torch.rand(latent.shape, generator=generator) < mobile).to(latent.device)
+        reach = torch.where(vain == 0, 1.0, torch.where(vain % 2 == 1, SHORTER, LONGER))
+        wanted = best - moves * (reach * stride / curvature) * uphill
         now = []
         for inside, tile in region.tiles:
             here = (..., *inside)

@@ -1,6 +1,6 @@
 """Training pictures: decoded once into memory by worker processes, then cropped at random."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -45,6 +45,24 @@ def held_out(folder: Path | None) -> list[Tensor]:
     return [torch.from_numpy(read_rgb(path).transpose(2, 0, 1).copy()) for path in paths]
 
 
+def random_windows(
+    rng: np.random.Generator, sizes: list[tuple[int, ...]], chance: np.ndarray, edge: int, count: int
+) -> Iterator[tuple[int, slice, slice]]:
+    """`count` square windows into pictures of these heights and widths: a picture's number, rows and columns.
+
+    They are drawn one at a time, so the caller may use `rng` between them. chance: of each picture, see `by_area`.
+    """
+    for number in rng.choice(len(sizes), count, p=chance):
+        top, left = (rng.integers(0, length - edge + 1) for length in sizes[number])
+        yield number, slice(top, top + edge), slice(left, left + edge)
+
+
+def by_area(sizes: list[tuple[int, ...]]) -> np.ndarray:
+    """Chances by which every place of pictures of these heights and widths is drawn as often."""
+    area = np.array(sizes, dtype=np.float64).prod(axis=1)
+    return area / area.sum()
+
+
 class Crops:
     """Random crops from a folder of pictures held in memory (3 bytes a pixel).
 
@@ -79,9 +97,9 @@ class Crops:
                     space -= picture.nbytes
         if not self.pictures:
             raise ValueError(f"no picture in {folder} is as large as {patch} x {patch}")
-        area = np.array([picture.shape[0] * picture.shape[1] for picture in self.pictures], dtype=np.float64)
-        self.megapixels = area.sum() / 1e6
-        self.chance = area / area.sum()
+        self.sizes = [picture.shape[:2] for picture in self.pictures]
+        self.megapixels = sum(height * width for height, width in self.sizes) / 1e6
+        self.chance = by_area(self.sizes)
 
     def sample(self) -> np.ndarray:
         """About four megapixels of crops to fit a start to, (N, C, patch, patch) uint8."""
@@ -91,10 +109,9 @@ class Crops:
         """`size` crops for training step `step`, (size, C, patch, patch) uint8, flipped and transposed at random."""
         rng = np.random.default_rng((self.seed, self.rank, step))
         out = np.empty((size, self.pictures[0].shape[2], self.patch, self.patch), dtype=np.uint8)
-        for slot, number in enumerate(rng.choice(len(self.pictures), size, p=self.chance)):
-            picture = self.pictures[number]
-            top, left = (rng.integers(0, edge - self.patch + 1) for edge in picture.shape[:2])
-            crop = picture[top : top + self.patch, left : left + self.patch]
+        windows = random_windows(rng, self.sizes, self.chance, self.patch, size)
+        for slot, (number, rows, columns) in enumerate(windows):
+            crop = self.pictures[number][rows, columns]
             flips = rng.integers(0, 2, 3)
             crop = crop[:: 1 - 2 * flips[0], :: 1 - 2 * flips[1]].transpose(2, 0, 1)
             out[slot] = crop.swapaxes(1, 2) if flips[2] else crop

@@ -11,6 +11,7 @@ from codec.encoder import analyse, round_latents
 from codec.model import Model
 from codec.search import STEPS, Region, Rounded, improve, symbol_bits
 from codec.tiling import LATENT
+from training.data import by_area, random_windows
 from training.rate_distortion import normalise
 
 SEARCHED_SHARE = 0.7  # of the steps see latents as the default effort finds them, the others as they were rounded
@@ -62,15 +63,11 @@ class LatentCrops:
 
     def __init__(self, latents: list[Tensor], edge: int, seed: int = 0, rank: int = 0) -> None:
         self.latents, self.edge, self.seed, self.rank = latents, edge, seed, rank
-        area = np.array([latent[0].numel() for latent in latents], dtype=np.float64)
-        self.chance = area / area.sum()
+        self.sizes = [latent.shape[1:] for latent in latents]
+        self.chance = by_area(self.sizes)
 
     def batch(self, step: int, size: int) -> Tensor:
         """`size` crops, (size, M, edge, edge) float16."""
         rng = np.random.default_rng((self.seed, self.rank, step))
-        out = []
-        for number in rng.choice(len(self.latents), size, p=self.chance):
-            latent = self.latents[number]
-            top, left = (rng.integers(0, length - self.edge + 1) for length in latent.shape[1:])
-            out.append(latent[:, top : top + self.edge, left : left + self.edge])
-        return torch.stack(out)
+        windows = random_windows(rng, self.sizes, self.chance, self.edge, size)
+        return torch.stack([self.latents[number][:, rows, columns] for number, rows, columns in windows])
