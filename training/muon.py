@@ -11,14 +11,16 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from codec.model import default_dtype
+
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # coefficients of Jordan et al., for five steps
 
 
 def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
-    """Roughly U V^T of the singular value decomposition U S V^T of a (D, C) matrix, by Newton-Schulz iterations in
-    bfloat16: all singular values end between about 0.7 and 1.2."""
+    """Roughly U V^T of the singular value decomposition U S V^T of a (D, C) matrix, by Newton-Schulz iterations, in
+    bfloat16 unless the processor has to imitate it: all singular values end between about 0.7 and 1.2."""
     a, b, c = NEWTON_SCHULZ
-    x = matrix.bfloat16()
+    x = matrix.float() if default_dtype(matrix.device) == torch.float32 else matrix.bfloat16()
     tall = x.shape[0] > x.shape[1]
     x = x.T if tall else x
     x = x / (x.norm() + 1e-7)
