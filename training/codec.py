@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from codec import hyper
+from codec.model import load
 from codec.network import Config
 from codec.search import rate_weight
 from training.data import Crops, held_out
@@ -64,7 +65,7 @@ def validate(model: TrainableCodec, pictures: list[Tensor]) -> Figures:
         rows = []
         for picture in (picture.to(device) for picture in pictures):
             estimate = model(picture[None], fixed)
-            shown = ((estimate.picture.clamp(-1, 1) + 1) * 127.5).round()
+            shown = ((estimate.picture.whole.clamp(-1, 1) + 1) * 127.5).round()
             mse = (shown - picture).square().mean().item()
             bpp = (estimate.bits_y + estimate.bits_z).item() / picture[0].numel()
             rows.append((bpp, mse, 10 * torch.log10(torch.tensor(255**2 / max(mse, 1e-3))).item()))
@@ -99,6 +100,9 @@ def recipe(options: CodecOptions, config: Config = Config(), part: tuple[int, in
     print(f"{len(crops.pictures)} pictures, {crops.megapixels:.0f} megapixels")
     pictures = held_out(options.validation)
     model, brought = _start(options, config, crops)
+    if options.init:
+        finished = load(options.init)
+        model.rounding = finished.threshold, finished.centroid
 
     def objective(models: Models, batch: Batch, shared: object) -> tuple[Tensor, Figures]:
         (pixels,) = batch

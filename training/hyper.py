@@ -30,24 +30,6 @@ class _Floor(torch.autograd.Function):
         return grad
 
 
-class _Clamp(torch.autograd.Function):
-    """Clamp whose gradient also passes outside the range where it leads back inside (CompressAI's LowerBound,
-    made two-sided): otherwise a scale index stuck at its end could never leave it."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor, low: float, high: float) -> Tensor:
-        ctx.save_for_backward(x)
-        ctx.range = low, high
-        return x.clamp(low, high)
-
-    @staticmethod
-    def backward(ctx, grad: Tensor):
-        (x,) = ctx.saved_tensors
-        low, high = ctx.range
-        passes = ((x >= low) | (grad < 0)) & ((x <= high) | (grad > 0))
-        return grad * passes, None, None
-
-
 def _quick_pointwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """`hyper.pointwise` in autocast's precision."""
     out = F.conv2d(x, weight[:, :, None, None])
@@ -66,7 +48,7 @@ def _quick_depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 # The shipped integers to the bit, and something near them in a third of the time.
-EXACT = hyper.Arithmetic(floor=_Floor.apply, clamp=_Clamp.apply)
+EXACT = hyper.Arithmetic(floor=_Floor.apply, clamp=torch.clamp)
 QUICK = hyper.Arithmetic(_quick_pointwise, _quick_sums, _quick_depthwise, _Floor.apply, torch.clamp)
 
 

@@ -22,7 +22,7 @@ from training import codec as stage1
 from training.codec import CodecOptions, recipe
 from training.data import Crops, list_pictures
 from training.export import calibrate, export_checkpoint, integer_counts, trainable
-from training.hyper import HyperSynthesis, straight_through
+from training.hyper import EXACT, QUICK, HyperSynthesis, straight_through
 from training.initial import grow, initialise
 from training.loop import learning_rate, train
 from training.rate_distortion import TrainableCodec, loss, normalise
@@ -168,6 +168,44 @@ def test_the_trainable_twin_computes_the_shipped_integers() -> None:
     assert all(value.grad is not None and torch.isfinite(value.grad).all() for value in twin.parameters())
 
 
+@pytest.mark.parametrize("arithmetic", [EXACT, QUICK])
+def test_what_is_off_learns_nothing(arithmetic: hyper.Arithmetic) -> None:
+    """Whichever way it is wanted: an activation or scale index beyond its end does not move what it is made of."""
+    for wanted in (1, -1):
+        sums = torch.tensor([-9e6, -200.0, 9.0, 5000.0, 9e6]).reshape(1, 1, 1, -1).requires_grad_()
+        (wanted * arithmetic.activation(sums).sum()).backward()
+        assert sums.grad is not None
+        assert sums.grad.flatten().tolist() == [0, 0, wanted / 128, wanted / 128, 0]
+        both = torch.tensor([-9e6, 300.0, -9e6, 300.0]).reshape(1, 2, 1, 2).requires_grad_()
+        mean, index = arithmetic.parameters(both)
+        (wanted * (mean + index).sum()).backward()
+        assert both.grad is not None
+        assert both.grad.flatten().tolist() == [0, wanted / 128, 0, wanted / 256]
+
+
+def test_the_synthesis_learns_from_what_files_hold_and_all_else_from_plain_rounding() -> None:
+    torch.manual_seed(0)
+    model = TrainableCodec(TINY)
+    pixels = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    initialise(model, normalise(pixels))
+    quality = torch.tensor([9000, 20000])
+
+    def gradients(error: str) -> tuple[bool, bool]:
+        """Whether the synthesis and the analysis learn from the error of one of the pictures."""
+        model.zero_grad()
+        getattr(model(pixels, quality), error).whole.square().sum().backward()
+        return tuple(
+            any(value.grad is not None and value.grad.any() for value in net.parameters())
+            for net in (model.transforms.synthesis, model.transforms.analysis)
+        )
+
+    assert gradients("picture") == (True, True)
+    model.rounding = torch.full((64, 4), 0.3), torch.full((64, 4), 0.1)
+    assert gradients("picture") == (False, True)
+    assert gradients("shown") == (True, False)
+    assert model.eval()(pixels, quality).shown is None
+
+
 def test_weights_are_kept_in_the_exact_range() -> None:
     twin = HyperSynthesis(TINY)
     with torch.no_grad():
@@ -185,7 +223,7 @@ def test_the_untrained_codec_is_a_transform_codec() -> None:
     kept = initialise(model, normalise(pixels))
     assert 0.98 < kept < 1
     with torch.no_grad():
-        decoded = model(pixels[:8], torch.full((8,), 25600)).picture
+        decoded = model(pixels[:8], torch.full((8,), 25600)).picture.whole
     assert (decoded - normalise(pixels[:8])).square().mean() * 127.5**2 < 60
 
 
@@ -243,7 +281,7 @@ def test_a_grown_model_starts_as_the_old_one_and_learns(tmp_path: Path) -> None:
     quality = torch.tensor([256, 25600])
     with torch.no_grad():
         expected, found = (model.eval()(crops[:2], quality) for model in (old, grown))
-    assert torch.allclose(found.picture, expected.picture, atol=1e-5)
+    assert torch.allclose(found.picture.whole, expected.picture.whole, atol=1e-5)
     assert torch.allclose(found.bits_y, expected.bits_y, rtol=1e-5)
     train_codec(options(tmp_path / "more", steps=12, init=str(path), quarter=56, context=12))
     path, _ = export_checkpoint(tmp_path / "more" / "checkpoint.pt", "more", folder=tmp_path, crops=2)
