@@ -78,9 +78,14 @@ class _Latents:
         ]
         return [corner.grow(0, self.bounds) for corner in corners]
 
-    def region(self, area: Rect) -> Tensor:
-        """y^ of an area, (1, M, h, w). Areas are asked for from top to bottom."""
-        self.done = {tile: _from_row(area.top, *held) for tile, held in self.done.items() if tile.bottom > area.top}
+    def region(self, area: Rect, below: int) -> Tensor:
+        """y^ of an area, (1, M, h, w). Areas are asked for in rows from top to bottom, from left to right; `below` is
+        the first row of latents that the next row of areas asks for."""
+        held, self.done = self.done, {}
+        for tile, part in held.items():
+            first = below if tile.right <= area.left else area.top
+            if tile.bottom > first:
+                self.done[tile] = _from_row(first, *part)
         shape = (1, self.model.config.latent, area.height, area.width)
         out = torch.empty(shape, device=self.model.device).contiguous(memory_format=torch.channels_last)
         fresh = [rect for rect in self.touched(area) if rect not in self.done]
@@ -192,10 +197,11 @@ def _bands(latents: _Latents, view: View, progress: Progress) -> Iterator[NDArra
     for top in range(cover.top, cover.bottom, edge):
         row = Rect(top, cover.left, min(top + edge, cover.bottom), cover.right)
         strip = row.times(unit).grow(0, wanted)
+        below = row.bottom - margin if row.bottom < cover.bottom else latents.bounds.bottom
         band = None
         for area in row.cut(edge):
             seen = area.grow(margin, latents.bounds)
-            picture = _synthesise(model, latents.region(seen), latents.quality, view, finisher)
+            picture = _synthesise(model, latents.region(seen, below), latents.quality, view, finisher)
             rows, columns = area.times(unit).within(seen.times(unit))
             shown = to_pixels(picture[0, :, rows, columns], channels)
             if band is None:

@@ -15,13 +15,14 @@ from torch import Tensor, nn
 from bitstream.entropy import PRECISION
 from codec import DEFAULT_EFFORT, DEFAULT_MODEL, hyper
 from codec.model import Model, load
+from codec.pyramid import partial_collapses, shuffle
 from codec.search import cost_of, symbol_bits
 from training.codec import optimisers, validate
 from training.data import Crops, held_out
 from training.export import trainable
 from training.latents import encode, random_effort
 from training.loop import Batch, Figures, Models, Options, Recipe, brought_along
-from training.rate_distortion import Estimate, Picture, loss, random_qualities
+from training.rate_distortion import Estimate, loss, random_qualities
 
 REFRESH = 50  # steps after which the search knows what the synthesis has learned
 
@@ -66,9 +67,11 @@ class TrainableSynthesis(nn.Module):
         with torch.autocast(pixels.device.type, enabled=False):
             rounded, latent = encode(model, pixels, quality, effort)
             latent = latent / model.transforms.gain(quality)
+        base, pyramid = self.net(latent, quality)
         bits = symbol_bits(model.tables).to(pixels.device)
         return Estimate(
-            picture=Picture.of(*self.net(latent, quality)),
+            linear=shuffle(base, 8),
+            added=partial_collapses(pyramid),
             bits_y=cost_of(bits, rounded.coded.symbol, rounded.coded.index).flatten(1).sum(1),
             bits_z=_hyper_bits(model, rounded.z, quality),
         )

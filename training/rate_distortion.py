@@ -4,21 +4,18 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from codec import hyper
 from codec.compat import import_compressai
 from codec.context import Coded, Pass
 from codec.network import Config, Transforms
 from codec.pyramid import partial_collapses, reduce, shuffle
-from codec.quantise import dequantise, quantise
+from codec.quantise import quantise
 from codec.search import rate_weight
 from training.hyper import HyperSynthesis, straight_through
 
 import_compressai()
 from compressai.entropy_models import EntropyBottleneck, GaussianConditional  # noqa: E402
-
-SMALL_SHARE = 0.02  # of the error at each smaller size
 
 
 def scale_of(index: Tensor) -> Tensor:
@@ -39,59 +36,28 @@ def random_qualities(pixels: Tensor, highest: int = 100) -> Tensor:
 
 
 @dataclass
-class Picture:
-    """What a synthesis gives: the linear path's picture (B, 3, H, W) in -1..1, and what the pyramid adds to it at 1/8,
-    1/4, 1/2 and 1/1 of the size."""
+class Estimate:
+    """What one pass gives: the linear path's picture (B, 3, H, W) in -1..1, what the pyramid adds to it at 1/8, 1/4,
+    1/2 and 1/1 of the size, and the bits (B,) of y and z by the entropy models."""
 
     linear: Tensor
     added: list[Tensor]
-
-    @classmethod
-    def of(cls, base: Tensor, pyramid: list[Tensor]) -> "Picture":
-        """From the two outputs of `codec.network.Synthesis`."""
-        return cls(shuffle(base, 8), partial_collapses(pyramid))
-
-    @property
-    def whole(self) -> Tensor:
-        """The decoded picture, (B, 3, H, W), about -1..1."""
-        return self.linear + self.added[-1]
-
-    def errors(self, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean square errors (B,) in 0..255 units against `target`, (B, 3, H, W) in -1..1: of the picture, and of those
-        at 1/2, 1/4 and 1/8 together."""
-        mse = (self.whole - target).square().flatten(1).mean(1) * 127.5**2
-        small_mse, target = torch.zeros_like(mse), target - self.linear.detach()
-        for small in reversed(self.added[:-1]):
-            target = reduce(target)
-            small_mse = small_mse + (small - target).square().flatten(1).mean(1) * 127.5**2
-        return mse, small_mse
-
-
-@dataclass
-class Estimate:
-    """What one pass gives: the picture, the bits (B,) of y and z by the entropy models and, from a model that knows how
-    its encoder rounds (`TrainableCodec.rounding`), in training the picture as its files show it."""
-
-    picture: Picture
     bits_y: Tensor
     bits_z: Tensor
-    shown: Picture | None = None
+
+    @property
+    def picture(self) -> Tensor:
+        """The decoded picture, (B, 3, H, W), about -1..1."""
+        return self.linear + self.added[-1]
 
 
 class TrainableCodec(nn.Module):
     """Transforms, hyper-synthesis and CompressAI's entropy models, joined as in the mean-scale hyperprior
-    (Minnen, Balle, Toderici, NeurIPS 2018, without the autoregressive context).
-
-    Attributes:
-        rounding: thresholds and centroids (`codec.quantise`) of the encoder that the model has already. With them the
-            synthesis learns from symbols rounded by rate and distortion, as files hold them, and all else learns from
-            plain rounding: the straight-through gradient would promise it gains that a dead zone does not give.
-    """
+    (Minnen, Balle, Toderici, NeurIPS 2018, without the autoregressive context)."""
 
     def __init__(self, config: Config = Config()) -> None:
         super().__init__()
         self.config = config
-        self.rounding: tuple[Tensor, Tensor] | None = None
         self.transforms = Transforms(config)
         self.hyper_synthesis = HyperSynthesis(config)
         self.density = EntropyBottleneck(config.levels * config.hyper)
@@ -106,21 +72,9 @@ class TrainableCodec(nn.Module):
         picture = normalise(pixels)
         gain = nets.gain(quality)  # (B, M, 1, 1)
         gained = nets.analysis(picture) * gain  # (B, M, H/16, W/16)
-        coded, bits_y, bits_z = self.entropy(gained, quality, quick=self.training)
-        latent = (coded.mean / hyper.MEAN_ONE + coded.symbol) / gain
-        if self.rounding is None or not self.training:
-            return Estimate(Picture.of(*nets.synthesis(latent, quality)), bits_y, bits_z)
-        still = {name: value.detach() for name, value in nets.synthesis.named_parameters()}
-        plain = Picture.of(*functional_call(nets.synthesis, still, (latent, quality)))
-        with torch.no_grad():
-            latent = self._rounded_by_rate(gained, coded) / gain
-        return Estimate(plain, bits_y, bits_z, Picture.of(*nets.synthesis(latent, quality)))
-
-    def _rounded_by_rate(self, gained: Tensor, coded: Coded) -> Tensor:
-        """y^ (B, M, h, w) of `gained` latents with these means and scale indices, as `rounding`'s encoder rounds."""
-        threshold, centroid = (value.to(gained.device) for value in self.rounding or ())
-        mean = coded.mean / hyper.MEAN_ONE
-        return mean + dequantise(quantise(gained - mean, coded.index, threshold), coded.index, centroid)
+        coded, bits_y, bits_z = self.entropy(gained, quality)
+        base, pyramid = nets.synthesis((coded.mean / hyper.MEAN_ONE + coded.symbol) / gain, quality)
+        return Estimate(linear=shuffle(base, 8), added=partial_collapses(pyramid), bits_y=bits_y, bits_z=bits_z)
 
     def entropy(
         self, gained: Tensor, quality: Tensor, threshold: Tensor | None = None, quick: bool = False
@@ -161,15 +115,15 @@ def loss(estimate: Estimate, pixels: Tensor, quality: Tensor) -> tuple[Tensor, T
     """Mean over the batch of (lambda 255^2 MSE + bpp) / sqrt(lambda), with bpp and MSE (B,) in 0..255 units.
 
     The rate of a picture grows about as sqrt(lambda): dividing by it lets a relative saving weigh the same at every
-    quality. Pictures at 1/2, 1/4 and 1/8 count 2 % each, so that early-stopped decodes are sane. What is shown besides
-    counts as much again, for the synthesis alone.
+    quality. Pictures at 1/2, 1/4 and 1/8 count 2 % each, so that early-stopped decodes are sane.
     """
     picture = normalise(pixels)
     bpp = (estimate.bits_y + estimate.bits_z) / (pixels.shape[-1] * pixels.shape[-2])
-    mse, small_mse = estimate.picture.errors(picture)
+    mse = (estimate.picture - picture).square().flatten(1).mean(1) * 127.5**2
+    small_mse, target = torch.zeros_like(mse), picture - estimate.linear.detach()
+    for small in reversed(estimate.added[:-1]):
+        target = reduce(target)
+        small_mse = small_mse + (small - target).square().flatten(1).mean(1) * 127.5**2
     weight = rate_weight(quality)
-    total = weight * (mse + SMALL_SHARE * small_mse) + bpp
-    if estimate.shown is not None:
-        shown_mse, small_mse = estimate.shown.errors(picture)
-        total = total + weight * (shown_mse + SMALL_SHARE * small_mse)
-    return (total / weight.sqrt()).mean(), bpp.detach(), mse.detach()
+    total = (weight * (mse + 0.02 * small_mse) + bpp) / weight.sqrt()
+    return total.mean(), bpp.detach(), mse.detach()
