@@ -65,7 +65,7 @@ def validate(model: TrainableCodec, pictures: list[Tensor]) -> Figures:
         rows = []
         for picture in (picture.to(device) for picture in pictures):
             estimate = model(picture[None], fixed)
-            shown = ((estimate.picture.whole.clamp(-1, 1) + 1) * 127.5).round()
+            shown = ((estimate.picture.clamp(-1, 1) + 1) * 127.5).round()
             mse = (shown - picture).square().mean().item()
             bpp = (estimate.bits_y + estimate.bits_z).item() / picture[0].numel()
             rows.append((bpp, mse, 10 * torch.log10(torch.tensor(255**2 / max(mse, 1e-3))).item()))

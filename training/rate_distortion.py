@@ -10,7 +10,7 @@ from codec.compat import import_compressai
 from codec.context import Coded, Pass
 from codec.network import Config, Transforms
 from codec.pyramid import partial_collapses, reduce, shuffle
-from codec.quantise import quantise
+from codec.quantise import dequantise, quantise
 from codec.search import rate_weight
 from training.hyper import HyperSynthesis, straight_through
 
@@ -51,13 +51,41 @@ class Estimate:
         return self.linear + self.added[-1]
 
 
+class _RoundedByRate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, residual: Tensor, index: Tensor, threshold: Tensor, centroid: Tensor) -> Tensor:
+        below, shown, above = (
+            dequantise(quantise(residual + shift, index, threshold), index, centroid) for shift in (-0.5, 0, 0.5)
+        )
+        ctx.save_for_backward(above - below)
+        return shown
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        (slope,) = ctx.saved_tensors
+        return grad * slope, None, None, None
+
+
+def rounded_by_rate(residual: Tensor, index: Tensor, threshold: Tensor, centroid: Tensor) -> Tensor:
+    """Residuals (B, M, h, w) in steps as an encoder rounds and its decoder reconstructs them (`codec.quantise`), with
+    the slope that this has on average over half a step to either side: 0 in the middle of the dead zone, about 1
+    elsewhere. The straight-through gradient, 1 everywhere, would promise gains that the dead zone swallows."""
+    return _RoundedByRate.apply(residual, index, threshold, centroid)
+
+
 class TrainableCodec(nn.Module):
     """Transforms, hyper-synthesis and CompressAI's entropy models, joined as in the mean-scale hyperprior
-    (Minnen, Balle, Toderici, NeurIPS 2018, without the autoregressive context)."""
+    (Minnen, Balle, Toderici, NeurIPS 2018, without the autoregressive context).
+
+    Attributes:
+        rounding: thresholds and centroids (`codec.quantise`) of the encoder that a finished model has already: it
+            learns from pictures as its files show them. None for plain rounding.
+    """
 
     def __init__(self, config: Config = Config()) -> None:
         super().__init__()
         self.config = config
+        self.rounding: tuple[Tensor, Tensor] | None = None
         self.transforms = Transforms(config)
         self.hyper_synthesis = HyperSynthesis(config)
         self.density = EntropyBottleneck(config.levels * config.hyper)
@@ -66,14 +94,20 @@ class TrainableCodec(nn.Module):
 
     def forward(self, pixels: Tensor, quality: Tensor) -> Estimate:
         """Args: pixels (B, 3, H, W) uint8, H and W multiples of 64; quality (B,) integers 256..25600.
-        In training mode the rate sees additive noise, the distortion rounding (straight-through).
+        In training mode the rate sees additive noise, the distortion rounding (straight-through, see `rounding`).
         Pixels come as integers because Fabric's mixed precision would round floats to bfloat16 on their way in."""
         nets = self.transforms
         picture = normalise(pixels)
         gain = nets.gain(quality)  # (B, M, 1, 1)
         gained = nets.analysis(picture) * gain  # (B, M, H/16, W/16)
-        coded, bits_y, bits_z = self.entropy(gained, quality)
-        base, pyramid = nets.synthesis((coded.mean / hyper.MEAN_ONE + coded.symbol) / gain, quality)
+        threshold, centroid = (value.to(gain.device) for value in self.rounding) if self.rounding else (None, None)
+        coded, bits_y, bits_z = self.entropy(gained, quality, threshold, quick=self.training)
+        mean = coded.mean / hyper.MEAN_ONE
+        if threshold is None:
+            shown = mean + coded.symbol
+        else:
+            shown = mean + rounded_by_rate(gained - mean, coded.index.detach(), threshold, centroid)
+        base, pyramid = nets.synthesis(shown / gain, quality)
         return Estimate(linear=shuffle(base, 8), added=partial_collapses(pyramid), bits_y=bits_y, bits_z=bits_z)
 
     def entropy(

@@ -25,7 +25,7 @@ from training.export import calibrate, export_checkpoint, integer_counts, traina
 from training.hyper import EXACT, QUICK, HyperSynthesis, straight_through
 from training.initial import grow, initialise
 from training.loop import learning_rate, train
-from training.rate_distortion import TrainableCodec, loss, normalise
+from training.rate_distortion import TrainableCodec, loss, normalise, rounded_by_rate
 
 TINY = Config(
     latent=96, hyper=8, coarse=32, fine=16, coarse_blocks=1, fine_blocks=1, hyper_wide=16, hyper_narrow=16,
@@ -183,27 +183,38 @@ def test_what_is_off_learns_nothing(arithmetic: hyper.Arithmetic) -> None:
         assert both.grad.flatten().tolist() == [0, wanted / 128, 0, wanted / 256]
 
 
-def test_the_synthesis_learns_from_what_files_hold_and_all_else_from_plain_rounding() -> None:
+def test_a_finished_codec_learns_from_what_its_files_show() -> None:
     torch.manual_seed(0)
-    model = TrainableCodec(TINY)
+    model = TrainableCodec(TINY).eval()
     pixels = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
     initialise(model, normalise(pixels))
     quality = torch.tensor([9000, 20000])
 
-    def gradients(error: str) -> tuple[bool, bool]:
-        """Whether the synthesis and the analysis learn from the error of one of the pictures."""
+    def picture_and_gradient() -> tuple[torch.Tensor, torch.Tensor]:
         model.zero_grad()
-        getattr(model(pixels, quality), error).whole.square().sum().backward()
-        return tuple(
-            any(value.grad is not None and value.grad.any() for value in net.parameters())
-            for net in (model.transforms.synthesis, model.transforms.analysis)
-        )
+        picture = model(pixels, quality).picture
+        picture.square().sum().backward()
+        gradient = model.transforms.analysis.linear.weight.grad
+        assert gradient is not None
+        return picture.detach(), gradient.clone()
 
-    assert gradients("picture") == (True, True)
-    model.rounding = torch.full((64, 4), 0.3), torch.full((64, 4), 0.1)
-    assert gradients("picture") == (False, True)
-    assert gradients("shown") == (True, False)
-    assert model.eval()(pixels, quality).shown is None
+    plain = picture_and_gradient()
+    model.rounding = torch.zeros(64, 4), torch.zeros(64, 4)  # midpoints, no shift: plain rounding again
+    for found, expected in zip(picture_and_gradient(), plain, strict=True):
+        assert torch.allclose(found, expected, rtol=1e-3, atol=1e-3 * expected.abs().max().item())
+    model.rounding = torch.full((64, 4), 0.4), torch.zeros(64, 4)
+    assert (picture_and_gradient()[0] - plain[0]).abs().mean() > 0.01
+
+
+def test_a_dead_zone_promises_nothing() -> None:
+    """Numbers by hand: |r| is rounded up from 0.8 and 1.8 on, and shown 0.1 nearer to zero."""
+    residual = torch.tensor([0.0, 0.2, -0.2, 0.4, 1.0, -1.6, 3.2]).requires_grad_()
+    index = torch.zeros(7)
+    shown = rounded_by_rate(residual, index, torch.full((64, 4), 0.3), torch.tensor([0, 0.1, 0.1, 0.1]).repeat(64, 1))
+    assert torch.allclose(shown, torch.tensor([0, 0, 0, 0, 0.9, -0.9, 2.9]))
+    (2 * shown.sum()).backward()
+    assert residual.grad is not None
+    assert torch.allclose(residual.grad, 2 * torch.tensor([0, 0, 0, 0.9, 0.9, 1, 1]))
 
 
 def test_weights_are_kept_in_the_exact_range() -> None:
@@ -223,7 +234,7 @@ def test_the_untrained_codec_is_a_transform_codec() -> None:
     kept = initialise(model, normalise(pixels))
     assert 0.98 < kept < 1
     with torch.no_grad():
-        decoded = model(pixels[:8], torch.full((8,), 25600)).picture.whole
+        decoded = model(pixels[:8], torch.full((8,), 25600)).picture
     assert (decoded - normalise(pixels[:8])).square().mean() * 127.5**2 < 60
 
 
@@ -281,7 +292,7 @@ def test_a_grown_model_starts_as_the_old_one_and_learns(tmp_path: Path) -> None:
     quality = torch.tensor([256, 25600])
     with torch.no_grad():
         expected, found = (model.eval()(crops[:2], quality) for model in (old, grown))
-    assert torch.allclose(found.picture.whole, expected.picture.whole, atol=1e-5)
+    assert torch.allclose(found.picture, expected.picture, atol=1e-5)
     assert torch.allclose(found.bits_y, expected.bits_y, rtol=1e-5)
     train_codec(options(tmp_path / "more", steps=12, init=str(path), quarter=56, context=12))
     path, _ = export_checkpoint(tmp_path / "more" / "checkpoint.pt", "more", folder=tmp_path, crops=2)
