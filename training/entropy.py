@@ -39,9 +39,9 @@ class EntropyOptions(Options):
 class TrainableEntropy(TrainableCodec):
     """A codec that gives the bits of pictures only, from their latents, with symbols rounded as files hold them."""
 
-    def __init__(self, config: Config, threshold: Tensor) -> None:
+    def __init__(self, config: Config, rounding: tuple[Tensor, Tensor]) -> None:
         super().__init__(config)
-        self.threshold = threshold
+        self.rounding = rounding
         for frozen in (self.transforms.analysis, self.transforms.synthesis):
             frozen.requires_grad_(False)
         self.transforms.log_gain.requires_grad_(False)
@@ -55,7 +55,7 @@ class TrainableEntropy(TrainableCodec):
             quality: (B,), fixed-point.
         """
         gained = latent.view(torch.float16).float() * self.transforms.gain(quality)
-        _, bits_y, bits_z = self.entropy(gained, quality, self.threshold.to(latent.device), quick=self.training)
+        _, bits_y, bits_z = self.entropy(gained, quality, quick=self.training)
         return (bits_y + bits_z) / (latent[0, 0].numel() * LATENT**2)
 
 
@@ -84,7 +84,7 @@ def recipe(options: EntropyOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
     crops = LatentCrops(latents, options.patch // LATENT, options.seed, part[0])
     validation = [analysed(finished, picture.permute(1, 2, 0).numpy()) for picture in held_out(options.validation)]
     codec, card = trainable(options.model)
-    model = TrainableEntropy(codec.config, finished.threshold)
+    model = TrainableEntropy(codec.config, (finished.threshold, finished.centroid))
     model.load_state_dict(codec.state_dict())
     learned = [value for value in model.parameters() if value.requires_grad]
 

@@ -53,24 +53,25 @@ class Estimate:
 
 class _RoundedByRate(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, residual: Tensor, index: Tensor, threshold: Tensor, centroid: Tensor) -> Tensor:
-        below, shown, above = (
-            dequantise(quantise(residual + shift, index, threshold), index, centroid) for shift in (-0.5, 0, 0.5)
+    def forward(ctx, residual: Tensor, symbol: Tensor, index: Tensor, threshold: Tensor, centroid: Tensor) -> Tensor:
+        below, above = (
+            dequantise(quantise(residual + shift, index, threshold), index, centroid) for shift in (-0.5, 0.5)
         )
         ctx.save_for_backward(above - below)
-        return shown
+        return dequantise(symbol, index, centroid)
 
     @staticmethod
     def backward(ctx, grad: Tensor):
         (slope,) = ctx.saved_tensors
-        return grad * slope, None, None, None
+        return grad * slope, None, None, None, None
 
 
-def rounded_by_rate(residual: Tensor, index: Tensor, threshold: Tensor, centroid: Tensor) -> Tensor:
-    """Residuals (B, M, h, w) in steps as an encoder rounds and its decoder reconstructs them (`codec.quantise`), with
-    the slope that this has on average over half a step to either side: 0 in the middle of the dead zone, about 1
-    elsewhere. The straight-through gradient, 1 everywhere, would promise gains that the dead zone swallows."""
-    return _RoundedByRate.apply(residual, index, threshold, centroid)
+def rounded_by_rate(residual: Tensor, symbol: Tensor, index: Tensor, threshold: Tensor, centroid: Tensor) -> Tensor:
+    """Residuals (B, M, h, w) in steps as a decoder reconstructs them from the symbols that an encoder makes of them
+    (`codec.quantise`), with the slope that this has on average over half a step to either side: 0 in the middle of the
+    dead zone, about 1 elsewhere. The straight-through gradient, 1 everywhere, would promise gains that the dead zone
+    swallows."""
+    return _RoundedByRate.apply(residual, symbol, index, threshold, centroid)
 
 
 class TrainableCodec(nn.Module):
@@ -100,25 +101,19 @@ class TrainableCodec(nn.Module):
         picture = normalise(pixels)
         gain = nets.gain(quality)  # (B, M, 1, 1)
         gained = nets.analysis(picture) * gain  # (B, M, H/16, W/16)
-        threshold, centroid = (value.to(gain.device) for value in self.rounding) if self.rounding else (None, None)
-        coded, bits_y, bits_z = self.entropy(gained, quality, threshold, quick=self.training)
-        mean = coded.mean / hyper.MEAN_ONE
-        if threshold is None:
-            shown = mean + coded.symbol
-        else:
-            shown = mean + rounded_by_rate(gained - mean, coded.index.detach(), threshold, centroid)
-        base, pyramid = nets.synthesis(shown / gain, quality)
+        coded, bits_y, bits_z = self.entropy(gained, quality, quick=self.training)
+        mean, residual = coded.mean / hyper.MEAN_ONE, coded.symbol
+        if self.rounding:
+            threshold, centroid = (value.to(gain.device) for value in self.rounding)
+            symbol, index = coded.symbol.detach(), coded.index.detach()
+            residual = rounded_by_rate(gained - mean, symbol, index, threshold, centroid)
+        base, pyramid = nets.synthesis((mean + residual) / gain, quality)
         return Estimate(linear=shuffle(base, 8), added=partial_collapses(pyramid), bits_y=bits_y, bits_z=bits_z)
 
-    def entropy(
-        self, gained: Tensor, quality: Tensor, threshold: Tensor | None = None, quick: bool = False
-    ) -> tuple[Coded, Tensor, Tensor]:
-        """What gained latents (B, M, h, w) become, and the bits (B,) of y and z.
-
-        Args:
-            threshold: of `codec.quantise.quantise`, for symbols rounded as files hold them; plainly rounded if None.
-            quick: see `HyperSynthesis.forward`.
-        """
+    def entropy(self, gained: Tensor, quality: Tensor, quick: bool = False) -> tuple[Coded, Tensor, Tensor]:
+        """What gained latents (B, M, h, w) become, with symbols as files hold them where there is a `rounding`, and the
+        bits (B,) of y and z. quick: see `HyperSynthesis.forward`."""
+        threshold = self.rounding[0].to(gained.device) if self.rounding else None
         z = self.transforms.hyper_analysis(gained).clamp(-hyper.HYPER_LATENT_MAX, hyper.HYPER_LATENT_MAX)
 
         def visit(part: Pass, mean: Tensor, index: Tensor) -> Tensor:
