@@ -16,9 +16,9 @@ WHOLE = 15  # tile code: the picture is one tile
 QUALITY_ONE = 256  # fixed point of the quality in a file: 1..100 is 256..25600
 HAS_CHUNKS = 4
 
-ICC, EXIF, XMP, ALPHA = b"iccp", b"exif", b"xmpd", b"alph"
+ICC, EXIF, XMP, ALPHA, FILTER = b"iccp", b"exif", b"xmpd", b"alph", b"filt"
 _DEFLATED = {ICC, EXIF, XMP}
-_KNOWN = _DEFLATED | {ALPHA}
+_KNOWN = _DEFLATED | {ALPHA, FILTER}
 
 
 class PixelFormat(IntEnum):

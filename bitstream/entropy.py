@@ -143,7 +143,7 @@ class TileDecoder:
         reach = self.tables.hyper.shape[-1] // 2
         models = self.tables.hyper_models[self.level]
         planes = [self.coder.decode(model, rows * columns) - reach for model in models]
-        self.z = np.stack(planes).astype(np.int8).reshape(-1, rows, columns)
+        self.z = np.stack(planes).astype(np.int8).reshape(len(models), rows, columns)
         if self._information() > 1.01 * (self.bits + STATE_BITS):  # the coder is exact to 0.6 %
             raise Error(_MISMATCH)
         return self.z
@@ -188,6 +188,22 @@ class TileDecoder:
             magnitude = min(width + 1 + over, SYMBOL_MAX)
             values[place] = -magnitude if negative else magnitude
         return values
+
+
+def encode_values(tables: Tables, values: NDArray[np.int16], index: NDArray[np.uint8]) -> bytes:
+    """Encode integers -32767..32767 by the tables of their scale indices, 0..63, as a tile without hyper-latent."""
+    nothing = np.zeros((tables.hyper.shape[1], 0, 0), np.int8)
+    return encode_tile(tables, 0, nothing, [(values, index)])
+
+
+def decode_values(tables: Tables, index: NDArray[np.uint8], payload: bytes) -> NDArray[np.int16]:
+    """The integers that `encode_values` coded at these scale indices, same shape. Raises `Error` if the payload is
+    damaged, as far as that shows: it has no checksum of its own."""
+    decoder = TileDecoder(tables, 0, payload)
+    nothing = decoder.hyper(0, 0)
+    values = decoder.latent(index)
+    decoder.finish(values, symbols_crc(nothing, values))
+    return values
 
 
 def entropy_bits(

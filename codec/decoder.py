@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bitstream import Error, Header, PixelFormat, Tile, TileDecoder
-from codec import hyper
+from codec import hyper, postfilter
 from codec import realism as realistic
 from codec.context import Coded, Pass, code_latents, shown_latents
 from codec.encoder import Progress, no_progress
 from codec.model import Model
 from codec.network import assemble
+from codec.postfilter import PostFilter
 from codec.pyramid import reduce
 from codec.salvage import fill
 from codec.tiling import LATENT, Rect, copy_shared, halo, latent_bounds, piece_edge, tile_edge
@@ -170,13 +171,18 @@ def _shrunk(area: Rect, factor: int) -> Rect:
     return Rect(area.top // factor, area.left // factor, -(-area.bottom // factor), -(-area.right // factor))
 
 
-def _synthesise(model: Model, latent: Tensor, quality: Tensor, view: View, finisher: Translator | None) -> Tensor:
+def _synthesise(
+    model: Model, latent: Tensor, quality: Tensor, view: View, own: PostFilter | None, finisher: Translator | None
+) -> Tensor:
     """The picture of a region of latents (1, M, h, w), (1, 3, 16h / scale, 16w / scale) in -1..1."""
     synthesis = model.transforms.synthesis
     base, features = synthesis.features(latent, quality)
+    scale = 1 if finisher else view.scale
+    picture = assemble(base, synthesis.bands(base, features, quality, scale), scale)
+    if own:  # the nearer to the original, the smoother: realism does without
+        picture = picture.lerp(own(picture, scale), 1 - view.realism) if view.realism else own(picture, scale)
     if finisher is None:
-        return assemble(base, synthesis.bands(base, features, quality, view.scale), view.scale)
-    picture = assemble(base, synthesis.bands(base, features, quality))
+        return picture
     picture = realistic.finish(finisher, picture, features, quality, view.realism)
     for _ in range(view.scale.bit_length() - 1):
         picture = reduce(picture)
@@ -189,6 +195,7 @@ def _bands(latents: _Latents, view: View, progress: Progress) -> Iterator[NDArra
     model, header, unit = latents.model, latents.header, LATENT // view.scale
     whole = view.area(header)
     wanted, cover = _shrunk(whole, view.scale), _shrunk(whole, LATENT)
+    own = postfilter.read(model, header.chunks)
     finisher = realistic.load(model) if view.realism else None
     margin = halo(model.config) + (realistic.reach(finisher) if finisher else 0)
     channels = 3 if header.pixel_format == PixelFormat.RGB else 1
@@ -201,7 +208,7 @@ def _bands(latents: _Latents, view: View, progress: Progress) -> Iterator[NDArra
         band = None
         for area in row.cut(edge):
             seen = area.grow(margin, latents.bounds)
-            picture = _synthesise(model, latents.region(seen, below), latents.quality, view, finisher)
+            picture = _synthesise(model, latents.region(seen, below), latents.quality, view, own, finisher)
             rows, columns = area.times(unit).within(seen.times(unit))
             shown = to_pixels(picture[0, :, rows, columns], channels)
             if band is None:

@@ -1,6 +1,7 @@
 """Encoding: picture -> analysis -> gain -> hyperprior -> symbols -> ANS -> container."""
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bitstream import Header, PixelFormat, Tile, encode_tile, symbols_crc, write
-from codec import hyper
+from codec import hyper, postfilter
 from codec.context import Pass, code_latents, low_channels, split
 from codec.model import Model
 from codec.quantise import quantise
@@ -98,7 +99,11 @@ def encode_latents(
     rounded = ((rect, round_latents(model, latent, fixed)) for rect, latent in latents)
     if effort:
         held = dict(rounded)
-        search(model, held, bounds, partial(region, pixels, device=model.device), pixels.shape, fixed, effort, progress)
+        show = partial(region, pixels, device=model.device)
+        search(model, held, bounds, show, pixels.shape, fixed, effort, progress)
+        header = replace(
+            header, chunks=header.chunks | postfilter.chunk(model, held, bounds, show, pixels.shape, fixed)
+        )
         rounded, progress = iter(held.items()), no_progress
     tiles: dict[Rect, Tile] = {}
     for rect, tile in rounded:

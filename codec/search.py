@@ -8,7 +8,7 @@ searching latents for each picture is that of Yang, Bamler, Mandt, "Improving In
 NeurIPS 2020, whose annealing takes hundreds of steps.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -119,23 +119,39 @@ def search(
         raise ValueError(f"effort {effort} is outside 0..{len(STEPS) - 1}")
     steps, bits = STEPS[effort], symbol_bits(model.tables).to(quality.device)
     done = 0
+    for corners in pieces(held, bounds):
+        area = covered(corners).grow(halo(model.config), bounds)
+        counts = area.times(LATENT).grow(0, Rect(0, 0, shape[0], shape[1]))
+        tiles = [(rect.within(area), held[rect]) for rect in corners]
+        latent = latents_of(model, held, area)
+        improve(model, Region(show(area), (counts.height, counts.width), latent, tiles), bits, quality, steps)
+        done += len(corners)
+        progress(done, len(held))
+
+
+def pieces(held: Iterable[Rect], bounds: Rect) -> Iterator[list[Rect]]:
+    """The tiles that are looked at together."""
     for piece in bounds.cut(PIECE):
         corners = [
             rect for rect in held if piece.top <= rect.top < piece.bottom and piece.left <= rect.left < piece.right
         ]
-        if not corners:
-            continue  # a larger tile begins in an earlier piece
-        last = max(corners, key=lambda rect: (rect.bottom, rect.right))
-        area = Rect(corners[0].top, corners[0].left, last.bottom, last.right).grow(halo(model.config), bounds)
-        around = {other: shown_latents(model, held[other].coded) for other in held if other.overlaps(area)}
-        latent = torch.empty(1, model.config.latent, area.height, area.width, device=quality.device)
-        latent = latent.contiguous(memory_format=torch.channels_last)
-        copy_shared(around, latent, area)
-        counts = area.times(LATENT).grow(0, Rect(0, 0, shape[0], shape[1]))
-        tiles = [(rect.within(area), held[rect]) for rect in corners]
-        improve(model, Region(show(area), (counts.height, counts.width), latent, tiles), bits, quality, steps)
-        done += len(corners)
-        progress(done, len(held))
+        if corners:  # a larger tile begins in an earlier piece
+            yield corners
+
+
+def covered(corners: list[Rect]) -> Rect:
+    """The rectangle of tiles in raster order."""
+    last = max(corners, key=lambda rect: (rect.bottom, rect.right))
+    return Rect(corners[0].top, corners[0].left, last.bottom, last.right)
+
+
+def latents_of(model: Model, held: dict[Rect, Rounded], area: Rect) -> Tensor:
+    """y^ of an area in steps, (1, M, h, w), from the tiles that it touches."""
+    around = {other: shown_latents(model, held[other].coded) for other in held if other.overlaps(area)}
+    latent = torch.empty(1, model.config.latent, area.height, area.width, device=model.device)
+    latent = latent.contiguous(memory_format=torch.channels_last)
+    copy_shared(around, latent, area)
+    return latent
 
 
 def improve(model: Model, region: Region, bits: Tensor, quality: Tensor, steps: int) -> None:

@@ -53,7 +53,7 @@ def read_file(data: bytes) -> File:
         kind, body = source.take(4), source.take(source.varint())
         if kind in (b"iccp", b"exif", b"xmpd"):
             chunks[kind] = zlib.decompress(body)
-        elif kind == b"alph":
+        elif kind in (b"alph", b"filt"):
             chunks[kind] = body
         else:
             assert not kind[:1].isupper()  # critical and unknown
@@ -217,3 +217,45 @@ def decode_tile(payload: bytes, h: int, w: int, quality: int, tensors: dict[str,
     assert not ans.words
     assert escapes.at == len(escapes.data)
     return z, symbols, index
+
+
+def decode_filter(body: bytes, tensors: dict[str, np.ndarray]) -> tuple[np.ndarray, int]:
+    """Section 7: coefficients (3, 76) and n."""
+    source = Bytes(body)
+    n, flags = source.number(1), source.number(1)
+    escapes = Bytes(source.take(source.varint()) if flags & 2 else b"")
+    ans = Ans(body[source.at :])
+    tables = np.split(tensors["tables.latent"], np.cumsum(tensors["tables.lengths"])[:-1])
+    index = tensors["integers.filter.scale"]
+    coefficients = np.zeros(index.shape, np.int64)
+    for k in range(0 if flags & 1 else 1, 64):
+        width = len(tables[k]) // 2 - 1
+        for place in np.argwhere(index == k):
+            value = ans.decode(tables[k]) - width
+            if value == width + 1:
+                v = escapes.varint()
+                value = min(width + 1 + v // 2, 32767) * (-1 if v % 2 else 1)
+            coefficients[tuple(place)] = value
+    assert ans.state == 0
+    assert not ans.words
+    assert escapes.at == len(escapes.data)
+    return coefficients, n
+
+
+def filtered(picture: np.ndarray, coefficients: np.ndarray, n: int) -> np.ndarray:
+    """Section 7: a picture (3, h, w)."""
+    opponent = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])
+    picture = picture.clip(-1, 1)
+    p = np.pad(np.einsum("oc,chw->ohw", opponent, picture), ((0, 0), (2, 2), (2, 2)), mode="edge")
+
+    def at(i: int, j: int) -> np.ndarray:
+        return p[:, 2 + i : 2 + i + picture.shape[1], 2 + j : 2 + j + picture.shape[2]]
+
+    pairs = [(0, 1), (0, 2)] + [(i, j) for i in (1, 2) for j in (-2, -1, 0, 1, 2)]
+    features = [at(0, 0) / 8]
+    for i, j in pairs:
+        features += [at(i, j) + at(-i, -j) - 2 * at(0, 0), at(i, j) - at(-i, -j)]
+    of_colours = np.stack(features, axis=1).reshape(75, *picture.shape[1:])
+    every = np.concatenate([of_colours, np.full((1, *picture.shape[1:]), 1 / 64)])
+    added = 2 ** (-n / 2) * np.einsum("of,fhw->ohw", coefficients, every)
+    return picture + np.einsum("oc,ohw->chw", opponent, added)

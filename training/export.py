@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bitstream import Tables
 from bitstream.entropy import PRECISION, half_width
-from codec import DEFAULT_EFFORT, context, hyper
+from codec import DEFAULT_EFFORT, context, hyper, postfilter
 from codec.encoder import analyse, no_progress, region, round_latents
 from codec.lptn import LPTN
 from codec.model import Model, load, part, read_weights, save
@@ -24,6 +24,7 @@ from codec.translator import Translator
 from codec.translators import config_of
 from codec.translators import save as save_translator
 from training.data import Crops
+from training.postfilter import filter_scales
 from training.rate_distortion import TrainableCodec, normalise, scale_of
 from training.whitening import WhitenedTranslator
 
@@ -140,15 +141,16 @@ def _observed_latent(prior: Tables, symbol: Tensor, index: Tensor) -> list[NDArr
 
 
 @torch.no_grad()
-def refit(model: Model, prior: Tables, pixels: Tensor, seed: int = 0) -> Tables:
-    """Tables for the symbols that the default effort finds, which are fewer and smaller than those of plain rounding.
+def refit(model: Model, prior: Tables, pixels: Tensor, seed: int = 0) -> tuple[Tables, Tensor]:
+    """Tables for the symbols that the default effort finds, which are fewer and smaller than those of plain rounding,
+    and the scale indices (3, FEATURES) of the filters that pictures want after it.
 
     Args:
         model: with the tables of `calibrate`, by which the search reckons. prior: as there.
         pixels: (B, 3, H, W) uint8, edges multiples of 64.
     """
     generator = torch.Generator().manual_seed(seed)
-    symbols, indices = [], []
+    symbols, indices, filters = [], [], []
     for picture in pixels.permute(0, 2, 3, 1).contiguous().numpy():
         [(rect, latent)] = analyse(model, picture, tile=0)
         span = (hyper.QUALITY_ONE, 100 * hyper.QUALITY_ONE + 1)
@@ -156,9 +158,12 @@ def refit(model: Model, prior: Tables, pixels: Tensor, seed: int = 0) -> Tables:
         tile = round_latents(model, latent, quality)
         show = partial(region, picture, device=model.device)
         search(model, {rect: tile}, rect, show, picture.shape, quality, DEFAULT_EFFORT, no_progress)
+        wanted = postfilter.observe(model, {rect: tile}, rect, show, picture.shape, quality)
+        filters.append((postfilter.error_weight(quality), wanted))
         symbols.append(tile.coded.symbol.flatten())
         indices.append(tile.coded.index.flatten())
-    return Tables(model.tables.hyper, _observed_latent(prior, torch.cat(symbols), torch.cat(indices)))
+    tables = Tables(model.tables.hyper, _observed_latent(prior, torch.cat(symbols), torch.cat(indices)))
+    return tables, filter_scales(tables, filters)
 
 
 def _observed_hyper(prior: Tables, z: Tensor) -> NDArray[np.int32]:
@@ -226,15 +231,17 @@ def export_checkpoint(
     tables, centroid = calibrate(average, pixels)
     path = (folder or WEIGHTS) / f"{name}.safetensors"
 
-    def write(tables: Tables) -> bytes:
-        integers, density = average.hyper_synthesis.integers(), average.density.state_dict()
+    integers, density = average.hyper_synthesis.integers(), average.density.state_dict()
+
+    def write(integers: dict[str, Tensor], tables: Tables) -> bytes:
         return save(
             path, average.config, average.transforms, integers, tables, centroid, density, _card(state, options)
         )
 
-    write(tables)
+    write(integers, tables)
     model = load.__wrapped__(str(path))  # not to be kept: its tables change
-    return path, write(refit(model, prior_tables(average), pixels))
+    tables, scales = refit(model, prior_tables(average), pixels)
+    return path, write(integers | {postfilter.SCALE: scales}, tables)
 
 
 def export_synthesis(checkpoint: Path, name: str, folder: Path | None = None) -> tuple[Path, bytes]:

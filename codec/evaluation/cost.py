@@ -1,8 +1,8 @@
 """Multiply-accumulates per pixel of lapic's networks.
 
-Convolutions, linear paths, the integer hyper-synthesis and the context count; the pyramid's additions and activations
-are left out, as is usual. Everything runs at a fixed resolution, so the figures hold for any picture whose edges are
-multiples of 64.
+Convolutions, linear paths, the integer hyper-synthesis, the context and a picture's own filter count; the pyramid's
+additions and activations are left out, as is usual. Everything runs at a fixed resolution, so the figures hold for any
+picture whose edges are multiples of 64.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from bitstream import Error
-from codec import hyper, realism
+from codec import hyper, postfilter, realism
 from codec.model import Model
 
 SIZE = 256
@@ -38,7 +38,7 @@ def macs(part: nn.Module, *inputs: Any) -> float:
 
 def cost(model: Model) -> dict[str, float]:
     """kMAC/pixel of each network, by name, and of all that `encode` and `decode` run. The hyper-synthesis includes the
-    context; what realism takes is not in `decode`."""
+    context; what realism takes is not in `decode`, and what fitting a filter takes is not in `encode`."""
     nets = model.transforms
     latent = torch.zeros(1, model.config.latent, SIZE // 16, SIZE // 16, device=model.device)
     quality = hyper.fixed_point(50, model.device)
@@ -60,5 +60,7 @@ def cost(model: Model) -> dict[str, float]:
         parts["realism"] = macs(finisher, picture, realism.modulation(quality, 1.0, model.config.levels), 1.0, beside)
     except Error:
         pass  # not every model has a realistic decoder
+    if postfilter.SCALE in model.integers:
+        parts["filter"] = postfilter.MACS / 1000
     encode = parts["analysis"] + parts["hyper-analysis"] + exact
-    return parts | {"encode": encode, "decode": exact + parts["synthesis"]}
+    return parts | {"encode": encode, "decode": exact + parts["synthesis"] + parts.get("filter", 0)}

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bitstream import Error, Tables, TileDecoder, encode_tile, symbols_crc
+from bitstream import Error, Tables, TileDecoder, decode_values, encode_tile, encode_values, symbols_crc
 from bitstream.entropy import entropy_bits
 from tests.reference import Ans, encode_ans
 
@@ -47,6 +47,18 @@ def test_round_trip(seed: int, shapes: list[tuple[int, int, int]], spread: int, 
     decoder.finish(every, symbols_crc(z, every))
     with pytest.raises(Error, match="checksum"):
         decoder.finish(every, symbols_crc(z, every) ^ 1)
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), spread=st.sampled_from([0, 1, 20, 32767]), cut=st.integers(1, 8))
+def test_values_round_trip_and_damage_shows(seed: int, spread: int, cut: int) -> None:
+    rng, tables = np.random.default_rng(seed), random_tables(seed % 7)
+    index = rng.integers(0, 64, (3, 20)).astype(np.uint8)
+    values = rng.integers(-spread, spread + 1, index.shape).astype(np.int16)
+    payload = encode_values(tables, values, index)
+    assert np.array_equal(decode_values(tables, index, payload), values)
+    with pytest.raises(Error):
+        decode_values(tables, index, payload + bytes(cut))
 
 
 def test_the_size_is_the_entropy() -> None:

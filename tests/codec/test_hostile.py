@@ -53,7 +53,9 @@ def test_changed_files_with_the_right_header_checksum(name: str, data: st.DataOb
     fields["height"] = data.draw(st.sampled_from([header.height, 1, 64, 300]))
     fields["quality"] = data.draw(st.sampled_from([header.quality, 1.0, 100.0]))
     fields["tile"] = data.draw(st.sampled_from([header.tile, 0, 64]))
-    fields["chunks"] = data.draw(st.dictionaries(st.sampled_from([b"exif", b"alph", b"Evil", b"meek"]), st.binary()))
+    fields["chunks"] = data.draw(
+        st.dictionaries(st.sampled_from([b"exif", b"alph", b"filt", b"Evil", b"meek"]), st.binary())
+    )
     new = Header(**fields)
     rows, columns = new.grid()
     payloads = [tile.payload for tile in tiles] + [data.draw(st.binary(max_size=80))]

@@ -1,0 +1,172 @@
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torch.nn import functional as F
+
+import bitstream
+import codec
+from bitstream import Error
+from bitstream.container import FILTER
+from codec import decoder, postfilter
+from codec.decoder import View
+from codec.metrics import psnr
+from codec.model import load
+from codec.pyramid import reduce
+from codec.search import symbol_bits
+from tests import reference
+
+CPU = torch.device("cpu")
+
+
+def texture(seed: int, height: int, width: int) -> torch.Tensor:
+    """A picture (1, 3, H, W), some of it beyond -1..1, with detail of all sizes."""
+    generator = torch.Generator().manual_seed(seed)
+    sizes = [(-(-height // step), -(-width // step)) for step in (1, 2, 4, 8, 16)]
+    parts = [torch.randn(1, 3, *size, generator=generator) * 0.02 * 2**level for level, size in enumerate(sizes)]
+    return sum(F.interpolate(part, (height, width), mode="nearest") for part in parts)
+
+
+@given(seed=st.integers(0, 2**20), height=st.integers(1, 20), columns=st.integers(1, 5), n=st.integers(0, 24))
+@settings(deadline=None, max_examples=40)
+def test_filters_do_what_the_format_says(seed: int, height: int, columns: int, n: int) -> None:
+    coefficients = np.random.default_rng(seed).integers(-3, 4, (3, postfilter.FEATURES)).astype(np.int16)
+    picture = texture(seed, height, 4 * columns)
+    found = postfilter.of_coefficients(coefficients, n, CPU)(picture)
+    expected = reference.filtered(picture[0].double().numpy(), coefficients, n)
+    assert np.allclose(found[0], expected, atol=1e-4 * max(1, np.abs(expected).max()))
+
+
+def test_at_a_smaller_scale_flat_areas_change_as_at_full_size() -> None:
+    coefficients = np.random.default_rng(1).integers(-9, 10, (3, postfilter.FEATURES)).astype(np.int16)
+    own = postfilter.of_coefficients(coefficients, 10, CPU)
+    flat = torch.tensor([0.3, -0.2, 0.7]).reshape(1, 3, 1, 1).expand(1, 3, 16, 16)
+    assert torch.allclose(own(flat[..., :8, :8], 2), own(flat)[..., :8, :8], atol=1e-5)
+
+
+def test_a_known_filter_is_found_again() -> None:
+    rng = np.random.default_rng(0)
+    coefficients = rng.integers(-4, 5, (3, postfilter.FEATURES)) * (rng.random((3, postfilter.FEATURES)) < 0.1)
+    made = texture(3, 200, 240)
+    picture = postfilter.of_coefficients(coefficients.astype(np.int16), 12, CPU)(made)
+    seen = postfilter.statistics(made, picture, stride=1)
+    bits = symbol_bits(load().tables).double().numpy()
+    index = np.full(coefficients.shape, 16, np.uint8)
+    found, n, gain = postfilter.fit(seen, 1e6, bits, index)
+    again = postfilter.of_coefficients(found, n, CPU)(made)
+    before, after = (float((picture - one).square().sum()) for one in (made.clamp(-1, 1), again))
+    assert after < 0.1 * before
+    spent = bits[index, np.abs(found)].sum()
+    assert gain == pytest.approx(1e6 * (before - after) - spent, rel=0.02)
+    assert not postfilter.fit(seen, 1e-3, bits, index)[0].any()  # an error worth nothing
+
+
+def test_statistics_of_parts_and_of_some_pixels_are_like_those_of_all() -> None:
+    made = texture(5, 240, 240)
+    picture = made + 0.1 * texture(6, 240, 240)
+    whole = postfilter.statistics(made, picture, 1)
+    parts = [
+        postfilter.statistics(made[..., rows, :], picture[..., rows, :], 1) for rows in (slice(0, 100), slice(100, 240))
+    ]
+    both = parts[0] + parts[1]
+    some = postfilter.statistics(made, picture, 3)
+    for close, found in ((0.02, both), (0.1, some)):
+        assert torch.allclose(found.gram.diagonal(), whole.gram.diagonal(), rtol=close)
+    assert postfilter.stride_for(100 * 100) == 1
+    assert postfilter.stride_for(768 * 512) == 3
+    assert postfilter.stride_for(10**9) % 2 == 1
+
+
+@pytest.fixture(scope="module")
+def filtered(photo: Image.Image) -> bytes:
+    return codec.encode(photo, 60, effort=1)
+
+
+def without(data: bytes) -> bytes:
+    header, tiles = bitstream.read(data)
+    return bitstream.write(dataclasses.replace(header, chunks={}), tiles)
+
+
+def test_a_file_with_its_filter_is_nearer_to_the_picture(photo: Image.Image, filtered: bytes) -> None:
+    header, _ = bitstream.read(filtered)
+    assert 10 < len(header.chunks[FILTER]) < 300
+    pixels = np.asarray(photo)
+    with_it, without_it = (psnr(pixels, np.asarray(codec.decode(data))) for data in (filtered, without(filtered)))
+    assert with_it > without_it + 0.03
+    assert not bitstream.read(codec.encode(photo, 60, effort=0))[0].chunks
+
+
+def test_the_reference_decoder_finds_the_same_filter(filtered: bytes) -> None:
+    file = reference.read_file(filtered)
+    model = load()
+    tensors = {f"integers.{name}": tensor.numpy().astype(int) for name, tensor in model.integers.items()}
+    tensors |= {"tables.latent": np.concatenate(model.tables.latent)}
+    tensors |= {"tables.lengths": np.array([len(table) for table in model.tables.latent])}
+    coefficients, n = reference.decode_filter(file.chunks[FILTER], tensors)
+    own = postfilter.read(model, bitstream.read(filtered)[0].chunks)
+    assert own is not None
+    picture = texture(0, 16, 16)
+    assert np.allclose(own(picture)[0], reference.filtered(picture[0].double().numpy(), coefficients, n), atol=1e-5)
+
+
+def test_pieces_crops_and_scales_are_filtered_alike(filtered: bytes) -> None:
+    header, tiles = bitstream.read(filtered)
+    model = load(dtype=torch.float32)
+    whole = decoder.decode_pixels(model, header, tiles)
+    pieces = decoder.decode_pixels(model, header, tiles, View(piece=8))
+    assert np.abs(whole.astype(int) - pieces).max() <= 1
+    crop = decoder.decode_pixels(model, header, tiles, View(crop=(40, 31, 90, 65)))
+    assert np.abs(whole[31:96, 40:130].astype(int) - crop).max() <= 1
+    half = decoder.decode_pixels(model, header, tiles, View(2)).astype(float)
+    small = reduce(torch.from_numpy(whole).permute(2, 0, 1)[None].float())[0].permute(1, 2, 0).numpy()
+    assert np.abs(half - small).mean() < 1
+
+
+def test_realism_does_without(filtered: bytes) -> None:
+    by_realism = [
+        [np.asarray(codec.decode(data, realism=realism)).astype(int) for data in (filtered, without(filtered))]
+        for realism in (0.01, 0.5, 1)
+    ]
+    changes = [np.abs(a - b).mean() for a, b in by_realism]
+    assert changes[0] > changes[1] > changes[2] == 0
+
+
+def test_grey_pictures_have_filters_too(photo: Image.Image) -> None:
+    grey = photo.convert("L")
+    data = codec.encode(grey, 60, effort=1)
+    assert FILTER in bitstream.read(data)[0].chunks
+    pixels = np.asarray(grey)
+    assert psnr(pixels, np.asarray(codec.decode(data))) > psnr(pixels, np.asarray(codec.decode(without(data))))
+
+
+@pytest.mark.parametrize("body", [b"", b"\x19\x00", b"\x0c", b"\x0c\x09", b"\x0c\x00\x00\x00\x00\x00", b"\x0c\x00abc"])
+def test_a_damaged_filter_is_named(filtered: bytes, body: bytes) -> None:
+    header, tiles = bitstream.read(filtered)
+    with pytest.raises(Error, match="filter is damaged"):
+        codec.decode(bitstream.write(dataclasses.replace(header, chunks={FILTER: body}), tiles))
+
+
+def test_a_model_without_filters_refuses_one(filtered: bytes) -> None:
+    model = load()
+    integers = {name: tensor for name, tensor in model.integers.items() if name != postfilter.SCALE}
+    bare = dataclasses.replace(model, integers=integers)
+    with pytest.raises(Error, match="no filters"):
+        postfilter.read(bare, bitstream.read(filtered)[0].chunks)
+
+
+def test_strip_leaves_the_filter(photo: Image.Image, tmp_path: Path) -> None:
+    from click.testing import CliRunner
+
+    from codec.cli import main
+
+    photo.save(tmp_path / "a.png")
+    made = CliRunner().invoke(
+        main, ["encode", "--strip", "-e", "1", "-q", "60", str(tmp_path / "a.png"), str(tmp_path / "a.lapic")]
+    )
+    assert made.exit_code == 0, made.output
+    assert FILTER in bitstream.read((tmp_path / "a.lapic").read_bytes())[0].chunks
