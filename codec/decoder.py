@@ -179,8 +179,9 @@ def _synthesise(
     base, features = synthesis.features(latent, quality)
     scale = 1 if finisher else view.scale
     picture = assemble(base, synthesis.bands(base, features, quality, scale), scale)
-    if own:  # the nearer to the original, the smoother: realism does without
-        picture = picture.lerp(own(picture, scale), 1 - view.realism) if view.realism else own(picture, scale)
+    if own:
+        near = own(picture, scale)  # the nearer to the original, the smoother: realism does without
+        picture = near.lerp(picture, realistic.strength(quality, view.realism)) if view.realism else near
     if finisher is None:
         return picture
     picture = realistic.finish(finisher, picture, features, quality, view.realism)

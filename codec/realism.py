@@ -52,8 +52,14 @@ def reach(net: Translator) -> int:
     return -(-halo(net.config) // LATENT)
 
 
+def strength(quality: Tensor, realism: float) -> Tensor:
+    """What a realism 0..1 comes to at fixed-point qualities (B,): less and less from 80 to 100, (B, 1, 1, 1)."""
+    left = (100 - quality / hyper.QUALITY_ONE) / (100 - LEARNED)
+    return realism * left.clamp(0, 1).reshape(-1, 1, 1, 1)
+
+
 def finish(net: Translator, picture: Tensor, features: Tensor, quality: Tensor, realism: float) -> Tensor:
-    """A more realistic picture; from quality 80 to 100 less and less so.
+    """A more realistic picture, see `strength`.
 
     Args:
         picture: (B, 3, H, W) in -1..1, as the faithful decoder gives it.
@@ -61,5 +67,4 @@ def finish(net: Translator, picture: Tensor, features: Tensor, quality: Tensor, 
         quality: (B,), fixed-point. realism: 0..1.
     """
     rows = modulation(quality, realism, len(net.config.tasks) // 2)
-    left = (100 - quality / hyper.QUALITY_ONE) / (100 - LEARNED)
-    return net(picture, rows, strength=realism * left.clamp(0, 1).reshape(-1, 1, 1, 1), beside=features)
+    return net(picture, rows, strength=strength(quality, realism), beside=features)
