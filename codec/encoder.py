@@ -15,7 +15,7 @@ from codec import hyper, postfilter
 from codec.context import Pass, code_latents, low_channels, split
 from codec.model import Model
 from codec.quantise import quantise
-from codec.search import Rounded, search
+from codec.search import Draft, Rounded, search
 from codec.tiling import LATENT, Rect, halo, latent_bounds, piece_edge, tile_edge
 
 Progress = Callable[[int, int], None]
@@ -98,13 +98,10 @@ def encode_latents(
     rects = list(bounds.cut(tile_edge(header.tile, bounds)))
     rounded = ((rect, round_latents(model, latent, fixed)) for rect, latent in latents)
     if effort:
-        held = dict(rounded)
-        show = partial(region, pixels, device=model.device)
-        search(model, held, bounds, show, pixels.shape, fixed, effort, progress)
-        header = replace(
-            header, chunks=header.chunks | postfilter.chunk(model, held, bounds, show, pixels.shape, fixed)
-        )
-        rounded, progress = iter(held.items()), no_progress
+        draft = Draft(dict(rounded), bounds, partial(region, pixels, device=model.device), pixels.shape, fixed)
+        search(model, draft, effort, progress)
+        header = replace(header, chunks=header.chunks | postfilter.chunk(model, draft))
+        rounded, progress = iter(draft.tiles.items()), no_progress
     tiles: dict[Rect, Tile] = {}
     for rect, tile in rounded:
         tiles[rect] = _code_tile(model, tile, model.level(fixed))

@@ -11,7 +11,6 @@ against both), and counts its coefficients in features that are alike in size: o
 twelve pairs of pixels on opposite sides of it how far they lie above it together, and above each other; and a constant.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,8 +23,7 @@ from bitstream import Error, decode_values, encode_values
 from bitstream.container import FILTER
 from codec.model import Model
 from codec.network import assemble
-from codec.search import Rounded, covered, latents_of, pieces, rate_weight, symbol_bits
-from codec.tiling import LATENT, Rect, halo
+from codec.search import Draft, rate_weight, regions, symbol_bits
 
 REACH = 2
 OPPONENT = F.normalize(torch.tensor([[1.0, 1, 1], [1, 0, -1], [1, -2, 1]], dtype=torch.float64))
@@ -200,48 +198,27 @@ def error_weight(quality: Tensor) -> float:
 
 
 @torch.no_grad()
-def chunk(
-    model: Model,
-    held: dict[Rect, Rounded],
-    bounds: Rect,
-    show: Callable[[Rect], Tensor],
-    shape: tuple[int, ...],
-    quality: Tensor,
-) -> dict[bytes, bytes]:
-    """The chunk with the best filter for a picture, none where the model has no filters or none pays.
-
-    Args as for `search.search`.
-    """
+def chunk(model: Model, draft: Draft) -> dict[bytes, bytes]:
+    """The chunk with the best filter for a picture, none where the model has no filters or none pays."""
     if SCALE not in model.integers:
         return {}
-    found = observe(model, held, bounds, show, shape, quality)
     bits = symbol_bits(model.tables).double().numpy()
-    coefficients, fineness, gain = fit(found, error_weight(quality), bits, _index(model))
+    index = _index(model)
+    coefficients, fineness, gain = fit(observe(model, draft), error_weight(draft.quality), bits, index)
     if gain <= 8 * OVERHEAD:
         return {}
-    return {FILTER: bytes([fineness]) + encode_values(model.tables, coefficients, _index(model))}
+    return {FILTER: bytes([fineness]) + encode_values(model.tables, coefficients, index)}
 
 
 @torch.no_grad()
-def observe(
-    model: Model,
-    held: dict[Rect, Rounded],
-    bounds: Rect,
-    show: Callable[[Rect], Tensor],
-    shape: tuple[int, ...],
-    quality: Tensor,
-) -> Statistics:
-    """What there is to know of a picture to fit a filter. Args as for `search.search`."""
-    stride, gain = stride_for(shape[0] * shape[1]), model.transforms.gain(quality)
+def observe(model: Model, draft: Draft) -> Statistics:
+    """What there is to know of a picture to fit a filter."""
+    stride, gain = stride_for(draft.shape[0] * draft.shape[1]), model.transforms.gain(draft.quality)
     total = None
-    for corners in pieces(held, bounds):
-        inner = covered(corners)
-        area = inner.grow(halo(model.config), bounds)
-        made = assemble(*model.transforms.synthesis(latents_of(model, held, area) / gain, quality))
-        seen = area.times(LATENT)
-        counts = inner.times(LATENT).grow(0, Rect(0, 0, shape[0], shape[1]))
-        rows, columns = counts.within(seen)
-        found = statistics(made[..., rows, columns], show(area)[..., rows, columns], stride)
+    for region in regions(model, draft):
+        made = assemble(*model.transforms.synthesis(region.latent / gain, draft.quality))
+        rows, columns = region.inside()
+        found = statistics(made[..., rows, columns], region.picture[..., rows, columns], stride)
         total = found if total is None else total + found
     assert total is not None
     return total

@@ -8,7 +8,7 @@ searching latents for each picture is that of Yang, Bamler, Mandt, "Improving In
 NeurIPS 2020, whose annealing takes hundreds of steps.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -91,24 +91,37 @@ class Region:
     latent: Tensor
     tiles: list[tuple[tuple[slice, slice], Rounded]]
 
+    def inside(self) -> tuple[slice, slice]:
+        """Rows and columns of the tiles' pixels, without what surrounds them."""
+        rows, columns = (
+            slice(LATENT * min(one.start for one in ends), min(LATENT * max(one.stop for one in ends), size))
+            for ends, size in zip(zip(*(place for place, _ in self.tiles), strict=True), self.size, strict=True)
+        )
+        return rows, columns
 
-def search(
-    model: Model,
-    held: dict[Rect, Rounded],
-    bounds: Rect,
-    show: Callable[[Rect], Tensor],
-    shape: tuple[int, ...],
-    quality: Tensor,
-    effort: int,
-    progress: Callable[[int, int], None],
-) -> None:
-    """Improve the symbols of all tiles of a picture, in place, some tiles at a time.
 
-    Args:
-        held: the tiles. bounds: of the picture in latents.
+@dataclass(frozen=True)
+class Draft:
+    """A picture whose symbols are chosen but not coded yet.
+
+    Attributes:
+        tiles: by their places. bounds: of the picture in latents.
         show: gives the pixels of a rectangle of latents, (1, 3, 16h, 16w) in -1..1.
         shape: height and width of the picture in pixels, and what follows.
         quality: (1,), fixed-point.
+    """
+
+    tiles: dict[Rect, Rounded]
+    bounds: Rect
+    show: Callable[[Rect], Tensor]
+    shape: tuple[int, ...]
+    quality: Tensor
+
+
+def search(model: Model, draft: Draft, effort: int, progress: Callable[[int, int], None]) -> None:
+    """Improve the symbols of all tiles of a picture, in place, some tiles at a time.
+
+    Args:
         effort: 0..9, see STEPS.
         progress: called with the tiles done and the tiles in all.
 
@@ -117,41 +130,34 @@ def search(
     """
     if not 0 <= effort < len(STEPS):
         raise ValueError(f"effort {effort} is outside 0..{len(STEPS) - 1}")
-    steps, bits = STEPS[effort], symbol_bits(model.tables).to(quality.device)
+    steps, bits = STEPS[effort], symbol_bits(model.tables).to(draft.quality.device)
     done = 0
-    for corners in pieces(held, bounds):
-        area = covered(corners).grow(halo(model.config), bounds)
-        counts = area.times(LATENT).grow(0, Rect(0, 0, shape[0], shape[1]))
-        tiles = [(rect.within(area), held[rect]) for rect in corners]
-        latent = latents_of(model, held, area)
-        improve(model, Region(show(area), (counts.height, counts.width), latent, tiles), bits, quality, steps)
-        done += len(corners)
-        progress(done, len(held))
+    for region in regions(model, draft):
+        improve(model, region, bits, draft.quality, steps)
+        done += len(region.tiles)
+        progress(done, len(draft.tiles))
 
 
-def pieces(held: Iterable[Rect], bounds: Rect) -> Iterator[list[Rect]]:
-    """The tiles that are looked at together."""
-    for piece in bounds.cut(PIECE):
+def regions(model: Model, draft: Draft) -> Iterator[Region]:
+    """The tiles of a picture, some at a time, with their surroundings as they are when their turn comes."""
+    height, width = draft.shape[:2]
+    for piece in draft.bounds.cut(PIECE):
         corners = [
-            rect for rect in held if piece.top <= rect.top < piece.bottom and piece.left <= rect.left < piece.right
+            rect
+            for rect in draft.tiles
+            if piece.top <= rect.top < piece.bottom and piece.left <= rect.left < piece.right
         ]
-        if corners:  # a larger tile begins in an earlier piece
-            yield corners
-
-
-def covered(corners: list[Rect]) -> Rect:
-    """The rectangle of tiles in raster order."""
-    last = max(corners, key=lambda rect: (rect.bottom, rect.right))
-    return Rect(corners[0].top, corners[0].left, last.bottom, last.right)
-
-
-def latents_of(model: Model, held: dict[Rect, Rounded], area: Rect) -> Tensor:
-    """y^ of an area in steps, (1, M, h, w), from the tiles that it touches."""
-    around = {other: shown_latents(model, held[other].coded) for other in held if other.overlaps(area)}
-    latent = torch.empty(1, model.config.latent, area.height, area.width, device=model.device)
-    latent = latent.contiguous(memory_format=torch.channels_last)
-    copy_shared(around, latent, area)
-    return latent
+        if not corners:
+            continue  # a larger tile begins in an earlier piece
+        last = max(corners, key=lambda rect: (rect.bottom, rect.right))
+        area = Rect(corners[0].top, corners[0].left, last.bottom, last.right).grow(halo(model.config), draft.bounds)
+        around = {rect: shown_latents(model, tile.coded) for rect, tile in draft.tiles.items() if rect.overlaps(area)}
+        latent = torch.empty(1, model.config.latent, area.height, area.width, device=draft.quality.device)
+        latent = latent.contiguous(memory_format=torch.channels_last)
+        copy_shared(around, latent, area)
+        counts = area.times(LATENT).grow(0, Rect(0, 0, height, width))
+        tiles = [(rect.within(area), draft.tiles[rect]) for rect in corners]
+        yield Region(draft.show(area), (counts.height, counts.width), latent, tiles)
 
 
 def improve(model: Model, region: Region, bits: Tensor, quality: Tensor, steps: int) -> None:

@@ -171,17 +171,38 @@ class Integers:
         return self.point(c, f"{name}.leave", np.zeros(1, np.int64))
 
 
+class Payload:
+    """Section 3: flags, escapes and words."""
+
+    def __init__(self, payload: bytes, tensors: dict[str, np.ndarray]) -> None:
+        source = Bytes(payload)
+        flags = source.number(1)
+        self.escapes = Bytes(source.take(source.varint()) if flags & 2 else b"")
+        self.ans = Ans(payload[source.at :])
+        self.tables = np.split(tensors["tables.latent"], np.cumsum(tensors["tables.lengths"])[:-1])
+        self.groups = range(0 if flags & 1 else 1, 64)
+
+    def symbol(self, k: int) -> int:
+        width = len(self.tables[k]) // 2 - 1
+        value = self.ans.decode(self.tables[k]) - width
+        if value == width + 1:
+            v = self.escapes.varint()
+            value = min(width + 1 + v // 2, 32767) * (-1 if v % 2 else 1)
+        return value
+
+    def finish(self) -> None:
+        assert self.ans.state == 0
+        assert not self.ans.words
+        assert self.escapes.at == len(self.escapes.data)
+
+
 def decode_tile(payload: bytes, h: int, w: int, quality: int, tensors: dict[str, np.ndarray]) -> tuple:
     """Section 3: z, symbols and scale indices of a tile of h x w places."""
-    source = Bytes(payload)
-    flags = source.number(1)
-    escapes = Bytes(source.take(source.varint()) if flags & 2 else b"")
-    ans = Ans(payload[source.at :])
-    tables = np.split(tensors["tables.latent"], np.cumsum(tensors["tables.lengths"])[:-1])
+    source = Payload(payload, tensors)
     h4, w4 = -(-h // 4), -(-w // 4)
     levels = tensors["tables.hyper"]
     level = (2 * (quality - 256) * (len(levels) - 1) + 25344) // 50688
-    z = np.array([[ans.decode(counts) - 63 for _ in range(h4 * w4)] for counts in levels[level]])
+    z = np.array([[source.ans.decode(counts) - 63 for _ in range(h4 * w4)] for counts in levels[level]])
     z = z.reshape(-1, h4, w4)
     integers = {name[9:]: tensor for name, tensor in tensors.items() if name.startswith("integers.")}
     exact = Integers(integers)
@@ -193,14 +214,9 @@ def decode_tile(payload: bytes, h: int, w: int, quality: int, tensors: dict[str,
     def decode_pass(coded: np.ndarray) -> None:
         """The symbols at the latents that are true in `coded` (M, h, w)."""
         places = np.argwhere(coded)
-        for k in range(0 if flags & 1 else 1, 64):
-            width = len(tables[k]) // 2 - 1
+        for k in source.groups:
             for c, i, j in places[index[coded] == k]:
-                value = ans.decode(tables[k]) - width
-                if value == width + 1:
-                    v = escapes.varint()
-                    value = min(width + 1 + v // 2, 32767) * (-1 if v % 2 else 1)
-                symbols[c, i, j] = value
+                symbols[c, i, j] = source.symbol(k)
 
     low, m = exact.low, len(index)
     channel, row, column = np.ogrid[:m, :h, :w]
@@ -213,33 +229,20 @@ def decode_tile(payload: bytes, h: int, w: int, quality: int, tensors: dict[str,
         rest = np.concatenate([u[low:m], u[m + low :]]) + exact.context("rest", symbols[:low], x)
         index[low:] = exact.parameters(rest)[1]
     decode_pass(np.broadcast_to(channel >= low, index.shape))
-    assert ans.state == 0
-    assert not ans.words
-    assert escapes.at == len(escapes.data)
+    source.finish()
     return z, symbols, index
 
 
 def decode_filter(body: bytes, tensors: dict[str, np.ndarray]) -> tuple[np.ndarray, int]:
     """Section 7: coefficients (3, 76) and n."""
-    source = Bytes(body)
-    n, flags = source.number(1), source.number(1)
-    escapes = Bytes(source.take(source.varint()) if flags & 2 else b"")
-    ans = Ans(body[source.at :])
-    tables = np.split(tensors["tables.latent"], np.cumsum(tensors["tables.lengths"])[:-1])
+    source = Payload(body[1:], tensors)
     index = tensors["integers.filter.scale"]
     coefficients = np.zeros(index.shape, np.int64)
-    for k in range(0 if flags & 1 else 1, 64):
-        width = len(tables[k]) // 2 - 1
+    for k in source.groups:
         for place in np.argwhere(index == k):
-            value = ans.decode(tables[k]) - width
-            if value == width + 1:
-                v = escapes.varint()
-                value = min(width + 1 + v // 2, 32767) * (-1 if v % 2 else 1)
-            coefficients[tuple(place)] = value
-    assert ans.state == 0
-    assert not ans.words
-    assert escapes.at == len(escapes.data)
-    return coefficients, n
+            coefficients[tuple(place)] = source.symbol(k)
+    source.finish()
+    return coefficients, body[0]
 
 
 def filtered(picture: np.ndarray, coefficients: np.ndarray, n: int) -> np.ndarray:

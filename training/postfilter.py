@@ -5,7 +5,6 @@ import torch
 from torch import Tensor
 
 from bitstream import Tables
-from codec.hyper import SCALES
 from codec.postfilter import FEATURES, Statistics, fit
 from codec.search import symbol_bits
 
@@ -27,6 +26,6 @@ def filter_scales(tables: Tables, found: list[tuple[float, Statistics]]) -> Tens
     index = np.full((3, FEATURES), FIRST, np.uint8)
     for _ in range(ROUNDS):
         magnitudes = np.abs(np.stack([fit(one, weight, bits, index)[0] for weight, one in found])).astype(int)
-        spent = [row[magnitudes].sum(0) + DOUBT * (row[0] + row[1]) for row in bits[1:SCALES]]
+        spent = [row[magnitudes].sum(0) + DOUBT * (row[0] + row[1]) for row in bits[1:]]
         index = np.stack(spent).argmin(0).astype(np.uint8) + 1  # index 0 would cost nothing, until it is needed
     return torch.from_numpy(index.astype(np.int32))
