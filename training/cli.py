@@ -102,6 +102,8 @@ def main() -> None:
 @INIT
 @click.option("--quarter", default=0, show_default=True, help="Width of a stage at 1/4 that a model without one gets.")
 @click.option("--context", default=0, show_default=True, help="Channels coded first that a model without context gets.")
+@click.option("--lowest", type=click.IntRange(1, 100), default=1, show_default=True, help="Quality that is trained.")
+@click.option("--highest", type=click.IntRange(1, 100), default=100, show_default=True, help="Quality that is trained.")
 @with_options(RUN)
 def codec(**options: Any) -> None:
     """Stage 1: train the codec for rate and distortion, from the KLT if --init says nothing else."""

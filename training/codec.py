@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -31,6 +32,8 @@ class CodecOptions(Options):
     init: str | None = None  # a shipped model or a weights file to start from; the KLT if None
     quarter: int = 0  # width of the stage at 1/4 that a model without one gets
     context: int = 0  # low channels that are coded first, as context, in a model that has no context
+    lowest: int = 1  # quality that is trained
+    highest: int = 100
     batch: int = 8
     patch: int = 128
 
@@ -52,15 +55,17 @@ def optimisers(model: nn.Module) -> list[torch.optim.Optimizer]:
 
 
 @torch.no_grad()
-def validate(model: TrainableCodec, pictures: list[Tensor]) -> Figures:
-    """Rounded rates and PSNR of `pictures`, (3, H, W) uint8 with edges of multiples of 64, at five qualities.
+def validate(
+    model: TrainableCodec, pictures: list[Tensor], qualities: tuple[int, ...] = VALIDATION_QUALITIES
+) -> Figures:
+    """Rounded rates and PSNR of `pictures`, (3, H, W) uint8 with edges of multiples of 64, at some qualities 1..100.
 
     Returns `score`, the mean training objective (lower is better), and `bpp@q`, `psnr@q`.
     """
     model.eval()
     device = next(model.parameters()).device
     report, scores = {}, []
-    for quality in VALIDATION_QUALITIES:
+    for quality in qualities:
         fixed = torch.tensor([quality * hyper.QUALITY_ONE], device=device)
         rows = []
         for picture in (picture.to(device) for picture in pictures):
@@ -99,6 +104,7 @@ def recipe(options: CodecOptions, config: Config = Config(), part: tuple[int, in
     crops = Crops(options.data, options.patch, options.seed, part=part)
     print(f"{len(crops.pictures)} pictures, {crops.megapixels:.0f} megapixels")
     pictures = held_out(options.validation)
+    qualities = tuple(int(quality) for quality in np.linspace(options.lowest, options.highest, 5))
     model, brought = _start(options, config, crops)
     if options.init:
         finished = load(options.init)
@@ -106,7 +112,7 @@ def recipe(options: CodecOptions, config: Config = Config(), part: tuple[int, in
 
     def objective(models: Models, batch: Batch, shared: object) -> tuple[Tensor, Figures]:
         (pixels,) = batch
-        quality = random_qualities(pixels)
+        quality = random_qualities(pixels, options.highest, options.lowest)
         total, bpp, mse = loss(models["model"](pixels, quality), pixels, quality)
         return total, {"bpp": bpp.mean().item(), "mse": mse.mean().item()}
 
@@ -114,8 +120,8 @@ def recipe(options: CodecOptions, config: Config = Config(), part: tuple[int, in
         models={"model": model},
         optimisers={"model": optimisers(model)},
         losses={"model": objective},
-        batch=lambda step: (torch.from_numpy(crops.batch(step, options.batch)),),
-        validate=(lambda average: validate(average, pictures)) if pictures else None,
+        batch=lambda step: (torch.from_numpy(crops.hard_batch(step, options.batch)),),
+        validate=(lambda average: validate(average, pictures, qualities)) if pictures else None,
         after_step=model.hyper_synthesis.keep_exact,
         notes={"config": asdict(model.config), "brought": brought},
     )

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+NOISY = 1 / 32  # of the crops drown in noise: what only knows photos spends four times the bits on pure noise
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".ppm"}
 
 
@@ -61,6 +62,17 @@ def by_area(sizes: list[tuple[int, ...]]) -> np.ndarray:
     """Chances by which every place of pictures of these heights and widths is drawn as often."""
     area = np.array(sizes, dtype=np.float64).prod(axis=1)
     return area / area.sum()
+
+
+def drown_some(crops: np.ndarray, rng: np.random.Generator, share: float = NOISY) -> np.ndarray:
+    """Crops (B, C, H, W) uint8, a share of them faded and drowned in noise, grey or coloured: harder than photos."""
+    out = crops.copy()
+    for slot in np.flatnonzero(rng.random(len(crops)) < share):
+        fade, amplitude = rng.random(), 2 ** rng.uniform(2, 8)
+        colours = crops.shape[1] if rng.random() < 0.5 else 1
+        noise = rng.normal(128 * (1 - fade), amplitude, (colours, *crops.shape[2:]))
+        out[slot] = (crops[slot] * fade + noise).round().clip(0, 255)
+    return out
 
 
 class Crops:
@@ -116,3 +128,7 @@ class Crops:
             crop = crop[:: 1 - 2 * flips[0], :: 1 - 2 * flips[1]].transpose(2, 0, 1)
             out[slot] = crop.swapaxes(1, 2) if flips[2] else crop
         return out
+
+    def hard_batch(self, step: int, size: int) -> np.ndarray:
+        """As `batch`, with some crops drowned in noise."""
+        return drown_some(self.batch(step, size), np.random.default_rng((self.seed, self.rank, step, 1)))

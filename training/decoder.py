@@ -101,7 +101,7 @@ def recipe(options: DecoderOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
         models={"model": model},
         optimisers={"model": optimisers(model)},
         losses={"model": objective},
-        batch=lambda step: (torch.from_numpy(crops.batch(step, options.batch)),),
+        batch=lambda step: (torch.from_numpy(crops.hard_batch(step, options.batch)),),
         validate=(lambda average: validate(average, pictures)) if pictures else None,
         notes={"kind": "synthesis", "brought": brought_along(options, load(options.model).card)},
     )

@@ -9,6 +9,7 @@ to live with their own rounding, which is not that of their mean.
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,7 +19,7 @@ from codec.network import Config
 from codec.search import rate_weight
 from codec.tiling import LATENT
 from training.codec import VALIDATION_QUALITIES
-from training.data import Crops, held_out
+from training.data import Crops, drown_some, held_out
 from training.export import trainable
 from training.latents import LatentCrops, analysed
 from training.loop import Batch, Figures, Models, Options, Recipe, brought_along
@@ -80,7 +81,9 @@ def recipe(options: EntropyOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
     pictures = Crops(options.data, options.patch, options.seed, part=part)
     finished = load(options.model)
     print(f"{len(pictures.pictures)} pictures, {pictures.megapixels:.0f} megapixels: analysed first", flush=True)
-    latents = [analysed(finished, picture) for picture in pictures.pictures]
+    rng = np.random.default_rng(options.seed)
+    hard = (drown_some(picture.transpose(2, 0, 1)[None], rng)[0] for picture in pictures.pictures)
+    latents = [analysed(finished, np.ascontiguousarray(picture.transpose(1, 2, 0))) for picture in hard]
     crops = LatentCrops(latents, options.patch // LATENT, options.seed, part[0])
     validation = [analysed(finished, picture.permute(1, 2, 0).numpy()) for picture in held_out(options.validation)]
     codec, card = trainable(options.model)

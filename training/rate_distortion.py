@@ -17,6 +17,8 @@ from training.hyper import HyperSynthesis, straight_through
 import_compressai()
 from compressai.entropy_models import EntropyBottleneck, GaussianConditional  # noqa: E402
 
+LIMIT = 20.0  # of the loss of one crop; photos have 12 on average
+
 
 def scale_of(index: Tensor) -> Tensor:
     """Standard deviation in quantisation steps of a scale index 0..63: 0.11 to 256, log-spaced."""
@@ -29,9 +31,9 @@ def normalise(pixels: Tensor) -> Tensor:
     return (pixels.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
 
 
-def random_qualities(pixels: Tensor, highest: int = 100) -> Tensor:
-    """Fixed-point qualities (B,) from 1 to `highest`, evenly drawn, for a batch of pictures on its device."""
-    span = (hyper.QUALITY_ONE, highest * hyper.QUALITY_ONE + 1)
+def random_qualities(pixels: Tensor, highest: int = 100, lowest: int = 1) -> Tensor:
+    """Fixed-point qualities (B,) from `lowest` to `highest`, evenly drawn, for a batch of pictures on its device."""
+    span = (lowest * hyper.QUALITY_ONE, highest * hyper.QUALITY_ONE + 1)
     return torch.randint(*span, (len(pixels),), device=pixels.device)
 
 
@@ -144,7 +146,8 @@ def loss(estimate: Estimate, pixels: Tensor, quality: Tensor) -> tuple[Tensor, T
     """Mean over the batch of (lambda 255^2 MSE + bpp) / sqrt(lambda), with bpp and MSE (B,) in 0..255 units.
 
     The rate of a picture grows about as sqrt(lambda): dividing by it lets a relative saving weigh the same at every
-    quality. Pictures at 1/2, 1/4 and 1/8 count 2 % each, so that early-stopped decodes are sane.
+    quality. Pictures at 1/2, 1/4 and 1/8 count 2 % each, so that early-stopped decodes are sane. A crop beyond LIMIT
+    counts as LIMIT, and its gradient in proportion: pure noise would drown what all others teach.
     """
     picture = normalise(pixels)
     bpp = (estimate.bits_y + estimate.bits_z) / (pixels.shape[-1] * pixels.shape[-2])
@@ -155,4 +158,5 @@ def loss(estimate: Estimate, pixels: Tensor, quality: Tensor) -> tuple[Tensor, T
         small_mse = small_mse + (small - target).square().flatten(1).mean(1) * 127.5**2
     weight = rate_weight(quality)
     total = (weight * (mse + 0.02 * small_mse) + bpp) / weight.sqrt()
+    total = total * (LIMIT / total.detach()).clamp(max=1)
     return total.mean(), bpp.detach(), mse.detach()

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,12 +22,12 @@ from codec.search import rate_weight
 from tests.conftest import EXAMPLES
 from training import codec as stage1
 from training.codec import CodecOptions, recipe
-from training.data import Crops, list_pictures
+from training.data import Crops, drown_some, list_pictures
 from training.export import calibrate, export_checkpoint, integer_counts, trainable
 from training.hyper import EXACT, QUICK, HyperSynthesis, straight_through
 from training.initial import grow, initialise
 from training.loop import learning_rate, train
-from training.rate_distortion import TrainableCodec, loss, normalise, rounded_by_rate
+from training.rate_distortion import LIMIT, TrainableCodec, loss, normalise, rounded_by_rate
 
 TINY = Config(
     latent=96, hyper=8, coarse=32, fine=16, coarse_blocks=1, fine_blocks=1, hyper_wide=16, hyper_narrow=16,
@@ -266,6 +267,49 @@ def test_batches_depend_on_seed_step_and_rank_alone() -> None:
     assert a.batch(0, 3).shape == (3, 3, 64, 64)
     shares = [Crops(EXAMPLES, 64, part=(rank, 2)) for rank in range(2)]
     assert sum(len(share.pictures) for share in shares) == len(list_pictures(EXAMPLES))
+
+
+def test_a_run_for_high_qualities(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[torch.Tensor] = []
+
+    def watched(*arguments: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        seen.append(arguments[2])
+        return loss(*arguments)
+
+    monkeypatch.setattr(stage1, "loss", watched)
+    (tmp_path / "held").mkdir()
+    Image.open(EXAMPLES / "coffee.png").crop((0, 0, 64, 64)).save(tmp_path / "held" / "one.png")
+    train_codec(options(tmp_path / "run", lowest=90, highest=98, validation=tmp_path / "held"), TINY)
+    drawn = torch.cat(seen) / hyper.QUALITY_ONE
+    assert 90 <= drawn.min() < 92
+    assert 96 < drawn.max() <= 98
+    columns = (tmp_path / "run" / "validation.csv").read_text().splitlines()[0].split(",")
+    assert [name for name in columns if name.startswith("bpp@")] == ["bpp@90", "bpp@92", "bpp@94", "bpp@96", "bpp@98"]
+
+
+def test_some_crops_drown_in_noise() -> None:
+    crops = Crops(EXAMPLES, 64).batch(0, 100)
+    found = drown_some(crops, np.random.default_rng(1), 0.25)
+    assert np.array_equal(found, drown_some(crops, np.random.default_rng(1), 0.25))
+    changed = (found != crops).any((1, 2, 3))
+    assert 15 < changed.sum() < 35
+    noise = np.abs(np.diff(found[changed].astype(int), axis=3)).mean((1, 2, 3))
+    assert noise.min() < 15
+    assert noise.max() > 60
+
+
+def test_noise_cannot_drown_what_other_crops_teach() -> None:
+    pixels = torch.from_numpy(Crops(EXAMPLES, 64).batch(0, 1))
+    model = TrainableCodec(TINY)
+    initialise(model, normalise(pixels))
+    quality, gradients = torch.tensor([25600]), []
+    for picture in (pixels, torch.randint(0, 256, pixels.shape, dtype=torch.uint8)):
+        model.zero_grad()
+        total, _, _ = loss(model(picture, quality), picture, quality)
+        total.backward()
+        assert total.item() <= LIMIT * 1.0001
+        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]).norm())
+    assert gradients[1] < 5 * gradients[0]
 
 
 def test_folders_without_pictures(tmp_path: Path) -> None:
