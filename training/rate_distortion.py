@@ -146,8 +146,8 @@ def loss(estimate: Estimate, pixels: Tensor, quality: Tensor) -> tuple[Tensor, T
     """Mean over the batch of (lambda 255^2 MSE + bpp) / sqrt(lambda), with bpp and MSE (B,) in 0..255 units.
 
     The rate of a picture grows about as sqrt(lambda): dividing by it lets a relative saving weigh the same at every
-    quality. Pictures at 1/2, 1/4 and 1/8 count 2 % each, so that early-stopped decodes are sane. A crop beyond LIMIT
-    counts as LIMIT, and its gradient in proportion: pure noise would drown what all others teach.
+    quality. Pictures at 1/2, 1/4 and 1/8 count 2 % each, so that early-stopped decodes are sane. Of a crop beyond
+    LIMIT the gradient shrinks in proportion: pure noise would drown what all others teach.
     """
     picture = normalise(pixels)
     bpp = (estimate.bits_y + estimate.bits_z) / (pixels.shape[-1] * pixels.shape[-2])
@@ -158,5 +158,5 @@ def loss(estimate: Estimate, pixels: Tensor, quality: Tensor) -> tuple[Tensor, T
         small_mse = small_mse + (small - target).square().flatten(1).mean(1) * 127.5**2
     weight = rate_weight(quality)
     total = (weight * (mse + 0.02 * small_mse) + bpp) / weight.sqrt()
-    total = total * (LIMIT / total.detach()).clamp(max=1)
-    return total.mean(), bpp.detach(), mse.detach()
+    felt = total * (LIMIT / total.detach()).clamp(max=1)
+    return (total.detach() + felt - felt.detach()).mean(), bpp.detach(), mse.detach()

@@ -27,7 +27,7 @@ from training.export import calibrate, export_checkpoint, integer_counts, traina
 from training.hyper import EXACT, QUICK, HyperSynthesis, straight_through
 from training.initial import grow, initialise
 from training.loop import learning_rate, train
-from training.rate_distortion import LIMIT, TrainableCodec, loss, normalise, rounded_by_rate
+from training.rate_distortion import TrainableCodec, loss, normalise, rounded_by_rate
 
 TINY = Config(
     latent=96, hyper=8, coarse=32, fine=16, coarse_blocks=1, fine_blocks=1, hyper_wide=16, hyper_narrow=16,
@@ -307,7 +307,6 @@ def test_noise_cannot_drown_what_other_crops_teach() -> None:
         model.zero_grad()
         total, _, _ = loss(model(picture, quality), picture, quality)
         total.backward()
-        assert total.item() <= LIMIT * 1.0001
         gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]).norm())
     assert gradients[1] < 5 * gradients[0]
 
