@@ -197,6 +197,8 @@ def _bands(latents: _Latents, view: View, progress: Progress) -> Iterator[NDArra
     whole = view.area(header)
     wanted, cover = _shrunk(whole, view.scale), _shrunk(whole, LATENT)
     own = postfilter.read(model, header.chunks)
+    if realistic.strength(latents.quality, view.realism) == 1:  # which leaves nothing of it
+        own = None
     finisher = realistic.load(model) if view.realism else None
     margin = halo(model.config) + (realistic.reach(finisher) if finisher else 0)
     channels = 3 if header.pixel_format == PixelFormat.RGB else 1

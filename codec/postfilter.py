@@ -23,7 +23,7 @@ from bitstream import Error, decode_values, encode_values
 from bitstream.container import FILTER
 from codec.model import Model
 from codec.network import assemble
-from codec.search import Draft, rate_weight, regions, symbol_bits
+from codec.search import Draft, error_weight, regions, symbol_bits
 
 REACH = 2
 OPPONENT = F.normalize(torch.tensor([[1.0, 1, 1], [1, 0, -1], [1, -2, 1]], dtype=torch.float64))
@@ -192,11 +192,6 @@ def fit(
     return numbers[chosen].astype(np.int16), TRIED[chosen], float((saved - spent)[chosen])
 
 
-def error_weight(quality: Tensor) -> float:
-    """Bits that a unit of square error in -1..1 is worth at a fixed-point quality (1,)."""
-    return rate_weight(quality).item() * 127.5**2 / 3
-
-
 @torch.no_grad()
 def chunk(model: Model, draft: Draft) -> dict[bytes, bytes]:
     """The chunk with the best filter for a picture, none where the model has no filters or none pays."""
@@ -204,7 +199,7 @@ def chunk(model: Model, draft: Draft) -> dict[bytes, bytes]:
         return {}
     bits = symbol_bits(model.tables).double().numpy()
     index = _index(model)
-    coefficients, fineness, gain = fit(observe(model, draft), error_weight(draft.quality), bits, index)
+    coefficients, fineness, gain = fit(observe(model, draft), error_weight(draft.quality).item(), bits, index)
     if gain <= 8 * OVERHEAD:
         return {}
     return {FILTER: bytes([fineness]) + encode_values(model.tables, coefficients, index)}

@@ -50,6 +50,11 @@ def rate_weight(quality: Tensor) -> Tensor:
     return low * (high / low) ** ((quality - hyper.QUALITY_ONE).float() / hyper.QUALITY_SPAN)
 
 
+def error_weight(quality: Tensor) -> Tensor:
+    """Bits that a unit of summed square error in -1..1 is worth at fixed-point qualities (B,)."""
+    return rate_weight(quality) * 127.5**2 / 3
+
+
 def symbol_bits(tables: Tables) -> Tensor:
     """What a symbol of magnitude 0..LARGEST costs at each scale index, (64, LARGEST + 1) in bits. Beyond a table's
     width it is the escape and about two bits for each doubling; scale index 0 codes nothing but zeros for free."""
@@ -173,7 +178,7 @@ def improve(model: Model, region: Region, bits: Tensor, quality: Tensor, steps: 
     height, width = region.size
     picture = region.picture.contiguous()  # plane by plane, as the synthesis makes it
     gain = model.transforms.gain(quality)
-    weight = rate_weight(quality).reshape(-1, 1, 1, 1) * 127.5**2 / 3  # of the summed square error in -1..1
+    weight = error_weight(quality).reshape(-1, 1, 1, 1)
     curvature = 2 * weight / gain**2  # of the cost over a latent, in steps, if the synthesis is orthonormal
     stride = (STRIDES[0] + (STRIDES[1] - STRIDES[0]) * (quality - hyper.QUALITY_ONE) / hyper.QUALITY_SPAN).float()
     stride = stride.reshape(-1, 1, 1, 1)

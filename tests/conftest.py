@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
+from codec.model import Model
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
@@ -25,6 +27,14 @@ def difference(a: Image.Image, b: Image.Image) -> int:
     assert a.size == b.size
     assert a.mode == b.mode
     return int(np.abs(np.asarray(a).astype(int) - np.asarray(b)).max())
+
+
+def weights_file(model: Model) -> dict[str, np.ndarray]:
+    """The tensors of a model that decide about symbols, by their names in a weights file."""
+    integers = {f"integers.{name}": tensor.numpy() for name, tensor in model.integers.items()}
+    lengths = np.array([len(table) for table in model.tables.latent])
+    tables = {"hyper": model.tables.hyper, "latent": np.concatenate(model.tables.latent), "lengths": lengths}
+    return integers | {f"tables.{name}": tensor for name, tensor in tables.items()}
 
 
 def detail(image: Image.Image) -> float:

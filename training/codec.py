@@ -4,7 +4,6 @@ import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,7 +19,6 @@ from training.muon import Muon
 from training.rate_distortion import TrainableCodec, loss, normalise, random_qualities
 
 MUON_SHARE = 16.0  # of the learning rate: Muon's counts spectral size
-VALIDATION_QUALITIES = (1, 25, 50, 75, 100)
 
 
 @dataclass(frozen=True)
@@ -54,18 +52,21 @@ def optimisers(model: nn.Module) -> list[torch.optim.Optimizer]:
     return [Muon([{"params": matrices, "share": MUON_SHARE}]), torch.optim.Adam(adam, betas=(0.9, 0.99), fused=True)]
 
 
+def validation_qualities(lowest: int = 1, highest: int = 100) -> list[int]:
+    """Five qualities, evenly spaced."""
+    return [lowest + (highest - lowest) * quarter // 4 for quarter in range(5)]
+
+
 @torch.no_grad()
-def validate(
-    model: TrainableCodec, pictures: list[Tensor], qualities: tuple[int, ...] = VALIDATION_QUALITIES
-) -> Figures:
-    """Rounded rates and PSNR of `pictures`, (3, H, W) uint8 with edges of multiples of 64, at some qualities 1..100.
+def validate(model: TrainableCodec, pictures: list[Tensor], lowest: int = 1, highest: int = 100) -> Figures:
+    """Rounded rates and PSNR of `pictures`, (3, H, W) uint8 with edges of multiples of 64, at five qualities.
 
     Returns `score`, the mean training objective (lower is better), and `bpp@q`, `psnr@q`.
     """
     model.eval()
     device = next(model.parameters()).device
     report, scores = {}, []
-    for quality in qualities:
+    for quality in validation_qualities(lowest, highest):
         fixed = torch.tensor([quality * hyper.QUALITY_ONE], device=device)
         rows = []
         for picture in (picture.to(device) for picture in pictures):
@@ -104,7 +105,6 @@ def recipe(options: CodecOptions, config: Config = Config(), part: tuple[int, in
     crops = Crops(options.data, options.patch, options.seed, part=part)
     print(f"{len(crops.pictures)} pictures, {crops.megapixels:.0f} megapixels")
     pictures = held_out(options.validation)
-    qualities = tuple(int(quality) for quality in np.linspace(options.lowest, options.highest, 5))
     model, brought = _start(options, config, crops)
     if options.init:
         finished = load(options.init)
@@ -112,7 +112,7 @@ def recipe(options: CodecOptions, config: Config = Config(), part: tuple[int, in
 
     def objective(models: Models, batch: Batch, shared: object) -> tuple[Tensor, Figures]:
         (pixels,) = batch
-        quality = random_qualities(pixels, options.highest, options.lowest)
+        quality = random_qualities(pixels, options.lowest, options.highest)
         total, bpp, mse = loss(models["model"](pixels, quality), pixels, quality)
         return total, {"bpp": bpp.mean().item(), "mse": mse.mean().item()}
 
@@ -121,7 +121,7 @@ def recipe(options: CodecOptions, config: Config = Config(), part: tuple[int, in
         optimisers={"model": optimisers(model)},
         losses={"model": objective},
         batch=lambda step: (torch.from_numpy(crops.hard_batch(step, options.batch)),),
-        validate=(lambda average: validate(average, pictures, qualities)) if pictures else None,
+        validate=(lambda average: validate(average, pictures, options.lowest, options.highest)) if pictures else None,
         after_step=model.hyper_synthesis.keep_exact,
         notes={"config": asdict(model.config), "brought": brought},
     )

@@ -18,7 +18,7 @@ from codec.model import load
 from codec.network import Config
 from codec.search import rate_weight
 from codec.tiling import LATENT
-from training.codec import VALIDATION_QUALITIES
+from training.codec import validation_qualities
 from training.data import Crops, drown_some, held_out
 from training.export import trainable
 from training.latents import LatentCrops, analysed
@@ -67,7 +67,7 @@ def validate(model: TrainableEntropy, latents: list[Tensor]) -> Figures:
     model.eval()
     device = next(model.parameters()).device
     report, scores = {}, []
-    for quality in VALIDATION_QUALITIES:
+    for quality in validation_qualities():
         fixed = torch.tensor([quality * hyper.QUALITY_ONE], device=device)
         found = [model(latent[None].view(torch.int16).to(device), fixed).item() for latent in latents]
         report[f"bpp@{quality}"] = sum(found) / len(found)
@@ -83,7 +83,7 @@ def recipe(options: EntropyOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
     print(f"{len(pictures.pictures)} pictures, {pictures.megapixels:.0f} megapixels: analysed first", flush=True)
     rng = np.random.default_rng(options.seed)
     hard = (drown_some(picture.transpose(2, 0, 1)[None], rng)[0] for picture in pictures.pictures)
-    latents = [analysed(finished, np.ascontiguousarray(picture.transpose(1, 2, 0))) for picture in hard]
+    latents = [analysed(finished, picture.transpose(1, 2, 0)) for picture in hard]
     crops = LatentCrops(latents, options.patch // LATENT, options.seed, part[0])
     validation = [analysed(finished, picture.permute(1, 2, 0).numpy()) for picture in held_out(options.validation)]
     codec, card = trainable(options.model)

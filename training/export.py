@@ -18,7 +18,7 @@ from codec.lptn import LPTN
 from codec.model import Model, load, part, read_weights, save
 from codec.network import Config
 from codec.quantise import DETAIL, quantise, thresholds
-from codec.search import Draft, search
+from codec.search import Draft, error_weight, search
 from codec.shipped import WEIGHTS
 from codec.translator import Translator
 from codec.translators import config_of
@@ -158,7 +158,7 @@ def refit(model: Model, prior: Tables, pixels: Tensor, seed: int = 0) -> tuple[T
         tile = round_latents(model, latent, quality)
         draft = Draft({rect: tile}, rect, partial(region, picture, device=model.device), picture.shape, quality)
         search(model, draft, DEFAULT_EFFORT, no_progress)
-        filters.append((postfilter.error_weight(quality), postfilter.observe(model, draft)))
+        filters.append((error_weight(quality).item(), postfilter.observe(model, draft)))
         symbols.append(tile.coded.symbol.flatten())
         indices.append(tile.coded.index.flatten())
     tables = Tables(model.tables.hyper, _observed_latent(prior, torch.cat(symbols), torch.cat(indices)))

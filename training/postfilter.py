@@ -20,7 +20,7 @@ def filter_scales(tables: Tables, found: list[tuple[float, Statistics]]) -> Tens
     turns.
 
     Args:
-        found: of each picture what an error is worth, as `codec.postfilter.error_weight` gives it, and its statistics.
+        found: of each picture what an error is worth, as `codec.search.error_weight` gives it, and its statistics.
     """
     bits = symbol_bits(tables).double().numpy()
     index = np.full((3, FEATURES), FIRST, np.uint8)

@@ -31,7 +31,7 @@ def normalise(pixels: Tensor) -> Tensor:
     return (pixels.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
 
 
-def random_qualities(pixels: Tensor, highest: int = 100, lowest: int = 1) -> Tensor:
+def random_qualities(pixels: Tensor, lowest: int = 1, highest: int = 100) -> Tensor:
     """Fixed-point qualities (B,) from `lowest` to `highest`, evenly drawn, for a batch of pictures on its device."""
     span = (lowest * hyper.QUALITY_ONE, highest * hyper.QUALITY_ONE + 1)
     return torch.randint(*span, (len(pixels),), device=pixels.device)
@@ -159,4 +159,4 @@ def loss(estimate: Estimate, pixels: Tensor, quality: Tensor) -> tuple[Tensor, T
     weight = rate_weight(quality)
     total = (weight * (mse + 0.02 * small_mse) + bpp) / weight.sqrt()
     felt = total * (LIMIT / total.detach()).clamp(max=1)
-    return (total.detach() + felt - felt.detach()).mean(), bpp.detach(), mse.detach()
+    return straight_through(total, felt).mean(), bpp.detach(), mse.detach()

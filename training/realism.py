@@ -134,7 +134,7 @@ def recipe(options: RealismOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
 
     def generator(models: Models, batch: Batch, shared: dict[str, Any]) -> tuple[Tensor, Figures]:
         (pixels,) = batch
-        quality = random_qualities(pixels, options.worst)
+        quality = random_qualities(pixels, highest=options.worst)
         full, some = torch.rand(2).tolist()
         how_real = 1.0 if full < FULL_SHARE else some
         made, _, latent = models["model"](pixels, quality, how_real, random_effort())

@@ -13,6 +13,7 @@ from codec import context, decoder, encoder, hyper
 from codec.model import Model, load
 from codec.search import rate_weight
 from tests import reference
+from tests.conftest import weights_file
 
 LOW, INNER = 20, 12
 
@@ -60,10 +61,7 @@ def test_the_context_changes_what_is_expected(model: Model, photo: Image.Image) 
 def test_the_reference_decoder_finds_the_same_symbols(model: Model, photo: Image.Image) -> None:
     pixels = np.asarray(photo)[50:130, 30:101]
     header, [tile] = bitstream.read(encoder.encode_pixels(model, pixels, 80))
-    tensors = {f"integers.{name}": tensor.numpy() for name, tensor in model.integers.items()}
-    tensors["tables.hyper"], tensors["tables.latent"] = model.tables.hyper, np.concatenate(model.tables.latent)
-    tensors["tables.lengths"] = np.array([len(table) for table in model.tables.latent])
-    z, symbols, index = reference.decode_tile(tile.payload, 5, 5, 80 * 256, tensors)
+    z, symbols, index = reference.decode_tile(tile.payload, 5, 5, 80 * 256, weights_file(model))
     rect = encoder.latent_bounds(71, 80)
     expected_z, expected_symbols, coded = decoder.decode_symbols(model, header, tile, rect)
     assert np.array_equal(z, expected_z)

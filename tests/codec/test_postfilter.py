@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -14,12 +15,14 @@ import codec
 from bitstream import Error
 from bitstream.container import FILTER
 from codec import decoder, postfilter
+from codec.cli import main
 from codec.decoder import View
 from codec.metrics import psnr
 from codec.model import load
 from codec.pyramid import reduce
 from codec.search import symbol_bits
 from tests import reference
+from tests.conftest import weights_file
 
 CPU = torch.device("cpu")
 
@@ -104,10 +107,7 @@ def test_a_file_with_its_filter_is_nearer_to_the_picture(photo: Image.Image, fil
 def test_the_reference_decoder_finds_the_same_filter(filtered: bytes) -> None:
     file = reference.read_file(filtered)
     model = load()
-    tensors = {f"integers.{name}": tensor.numpy().astype(int) for name, tensor in model.integers.items()}
-    tensors |= {"tables.latent": np.concatenate(model.tables.latent)}
-    tensors |= {"tables.lengths": np.array([len(table) for table in model.tables.latent])}
-    coefficients, n = reference.decode_filter(file.chunks[FILTER], tensors)
+    coefficients, n = reference.decode_filter(file.chunks[FILTER], weights_file(model))
     own = postfilter.read(model, bitstream.read(filtered)[0].chunks)
     assert own is not None
     picture = texture(0, 16, 16)
@@ -160,10 +160,6 @@ def test_a_model_without_filters_refuses_one(filtered: bytes) -> None:
 
 
 def test_strip_leaves_the_filter(photo: Image.Image, tmp_path: Path) -> None:
-    from click.testing import CliRunner
-
-    from codec.cli import main
-
     photo.save(tmp_path / "a.png")
     made = CliRunner().invoke(
         main, ["encode", "--strip", "-e", "1", "-q", "60", str(tmp_path / "a.png"), str(tmp_path / "a.lapic")]
