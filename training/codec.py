@@ -102,6 +102,8 @@ def _start(options: CodecOptions, config: Config, crops: Crops) -> tuple[Trainab
 
 def recipe(options: CodecOptions, config: Config = Config(), part: tuple[int, int] = (0, 1)) -> Recipe:
     """The recipe for process `part` = (rank, count); with `options.init` that model's configuration is used."""
+    if options.lowest > options.highest:
+        raise ValueError(f"the lowest quality, {options.lowest}, is above the highest, {options.highest}")
     crops = Crops(options.data, options.patch, options.seed, part=part)
     print(f"{len(crops.pictures)} pictures, {crops.megapixels:.0f} megapixels")
     pictures = held_out(options.validation)

@@ -287,6 +287,11 @@ def test_a_run_for_high_qualities(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert [name for name in columns if name.startswith("bpp@")] == ["bpp@90", "bpp@92", "bpp@94", "bpp@96", "bpp@98"]
 
 
+def test_qualities_in_the_wrong_order(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="lowest quality, 90, is above the highest, 80"):
+        recipe(options(tmp_path, lowest=90, highest=80), TINY)
+
+
 def test_some_crops_drown_in_noise() -> None:
     crops = Crops(EXAMPLES, 64).batch(0, 100)
     found = drown_some(crops, np.random.default_rng(1), 0.25)
