@@ -26,8 +26,9 @@ with atheris.instrument_imports(include=["bitstream", "codec.picture", "codec.de
     import codec
     from bitstream import container, entropy
     from codec import decoder, picture, tiling
-from codec.model import load
+from codec.model import load, load_by_id
 from codec.selftest import GOLDEN
+from codec.shipped import shipped
 
 MAX_PIXELS = 1_000_000
 DECODE_PIXELS = 40_000
@@ -55,7 +56,7 @@ def check(data: bytes) -> None:
             counts["decoded to pixels"] += 1
             lenient = mock.patch.object(entropy, "symbols_crc", lambda z, symbols: AnyNumber())
             with lenient if draw & 512 else mock.patch.dict({}):
-                decoder.decode_pixels(load(), header, tiles, missing=[] if draw & 1024 else None)
+                decoder.decode_pixels(load_by_id(header.model), header, tiles, missing=[] if draw & 1024 else None)
     except bitstream.Error:
         counts["refused"] += 1
 
@@ -76,7 +77,7 @@ def entropy_decode(header: bitstream.Header, tiles: list[bitstream.Tile]) -> Non
     """The symbols of the first tile, with the true hyper-synthesis."""
     bounds = tiling.latent_bounds(header.width, header.height)
     rect = next(iter(bounds.cut(tiling.tile_edge(header.tile, bounds))))
-    decoder.decode_symbols(load(), header, tiles[0], rect)
+    decoder.decode_symbols(load_by_id(header.model), header, tiles[0], rect)
 
 
 def mutate(data: bytes, max_size: int, seed: int) -> bytes:
@@ -139,7 +140,8 @@ def main() -> None:
     for path in GOLDEN.glob("*.lapic"):
         (corpus / path.name).write_bytes(path.read_bytes())
     torch.set_num_threads(1)
-    load()
+    for name in shipped().values():
+        load(name)
     defaults = ["-runs=1000000", "-max_len=16384", "-timeout=5", "-rss_limit_mb=2048", "-print_final_stats=1"]
     given = {argument.split("=")[0] for argument in sys.argv[1:]}
     arguments = [sys.argv[0], *(d for d in defaults if d.split("=")[0] not in given), *sys.argv[1:], str(corpus)]

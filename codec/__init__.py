@@ -6,6 +6,7 @@ codec.info(data)["bytes"]                  # what each part costs
 image = codec.restore(image, "jpeg")       # repair what another codec or a camera damaged
 """
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bitstream import Error
@@ -18,6 +19,7 @@ __all__ = ["Error", "decode", "encode", "info", "restore", "translate"]
 DEFAULT_QUALITY = 50
 DEFAULT_EFFORT = 2
 DEFAULT_MODEL = "photo"
+AUTO_MODEL = "auto"
 MAX_PIXELS = 268_435_456
 
 
@@ -25,7 +27,7 @@ def encode(
     image: "Image.Image",
     quality: float = DEFAULT_QUALITY,
     *,
-    model: str = DEFAULT_MODEL,
+    model: str = AUTO_MODEL,
     tile: int = 1024,
     device: str = "auto",
     size: int | None = None,
@@ -40,7 +42,8 @@ def encode(
         image: a Pillow image of any mode. 16-bit channels become 8-bit, CMYK becomes RGB; alpha is kept losslessly, and
             ICC profile, EXIF and XMP are kept.
         quality: 1 (smallest) to 100 (best).
-        model: name of a shipped model or path of a weights file.
+        model: "auto" (the shipped model that was trained for the quality), name of a shipped model or path of a weights
+            file.
         tile: edge of the independently coded tiles in pixels, 64 times a power of two up to 4096, or 0 for one tile
             (pictures of at most 2^24 pixels).
         device: "auto" (a GPU if there is one), "cpu" or "cuda".
@@ -57,14 +60,16 @@ def encode(
         Error: the model cannot be loaded, or no quality reaches the target.
     """
     from codec import encoder, picture
-    from codec.model import load, pick_device
+    from codec.model import load_for, pick_device
 
     pixels, chunks = picture.take_apart(image)
-    loaded = load(model, pick_device(device))
+    where = pick_device(device)
     if not size == bpp == psnr is None:
         from codec.rate_control import Target, encode_to_target
 
-        return encode_to_target(loaded, pixels, Target(size, bpp, psnr), tile, chunks, effort)
+        models = partial(load_for, model, device=where)
+        return encode_to_target(models, pixels, Target(size, bpp, psnr), tile, chunks, effort)
+    loaded = load_for(model, quality, where)
     return encoder.encode_pixels(loaded, pixels, quality, tile, chunks, progress or encoder.no_progress, effort)
 
 
@@ -104,13 +109,12 @@ def decode(
     import bitstream
     from codec import decoder, picture
     from codec.encoder import no_progress
-    from codec.model import load, pick_device
-    from codec.shipped import name_of
+    from codec.model import load_by_id, pick_device
 
     if crop and max_pixels is not None and crop[2] * crop[3] > max_pixels:
         raise Error(f"{crop[2]} x {crop[3]} is more than {max_pixels} pixels: raise the limit to decode it")
     header, tiles = bitstream.read(data, None if crop else max_pixels, salvage=missing is not None)
-    model = load(name_of(header.model), pick_device(device))
+    model = load_by_id(header.model, pick_device(device))
     alpha = picture.read_alpha(header.chunks, (header.width, header.height))
     holes: list[Any] | None = None if missing is None else []
     watch = progress or no_progress

@@ -79,7 +79,10 @@ def main() -> None:
     help="How long to search for a smaller file: 0 (one pass) to 9; decoding takes no longer.",
 )  # fmt: skip
 @click.option("--tile", type=int, default=1024, show_default=True, help="Edge of the tiles in pixels, 0 for one tile.")
-@click.option("--model", default=codec.DEFAULT_MODEL, show_default=True, help="A shipped model, or a weights file.")
+@click.option(
+    "--model", default=codec.AUTO_MODEL, show_default=True,
+    help="A shipped model, or a weights file; auto: the shipped one for the quality.",
+)  # fmt: skip
 @click.option("--strip", is_flag=True, help="Leave out ICC profile, EXIF and XMP.")
 @click.option("--strict", is_flag=True, help="Refuse pictures of which something cannot be kept, such as 16-bit depth.")
 @click.option("--frames", is_flag=True, help="Encode all frames of an animation into the folder OUTPUT.")

@@ -24,7 +24,7 @@ class EncodeJob:
     bpp: float | None = None
     psnr: float | None = None
     effort: int = codec.DEFAULT_EFFORT
-    model: str = codec.DEFAULT_MODEL
+    model: str = codec.AUTO_MODEL
     max_pixels: int = codec.MAX_PIXELS
     device: str = "auto"
     strip: bool = False  # leave out ICC profile, EXIF and XMP
@@ -199,12 +199,11 @@ def verify_file(source: str, device: str = "auto", max_pixels: int = codec.MAX_P
     """
     import bitstream
     from codec import decoder, picture
-    from codec.model import load, pick_device
-    from codec.shipped import name_of
+    from codec.model import load_by_id, pick_device
 
     data = files.read_input(source)
     header, tiles = bitstream.read(data, max_pixels, salvage=True)
-    model = load(name_of(header.model), pick_device(device))
+    model = load_by_id(header.model, pick_device(device))
     picture.read_alpha(header.chunks, (header.width, header.height))
     damaged = decoder.damaged_tiles(model, header, tiles)
     if damaged:

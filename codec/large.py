@@ -146,7 +146,7 @@ def _open(name: str) -> tuple[Rows, dict[bytes, bytes], list[str]]:
 
 def encode_file(job: EncodeJob, progress: Progress = no_progress) -> dict[str, Any]:
     """As `codec.convert.encode_file`, in bounded memory: what is compressed is held, and a band of rows."""
-    from codec.model import load, pick_device
+    from codec.model import load_for, pick_device
 
     began = time.perf_counter()
     if not job.size == job.bpp == job.psnr is None:
@@ -157,7 +157,7 @@ def encode_file(job: EncodeJob, progress: Progress = no_progress) -> dict[str, A
         raise Error(f"{rows.shape[1]} x {rows.shape[0]} is more than {job.max_pixels} pixels: see --max-pixels")
     if notes and job.strict:
         raise Error(f"{job.source}: {'; '.join(notes)} (refused by --strict)")
-    model = load(job.model, pick_device(job.device))
+    model = load_for(job.model, job.quality, pick_device(job.device))
     data = encoder.encode_pixels(model, rows, job.quality, job.tile, {} if job.strip else chunks, progress, piece=PIECE)
     files.write_output(job.target, data, job.force)
     finish_times(job)
@@ -168,15 +168,14 @@ def encode_file(job: EncodeJob, progress: Progress = no_progress) -> dict[str, A
 def decode_file(job: DecodeJob, data: bytes, progress: Progress = no_progress) -> dict[str, Any]:
     """As `codec.convert.decode_file` for the bytes of a file, in bounded memory."""
     from codec import decoder
-    from codec.model import load, pick_device
-    from codec.shipped import name_of
+    from codec.model import load_by_id, pick_device
 
     began = time.perf_counter()
     suffix = ALIASES.get(job.suffix.lower(), job.suffix.lower())
     if suffix not in SETTINGS or job.target == "-":
         raise Error(f"so large a picture goes into a file with {', '.join(SETTINGS)}")
     header, tiles = bitstream.read(data, job.max_pixels)
-    model = load(name_of(header.model), pick_device(job.device))
+    model = load_by_id(header.model, pick_device(job.device))
     view = decoder.View(job.scale, job.crop, PIECE, job.realism)
     area = view.area(header)
     width, height = (-(-(end) // job.scale) - begin // job.scale for begin, end in

@@ -13,10 +13,10 @@ from safetensors.torch import save as serialise
 from torch import Tensor
 
 from bitstream import Error, Tables
-from codec import DEFAULT_MODEL, files, hyper
+from codec import AUTO_MODEL, DEFAULT_MODEL, files, hyper
 from codec.network import Config, Transforms
 from codec.quantise import thresholds
-from codec.shipped import WEIGHTS
+from codec.shipped import WEIGHTS, model_for, name_of
 
 
 @dataclass
@@ -163,3 +163,14 @@ def load(name: str = DEFAULT_MODEL, device: str = "cpu", dtype: torch.dtype | No
         device=where,
         dtype=dtype,
     )
+
+
+def load_by_id(model_id: bytes, device: str = "cpu", dtype: torch.dtype | None = None) -> Model:
+    """The shipped model that a file's header names. Raises `Error` if it is not installed, or as `load` does."""
+    return load(name_of(model_id), device, dtype)
+
+
+def load_for(name: str, quality: float, device: str = "cpu") -> Model:
+    """The model to encode with at a quality 1..100: the one that `load` knows by `name`, or for "auto" the shipped one
+    that was trained for the quality. Raises `Error` as `load` does."""
+    return load(model_for(quality) if name == AUTO_MODEL else name, device)

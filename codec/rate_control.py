@@ -1,14 +1,16 @@
 """Finding the quality that meets a target: a number of bytes, of bits per pixel, or of dB.
 
-The analysis is done once; each trial only quantises and codes (and, for PSNR, decodes).
+The analysis is done once for each model; each trial only quantises and codes (and, for PSNR, decodes).
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 import bitstream
 from bitstream import Error
@@ -17,9 +19,11 @@ from codec.decoder import decode_pixels
 from codec.encoder import analyse, encode_latents, header_of
 from codec.metrics import psnr
 from codec.model import Model
+from codec.tiling import Rect
 
 TRIALS = 16
 BYTES_CLOSE, DECIBEL_CLOSE = 0.005, 0.02  # where the search may stop: relative, dB
+REACH, DECIBEL_REACH = 0.02, 0.1  # farther from its target no file is given out if the search can help it
 
 
 @dataclass(frozen=True)
@@ -37,8 +41,17 @@ class Target:
             raise ValueError("give one target, and a positive one: size, bpp or psnr")
 
 
+@dataclass(frozen=True)
+class _Trial:
+    """A file that was made: how far it is above the target (log ratio of bytes, or dB), its quality, its bytes."""
+
+    excess: float
+    quality: float
+    data: bytes
+
+
 def encode_to_target(
-    model: Model,
+    models: Callable[[float], Model],
     pixels: NDArray[np.uint8],
     target: Target,
     tile: int,
@@ -46,6 +59,10 @@ def encode_to_target(
     effort: int = 0,
 ) -> bytes:
     """The file of a picture that meets a target; the effort of `codec.search` is spent on every trial.
+
+    Args:
+        models: gives the model to encode with at a quality. Where it changes, sizes jump; in such a gap the model for
+            the lowest quality serves the qualities above it too.
 
     Returns:
         For `size` the largest file found that is no larger, for `bpp` and `psnr` the closest file found.
@@ -55,30 +72,41 @@ def encode_to_target(
         Error: it lies more than 2 % (for PSNR: 0.1 dB) outside what qualities 1 to 100 reach.
     """
     target.check()
-    latents = list(analyse(model, pixels, tile))
-    header = header_of(model, pixels, 1, tile, chunks)
+    latents: dict[bytes, list[tuple[Rect, Tensor]]] = {}  # of each model
     limit = target.size or (target.bpp or 0) * pixels.shape[0] * pixels.shape[1] / 8
-    files: dict[float, bytes] = {}
-
-    def excess(quality: float) -> float:
-        """How far above the target: log ratio of bytes, or dB."""
-        data = encode_latents(model, replace(header, quality=quality), latents, pixels, effort)
-        files[quality] = data
-        if target.psnr is None:
-            return math.log(len(data) / limit)
-        return psnr(pixels, decode_pixels(model, *bitstream.read(data))) - target.psnr
-
     close = BYTES_CLOSE if target.psnr is None else DECIBEL_CLOSE
     aim = -close if target.size else 0.0  # stay a little below what must not be exceeded
-    found = _search(lambda quality: excess(quality) - aim, close)
-    allowed = {quality: value + aim for quality, value in found.items() if not target.size or value + aim <= 0}
-    best = min(allowed, key=lambda quality: abs(allowed[quality])) if allowed else 1.0
-    reach = math.inf if target.size else 0.02 if target.psnr is None else 0.1  # a smaller file than asked for is fine
-    if not allowed or (abs(allowed[best]) > reach and best in (1.0, 100.0)):
-        data = files[best]
+    tried: list[_Trial] = []
+
+    def trial(models: Callable[[float], Model], quality: float) -> float:
+        """Make a file, and say how far it is above the aim."""
+        model = models(quality)
+        if model.identity not in latents:
+            latents[model.identity] = list(analyse(model, pixels, tile))
+        header = header_of(model, pixels, quality, tile, chunks)
+        data = encode_latents(model, header, latents[model.identity], pixels, effort)
+        if target.psnr is None:
+            excess = math.log(len(data) / limit)
+        else:
+            excess = psnr(pixels, decode_pixels(model, *bitstream.read(data))) - target.psnr
+        tried.append(_Trial(excess, quality, data))
+        return excess - aim
+
+    def nearest() -> _Trial | None:
+        allowed = [one for one in tried if not target.size or one.excess <= 0]
+        return min(allowed, key=lambda one: abs(one.excess), default=None)
+
+    _search(partial(trial, models), close)
+    best, reach = nearest(), REACH if target.psnr is None else DECIBEL_REACH
+    if best and abs(best.excess) > reach and max(one.excess for one in tried) > 0:  # between two models' files
+        _search(partial(trial, lambda _: models(1)), close)
+        best = nearest()
+    within = math.inf if target.size else reach  # a smaller file than asked for is fine
+    if best is None or (abs(best.excess) > within and best.quality in (1.0, 100.0)):
+        data = (best or tried[0]).data
         what = f"{len(data)} bytes, {8 * len(data) / pixels.shape[0] / pixels.shape[1]:.3f} bpp"
-        raise Error(f"the target cannot be reached: quality {best:g}, the nearest, gives {what}")
-    return files[best]
+        raise Error(f"the target cannot be reached: quality {(best or tried[0]).quality:g}, the nearest, gives {what}")
+    return best.data
 
 
 def _search(function: Callable[[float], float], close: float) -> dict[float, float]:

@@ -8,6 +8,7 @@ from safetensors import safe_open
 from bitstream import Error
 
 WEIGHTS = Path(__file__).parent / "weights"
+HIGH_QUALITY = 60  # from here on "photo-high", which learned nothing else, needs fewer bits than "photo"
 
 
 @lru_cache(maxsize=1)
@@ -18,6 +19,11 @@ def shipped() -> dict[bytes, str]:
         with safe_open(path, framework="numpy") as file:
             found[bytes.fromhex(file.metadata()["id"])] = path.stem
     return found
+
+
+def model_for(quality: float) -> str:
+    """Name of the shipped model that photos are encoded with at a quality 1..100."""
+    return "photo-high" if quality >= HIGH_QUALITY else "photo"
 
 
 def name_of(model_id: bytes) -> str:

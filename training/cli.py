@@ -72,6 +72,11 @@ def _adversarial(
 CODEC = click.option(
     "--model", default=DEFAULT_MODEL, show_default=True, help="The codec: a shipped name or a weights file."
 )
+QUALITIES = [
+    click.option(f"--{which}", type=click.IntRange(1, 100), default=default, show_default=True,
+                 help=f"{which.capitalize()} quality that the codec is for.")
+    for which, default in (("lowest", 1), ("highest", 100))
+]  # fmt: skip
 INIT = click.option("--init", help="Start from a shipped model's name or a weights file.")
 
 
@@ -102,8 +107,7 @@ def main() -> None:
 @INIT
 @click.option("--quarter", default=0, show_default=True, help="Width of a stage at 1/4 that a model without one gets.")
 @click.option("--context", default=0, show_default=True, help="Channels coded first that a model without context gets.")
-@click.option("--lowest", type=click.IntRange(1, 100), default=1, show_default=True, help="Quality that is trained.")
-@click.option("--highest", type=click.IntRange(1, 100), default=100, show_default=True, help="Quality that is trained.")
+@with_options(QUALITIES)
 @with_options(RUN)
 def codec(**options: Any) -> None:
     """Stage 1: train the codec for rate and distortion, from the KLT if --init says nothing else."""
@@ -131,6 +135,7 @@ def restorer(**options: Any) -> None:
 @main.command()
 @with_options(DATA)
 @CODEC
+@with_options(QUALITIES)
 @with_options(RUN)
 def decoder(**options: Any) -> None:
     """Train a codec's synthesis alone, from files as its encoder makes them. No other file changes: the id stays."""
@@ -142,6 +147,7 @@ def decoder(**options: Any) -> None:
 @main.command()
 @with_options(DATA)
 @CODEC
+@with_options(QUALITIES)
 @with_options(RUN)
 def entropy(**options: Any) -> None:
     """Train a codec's entropy model alone: a new model with the same pixels in fewer bits."""
@@ -162,6 +168,23 @@ def adversarial(**options: Any) -> None:
     from training.realism import RealismOptions, recipe
 
     _train(RealismOptions(**options), recipe)
+
+
+@main.command()
+@click.argument("old")
+@click.argument("new")
+@click.argument("realistic", type=FILE)
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--data", type=FOLDER, required=True, help="Folder of pictures.")
+@with_options(QUALITIES)
+@click.option("--crops", default=160, show_default=True, help="Crops of 192 x 192 to fit to.")
+def transfer(old: str, new: str, realistic: Path, **options: Any) -> None:
+    """Take the REALISTIC decoder of the codec OLD over to NEW, which was trained on from it, and write it to OUT."""
+    from training.transfer import transfer as take_over
+
+    with _one_line():
+        before, after = take_over(old, new, realistic, **options)
+    click.echo(f"{options['out']}: of what it saw {before:.0%} were missing in {new}, now {after:.0%} are")
 
 
 @main.command()

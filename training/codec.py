@@ -14,15 +14,15 @@ from codec.search import rate_weight
 from training.data import Crops, held_out
 from training.export import trainable
 from training.initial import grow, initialise
-from training.loop import Batch, Figures, Models, Options, Recipe, brought_along
+from training.loop import Batch, Figures, Models, Recipe, brought_along
 from training.muon import Muon
-from training.rate_distortion import TrainableCodec, loss, normalise, random_qualities
+from training.rate_distortion import QualityOptions, TrainableCodec, loss, normalise, random_qualities
 
 MUON_SHARE = 16.0  # of the learning rate: Muon's counts spectral size
 
 
 @dataclass(frozen=True)
-class CodecOptions(Options):
+class CodecOptions(QualityOptions):
     """A run of stage 1."""
 
     data: Path = Path("data")
@@ -30,8 +30,6 @@ class CodecOptions(Options):
     init: str | None = None  # a shipped model or a weights file to start from; the KLT if None
     quarter: int = 0  # width of the stage at 1/4 that a model without one gets
     context: int = 0  # low channels that are coded first, as context, in a model that has no context
-    lowest: int = 1  # quality that is trained
-    highest: int = 100
     batch: int = 8
     patch: int = 128
 
@@ -102,8 +100,7 @@ def _start(options: CodecOptions, config: Config, crops: Crops) -> tuple[Trainab
 
 def recipe(options: CodecOptions, config: Config = Config(), part: tuple[int, int] = (0, 1)) -> Recipe:
     """The recipe for process `part` = (rank, count); with `options.init` that model's configuration is used."""
-    if options.lowest > options.highest:
-        raise ValueError(f"the lowest quality, {options.lowest}, is above the highest, {options.highest}")
+    options.check()
     crops = Crops(options.data, options.patch, options.seed, part=part)
     print(f"{len(crops.pictures)} pictures, {crops.megapixels:.0f} megapixels")
     pictures = held_out(options.validation)

@@ -21,14 +21,14 @@ from training.codec import optimisers, validate
 from training.data import Crops, held_out
 from training.export import trainable
 from training.latents import encode, random_effort
-from training.loop import Batch, Figures, Models, Options, Recipe, brought_along
-from training.rate_distortion import Estimate, loss, random_qualities
+from training.loop import Batch, Figures, Models, Recipe, brought_along
+from training.rate_distortion import Estimate, QualityOptions, loss, random_qualities
 
 REFRESH = 50  # steps after which the search knows what the synthesis has learned
 
 
 @dataclass(frozen=True)
-class DecoderOptions(Options):
+class DecoderOptions(QualityOptions):
     """A run for the synthesis."""
 
     data: Path = Path("data")
@@ -86,6 +86,7 @@ def _hyper_bits(model: Model, z: Tensor, quality: Tensor) -> Tensor:
 
 def recipe(options: DecoderOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
     """The recipe for process `part` = (rank, count)."""
+    options.check()
     crops = Crops(options.data, options.patch, options.seed, part=part)
     print(f"{len(crops.pictures)} pictures, {crops.megapixels:.0f} megapixels")
     pictures = held_out(options.validation)
@@ -93,7 +94,7 @@ def recipe(options: DecoderOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
 
     def objective(models: Models, batch: Batch, shared: object) -> tuple[Tensor, Figures]:
         (pixels,) = batch
-        quality = random_qualities(pixels)
+        quality = random_qualities(pixels, options.lowest, options.highest)
         total, bpp, mse = loss(models["model"](pixels, quality, random_effort()), pixels, quality)
         return total, {"bpp": bpp.mean().item(), "mse": mse.mean().item()}
 
@@ -102,6 +103,6 @@ def recipe(options: DecoderOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
         optimisers={"model": optimisers(model)},
         losses={"model": objective},
         batch=lambda step: (torch.from_numpy(crops.hard_batch(step, options.batch)),),
-        validate=(lambda average: validate(average, pictures)) if pictures else None,
+        validate=(lambda average: validate(average, pictures, options.lowest, options.highest)) if pictures else None,
         notes={"kind": "synthesis", "brought": brought_along(options, load(options.model).card)},
     )

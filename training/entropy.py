@@ -22,12 +22,12 @@ from training.codec import validation_qualities
 from training.data import Crops, drown_some, held_out
 from training.export import trainable
 from training.latents import LatentCrops, analysed
-from training.loop import Batch, Figures, Models, Options, Recipe, brought_along
-from training.rate_distortion import TrainableCodec, random_qualities
+from training.loop import Batch, Figures, Models, Recipe, brought_along
+from training.rate_distortion import QualityOptions, TrainableCodec, random_qualities
 
 
 @dataclass(frozen=True)
-class EntropyOptions(Options):
+class EntropyOptions(QualityOptions):
     """A run for the entropy model."""
 
     data: Path = Path("data")
@@ -61,13 +61,13 @@ class TrainableEntropy(TrainableCodec):
 
 
 @torch.no_grad()
-def validate(model: TrainableEntropy, latents: list[Tensor]) -> Figures:
-    """`score`, the mean training objective (lower is better), and the bits per pixel `bpp@q` of latents (M, h, w)
-    float16 as files hold them."""
+def validate(model: TrainableEntropy, latents: list[Tensor], lowest: int = 1, highest: int = 100) -> Figures:
+    """`score`, the mean training objective over five qualities (lower is better), and the bits per pixel `bpp@q` of
+    latents (M, h, w) float16 as files hold them."""
     model.eval()
     device = next(model.parameters()).device
     report, scores = {}, []
-    for quality in validation_qualities():
+    for quality in validation_qualities(lowest, highest):
         fixed = torch.tensor([quality * hyper.QUALITY_ONE], device=device)
         found = [model(latent[None].view(torch.int16).to(device), fixed).item() for latent in latents]
         report[f"bpp@{quality}"] = sum(found) / len(found)
@@ -78,6 +78,7 @@ def validate(model: TrainableEntropy, latents: list[Tensor]) -> Figures:
 
 def recipe(options: EntropyOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
     """The recipe for process `part` = (rank, count)."""
+    options.check()
     pictures = Crops(options.data, options.patch, options.seed, part=part)
     finished = load(options.model)
     print(f"{len(pictures.pictures)} pictures, {pictures.megapixels:.0f} megapixels: analysed first", flush=True)
@@ -85,7 +86,7 @@ def recipe(options: EntropyOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
     hard = (drown_some(picture.transpose(2, 0, 1)[None], rng)[0] for picture in pictures.pictures)
     latents = [analysed(finished, picture.transpose(1, 2, 0)) for picture in hard]
     crops = LatentCrops(latents, options.patch // LATENT, options.seed, part[0])
-    validation = [analysed(finished, picture.permute(1, 2, 0).numpy()) for picture in held_out(options.validation)]
+    held = [analysed(finished, picture.permute(1, 2, 0).numpy()) for picture in held_out(options.validation)]
     codec, card = trainable(options.model)
     model = TrainableEntropy(codec.config, (finished.threshold, finished.centroid))
     model.load_state_dict(codec.state_dict())
@@ -93,7 +94,7 @@ def recipe(options: EntropyOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
 
     def objective(models: Models, batch: Batch, shared: object) -> tuple[Tensor, Figures]:
         (latent,) = batch
-        quality = random_qualities(latent)
+        quality = random_qualities(latent, options.lowest, options.highest)
         bpp = models["model"](latent, quality)
         return (bpp / rate_weight(quality).sqrt()).mean(), {"bpp": bpp.mean().item()}
 
@@ -102,7 +103,7 @@ def recipe(options: EntropyOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
         optimisers={"model": [torch.optim.Adam([{"params": learned, "share": 1.0}], betas=(0.9, 0.98), fused=True)]},
         losses={"model": objective},
         batch=lambda step: (crops.batch(step, options.batch).view(torch.int16),),
-        validate=(lambda average: validate(average, validation)) if validation else None,
+        validate=(lambda average: validate(average, held, options.lowest, options.highest)) if held else None,
         after_step=model.hyper_synthesis.keep_exact,
         notes={"config": asdict(model.config), "brought": brought_along(options, card)},
     )

@@ -29,6 +29,7 @@ from training.rate_distortion import TrainableCodec, normalise, scale_of
 from training.whitening import WhitenedTranslator
 
 LARGEST_WIDTH = 1024
+EVERY = (1, 100)  # the qualities of a model that is trained for all
 
 
 def integer_counts(probability: NDArray[np.float64]) -> NDArray[np.int32]:
@@ -64,6 +65,12 @@ def prior_tables(model: TrainableCodec) -> Tables:
     return Tables(rows.reshape(model.config.levels, model.config.hyper, -1), latent)
 
 
+def _random_quality(generator: torch.Generator, qualities: tuple[int, int]) -> Tensor:
+    """A fixed-point quality (1,) between two."""
+    span = (qualities[0] * hyper.QUALITY_ONE, qualities[1] * hyper.QUALITY_ONE + 1)
+    return torch.randint(*span, (1,), generator=generator)
+
+
 @dataclass
 class _Observed:
     """Residuals r and scale indices of every latent of some pictures, and at each rate level their hyper-latents by
@@ -75,7 +82,9 @@ class _Observed:
 
 
 @torch.no_grad()
-def _observe(model: TrainableCodec, pixels: Tensor, threshold: Tensor, seed: int) -> _Observed:
+def _observe(
+    model: TrainableCodec, pixels: Tensor, threshold: Tensor, seed: int, qualities: tuple[int, int]
+) -> _Observed:
     """Pass pictures (B, 3, H, W) uint8 through the encoder, each at several random qualities."""
     nets, parts, hypers = model.transforms, [], []
     levels = model.config.levels
@@ -95,8 +104,7 @@ def _observe(model: TrainableCodec, pixels: Tensor, threshold: Tensor, seed: int
         every = (hyper.QUALITY_ONE + near * hyper.QUALITY_SPAN / (levels - 1)).long()  # (L,)
         hypers.append(hyper_latent(y * nets.gain(every)).flatten(2))  # (L, Z, h w / 16)
         for _ in range(3):
-            span = (hyper.QUALITY_ONE, 100 * hyper.QUALITY_ONE + 1)
-            quality = torch.randint(*span, (1,), generator=generator)
+            quality = _random_quality(generator, qualities)
             gained = y * nets.gain(quality)
             features = hyper.hyper_synthesis(hyper_latent(gained), quality, integers)
             coded = context.code(features, quality, integers, visit)
@@ -106,19 +114,22 @@ def _observe(model: TrainableCodec, pixels: Tensor, threshold: Tensor, seed: int
     return _Observed(torch.cat(residual), torch.cat(index), torch.cat(hypers, dim=2))
 
 
-def calibrate(model: TrainableCodec, pixels: Tensor, seed: int = 0) -> tuple[Tables, Tensor]:
+def calibrate(
+    model: TrainableCodec, pixels: Tensor, seed: int = 0, qualities: tuple[int, int] = EVERY
+) -> tuple[Tables, Tensor]:
     """Tables and centroids as they really occur on training pictures, with the prior where observations are few.
 
     The encoder's rounding depends on the tables and the tables on its rounding, so both are found in turns.
 
     Args:
         pixels: (B, 3, H, W) uint8, edges multiples of 64.
+        qualities: the lowest and the highest that the model is for.
 
     Returns:
         The tables, and the centroids (64, 4) of `codec.quantise.dequantise`.
     """
     prior = prior_tables(model)
-    seen = _observe(model, pixels, thresholds(prior), seed)
+    seen = _observe(model, pixels, thresholds(prior), seed, qualities)
     tables = Tables(_observed_hyper(prior, seen.z), prior.latent)
     for _ in range(3):
         symbol = quantise(seen.residual, seen.index, thresholds(tables))
@@ -141,20 +152,21 @@ def _observed_latent(prior: Tables, symbol: Tensor, index: Tensor) -> list[NDArr
 
 
 @torch.no_grad()
-def refit(model: Model, prior: Tables, pixels: Tensor, seed: int = 0) -> tuple[Tables, Tensor]:
+def refit(
+    model: Model, prior: Tables, pixels: Tensor, seed: int = 0, qualities: tuple[int, int] = EVERY
+) -> tuple[Tables, Tensor]:
     """Tables for the symbols that the default effort finds, which are fewer and smaller than those of plain rounding,
     and the scale indices (3, FEATURES) of the filters that pictures want after it.
 
     Args:
-        model: with the tables of `calibrate`, by which the search reckons. prior: as there.
+        model: with the tables of `calibrate`, by which the search reckons. prior, qualities: as there.
         pixels: (B, 3, H, W) uint8, edges multiples of 64.
     """
     generator = torch.Generator().manual_seed(seed)
     symbols, indices, filters = [], [], []
     for picture in pixels.permute(0, 2, 3, 1).contiguous().numpy():
         [(rect, latent)] = analyse(model, picture, tile=0)
-        span = (hyper.QUALITY_ONE, 100 * hyper.QUALITY_ONE + 1)
-        quality = torch.randint(*span, (1,), generator=generator)
+        quality = _random_quality(generator, qualities)
         tile = round_latents(model, latent, quality)
         draft = Draft({rect: tile}, rect, partial(region, picture, device=model.device), picture.shape, quality)
         search(model, draft, DEFAULT_EFFORT, no_progress)
@@ -227,7 +239,8 @@ def export_checkpoint(
     average.load_state_dict(state["average"])
     store = Crops(data or Path(options["data"]), 512, seed=1, max_gib=1.0)
     pixels = torch.from_numpy(store.batch(0, crops))
-    tables, centroid = calibrate(average, pixels)
+    qualities = (options.get("lowest", EVERY[0]), options.get("highest", EVERY[1]))
+    tables, centroid = calibrate(average, pixels, qualities=qualities)
     path = (folder or WEIGHTS) / f"{name}.safetensors"
 
     integers, density = average.hyper_synthesis.integers(), average.density.state_dict()
@@ -239,7 +252,7 @@ def export_checkpoint(
 
     write(integers, tables)
     model = load.__wrapped__(str(path))  # not to be kept: its tables change
-    tables, scales = refit(model, prior_tables(average), pixels)
+    tables, scales = refit(model, prior_tables(average), pixels, qualities=qualities)
     return path, write(integers | {postfilter.SCALE: scales}, tables)
 
 

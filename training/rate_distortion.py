@@ -13,6 +13,7 @@ from codec.pyramid import partial_collapses, reduce, shuffle
 from codec.quantise import dequantise, quantise
 from codec.search import rate_weight
 from training.hyper import HyperSynthesis, straight_through
+from training.loop import Options
 
 import_compressai()
 from compressai.entropy_models import EntropyBottleneck, GaussianConditional  # noqa: E402
@@ -29,6 +30,19 @@ def scale_of(index: Tensor) -> Tensor:
 def normalise(pixels: Tensor) -> Tensor:
     """uint8 0..255 -> float32 -1..1, channels last."""
     return (pixels.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+
+
+@dataclass(frozen=True)
+class QualityOptions(Options):
+    """A run for a codec that serves the qualities from `lowest` to `highest`."""
+
+    lowest: int = 1
+    highest: int = 100
+
+    def check(self) -> None:
+        """Raise ValueError unless there is a quality between them."""
+        if self.lowest > self.highest:
+            raise ValueError(f"the lowest quality, {self.lowest}, is above the highest, {self.highest}")
 
 
 def random_qualities(pixels: Tensor, lowest: int = 1, highest: int = 100) -> Tensor:

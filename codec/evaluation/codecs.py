@@ -81,9 +81,9 @@ def _lapic(threads: int, variant: str = "") -> Codec:
     def digest(weights: Path) -> str:
         return sha256(weights.read_bytes()).hexdigest()[:8]
 
-    weights = f"{codec.DEFAULT_MODEL}.safetensors"
-    model = next(key.hex() for key, name in shipped().items() if name == codec.DEFAULT_MODEL)
-    networks = digest(WEIGHTS / weights)  # the id leaves those out that make pixels of symbols
+    names = sorted(shipped().values())
+    models = ", ".join(f"{name} {key.hex()}" for key, name in shipped().items())
+    networks = " ".join(digest(WEIGHTS / f"{name}.safetensors") for name in names)  # ids leave out what makes pixels
     settings = {"effort": codec.DEFAULT_EFFORT, "realism": 0.0}
     key = {"e": "effort", "r": "realism"}.get(variant[:1])
     try:
@@ -94,9 +94,10 @@ def _lapic(threads: int, variant: str = "") -> Codec:
     except ValueError:
         raise Error(f"lapic@{variant} is neither like lapic@e7 (effort) nor like lapic@r0.5 (realism)") from None
     if settings["realism"]:
-        if not (REALISM / weights).exists():
+        realistic = [REALISM / f"{name}.safetensors" for name in names]
+        if not all(path.exists() for path in realistic):
             raise Unavailable("there is no realistic decoder for the model")
-        model += f", realism {digest(REALISM / weights)}"
+        models += f", realism {' '.join(map(digest, realistic))}"
     return Codec(
         name=f"lapic@{variant}" if variant else "lapic",
         label=f"lapic, {key} {settings[key]:g}" if key else "lapic",
@@ -104,7 +105,7 @@ def _lapic(threads: int, variant: str = "") -> Codec:
         ladder=(5, 20, 40, 60, 80, 100),
         span=(1, 100),
         step=1 / 256,
-        version=f"lapic {codec.__version__}, effort {settings['effort']}, weights {networks}, model {model}",
+        version=f"lapic {codec.__version__}, effort {settings['effort']}, weights {networks}, models {models}",
         encode=lambda pixels, quality: codec.encode(Image.fromarray(pixels), quality, effort=settings["effort"]),
         decode=lambda data: np.asarray(codec.decode(data, max_pixels=None, realism=settings["realism"]).convert("RGB")),
     )

@@ -12,15 +12,16 @@ from codec import decoder, encoder
 from codec.decoder import View
 from codec.hyper import fixed_point
 from codec.metrics import psnr
-from codec.model import load
+from codec.model import load, load_by_id
+from codec.shipped import HIGH_QUALITY, name_of
 from codec.tiling import latent_bounds, tile_edge
 from tests.conftest import difference
 
 
 def symbols_of(data: bytes, **options: object) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """z, symbols and scale indices of every tile of a file."""
-    model = load(**options)
     header, tiles = bitstream.read(data)
+    model = load_by_id(header.model, **options)
     bounds = latent_bounds(header.width, header.height)
     edge = tile_edge(header.tile, bounds)
     out = []
@@ -76,7 +77,7 @@ def test_grey_costs_no_colour(photo: Image.Image) -> None:
 def test_the_file_is_as_small_as_the_model_promises(photo: Image.Image, quality: float) -> None:
     data = codec.encode(photo, quality, tile=0)
     [(z, symbols, index)] = symbols_of(data)
-    model = load()
+    model = load_by_id(bitstream.read_header(data).model)
     level = model.level(fixed_point(quality, model.device))
     promised = entropy_bits(model.tables, level, z, symbols, index) / 8
     assert promised <= len(data) <= promised * 1.01 + 32
@@ -85,7 +86,7 @@ def test_the_file_is_as_small_as_the_model_promises(photo: Image.Image, quality:
 @pytest.mark.parametrize("tile", [0, 64, 256])
 def test_pieces_show_no_seam(large: Image.Image, tile: int) -> None:
     header, tiles = bitstream.read(codec.encode(large, 60, tile=tile, effort=0))
-    model = load(dtype=torch.float32)
+    model = load_by_id(header.model, dtype=torch.float32)
     whole = decoder.decode_pixels(model, header, tiles, View(piece=10**6))
     pieces = decoder.decode_pixels(model, header, tiles, View(piece=8))
     assert np.abs(whole.astype(int) - pieces).max() <= 1
@@ -171,7 +172,7 @@ def test_precision_changes_single_pixels_by_little(photo: Image.Image) -> None:
 def test_a_decoder_that_drifts_by_one_unit_is_caught(photo: Image.Image, name: str) -> None:
     header, [tile] = bitstream.read(codec.encode(photo, 70))
     rect = latent_bounds(*photo.size)
-    model = load.__wrapped__()
+    model = load.__wrapped__(name_of(header.model))
     decoder.decode_symbols(model, header, tile, rect)
     model.integers[name] = model.integers[name] + 1
     with pytest.raises(codec.Error, match="checksum"):
@@ -188,6 +189,18 @@ def test_noise_screens_and_flat_colour_stay_sane(seed: int) -> None:
     for pixels, floor in ((noise, 11), (blocks, 18), (flat, 34)):
         image = Image.fromarray(np.ascontiguousarray(pixels))
         assert psnr(image, codec.decode(codec.encode(image, 60))) > floor
+
+
+def test_the_model_goes_by_the_quality(photo: Image.Image) -> None:
+    small = photo.resize((90, 60))
+
+    def model_at(quality: float, **options: str) -> str:
+        return codec.info(codec.encode(small, quality, **options))["model"]["name"]
+
+    assert [model_at(quality) for quality in (1, HIGH_QUALITY - 1 / 256)] == ["photo"] * 2
+    assert [model_at(quality) for quality in (HIGH_QUALITY, 100)] == ["photo-high"] * 2
+    assert model_at(90, model="photo") == "photo"
+    assert model_at(10, model="photo-high") == "photo-high"
 
 
 def test_info_adds_up(photo: Image.Image) -> None:

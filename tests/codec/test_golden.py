@@ -19,7 +19,7 @@ import bitstream
 import codec
 from codec import decoder
 from codec.decoder import View
-from codec.model import load
+from codec.model import Model, load_by_id
 from codec.selftest import GOLDEN, golden, symbols_digest
 from codec.shipped import WEIGHTS
 from tests import reference
@@ -29,14 +29,19 @@ EXPECTED = GOLDEN / "golden.json"
 NAMES = sorted(golden()) if EXPECTED.exists() else []
 
 
+def model_of(data: bytes, dtype: torch.dtype | None = None) -> Model:
+    """The model that a file was made for."""
+    return load_by_id(bitstream.read_header(data).model, dtype=dtype)
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_symbols(name: str, threads: int, dtype: torch.dtype) -> None:
-    before = torch.get_num_threads()
+    data, before = (GOLDEN / name).read_bytes(), torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        found = symbols_digest((GOLDEN / name).read_bytes(), load(dtype=dtype))
+        found = symbols_digest(data, model_of(data, dtype=dtype))
     finally:
         torch.set_num_threads(before)
     assert found == golden()[name]
@@ -45,16 +50,18 @@ def test_symbols(name: str, threads: int, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("piece", [8, 128])
 def test_pixels_to_within_one_grey_level(name: str, piece: int) -> None:
-    header, tiles = bitstream.read((GOLDEN / name).read_bytes())
-    found = decoder.decode_pixels(load(dtype=torch.float32), header, tiles, View(piece=piece))
+    data = (GOLDEN / name).read_bytes()
+    header, tiles = bitstream.read(data)
+    found = decoder.decode_pixels(model_of(data, dtype=torch.float32), header, tiles, View(piece=piece))
     expected = np.asarray(Image.open(GOLDEN / f"{name}.png"))
     assert np.abs(found.astype(int) - expected).max() <= 1
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_reference_decoder_finds_the_same_symbols(name: str) -> None:
-    file = reference.read_file((GOLDEN / name).read_bytes())
-    tensors = load_file(WEIGHTS / "photo.safetensors")
+    data = (GOLDEN / name).read_bytes()
+    file = reference.read_file(data)
+    tensors = load_file(WEIGHTS / f"{model_of(data).name}.safetensors")
     rows, columns = -(-file.height // 16), -(-file.width // 16)
     edge = file.tile // 16 or max(rows, columns)
     corners = [(top, left) for top in range(0, rows, edge) for left in range(0, columns, edge)]
@@ -93,7 +100,7 @@ def remake() -> None:
     expected = {}
     for name, data in files.items():
         (GOLDEN / name).write_bytes(data)
-        expected[name] = {"symbols": symbols_digest(data, load())}
+        expected[name] = {"symbols": symbols_digest(data, model_of(data))}
     EXPECTED.write_text(json.dumps(expected, indent=1) + "\n")
     render()
 
@@ -101,7 +108,7 @@ def remake() -> None:
 def render() -> None:
     for path in GOLDEN.glob("*.lapic"):
         header, tiles = bitstream.read(path.read_bytes())
-        picture = decoder.decode_pixels(load(dtype=torch.float32), header, tiles)
+        picture = decoder.decode_pixels(model_of(path.read_bytes(), dtype=torch.float32), header, tiles)
         Image.fromarray(picture).save(path.with_name(f"{path.name}.png"))
 
 

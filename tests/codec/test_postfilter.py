@@ -87,7 +87,7 @@ def test_statistics_of_parts_and_of_some_pixels_are_like_those_of_all() -> None:
 
 @pytest.fixture(scope="module")
 def filtered(photo: Image.Image) -> bytes:
-    return codec.encode(photo, 60, effort=1)
+    return codec.encode(photo, 50, effort=1)
 
 
 def without(data: bytes) -> bytes:

@@ -9,6 +9,7 @@ import codec
 from codec import rate_control
 from codec.cli import main
 from codec.metrics import psnr
+from codec.shipped import HIGH_QUALITY
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +35,31 @@ def test_psnr_is_reached(small: Image.Image, decibel: float) -> None:
     assert psnr(small, found) == pytest.approx(decibel, abs=0.1)
 
 
-def test_it_is_the_file_of_that_quality(small: Image.Image) -> None:
-    data = codec.encode(small, bpp=0.6, tile=64)
+@pytest.mark.parametrize(("bpp", "model"), [(0.6, "photo"), (2.5, "photo-high")])
+def test_it_is_the_file_of_that_quality(bpp: float, model: str, small: Image.Image) -> None:
+    data = codec.encode(small, bpp=bpp, tile=64)
+    assert codec.info(data)["model"]["name"] == model
     assert data == codec.encode(small, codec.info(data)["quality"], tile=64)
 
 
-def test_the_analysis_runs_once(small: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("target", ["size", "bpp", "psnr"])
+def test_targets_between_two_models_files_are_reached(target: str, small: Image.Image) -> None:
+    below, above = (codec.encode(small, quality, effort=0) for quality in (HIGH_QUALITY - 1 / 256, HIGH_QUALITY))
+    assert len(above) > 1.04 * len(below)
+    middle = (len(below) + len(above)) // 2
+    between = {"size": middle, "bpp": 8 * middle / (256 * 192)}
+    between["psnr"] = np.mean([psnr(small, codec.decode(data)) for data in (below, above)])
+    data = codec.encode(small, effort=0, **{target: between[target]})
+    assert codec.info(data)["model"]["name"] == "photo"
+    assert codec.info(data)["quality"] > HIGH_QUALITY
+    if target == "psnr":
+        assert psnr(small, codec.decode(data)) == pytest.approx(between["psnr"], abs=0.05)
+    else:
+        assert len(data) == pytest.approx(middle, rel=0.01)
+    assert target != "size" or len(data) <= middle
+
+
+def test_each_models_analysis_runs_once(small: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     real = rate_control.analyse
     monkeypatch.setattr(rate_control, "analyse", lambda *given: calls.append(1) or real(*given))
@@ -47,7 +67,7 @@ def test_the_analysis_runs_once(small: Image.Image, monkeypatch: pytest.MonkeyPa
     code = rate_control.encode_latents
     monkeypatch.setattr(rate_control, "encode_latents", lambda *given: trials.append(1) or code(*given))
     codec.encode(small, size=4000)
-    assert len(calls) == 1
+    assert len(calls) == 2  # by each model
     assert 3 <= len(trials) <= 10
 
 

@@ -8,9 +8,10 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+import bitstream
 from codec import selftest
 from codec.cli import main
-from codec.model import load
+from codec.model import Model, load, load_by_id
 
 
 def test_this_machine_decodes_exactly() -> None:
@@ -23,18 +24,25 @@ def test_this_machine_decodes_exactly() -> None:
 
 def test_a_machine_that_drifts_is_found() -> None:
     """One weight of the hyper-synthesis off by one, as if a device rounded wrongly."""
-    model = load(dtype=torch.float32)
-    integers = {name: tensor.clone() for name, tensor in model.integers.items()}
-    integers["point4.weight"][10, 20] += 1
-    integers["point3.bias"] += 1
-    trial = selftest._trial(dataclasses.replace(model, integers=integers), "a drifting machine")
+
+    def drifting(model_id: bytes) -> Model:
+        model = load_by_id(model_id, dtype=torch.float32)
+        integers = {name: tensor.clone() for name, tensor in model.integers.items()}
+        integers["point4.weight"][10, 20] += 1
+        integers["point3.bias"] += 1
+        return dataclasses.replace(model, integers=integers)
+
+    trial = selftest._trial(drifting, torch.float32, "a drifting machine")
     assert not trial.passed
     assert "checksum" in trial.found
 
 
 def test_other_pixels_are_found() -> None:
-    model = load(dtype=torch.float32)
-    trial = selftest._trial(dataclasses.replace(model, centroid=model.centroid + 0.3), "a wrong synthesis")
+    def blurred(model_id: bytes) -> Model:
+        model = load_by_id(model_id, dtype=torch.float32)
+        return dataclasses.replace(model, centroid=model.centroid + 0.3)
+
+    trial = selftest._trial(blurred, torch.float32, "a wrong synthesis")
     assert not trial.passed
 
 
@@ -42,14 +50,16 @@ def test_other_pixels_are_found() -> None:
 def test_gpu_and_cpu_find_the_same_symbols() -> None:
     for name in selftest.golden():
         data = (selftest.GOLDEN / name).read_bytes()
-        found = {selftest.symbols_digest(data, load(device=device)) for device in ("cpu", "cuda")}
+        needed = bitstream.read_header(data).model
+        found = {selftest.symbols_digest(data, load_by_id(needed, device)) for device in ("cpu", "cuda")}
         assert len(found) == 1
 
 
 def test_version_names_the_models() -> None:
     text = CliRunner().invoke(main, ["--version"]).stdout
     assert text.splitlines()[0].startswith("lapic ")
-    assert f"model photo {load().identity.hex()}" in text
+    for name in ("photo", "photo-high"):
+        assert f"model {name} {load(name).identity.hex()}" in text
 
 
 def test_shell_completion_knows_the_commands() -> None:
@@ -60,8 +70,6 @@ def test_shell_completion_knows_the_commands() -> None:
 
 
 def test_golden_files_have_every_feature() -> None:
-    import bitstream
-
     headers = {name: bitstream.read((selftest.GOLDEN / name).read_bytes())[0] for name in selftest.golden()}
     kinds = {kind for header in headers.values() for kind in [*header.chunks, *header.chunk_sizes]}
     assert {b"iccp", b"exif", b"xmpd", b"alph", b"note"} <= kinds

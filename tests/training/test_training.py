@@ -246,11 +246,14 @@ def test_tables_fit_what_they_will_code() -> None:
     crops = Crops(EXAMPLES, 128)
     model = TrainableCodec(TINY)
     initialise(model, normalise(torch.from_numpy(crops.batch(0, 100))))
-    tables, centroid = calibrate(model, torch.from_numpy(crops.batch(1, 2)))
+    pixels = torch.from_numpy(crops.batch(1, 2))
+    tables, centroid = calibrate(model, pixels)
     tables.check()
     assert centroid.shape == (64, 4)
     assert not centroid[:, 0].any()
     assert centroid.abs().max() <= 0.5
+    at_best, _ = calibrate(model, pixels, qualities=(100, 100))
+    assert any((a != b).any() for a, b in zip(tables.latent, at_best.latent, strict=True))
 
 
 def test_integer_counts_sum_up() -> None:

@@ -20,17 +20,18 @@ from codec.translator import Translator
 
 @pytest.fixture
 def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Random weights of a realistic decoder for the shipped model."""
+    """Random weights of a realistic decoder for the shipped models."""
     torch.manual_seed(0)
     config = load().config
     net = Translator(realism.config_for(config.levels, config.fine))
     torch.nn.init.normal_(net.leave.weight, std=0.003)
-    path = tmp_path / "realism" / "photo.safetensors"
-    path.parent.mkdir()
-    translators.save(path, net, {"model": load().identity.hex()})
-    monkeypatch.setattr(realism, "REALISM", path.parent)
+    folder = tmp_path / "realism"
+    folder.mkdir()
+    for name in ("photo", "photo-high"):
+        translators.save(folder / f"{name}.safetensors", net, {"model": load(name).identity.hex()})
+    monkeypatch.setattr(realism, "REALISM", folder)
     codecs.make.cache_clear()
-    return path
+    return folder
 
 
 def test_the_same_files_decoded_with_more_and_more_realism(weights: Path, photo: Image.Image, tmp_path: Path) -> None:
@@ -65,7 +66,8 @@ def test_what_realism_costs_is_counted(weights: Path) -> None:
 
 def test_other_weights_are_another_codec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = codecs.make("lapic").version
-    (tmp_path / "photo.safetensors").write_bytes(b"a better synthesis, the same id")
+    for name in ("photo", "photo-high"):
+        (tmp_path / f"{name}.safetensors").write_bytes(b"a better synthesis, the same id")
     monkeypatch.setattr("codec.shipped.WEIGHTS", tmp_path)
     codecs.make.cache_clear()
     after = codecs.make("lapic").version

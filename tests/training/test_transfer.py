@@ -1,0 +1,73 @@
+"""A realistic decoder is taken over to a codec whose features have drifted."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from safetensors import safe_open
+
+from codec import DEFAULT_MODEL, translators
+from codec.model import Model, load
+from codec.realism import REALISM
+from codec.translator import Translator
+from tests.conftest import EXAMPLES
+from training import transfer
+from training.cli import main
+from training.realism import decode_frozen
+
+SHIPPED = REALISM / f"{DEFAULT_MODEL}.safetensors"
+FEW = {"crops": 20, "edge": 64}
+
+
+def seen(path: Path, features: torch.Tensor) -> torch.Tensor:
+    net, _ = translators.read(str(path))
+    assert isinstance(net, Translator)
+    assert net.see is not None
+    with torch.no_grad():
+        return net.see(features)
+
+
+def test_a_codec_that_stayed_the_same_loses_nothing(coffee: np.ndarray, tmp_path: Path) -> None:
+    before, after = transfer.transfer(
+        DEFAULT_MODEL, DEFAULT_MODEL, SHIPPED, EXAMPLES, tmp_path / "a.safetensors", **FEW
+    )
+    assert before < 1e-6
+    assert after < 0.01
+    pixels = torch.from_numpy(coffee[:128, :128].copy()).permute(2, 0, 1)[None]
+    _, features, _ = decode_frozen(load(dtype=torch.float32), pixels, torch.tensor([40 * 256]))
+    old, new = (seen(path, features) for path in (SHIPPED, tmp_path / "a.safetensors"))
+    assert (old - new).square().mean() < 0.01 * old.var()
+
+
+def test_features_that_drifted_are_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The features of every second call, which are those of the new codec, come mixed."""
+    mix = torch.eye(128) + 0.05 * torch.randn(128, 128, generator=torch.Generator().manual_seed(0))
+    calls = []
+
+    def drifting(model: Model, *given: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        calls.append(model)
+        picture, features, latent = decode_frozen(model, *given)
+        return picture, torch.einsum("oc,bchw->bohw", mix, features) if len(calls) % 2 == 0 else features, latent
+
+    monkeypatch.setattr(transfer, "decode_frozen", drifting)
+    before, after = transfer.transfer(
+        DEFAULT_MODEL, DEFAULT_MODEL, SHIPPED, EXAMPLES, tmp_path / "a.safetensors", **FEW
+    )
+    assert before > 0.05
+    assert after < 0.1 * before
+
+
+def test_the_command(tmp_path: Path) -> None:
+    out = tmp_path / "b.safetensors"
+    arguments = ["transfer", DEFAULT_MODEL, "photo-high", str(SHIPPED), str(out), "--data", str(EXAMPLES)]
+    found = CliRunner().invoke(main, [*arguments, "--lowest", "60", "--crops", "10"])
+    assert found.exit_code == 0, found.output
+    with safe_open(out, framework="numpy") as file:
+        assert json.loads(file.metadata()["card"])["model"] == load("photo-high").identity.hex()
+    arguments[3] = str(translators.TRANSLATORS / "jpeg.safetensors")
+    found = CliRunner().invoke(main, arguments)
+    assert found.exit_code == 1
+    assert "is not a realistic decoder" in found.output

@@ -1,0 +1,74 @@
+"""The realistic decoder of one codec, taken over to another that was trained on from it.
+
+The realistic decoder (codec.realism) reads the synthesis' features by one pointwise convolution. Where a codec learns
+on, its features drift away from those. Least squares, over the same pictures at the same qualities, tell what the old
+convolution would have seen from the new features, and that is again a pointwise convolution. No judges take part, so
+nothing that they taught is lost, and it takes a minute (docs/MODELS.md).
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bitstream import Error
+from codec import translators
+from codec.model import load
+from codec.translator import Translator
+from training.data import Crops
+from training.rate_distortion import random_qualities
+from training.realism import decode_frozen
+
+CHECKED = 5  # every fifth crop is left out of the fit and measures it
+RIDGE = 1e-6  # of the features' mean square
+
+
+def transfer(
+    old: str, new: str, realistic: Path, data: Path, out: Path,
+    lowest: int = 1, highest: int = 100, crops: int = 160, edge: int = 192,
+) -> tuple[float, float]:  # fmt: skip
+    """Write the realistic decoder of the codec `old`, a weights file, as one for the codec `new`.
+
+    Args:
+        old, new: shipped names or weights files of codecs of the same shape.
+        data: folder of pictures. lowest, highest: qualities, 1..100, that the new codec is for.
+        crops: how many crops of edge x edge pixels to fit to; edge is a multiple of 64.
+
+    Returns:
+        The share, 0..1, of what the network saw that it does not see in the new features, on crops left out of the fit:
+        before and after.
+
+    Raises:
+        Error: a file cannot be read or is no realistic decoder.
+    """
+    net, card = translators.read(str(realistic))
+    if not isinstance(net, Translator) or net.see is None:
+        raise Error(f"{realistic} is not a realistic decoder")
+    before, after = load(old, dtype=torch.float32), load(new, dtype=torch.float32)
+    store = Crops(data, edge, seed=0)
+    torch.manual_seed(0)
+    pairs = []
+    for number in range(crops):
+        pixels = torch.from_numpy(store.batch(number, 1))
+        quality = random_qualities(pixels, lowest, highest)
+        _, known, _ = decode_frozen(before, pixels, quality)
+        _, seen, _ = decode_frozen(after, pixels, quality)
+        pairs.append((_rows(seen), net.see(known).detach()[0].flatten(1).T.double()))  # (n, C + 1), (n, C')
+    fitted = [pair for number, pair in enumerate(pairs) if (number + 1) % CHECKED]
+    square = sum(x.T @ x for x, _ in fitted)
+    ridge = RIDGE * square.diagonal().mean() * torch.eye(len(square), dtype=square.dtype)
+    found = torch.linalg.solve(square + ridge, sum(x.T @ y for x, y in fitted))  # (C + 1, C')
+    x, y = (torch.cat(parts) for parts in zip(*pairs[CHECKED - 1 :: CHECKED], strict=True))
+    as_it_was = torch.cat([net.see.weight.detach().flatten(1).T, net.see.bias.detach()[None]]).double()
+    left = [((y - x @ way).square().sum() / (y - y.mean(0)).square().sum()).item() for way in (as_it_was, found)]
+    with torch.no_grad():
+        net.see.weight.copy_(found[:-1].T[:, :, None, None])
+        net.see.bias.copy_(found[-1])
+    translators.save(out, net, card | {"model": after.identity.hex(), "transferred": f"from {before.identity.hex()}"})
+    return left[0], left[1]
+
+
+def _rows(features: Tensor) -> Tensor:
+    """(1, C, h, w) -> (h w, C + 1): a row for each place, with a 1 for the bias."""
+    rows = features[0].flatten(1).T.double()
+    return torch.cat([rows, torch.ones(len(rows), 1, dtype=rows.dtype)], dim=1)
