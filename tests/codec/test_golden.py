@@ -81,6 +81,7 @@ def remake() -> None:
     photo = Image.open(EXAMPLES / "chelsea.png").convert("RGB").crop((90, 40, 253, 149))
     photo = Image.fromarray(np.asarray(photo))
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (33, 50, 3), np.uint8))
+    dots = np.random.default_rng(0).integers(0, 2, (33, 50), np.uint8) * 255  # more than the tables hold: escapes
     with_alpha = photo.copy()
     with_alpha.putalpha(Image.linear_gradient("L").resize(photo.size))
     with_alpha.info["xmp"] = b"<x:xmpmeta/>"
@@ -91,6 +92,7 @@ def remake() -> None:
         "grey-q50.lapic": codec.encode(photo.convert("L"), 50),
         "alpha-q70.lapic": codec.encode(with_alpha, 70),
         "noise-q100.lapic": codec.encode(noise, 100),
+        "dots-q100.lapic": codec.encode(Image.fromarray(dots).convert("RGB"), 100),
         "pixel-q1.lapic": codec.encode(Image.new("RGB", (1, 1), (200, 30, 90)), 1),
     }
     metadata = {b"iccp": b"profile " * 9, b"exif": b"Exif\0\0MM\0*", b"xmpd": b"<x:xmpmeta/>", b"note": b"unknown"}

@@ -25,6 +25,7 @@ from tests import reference
 from tests.conftest import weights_file
 
 CPU = torch.device("cpu")
+QUALITY = 80  # at which a filter pays for the sample photo; the model is photo-high
 
 
 def texture(seed: int, height: int, width: int) -> torch.Tensor:
@@ -87,7 +88,7 @@ def test_statistics_of_parts_and_of_some_pixels_are_like_those_of_all() -> None:
 
 @pytest.fixture(scope="module")
 def filtered(photo: Image.Image) -> bytes:
-    return codec.encode(photo, 50, effort=1)
+    return codec.encode(photo, QUALITY, effort=1)
 
 
 def without(data: bytes) -> bytes:
@@ -106,7 +107,7 @@ def test_a_file_with_its_filter_is_nearer_to_the_picture(photo: Image.Image, fil
 
 def test_the_reference_decoder_finds_the_same_filter(filtered: bytes) -> None:
     file = reference.read_file(filtered)
-    model = load()
+    model = load("photo-high")
     coefficients, n = reference.decode_filter(file.chunks[FILTER], weights_file(model))
     own = postfilter.read(model, bitstream.read(filtered)[0].chunks)
     assert own is not None
@@ -116,7 +117,7 @@ def test_the_reference_decoder_finds_the_same_filter(filtered: bytes) -> None:
 
 def test_pieces_crops_and_scales_are_filtered_alike(filtered: bytes) -> None:
     header, tiles = bitstream.read(filtered)
-    model = load(dtype=torch.float32)
+    model = load("photo-high", dtype=torch.float32)
     whole = decoder.decode_pixels(model, header, tiles)
     pieces = decoder.decode_pixels(model, header, tiles, View(piece=8))
     assert np.abs(whole.astype(int) - pieces).max() <= 1
@@ -152,7 +153,7 @@ def test_a_damaged_filter_is_named(filtered: bytes, body: bytes) -> None:
 
 
 def test_a_model_without_filters_refuses_one(filtered: bytes) -> None:
-    model = load()
+    model = load("photo-high")
     integers = {name: tensor for name, tensor in model.integers.items() if name != postfilter.SCALE}
     bare = dataclasses.replace(model, integers=integers)
     with pytest.raises(Error, match="no filters"):
@@ -162,7 +163,7 @@ def test_a_model_without_filters_refuses_one(filtered: bytes) -> None:
 def test_strip_leaves_the_filter(photo: Image.Image, tmp_path: Path) -> None:
     photo.save(tmp_path / "a.png")
     made = CliRunner().invoke(
-        main, ["encode", "--strip", "-e", "1", "-q", "60", str(tmp_path / "a.png"), str(tmp_path / "a.lapic")]
+        main, ["encode", "--strip", "-e", "1", "-q", str(QUALITY), str(tmp_path / "a.png"), str(tmp_path / "a.lapic")]
     )
     assert made.exit_code == 0, made.output
     assert FILTER in bitstream.read((tmp_path / "a.lapic").read_bytes())[0].chunks

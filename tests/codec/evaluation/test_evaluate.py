@@ -70,9 +70,8 @@ def test_the_table_holds_what_the_json_holds(evaluated: Path) -> None:
     assert 1 < results["memory"]["lapic"]["decode_mib"] < 2000
     assert set(results["memory"]) == {"lapic", "jpeg"}
     assert results["machine"]["cores"] >= 1
-    assert results["versions"]["lapic"].endswith(
-        f"model {codec.info((evaluated / results['points'][0]['file']).read_bytes())['model']['id']}"
-    )
+    model = codec.info((evaluated / results["points"][0]["file"]).read_bytes())["model"]
+    assert f"{model['name']} {model['id']}" in results["versions"]["lapic"]
 
 
 def test_peers_are_shown_at_the_same_size(pictures: Path, evaluated: Path) -> None:
