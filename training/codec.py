@@ -16,7 +16,7 @@ from training.export import trainable
 from training.initial import grow, initialise
 from training.loop import Batch, Figures, Models, Recipe, brought_along
 from training.muon import Muon
-from training.rate_distortion import QualityOptions, TrainableCodec, loss, normalise, random_qualities
+from training.rate_distortion import QualityOptions, TrainableCodec, check_qualities, loss, normalise, random_qualities
 
 MUON_SHARE = 16.0  # of the learning rate: Muon's counts spectral size
 
@@ -100,7 +100,7 @@ def _start(options: CodecOptions, config: Config, crops: Crops) -> tuple[Trainab
 
 def recipe(options: CodecOptions, config: Config = Config(), part: tuple[int, int] = (0, 1)) -> Recipe:
     """The recipe for process `part` = (rank, count); with `options.init` that model's configuration is used."""
-    options.check()
+    check_qualities(options.lowest, options.highest)
     crops = Crops(options.data, options.patch, options.seed, part=part)
     print(f"{len(crops.pictures)} pictures, {crops.megapixels:.0f} megapixels")
     pictures = held_out(options.validation)

@@ -22,7 +22,7 @@ from training.data import Crops, held_out
 from training.export import trainable
 from training.latents import encode, random_effort
 from training.loop import Batch, Figures, Models, Recipe, brought_along
-from training.rate_distortion import Estimate, QualityOptions, loss, random_qualities
+from training.rate_distortion import Estimate, QualityOptions, check_qualities, loss, random_qualities
 
 REFRESH = 50  # steps after which the search knows what the synthesis has learned
 
@@ -86,7 +86,7 @@ def _hyper_bits(model: Model, z: Tensor, quality: Tensor) -> Tensor:
 
 def recipe(options: DecoderOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
     """The recipe for process `part` = (rank, count)."""
-    options.check()
+    check_qualities(options.lowest, options.highest)
     crops = Crops(options.data, options.patch, options.seed, part=part)
     print(f"{len(crops.pictures)} pictures, {crops.megapixels:.0f} megapixels")
     pictures = held_out(options.validation)

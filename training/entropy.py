@@ -23,7 +23,7 @@ from training.data import Crops, drown_some, held_out
 from training.export import trainable
 from training.latents import LatentCrops, analysed
 from training.loop import Batch, Figures, Models, Recipe, brought_along
-from training.rate_distortion import QualityOptions, TrainableCodec, random_qualities
+from training.rate_distortion import QualityOptions, TrainableCodec, check_qualities, random_qualities
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def validate(model: TrainableEntropy, latents: list[Tensor], lowest: int = 1, hi
 
 def recipe(options: EntropyOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
     """The recipe for process `part` = (rank, count)."""
-    options.check()
+    check_qualities(options.lowest, options.highest)
     pictures = Crops(options.data, options.patch, options.seed, part=part)
     finished = load(options.model)
     print(f"{len(pictures.pictures)} pictures, {pictures.megapixels:.0f} megapixels: analysed first", flush=True)

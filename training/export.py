@@ -25,7 +25,7 @@ from codec.translators import config_of
 from codec.translators import save as save_translator
 from training.data import Crops
 from training.postfilter import filter_scales
-from training.rate_distortion import TrainableCodec, normalise, scale_of
+from training.rate_distortion import TrainableCodec, normalise, random_qualities, scale_of
 from training.whitening import WhitenedTranslator
 
 LARGEST_WIDTH = 1024
@@ -65,12 +65,6 @@ def prior_tables(model: TrainableCodec) -> Tables:
     return Tables(rows.reshape(model.config.levels, model.config.hyper, -1), latent)
 
 
-def _random_quality(generator: torch.Generator, qualities: tuple[int, int]) -> Tensor:
-    """A fixed-point quality (1,) between two."""
-    span = (qualities[0] * hyper.QUALITY_ONE, qualities[1] * hyper.QUALITY_ONE + 1)
-    return torch.randint(*span, (1,), generator=generator)
-
-
 @dataclass
 class _Observed:
     """Residuals r and scale indices of every latent of some pictures, and at each rate level their hyper-latents by
@@ -104,7 +98,7 @@ def _observe(
         every = (hyper.QUALITY_ONE + near * hyper.QUALITY_SPAN / (levels - 1)).long()  # (L,)
         hypers.append(hyper_latent(y * nets.gain(every)).flatten(2))  # (L, Z, h w / 16)
         for _ in range(3):
-            quality = _random_quality(generator, qualities)
+            quality = random_qualities(pixels[:1], *qualities, generator)
             gained = y * nets.gain(quality)
             features = hyper.hyper_synthesis(hyper_latent(gained), quality, integers)
             coded = context.code(features, quality, integers, visit)
@@ -166,7 +160,7 @@ def refit(
     symbols, indices, filters = [], [], []
     for picture in pixels.permute(0, 2, 3, 1).contiguous().numpy():
         [(rect, latent)] = analyse(model, picture, tile=0)
-        quality = _random_quality(generator, qualities)
+        quality = random_qualities(pixels[:1], *qualities, generator)
         tile = round_latents(model, latent, quality)
         draft = Draft({rect: tile}, rect, partial(region, picture, device=model.device), picture.shape, quality)
         search(model, draft, DEFAULT_EFFORT, no_progress)

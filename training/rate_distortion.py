@@ -39,16 +39,19 @@ class QualityOptions(Options):
     lowest: int = 1
     highest: int = 100
 
-    def check(self) -> None:
-        """Raise ValueError unless there is a quality between them."""
-        if self.lowest > self.highest:
-            raise ValueError(f"the lowest quality, {self.lowest}, is above the highest, {self.highest}")
+
+def check_qualities(lowest: int, highest: int) -> None:
+    """Raise ValueError unless there is a quality between the two."""
+    if lowest > highest:
+        raise ValueError(f"the lowest quality, {lowest}, is above the highest, {highest}")
 
 
-def random_qualities(pixels: Tensor, lowest: int = 1, highest: int = 100) -> Tensor:
+def random_qualities(
+    pixels: Tensor, lowest: int = 1, highest: int = 100, generator: torch.Generator | None = None
+) -> Tensor:
     """Fixed-point qualities (B,) from `lowest` to `highest`, evenly drawn, for a batch of pictures on its device."""
     span = (lowest * hyper.QUALITY_ONE, highest * hyper.QUALITY_ONE + 1)
-    return torch.randint(*span, (len(pixels),), device=pixels.device)
+    return torch.randint(*span, (len(pixels),), generator=generator, device=pixels.device)
 
 
 @dataclass

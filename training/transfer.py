@@ -16,7 +16,7 @@ from codec import translators
 from codec.model import load
 from codec.translator import Translator
 from training.data import Crops
-from training.rate_distortion import random_qualities
+from training.rate_distortion import check_qualities, random_qualities
 from training.realism import decode_frozen
 
 CHECKED = 5  # every fifth crop is left out of the fit and measures it
@@ -40,7 +40,9 @@ def transfer(
 
     Raises:
         Error: a file cannot be read or is no realistic decoder.
+        ValueError: `lowest` is above `highest`.
     """
+    check_qualities(lowest, highest)
     net, card = translators.read(str(realistic))
     if not isinstance(net, Translator) or net.see is None:
         raise Error(f"{realistic} is not a realistic decoder")

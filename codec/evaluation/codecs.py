@@ -81,7 +81,7 @@ def _lapic(threads: int, variant: str = "") -> Codec:
     def digest(weights: Path) -> str:
         return sha256(weights.read_bytes()).hexdigest()[:8]
 
-    names = sorted(shipped().values())
+    names = list(shipped().values())
     models = ", ".join(f"{name} {key.hex()}" for key, name in shipped().items())
     networks = " ".join(digest(WEIGHTS / f"{name}.safetensors") for name in names)  # ids leave out what makes pixels
     settings = {"effort": codec.DEFAULT_EFFORT, "realism": 0.0}

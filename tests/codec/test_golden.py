@@ -50,9 +50,8 @@ def test_symbols(name: str, threads: int, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("piece", [8, 128])
 def test_pixels_to_within_one_grey_level(name: str, piece: int) -> None:
-    data = (GOLDEN / name).read_bytes()
-    header, tiles = bitstream.read(data)
-    found = decoder.decode_pixels(model_of(data, dtype=torch.float32), header, tiles, View(piece=piece))
+    header, tiles = bitstream.read((GOLDEN / name).read_bytes())
+    found = decoder.decode_pixels(load_by_id(header.model, dtype=torch.float32), header, tiles, View(piece=piece))
     expected = np.asarray(Image.open(GOLDEN / f"{name}.png"))
     assert np.abs(found.astype(int) - expected).max() <= 1
 
@@ -110,7 +109,7 @@ def remake() -> None:
 def render() -> None:
     for path in GOLDEN.glob("*.lapic"):
         header, tiles = bitstream.read(path.read_bytes())
-        picture = decoder.decode_pixels(model_of(path.read_bytes(), dtype=torch.float32), header, tiles)
+        picture = decoder.decode_pixels(load_by_id(header.model, dtype=torch.float32), header, tiles)
         Image.fromarray(picture).save(path.with_name(f"{path.name}.png"))
 
 

@@ -67,6 +67,9 @@ def test_the_command(tmp_path: Path) -> None:
     assert found.exit_code == 0, found.output
     with safe_open(out, framework="numpy") as file:
         assert json.loads(file.metadata()["card"])["model"] == load("photo-high").identity.hex()
+    found = CliRunner().invoke(main, [*arguments, "--lowest", "90", "--highest", "60"])
+    assert found.exit_code == 1
+    assert "is above the highest, 60" in found.output
     arguments[3] = str(translators.TRANSLATORS / "jpeg.safetensors")
     found = CliRunner().invoke(main, arguments)
     assert found.exit_code == 1
