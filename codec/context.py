@@ -107,7 +107,8 @@ def code(
     if not low:
         mean, index = arithmetic.parameters(total(slice(0, latent)))
         return Coded(mean, index, visit(Pass(slice(0, latent), None), mean, index))
-    first = torch.from_numpy(white(*features.shape[-2:])).to(features.device)
+    rows, columns = (torch.arange(edge, device=features.device) for edge in features.shape[-2:])
+    first = (rows[:, None] + columns) % 2 == 0  # as `white`
     lows, others = slice(0, low), slice(low, latent)
     of_low = total(lows)
     mean, index = arithmetic.parameters(of_low)  # (B, C, h, w)

@@ -16,7 +16,7 @@ from codec.context import Pass, code_latents, low_channels, split
 from codec.model import Model
 from codec.quantise import quantise
 from codec.search import Draft, Rounded, search
-from codec.tiling import LATENT, Rect, halo, latent_bounds, piece_edge, tile_edge
+from codec.tiling import LATENT, Rect, analysis_halo, latent_bounds, piece_edge, tile_edge
 
 Progress = Callable[[int, int], None]
 
@@ -71,7 +71,7 @@ def analyse(model: Model, pixels: NDArray[np.uint8], tile: int, piece: int = 0) 
     bounds = latent_bounds(pixels.shape[1], pixels.shape[0])
     edge = tile_edge(tile, bounds)
     for area in bounds.cut(max(edge, piece or piece_edge(bounds))):
-        seen = area.grow(halo(model.config), bounds)
+        seen = area.grow(analysis_halo(model.config), bounds)
         latent = model.transforms.analysis(region(pixels, seen, model.device))
         rows, columns = area.within(seen)
         latent = latent[:, :, rows, columns]  # (1, M, h, w)

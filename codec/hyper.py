@@ -65,7 +65,11 @@ def nearest_level(quality: Tensor, levels: int) -> Tensor:
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Float32 products in float32, whatever the caller allows: TF32 and bfloat16 keep too few bits for our integers."""
+    """Float32 products in float32, whatever the caller allows: TF32 and bfloat16 keep too few bits for our integers.
+    While a step of training is compiled, which need not be exact, the precision stays as it is."""
+    if torch.compiler.is_compiling():
+        yield
+        return
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:

@@ -29,6 +29,8 @@ class Config:
     fine: int = 128  # width of the blocks at 1/8
     coarse_blocks: int = 3
     fine_blocks: int = 3
+    more_coarse: int = 0  # blocks that the analysis has beyond the synthesis', at 1/16 and 1/8
+    more_fine: int = 0
     quarter: int = 0  # width of the blocks at 1/4; 0 for none
     quarter_blocks: int = 2
     hyper_wide: int = 192
@@ -133,9 +135,9 @@ class Analysis(nn.Module):
         super().__init__()
         self.linear = nn.Conv2d(768, config.latent, 1, bias=False)
         self.enter = nn.Conv2d(192, config.fine, 1)
-        self.fine = nn.Sequential(*(Block(config.fine) for _ in range(config.fine_blocks)))
+        self.fine = nn.Sequential(*(Block(config.fine) for _ in range(config.fine_blocks + config.more_fine)))
         self.down = nn.Conv2d(4 * config.fine, config.coarse, 1)
-        self.coarse = nn.Sequential(*(Block(config.coarse) for _ in range(config.coarse_blocks)))
+        self.coarse = nn.Sequential(*(Block(config.coarse) for _ in range(config.coarse_blocks + config.more_coarse)))
         self.leave = nn.Conv2d(config.coarse, config.latent, 1)
         self.quarter = QuarterAnalysis(config) if config.quarter else None
         nn.init.zeros_(self.leave.weight)

@@ -90,8 +90,13 @@ def piece_edge(area: Rect) -> int:
 
 
 def halo(config: Config) -> int:
-    """How many latents away a network can see: one per depthwise 3x3 at 1/16, half of one per depthwise 3x3 at 1/8, a
-    quarter of one at 1/4, and one and a half for the filters of the pyramid. The two pixels of a picture's own filter
+    """How many latents away the synthesis can see: one per depthwise 3x3 at 1/16, half of one per depthwise 3x3 at 1/8,
+    a quarter of one at 1/4, and one and a half for the filters of the pyramid. The two pixels of a picture's own filter
     (codec.postfilter) lie within the half that this is rounded up by."""
     quarters = config.quarter_blocks if config.quarter else 0
     return config.coarse_blocks + -(-(2 * config.fine_blocks + quarters) // 4) + 2
+
+
+def analysis_halo(config: Config) -> int:
+    """How many latents away the analysis can see, which may have more blocks."""
+    return halo(config) + config.more_coarse + -(-config.more_fine // 2)

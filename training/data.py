@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -132,3 +133,48 @@ class Crops:
     def hard_batch(self, step: int, size: int) -> np.ndarray:
         """As `batch`, with some crops drowned in noise."""
         return drown_some(self.batch(step, size), np.random.default_rng((self.seed, self.rank, step, 1)))
+
+
+class DeviceCrops:
+    """Random crops of photos (H, W, 3) that lie in a device's memory, one behind the other.
+
+    As `Crops.hard_batch`, but by the device's random numbers and without a word to the host.
+    """
+
+    def __init__(self, pictures: list[NDArray[np.uint8]], patch: int, device: str) -> None:
+        self.patch, self.device = patch, device
+        self.flat = torch.from_numpy(np.concatenate([picture.reshape(-1) for picture in pictures])).to(device)
+        self.megapixels = len(self.flat) / 3e6
+        sizes = torch.tensor([picture.shape[:2] for picture in pictures])
+        areas = sizes.prod(1)
+        self.begin = (3 * (areas.cumsum(0) - areas)).to(device)
+        self.sizes = sizes.to(device)
+        self.until = (areas.cumsum(0) / areas.sum()).float().to(device)
+        self.steps = torch.arange(patch, device=device)
+
+    def __call__(self, size: int) -> Tensor:
+        """(size, 3, patch, patch) uint8, channels last."""
+        number = torch.searchsorted(self.until, torch.rand(size, device=self.device)).clamp_(max=len(self.sizes) - 1)
+        height, width = self.sizes[number].unbind(1)
+        top, left = (
+            (torch.rand(size, device=self.device) * (edge - self.patch + 1)).long().clamp_(max=edge - self.patch)
+            for edge in (height, width)
+        )
+        flips = torch.rand(3, size, 1, device=self.device) < 0.5
+        down, across = (torch.where(flip, self.patch - 1 - self.steps, self.steps) for flip in flips[:2])  # (B, P)
+        turned = flips[2][..., None]
+        rows = torch.where(turned, across[:, None, :], down[:, :, None]) + top[:, None, None]  # (B, P, P)
+        columns = torch.where(turned, down[:, :, None], across[:, None, :]) + left[:, None, None]
+        place = self.begin[number][:, None, None] + 3 * (rows * width[:, None, None] + columns)
+        crops = self.flat[place[..., None] + torch.arange(3, device=self.device)]  # (B, P, P, 3)
+        return self._drown_one(crops).permute(0, 3, 1, 2)
+
+    def _drown_one(self, crops: Tensor) -> Tensor:
+        """The first crop faded and drowned in noise, at a chance that makes it NOISY of all crops."""
+        chance, fade, level, grey = torch.rand(4, device=self.device)
+        noise = torch.randn(crops.shape[1:], device=self.device)
+        noise = torch.where(grey < 0.5, noise[..., :1], noise)
+        noisy = crops[0] * fade + 128 * (1 - fade) + noise * 2 ** (2 + 6 * level)
+        noisy = noisy.round().clamp(0, 255).to(torch.uint8)
+        crops[0] = torch.where(chance < NOISY * len(crops), noisy, crops[0])
+        return crops

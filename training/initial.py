@@ -79,6 +79,25 @@ def grow(model: TrainableCodec, quarter: int, low: int, crops: Tensor) -> Traina
 
 
 @torch.no_grad()
+def deepen(model: TrainableCodec, coarse: int, fine: int) -> TrainableCodec:
+    """A model that computes what `model` does and has blocks in its analysis besides that add nothing yet.
+
+    Args:
+        coarse: blocks at 1/16 beyond the synthesis', if the model's analysis has none. fine: likewise at 1/8.
+    """
+    config = model.config
+    config = replace(config, more_coarse=config.more_coarse or coarse, more_fine=config.more_fine or fine)
+    grown = TrainableCodec(config)
+    _keep_scale(grown.transforms.analysis)
+    for module in grown.transforms.analysis.modules():
+        if isinstance(module, Block):
+            for last in (module.join, module.narrow):
+                nn.init.zeros_(last.weight)
+    grown.load_state_dict(model.state_dict(), strict=False)
+    return grown
+
+
+@torch.no_grad()
 def initialise(model: TrainableCodec, crops: Tensor) -> float:
     """Set the linear paths to the KLT of 16x16 blocks and gains and scales to match, in place.
 

@@ -17,17 +17,20 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # coefficients of Jordan et al., for 
 
 
 def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
-    """Roughly U V^T of the singular value decomposition U S V^T of a (D, C) matrix, by Newton-Schulz iterations, in
-    bfloat16 unless the processor has to imitate it: all singular values end between about 0.7 and 1.2."""
+    """Roughly U V^T of the singular value decomposition U S V^T of a (D, C) matrix, or of each of a stack (N, D, C), by
+    Newton-Schulz iterations, in bfloat16 unless the processor has to imitate it: all singular values end between about
+    0.7 and 1.2."""
     a, b, c = NEWTON_SCHULZ
     x = matrix.float() if default_dtype(matrix.device) == torch.float32 else matrix.bfloat16()
-    tall = x.shape[0] > x.shape[1]
-    x = x.T if tall else x
-    x = x / (x.norm() + 1e-7)
+    tall = x.shape[-2] > x.shape[-1]
+    x = x.mT if tall else x
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    x = x if x.ndim == 3 else x[None]
     for _ in range(steps):
-        gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x.T if tall else x).to(matrix.dtype)
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    x = x if matrix.ndim == 3 else x[0]
+    return (x.mT if tall else x).to(matrix.dtype)
 
 
 class Muon(torch.optim.Optimizer):
@@ -71,6 +74,32 @@ class Muon(torch.optim.Optimizer):
             state["momentum"] = torch.zeros_like(weight)
         state["momentum"].mul_(decay).add_(weight.grad)
         return (weight.grad + decay * state["momentum"]).flatten(1)
+
+
+class StackedMuon:
+    """`Muon` for many matrices of few shapes: those of one shape as one stack, by a rate that is a
+    tensor, so that a CUDA graph can hold it."""
+
+    def __init__(self, muon: Muon) -> None:
+        shapes: dict[tuple[int, int], list[Tensor]] = {}
+        for group in muon.param_groups:
+            for weight in group["params"]:
+                shapes.setdefault((weight.shape[0], weight[0].numel()), []).append(weight)
+        self.weights = list(shapes.values())
+        self.momentum = muon.param_groups[0]["momentum"]
+        self.share = muon.param_groups[0]["share"]
+        self.kept = [torch.zeros(len(some), *shape, device=some[0].device) for shape, some in shapes.items()]
+
+    @torch.no_grad()
+    def step(self, rate: Tensor) -> None:
+        """One update at a learning rate. What is not finite in a gradient counts as 0."""
+        for weights, kept in zip(self.weights, self.kept, strict=True):
+            gradient = torch.stack([weight.grad.flatten(1) for weight in weights]).nan_to_num(0, 0, 0)  # (N, D, C)
+            kept.mul_(self.momentum).add_(gradient)
+            update = orthogonalise(gradient + self.momentum * kept)
+            shape = max(1.0, kept.shape[1] / kept.shape[2]) ** 0.5
+            update = update.float() * (-self.share * shape * rate)
+            torch._foreach_add_(weights, [one.reshape(weights[0].shape) for one in update.unbind()])
 
 
 def _summed(parts: list[Tensor]) -> list[Tensor]:

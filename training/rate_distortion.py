@@ -153,10 +153,13 @@ class TrainableCodec(nn.Module):
     def hyper_likelihood(self, z: Tensor, quality: Tensor) -> Tensor:
         """Likelihood of z (B, Z, h, w), with noise in training and rounded else, by the densities of the nearest rate
         level: at low rates most channels fall silent, which one density for all rates would have to pay for."""
-        levels = self.config.levels
-        _, likelihood = self.density(z.repeat(1, levels, 1, 1))  # (B, L Z, h, w)
+        levels, density = self.config.levels, self.density
+        values = z + torch.rand_like(z) - 0.5 if self.training else z.round()
+        every = values.transpose(0, 1).flatten(1).repeat(levels, 1)[:, None]  # (L Z, 1, B h w)
+        likelihood = density.likelihood_lower_bound(density._likelihood(every)[0])  # its forward cannot be compiled
+        likelihood = likelihood.reshape(levels, z.shape[1], len(z), *z.shape[2:])
         level = hyper.nearest_level(quality, levels)
-        return likelihood.unflatten(1, (levels, -1))[torch.arange(len(z), device=z.device), level]  # (B, Z, h, w)
+        return likelihood[level, :, torch.arange(len(z), device=z.device)]  # (B, Z, h, w)
 
 
 def loss(estimate: Estimate, pixels: Tensor, quality: Tensor) -> tuple[Tensor, Tensor, Tensor]:

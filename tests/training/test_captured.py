@@ -1,0 +1,146 @@
+"""Training on one device by the clock: on a CPU step by step, on a GPU compiled and captured."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from codec.network import Config
+from tests.conftest import EXAMPLES
+from training import captured
+from training.captured import CapturedOptions, Trainer, learning_rate, train_captured
+from training.cli import main
+from training.data import Crops, DeviceCrops
+from training.export import trainable
+from training.initial import deepen
+from training.muon import Muon, StackedMuon
+from training.rate_distortion import TrainableCodec
+
+OPTIONS = CapturedOptions(EXAMPLES, Path("unused"), "photo", batch=2, patch=64, log_every=10, device="cpu")
+
+
+def trainer(options: CapturedOptions = OPTIONS) -> Trainer:
+    torch.manual_seed(0)
+    crops = DeviceCrops(Crops(EXAMPLES, options.patch).pictures, options.patch, options.device)
+    model, _ = trainable(options.init)
+    return Trainer(options, model.to(options.device).train(), crops)
+
+
+def test_crops_are_windows_of_the_pictures() -> None:
+    torch.manual_seed(0)
+    numbers = np.arange(40 * 50, dtype=np.int64).reshape(40, 50)
+    first = np.stack([numbers % 251, numbers // 251, np.full_like(numbers, 7)], axis=2).astype(np.uint8)
+    second = np.stack([np.full((30, 30), 200), *np.indices((30, 30))], axis=2).astype(np.uint8)
+    crops = DeviceCrops([first, second], 16, "cpu")
+    crops._drown_one = lambda plain: plain
+    windows = {
+        picture[top : top + 16, left : left + 16].tobytes()
+        for picture in (first, second)
+        for top in range(picture.shape[0] - 15)
+        for left in range(picture.shape[1] - 15)
+    }
+    found = crops(200).permute(0, 2, 3, 1).numpy()
+    kinds = set()
+    for crop in found:
+        turns = [np.rot90(one, number) for one in (crop, crop.swapaxes(0, 1)) for number in range(4)]
+        places = [number for number, turned in enumerate(turns) if np.ascontiguousarray(turned).tobytes() in windows]
+        assert len(places) == 1
+        kinds.add(places[0])
+    assert kinds == set(range(8))
+    assert 20 < (found[..., 0] == 200).all((1, 2)).sum() < 120
+
+
+def test_some_crops_drown() -> None:
+    torch.manual_seed(0)
+    crops = DeviceCrops([np.full((64, 64, 3), 90, np.uint8)], 32, "cpu")
+    noisy = sum(int((crops(4) != 90).any()) for _ in range(400))
+    assert 25 < noisy < 80  # a 32nd of 1600 crops
+
+
+def test_a_deeper_analysis_gives_the_same_at_first(coffee: np.ndarray) -> None:
+    torch.manual_seed(0)
+    model = TrainableCodec(Config(latent=32, hyper=8, coarse=32, fine=16, quarter=8, coarse_blocks=1, fine_blocks=1))
+    for value in model.transforms.analysis.parameters():
+        torch.nn.init.normal_(value, 0, 0.1)
+    deeper = deepen(model, coarse=2, fine=1)
+    analysis = deeper.transforms.analysis
+    assert (len(analysis.coarse), len(analysis.fine)) == (3, 2)
+    picture = torch.from_numpy(coffee[:64, :64].copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
+    expected = model.transforms.analysis(picture)
+    assert torch.allclose(expected, analysis(picture), atol=1e-5)
+    assert len(deepen(deeper, coarse=5, fine=5).transforms.analysis.coarse) == 3
+    for block in (analysis.coarse[2], analysis.fine[1]):
+        torch.nn.init.normal_(block.join.weight, 0, 0.1)
+        assert not torch.allclose(expected, analysis(picture), atol=1e-5)
+        torch.nn.init.zeros_(block.join.weight)
+
+
+def test_matrices_in_stacks_learn_as_they_do_alone() -> None:
+    torch.manual_seed(0)
+    shapes = [(8, 8), (8, 8), (16, 8), (8, 24)]
+    alone, stacked = ([torch.nn.Parameter(torch.ones(*shape, 1, 1)) for shape in shapes] for _ in range(2))
+    one, all_ = Muon([{"params": alone, "share": 16.0}]), StackedMuon(Muon([{"params": stacked, "share": 16.0}]))
+    one.param_groups[0]["lr"] = 16 * 1e-3
+    for _ in range(3):
+        for a, b in zip(alone, stacked, strict=True):
+            a.grad = torch.randn_like(a)
+            b.grad = a.grad.clone()
+        one.step()
+        all_.step(torch.tensor(1e-3))
+    for a, b in zip(alone, stacked, strict=True):
+        assert (a != 1).any()
+        assert torch.allclose(a, b, atol=2e-4)
+
+
+def test_a_gradient_that_is_not_finite_is_skipped() -> None:
+    one = trainer()
+    one.rate.fill_(1e-4)
+    before = torch.cat([value.detach().flatten() for value in one.learned])
+    one.loss = lambda *given: tuple(part * float("nan") for part in captured.loss(*given))
+    one.step()
+    assert one.figures[3] == 1
+    assert torch.equal(before, torch.cat([value.detach().flatten() for value in one.learned]))
+    one.loss = captured.loss
+    one.step()
+    assert one.figures[3] == 1
+    assert not torch.equal(before, torch.cat([value.detach().flatten() for value in one.learned]))
+
+
+def test_the_rate_rises_and_falls() -> None:
+    rates = [learning_rate(OPTIONS, done / 100) for done in range(101)]
+    assert rates[0] < 0.1 * OPTIONS.learning_rate
+    assert max(rates) == rates[10] == OPTIONS.learning_rate
+    assert rates[100] == 0
+    assert rates[60] == pytest.approx(OPTIONS.learning_rate / 2)
+
+
+def test_a_run_by_the_clock_can_be_exported(tmp_path: Path) -> None:
+    made = dataclasses.replace(OPTIONS, out=tmp_path, minutes=0.1, more_fine=1, highest=60)
+    checkpoint = train_captured(made)
+    state = torch.load(checkpoint, weights_only=True)
+    assert state["step"] >= 10
+    model, _ = trainable("photo")
+    model = TrainableCodec(dataclasses.replace(model.config, more_fine=model.config.more_fine or 1))
+    model.load_state_dict(state["average"])
+
+
+def test_wrong_options_are_named_in_one_line(tmp_path: Path) -> None:
+    words = ["captured", "--data", str(EXAMPLES), "--init", "photo", "--out", str(tmp_path), "--device", "cpu"]
+    result = CliRunner().invoke(main, [*words, "--lowest", "60", "--highest", "20"])
+    assert result.exit_code == 1
+    assert result.output == "Error: the lowest quality, 60, is above the highest, 20\n"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_captured_step_learns() -> None:
+    one = trainer(dataclasses.replace(OPTIONS, device="cuda"))
+    step = one.captured()
+    one.rate.fill_(1e-4)
+    one.figures.zero_()
+    for _ in range(5):
+        step()
+    assert torch.isfinite(one.figures).all()
+    assert one.figures[3] == 0
