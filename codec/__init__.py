@@ -60,7 +60,7 @@ def encode(
         Error: the model cannot be loaded, or no quality reaches the target.
     """
     from codec import encoder, picture
-    from codec.model import load_for, pick_device
+    from codec.model import load, load_for, pick_device
 
     pixels, chunks = picture.take_apart(image)
     where = pick_device(device)
@@ -68,7 +68,8 @@ def encode(
         from codec.rate_control import Target, encode_to_target
 
         models = partial(load_for, model, device=where)
-        return encode_to_target(models, pixels, Target(size, bpp, psnr), tile, chunks, effort)
+        among = (1.0, 100.0) if model == AUTO_MODEL else load(model, where).qualities
+        return encode_to_target(models, pixels, Target(size, bpp, psnr), tile, chunks, effort, among)
     loaded = load_for(model, quality, where)
     return encoder.encode_pixels(loaded, pixels, quality, tile, chunks, progress or encoder.no_progress, effort)
 

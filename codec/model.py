@@ -41,6 +41,11 @@ class Model:
         """The rate level whose tables the hyper-latent has at a fixed-point quality, (1,)."""
         return int(hyper.nearest_level(quality, len(self.tables.hyper)))
 
+    @property
+    def qualities(self) -> tuple[float, float]:
+        """The lowest and the highest quality that it was trained for; beyond them pictures may break."""
+        return float(self.card.get("lowest", 1)), float(self.card.get("highest", 100))
+
 
 def identity(integers: dict[str, Tensor], tables: Tables) -> bytes:
     """First four bytes of the SHA-256 over the integer tensors (sorted by name, as little-endian int32) and tables."""
@@ -172,5 +177,11 @@ def load_by_id(model_id: bytes, device: str = "cpu", dtype: torch.dtype | None =
 
 def load_for(name: str, quality: float, device: str = "cpu") -> Model:
     """The model to encode with at a quality 1..100: the one that `load` knows by `name`, or for "auto" the shipped one
-    that was trained for the quality. Raises `Error` as `load` does."""
-    return load(model_for(quality) if name == AUTO_MODEL else name, device)
+    that was trained for the quality. Raises `Error` as `load` does, and if the named one was not."""
+    if name == AUTO_MODEL:
+        return load(model_for(quality), device)
+    model = load(name, device)
+    low, high = model.qualities
+    if not low <= quality <= high:
+        raise Error(f"the model {model.name} is for qualities {low:g} to {high:g}: quality {quality:g} needs another")
+    return model

@@ -24,6 +24,7 @@ from codec.tiling import Rect
 TRIALS = 16
 BYTES_CLOSE, DECIBEL_CLOSE = 0.005, 0.02  # where the search may stop: relative, dB
 REACH, DECIBEL_REACH = 0.02, 0.1  # farther from its target no file is given out if the search can help it
+BEYOND = 1.2  # times the highest quality that a model was trained for: so far pictures stay sane
 
 
 @dataclass(frozen=True)
@@ -57,19 +58,21 @@ def encode_to_target(
     tile: int,
     chunks: dict[bytes, bytes] | None = None,
     effort: int = 0,
+    among: tuple[float, float] = (1.0, 100.0),
 ) -> bytes:
     """The file of a picture that meets a target; the effort of `codec.search` is spent on every trial.
 
     Args:
         models: gives the model to encode with at a quality. Where it changes, sizes jump; in such a gap the model for
-            the lowest quality serves the qualities above it too.
+            the lowest quality serves some qualities above it too.
+        among: the lowest and the highest quality to try.
 
     Returns:
         For `size` the largest file found that is no larger, for `bpp` and `psnr` the closest file found.
 
     Raises:
         ValueError: the target is not one.
-        Error: it lies more than 2 % (for PSNR: 0.1 dB) outside what qualities 1 to 100 reach.
+        Error: it lies more than 2 % (for PSNR: 0.1 dB) outside what these qualities reach.
     """
     target.check()
     latents: dict[bytes, list[tuple[Rect, Tensor]]] = {}  # of each model
@@ -96,24 +99,25 @@ def encode_to_target(
         allowed = [one for one in tried if not target.size or one.excess <= 0]
         return min(allowed, key=lambda one: abs(one.excess), default=None)
 
-    _search(partial(trial, models), close)
+    _search(partial(trial, models), close, among)
     best, reach = nearest(), REACH if target.psnr is None else DECIBEL_REACH
     if best and abs(best.excess) > reach and max(one.excess for one in tried) > 0:  # between two models' files
-        _search(partial(trial, lambda _: models(1)), close)
+        below = max((one.quality for one in tried if one.excess <= 0), default=among[0])
+        _search(partial(trial, lambda _: models(among[0])), close, (below, min(BEYOND * below, among[1])))
         best = nearest()
     within = math.inf if target.size else reach  # a smaller file than asked for is fine
-    if best is None or (abs(best.excess) > within and best.quality in (1.0, 100.0)):
+    if best is None or (abs(best.excess) > within and best.quality in among):
         data = (best or tried[0]).data
         what = f"{len(data)} bytes, {8 * len(data) / pixels.shape[0] / pixels.shape[1]:.3f} bpp"
         raise Error(f"the target cannot be reached: quality {(best or tried[0]).quality:g}, the nearest, gives {what}")
     return best.data
 
 
-def _search(function: Callable[[float], float], close: float) -> dict[float, float]:
+def _search(function: Callable[[float], float], close: float, among: tuple[float, float]) -> dict[float, float]:
     """Values of a rising function of the quality that were tried on the way to its root, in steps of 1/256.
 
     The Illinois variant of the regula falsi: the logarithm of the size is nearly a straight line over the quality."""
-    low, high = 1.0, 100.0
+    low, high = among
     tried = {low: function(low)}
     if tried[low] >= 0:
         return tried

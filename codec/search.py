@@ -27,9 +27,7 @@ from codec.quantise import dequantise
 from codec.tiling import LATENT, Rect, copy_shared, halo
 
 STEPS = (0, 1, 2, 3, 5, 8, 12, 20, 32, 50)  # by effort 0..9
-# At quality 1 and 100, of the step that would be right if the synthesis were orthonormal: at low quality more of what a
-# latent says is shared with its neighbours.
-STRIDES = (0.77, 1.14)
+STRIDE = 1.1  # of the step that would be right if the synthesis were orthonormal
 SHORTER = 0.7  # of the stride where it led to no lower cost, for another try from where it set out
 LONGER = 1.3  # of the stride after two steps in vain, to leave symbols that would all stay as they are
 NEARNESS = 1.2  # how much a symbol's distance from where a step leads counts against its bits
@@ -180,8 +178,6 @@ def improve(model: Model, region: Region, bits: Tensor, quality: Tensor, steps: 
     gain = model.transforms.gain(quality)
     weight = error_weight(quality).reshape(-1, 1, 1, 1)
     curvature = 2 * weight / gain**2  # of the cost over a latent, in steps, if the synthesis is orthonormal
-    stride = (STRIDES[0] + (STRIDES[1] - STRIDES[0]) * (quality - hyper.QUALITY_ONE) / hyper.QUALITY_SPAN).float()
-    stride = stride.reshape(-1, 1, 1, 1)
     generator = torch.Generator().manual_seed(0)
     now = [tile.coded for _, tile in region.tiles]
     latent, best = region.latent, region.latent.detach()
@@ -207,7 +203,7 @@ def improve(model: Model, region: Region, bits: Tensor, quality: Tensor, steps: 
         mobile = share(step) if step < steps else 0.0  # in the end each place only gets what served it best
         moves = (torch.rand(latent.shape, generator=generator) < mobile).to(latent.device)
         reach = torch.where(vain == 0, 1.0, torch.where(vain % 2 == 1, SHORTER, LONGER))
-        wanted = best - moves * (reach * stride / curvature) * uphill
+        wanted = best - moves * (reach * STRIDE / curvature) * uphill
         now = []
         for inside, tile in region.tiles:
             here = (..., *inside)

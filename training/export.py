@@ -194,7 +194,8 @@ def _card(state: dict, options: dict) -> dict[str, str]:
     """Provenance: steps and hours of this run and of those whose weights it started from."""
     brought = options["brought"]
     steps, hours = int(state["step"] + brought["steps"]), round(state["seconds"] / 3600 + brought["hours"], 2)
-    return {"steps": str(steps), "hours": str(hours)}
+    qualities = {key: str(options[key]) for key in ("lowest", "highest") if key in options}
+    return {"steps": str(steps), "hours": str(hours)} | qualities
 
 
 def export_translator(checkpoint: Path, path: Path) -> None:

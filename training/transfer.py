@@ -20,7 +20,7 @@ from training.rate_distortion import check_qualities, random_qualities
 from training.realism import decode_frozen
 
 CHECKED = 5  # every fifth crop is left out of the fit and measures it
-RIDGE = 1e-6  # of the features' mean square
+RIDGE = 1e-9  # of the features' mean square
 
 
 def transfer(

@@ -164,7 +164,7 @@ def test_precision_changes_single_pixels_by_little(photo: Image.Image) -> None:
     header, tiles = bitstream.read(codec.encode(photo, 50))
     exact = decoder.decode_pixels(load(dtype=torch.float32), header, tiles).astype(int)
     half = decoder.decode_pixels(load(dtype=torch.bfloat16), header, tiles)
-    assert np.abs(exact - half).mean() < 0.2
+    assert np.abs(exact - half).mean() < 0.4
     assert np.abs(exact - half).max() <= 6
 
 
@@ -199,8 +199,18 @@ def test_the_model_goes_by_the_quality(photo: Image.Image) -> None:
 
     assert [model_at(quality) for quality in (1, HIGH_QUALITY - 1 / 256)] == ["photo"] * 2
     assert [model_at(quality) for quality in (HIGH_QUALITY, 100)] == ["photo-high"] * 2
-    assert model_at(90, model="photo") == "photo"
-    assert model_at(10, model="photo-high") == "photo-high"
+    assert model_at(30, model="photo") == "photo"
+    assert model_at(90, model="photo-high") == "photo-high"
+
+
+def test_a_model_serves_the_qualities_that_it_learned(photo: Image.Image) -> None:
+    small = photo.resize((90, 60))
+    for model, quality in (("photo", 61), ("photo-high", 59)):
+        with pytest.raises(codec.Error, match=f"{model} is for qualities .*: quality {quality} needs another"):
+            codec.encode(small, quality, model=model)
+    assert codec.info(codec.encode(small, model="photo-high", bpp=2.5, effort=0))["quality"] >= HIGH_QUALITY
+    with pytest.raises(codec.Error, match="cannot be reached: quality 60, the nearest"):
+        codec.encode(small, model="photo-high", bpp=0.1, effort=0)
 
 
 def test_info_adds_up(photo: Image.Image) -> None:

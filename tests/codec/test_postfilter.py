@@ -25,7 +25,7 @@ from tests import reference
 from tests.conftest import weights_file
 
 CPU = torch.device("cpu")
-QUALITY = 80  # at which a filter pays for the sample photo; the model is photo-high
+QUALITY = 80  # the model is photo-high
 
 
 def texture(seed: int, height: int, width: int) -> torch.Tensor:
@@ -87,8 +87,16 @@ def test_statistics_of_parts_and_of_some_pixels_are_like_those_of_all() -> None:
 
 
 @pytest.fixture(scope="module")
-def filtered(photo: Image.Image) -> bytes:
-    return codec.encode(photo, QUALITY, effort=1)
+def fringed(photo: Image.Image) -> Image.Image:
+    """The sample photo with its red shifted by a pixel, as lenses do it: a filter of its own pays."""
+    pixels = np.asarray(photo).copy()
+    pixels[:, :-1, 0] = pixels[:, 1:, 0]
+    return Image.fromarray(pixels)
+
+
+@pytest.fixture(scope="module")
+def filtered(fringed: Image.Image) -> bytes:
+    return codec.encode(fringed, QUALITY, effort=1)
 
 
 def without(data: bytes) -> bytes:
@@ -96,13 +104,13 @@ def without(data: bytes) -> bytes:
     return bitstream.write(dataclasses.replace(header, chunks={}), tiles)
 
 
-def test_a_file_with_its_filter_is_nearer_to_the_picture(photo: Image.Image, filtered: bytes) -> None:
+def test_a_file_with_its_filter_is_nearer_to_the_picture(fringed: Image.Image, filtered: bytes) -> None:
     header, _ = bitstream.read(filtered)
     assert 10 < len(header.chunks[FILTER]) < 300
-    pixels = np.asarray(photo)
+    pixels = np.asarray(fringed)
     with_it, without_it = (psnr(pixels, np.asarray(codec.decode(data))) for data in (filtered, without(filtered)))
-    assert with_it > without_it + 0.03
-    assert not bitstream.read(codec.encode(photo, 60, effort=0))[0].chunks
+    assert with_it > without_it + 0.5
+    assert not bitstream.read(codec.encode(fringed, 60, effort=0))[0].chunks
 
 
 def test_the_reference_decoder_finds_the_same_filter(filtered: bytes) -> None:
@@ -160,8 +168,8 @@ def test_a_model_without_filters_refuses_one(filtered: bytes) -> None:
         postfilter.read(bare, bitstream.read(filtered)[0].chunks)
 
 
-def test_strip_leaves_the_filter(photo: Image.Image, tmp_path: Path) -> None:
-    photo.save(tmp_path / "a.png")
+def test_strip_leaves_the_filter(fringed: Image.Image, tmp_path: Path) -> None:
+    fringed.save(tmp_path / "a.png")
     made = CliRunner().invoke(
         main, ["encode", "--strip", "-e", "1", "-q", str(QUALITY), str(tmp_path / "a.png"), str(tmp_path / "a.lapic")]
     )

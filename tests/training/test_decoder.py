@@ -44,7 +44,7 @@ def test_a_file_made_before_decodes_with_the_new_weights(exported: Path, coffee:
     header, tiles = read(encoder.encode_pixels(load(), coffee, 40))
     old, new = (decoder.decode_pixels(model, header, tiles) for model in (load(), load(str(exported))))
     assert not np.array_equal(old, new)
-    assert psnr(old, new) > 35
+    assert psnr(old, new) > 30
 
 
 def test_the_bits_are_those_of_the_file(coffee: np.ndarray) -> None:
