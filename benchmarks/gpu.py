@@ -6,18 +6,22 @@ those of the networks alone.
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
+from stages import clock
 
 import bitstream
-from codec import DEFAULT_EFFORT, decoder, encoder, hyper
-from codec.model import load_for
+from codec import AUTO_MODEL, DEFAULT_EFFORT, decoder, encoder, hyper
+from codec.model import Model, load_for
 from codec.network import assemble
 from codec.tiling import LATENT
+
+CUDA = torch.device("cuda")
 
 
 def milliseconds(work: Callable[[], object], rounds: int) -> str:
@@ -25,22 +29,32 @@ def milliseconds(work: Callable[[], object], rounds: int) -> str:
     work()
     times = []
     for _ in range(rounds):
-        torch.cuda.synchronize()
-        began = time.perf_counter()
+        began = clock(CUDA)
         work()
-        torch.cuda.synchronize()
-        times.append(1e3 * (time.perf_counter() - began))
-    return f"{statistics.median(times):.1f} ({min(times):.1f} to {max(times):.1f})"
+        times.append(1e3 * (clock(CUDA) - began))
+    return f"{statistics.median(times):.1f} ({min(times):.1f} to {max(times):.1f}) ms"
 
 
 @torch.inference_mode()
-def networks(quality: float, height: int, width: int, rounds: int) -> str:
+def networks(model: Model, quality: float, height: int, width: int, rounds: int) -> str:
     """Milliseconds from latents to pixels."""
-    model = load_for("auto", quality, "cuda")
-    latent = torch.randn(1, model.config.latent, -(-height // LATENT), -(-width // LATENT), device="cuda")
+    latent = torch.randn(1, model.config.latent, -(-height // LATENT), -(-width // LATENT), device=CUDA)
     latent = latent.contiguous(memory_format=torch.channels_last)
-    fixed = hyper.fixed_point(quality, model.device)
+    fixed = hyper.fixed_point(quality, CUDA)
     return milliseconds(lambda: assemble(*model.transforms.synthesis(latent, fixed)), rounds)
+
+
+def measure(pixels: NDArray[np.uint8], quality: float, tile: int, rounds: int) -> None:
+    """Print what one tile size takes at one quality."""
+    model = load_for(AUTO_MODEL, quality, CUDA.type)
+    encode = partial(encoder.encode_pixels, model, pixels, quality, tile=tile)
+    data = encode()
+    file = bitstream.read(data)
+    bpp = 8 * len(data) / pixels[..., 0].size
+    decoding = milliseconds(lambda: decoder.decode_pixels(model, *file), rounds)
+    print(
+        f"tiles of {tile or 'any size'}, {bpp:.3f} bpp: decode {decoding}, encode -e 0 {milliseconds(encode, rounds)}"
+    )
 
 
 def main() -> None:
@@ -52,21 +66,13 @@ def main() -> None:
     pixels, rounds = np.asarray(Image.open(arguments.picture).convert("RGB")), arguments.rounds
     print(f"{torch.cuda.get_device_name()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     for quality in map(float, arguments.qualities.split(",")):
-        model = load_for("auto", quality, "cuda")
-
-        def encode(tile: int, effort: int = 0, model=model, quality=quality) -> bytes:
-            return encoder.encode_pixels(model, pixels, quality, tile=tile, effort=effort)
-
-        print(
-            f"quality {quality:g}, the synthesis and collapse alone: {networks(quality, *pixels.shape[:2], rounds)} ms"
-        )
+        model = load_for(AUTO_MODEL, quality, CUDA.type)
+        alone = networks(model, quality, *pixels.shape[:2], rounds)
+        print(f"quality {quality:g}, the synthesis and collapse alone: {alone}")
         for tile in (256, 512, 1024, 0):
-            data = encode(tile)
-            file = bitstream.read(data)
-            print(f"tiles of {tile or 'any size'}, {8 * len(data) / pixels[..., 0].size:.3f} bpp: decode ", end="")
-            print(milliseconds(lambda model=model, file=file: decoder.decode_pixels(model, *file), rounds), end=" ms, ")
-            print("encode -e 0", milliseconds(lambda encode=encode, tile=tile: encode(tile), rounds), "ms", flush=True)
-        print("encode", milliseconds(lambda encode=encode: encode(1024, DEFAULT_EFFORT), rounds), "ms")
+            measure(pixels, quality, tile, rounds)
+        search = partial(encoder.encode_pixels, model, pixels, quality, effort=DEFAULT_EFFORT)
+        print("encode", milliseconds(search, rounds), flush=True)
 
 
 if __name__ == "__main__":

@@ -179,8 +179,8 @@ def load_for(name: str, quality: float, device: str = "cpu") -> Model:
     """The model to encode with at a quality 1..100: the one that `load` knows by `name`, or for "auto" the shipped one
     that was trained for the quality. Raises `Error` as `load` does, and if the named one was not."""
     if name == AUTO_MODEL:
-        return load(model_for(quality), device)
-    model = load(name, device)
+        return load(model_for(quality), device, None)  # the words of `load_by_id`, so that the cache holds it once
+    model = load(name, device, None)
     low, high = model.qualities
     if not low <= quality <= high:
         raise Error(f"the model {model.name} is for qualities {low:g} to {high:g}: quality {quality:g} needs another")

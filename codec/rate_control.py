@@ -113,14 +113,14 @@ def encode_to_target(
     return best.data
 
 
-def _search(function: Callable[[float], float], close: float, among: tuple[float, float]) -> dict[float, float]:
-    """Values of a rising function of the quality that were tried on the way to its root, in steps of 1/256.
+def _search(function: Callable[[float], float], close: float, among: tuple[float, float]) -> None:
+    """Call a rising function of the quality on the way to its root, in steps of 1/256.
 
     The Illinois variant of the regula falsi: the logarithm of the size is nearly a straight line over the quality."""
     low, high = among
     tried = {low: function(low)}
     if tried[low] >= 0:
-        return tried
+        return
     tried[high] = function(high)
     below, above = tried[low], tried[high]
     side = 0
@@ -138,4 +138,3 @@ def _search(function: Callable[[float], float], close: float, among: tuple[float
             high, above = guess, value
             below = below / 2 if side == 1 else below
             side = 1
-    return tried

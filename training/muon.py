@@ -22,15 +22,14 @@ def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
     0.7 and 1.2."""
     a, b, c = NEWTON_SCHULZ
     x = matrix.float() if default_dtype(matrix.device) == torch.float32 else matrix.bfloat16()
+    x = x.reshape(-1, *x.shape[-2:])  # (N, D, C)
     tall = x.shape[-2] > x.shape[-1]
     x = x.mT if tall else x
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
-    x = x if x.ndim == 3 else x[None]
     for _ in range(steps):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    x = x if matrix.ndim == 3 else x[0]
-    return (x.mT if tall else x).to(matrix.dtype)
+    return (x.mT if tall else x).reshape(matrix.shape).to(matrix.dtype)
 
 
 class Muon(torch.optim.Optimizer):
@@ -77,8 +76,8 @@ class Muon(torch.optim.Optimizer):
 
 
 class StackedMuon:
-    """`Muon` for many matrices of few shapes: those of one shape as one stack, by a rate that is a
-    tensor, so that a CUDA graph can hold it."""
+    """`Muon` for many matrices of few shapes: those of one shape as one stack, by a rate that is a tensor, so that a
+    CUDA graph can hold it."""
 
     def __init__(self, muon: Muon) -> None:
         shapes: dict[tuple[int, int], list[Tensor]] = {}
