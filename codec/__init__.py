@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["Error", "decode", "encode", "info", "restore", "translate"]
 DEFAULT_QUALITY = 50
-DEFAULT_EFFORT = 2
+DEFAULT_EFFORT = 5
 DEFAULT_MODEL = "photo"
 AUTO_MODEL = "auto"
 MAX_PIXELS = 268_435_456

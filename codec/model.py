@@ -23,7 +23,8 @@ from codec.shipped import WEIGHTS, model_for, name_of
 class Model:
     """A loaded model. `identity` is the four-byte id in file headers: it names the integers that decide how symbols are
     decoded, so weights that differ in the float half only share it. `dtype` is that of the networks (not of the linear
-    paths and the exact hyper-synthesis, which are always float32)."""
+    paths and the exact hyper-synthesis, which are always float32). `curvature` (L, M) is how much the square error of
+    the picture bends over each latent channel, as a share of what it would if the synthesis were orthonormal."""
 
     name: str
     identity: bytes
@@ -33,6 +34,7 @@ class Model:
     tables: Tables
     centroid: Tensor
     threshold: Tensor
+    curvature: Tensor
     card: dict[str, str]
     device: torch.device
     dtype: torch.dtype
@@ -40,6 +42,10 @@ class Model:
     def level(self, quality: Tensor) -> int:
         """The rate level whose tables the hyper-latent has at a fixed-point quality, (1,)."""
         return int(hyper.nearest_level(quality, len(self.tables.hyper)))
+
+    def curvature_at(self, quality: Tensor) -> Tensor:
+        """`curvature`, (B, M, 1, 1), at fixed-point qualities (B,)."""
+        return hyper.interpolate_levels(self.curvature, quality).float()[:, :, None, None]
 
     @property
     def qualities(self) -> tuple[float, float]:
@@ -64,13 +70,14 @@ def save(
     integers: dict[str, Tensor],
     tables: Tables,
     centroid: Tensor,
+    curvature: Tensor,
     density: dict[str, Tensor],
     card: dict[str, str],
 ) -> bytes:
     """Write a weights file (safetensors: float16, integers, the rest in its metadata) and return the model id.
 
     Args:
-        integers: the hyper-synthesis, checked here to be exact.
+        integers: the hyper-synthesis, checked here to be exact. curvature: see `Model`.
         density: parameters of the hyper-latent's density; unused in coding, training goes on from them.
         card: provenance as text, `name` -> value.
 
@@ -89,6 +96,7 @@ def save(
     tensors["tables.latent"] = torch.from_numpy(np.concatenate(tables.latent))
     tensors["tables.lengths"] = torch.tensor([len(table) for table in tables.latent], dtype=torch.int32)
     tensors["centroid"] = centroid.float().contiguous()
+    tensors["curvature"] = curvature.half().contiguous()
     model_id = identity(integers, tables)
     metadata = {"id": model_id.hex(), "config": json.dumps(asdict(config)), "card": json.dumps(card)}
     files.write_output(str(path), serialise(tensors, metadata))
@@ -164,6 +172,7 @@ def load(name: str = DEFAULT_MODEL, device: str = "cpu", dtype: torch.dtype | No
         tables=tables,
         centroid=tensors["centroid"].to(where),
         threshold=thresholds(tables).to(where),
+        curvature=tensors.get("curvature", torch.ones_like(transforms.log_gain)).float().to(where),
         card=json.loads(metadata["card"]),
         device=where,
         dtype=dtype,

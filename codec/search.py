@@ -2,10 +2,10 @@
 
 The analysis serves all pictures alike; this looks at one. Rounding each latent by itself takes the synthesis for an
 orthonormal transform. Here its gradient says where the picture is really wrong: every latent moves against it by about
-the step that would be right for the orthonormal linear path alone (a proximal gradient step, Beck and Teboulle, SIAM J.
-Imaging Sciences 2009), and becomes the symbol near there that costs least in distortion and bits together. The idea of
-searching latents for each picture is that of Yang, Bamler, Mandt, "Improving Inference for Neural Image Compression",
-NeurIPS 2020, whose annealing takes hundreds of steps.
+the step that is right for the curvature its channel has in this model (a proximal gradient step with a diagonal metric,
+Beck and Teboulle, SIAM J. Imaging Sciences 2009), and becomes the symbol near there that costs least in distortion and
+bits together. The idea of searching latents for each picture is that of Yang, Bamler, Mandt, "Improving Inference for
+Neural Image Compression", NeurIPS 2020, whose annealing takes hundreds of steps.
 """
 
 from collections.abc import Callable, Iterator
@@ -27,10 +27,10 @@ from codec.quantise import dequantise
 from codec.tiling import LATENT, Rect, copy_shared, halo
 
 STEPS = (0, 1, 2, 3, 5, 8, 12, 20, 32, 50)  # by effort 0..9
-STRIDE = 1.1  # of the step that would be right if the synthesis were orthonormal
+STRIDE = 0.8  # of the step that would be right if the curvatures were all there is
+TOGETHER = 0.32  # by how much the curvature of each latent rises if all move at once, for they correct the same error
 SHORTER = 0.7  # of the stride where it led to no lower cost, for another try from where it set out
 LONGER = 1.3  # of the stride after two steps in vain, to leave symbols that would all stay as they are
-NEARNESS = 1.2  # how much a symbol's distance from where a step leads counts against its bits
 PIECE = 1024 // LATENT  # edge in latents of what is searched at once, unless a tile is larger
 LARGEST = 255  # magnitudes from here on cost what escapes cost
 LAMBDA_RANGE = (0.0007, 0.25)  # quality 1 and quality 100
@@ -39,7 +39,7 @@ LAMBDA_RANGE = (0.0007, 0.25)  # quality 1 and quality 100
 def share(step: int) -> float:
     """The share of the latents that may move in a step: most at first, later half, for all answer for the same pixels
     and would correct the same error together."""
-    return max(0.5, 0.9 - 0.1 * max(0, step - 1))
+    return max(0.5, 0.95 - 0.1 * max(0, step - 1))
 
 
 def rate_weight(quality: Tensor) -> Tensor:
@@ -177,7 +177,8 @@ def improve(model: Model, region: Region, bits: Tensor, quality: Tensor, steps: 
     picture = region.picture.contiguous()  # plane by plane, as the synthesis makes it
     gain = model.transforms.gain(quality)
     weight = error_weight(quality).reshape(-1, 1, 1, 1)
-    curvature = 2 * weight / gain**2  # of the cost over a latent, in steps, if the synthesis is orthonormal
+    orthonormal = 2 * weight / gain**2  # curvature of the cost over a latent, in steps, if the synthesis were so
+    alone = model.curvature_at(quality)  # of that, if one latent moves
     generator = torch.Generator().manual_seed(0)
     now = [tile.coded for _, tile in region.tiles]
     latent, best = region.latent, region.latent.detach()
@@ -201,13 +202,14 @@ def improve(model: Model, region: Region, bits: Tensor, quality: Tensor, steps: 
         best = torch.where(better, latent.detach(), best)
         latent = best.clone()
         mobile = share(step) if step < steps else 0.0  # in the end each place only gets what served it best
+        curvature = orthonormal * (alone + TOGETHER * mobile)
         moves = (torch.rand(latent.shape, generator=generator) < mobile).to(latent.device)
         reach = torch.where(vain == 0, 1.0, torch.where(vain % 2 == 1, SHORTER, LONGER))
         wanted = best - moves * (reach * STRIDE / curvature) * uphill
         now = []
         for inside, tile in region.tiles:
             here = (..., *inside)
-            choose = partial(_choose, model, wanted[here], moves[here], NEARNESS * curvature, bits)
+            choose = partial(_choose, model, wanted[here], moves[here], curvature, bits)
             size = (inside[0].stop - inside[0].start, inside[1].stop - inside[1].start)
             now.append(code_latents(model, tile.z, quality, size, choose))
             latent[here] = shown_latents(model, now[-1])

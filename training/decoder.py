@@ -13,14 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from bitstream.entropy import PRECISION
-from codec import DEFAULT_EFFORT, DEFAULT_MODEL, hyper
+from codec import DEFAULT_MODEL, hyper
 from codec.model import Model, load
 from codec.pyramid import partial_collapses, shuffle
 from codec.search import cost_of, symbol_bits
 from training.codec import optimisers, validate
 from training.data import Crops, held_out
 from training.export import trainable
-from training.latents import encode, random_effort
+from training.latents import EFFORT, encode, random_effort
 from training.loop import Batch, Figures, Models, Recipe, brought_along
 from training.rate_distortion import Estimate, QualityOptions, check_qualities, loss, random_qualities
 
@@ -58,7 +58,7 @@ class TrainableSynthesis(nn.Module):
                 old.copy_(new)
         return self.encoder
 
-    def forward(self, pixels: Tensor, quality: Tensor, effort: int = DEFAULT_EFFORT) -> Estimate:
+    def forward(self, pixels: Tensor, quality: Tensor, effort: int = EFFORT) -> Estimate:
         """Args: pixels (B, 3, H, W) uint8, H and W multiples of 64; quality (B,) fixed-point; effort 0..9.
         The bits are those of the shipped tables."""
         stale = self.encoder is None or not self.training or self.steps % REFRESH == 0

@@ -23,12 +23,14 @@ from codec.shipped import WEIGHTS
 from codec.translator import Translator
 from codec.translators import config_of
 from codec.translators import save as save_translator
+from training.curvature import with_curvature
 from training.data import Crops
 from training.postfilter import filter_scales
 from training.rate_distortion import TrainableCodec, normalise, random_qualities, scale_of
 from training.whitening import WhitenedTranslator
 
 LARGEST_WIDTH = 1024
+PROBED, PROBED_EDGE = 8, 256  # pictures on which curvatures are measured, and their edge
 EVERY = (1, 100)  # the qualities of a model that is trained for all
 
 
@@ -240,19 +242,20 @@ def export_checkpoint(
 
     integers, density = average.hyper_synthesis.integers(), average.density.state_dict()
 
-    def write(integers: dict[str, Tensor], tables: Tables) -> bytes:
-        return save(
-            path, average.config, average.transforms, integers, tables, centroid, density, _card(state, options)
-        )
+    def write(integers: dict[str, Tensor], tables: Tables, curvature: Tensor) -> bytes:
+        card = _card(state, options)
+        return save(path, average.config, average.transforms, integers, tables, centroid, curvature, density, card)
 
-    write(integers, tables)
+    write(integers, tables, torch.ones_like(average.transforms.log_gain))
     model = load.__wrapped__(str(path))  # not to be kept: its tables change
+    model = with_curvature(model, pixels[:PROBED, :, :PROBED_EDGE, :PROBED_EDGE])
     tables, scales = refit(model, prior_tables(average), pixels, qualities=qualities)
-    return path, write(integers | {postfilter.SCALE: scales}, tables)
+    return path, write(integers | {postfilter.SCALE: scales}, tables, model.curvature)
 
 
 def export_synthesis(checkpoint: Path, name: str, folder: Path | None = None) -> tuple[Path, bytes]:
-    """Write a model as NAME.safetensors, as it was but for the averaged synthesis of a run (training.decoder).
+    """Write a model as NAME.safetensors, as it was but for the averaged synthesis of a run (training.decoder), whose
+    curvatures are measured on the run's pictures.
 
     Returns:
         The file and the model id, which is that of before.
@@ -262,9 +265,16 @@ def export_synthesis(checkpoint: Path, name: str, folder: Path | None = None) ->
     old, (average, _) = load(options["model"]), trainable(options["model"])
     average.transforms.synthesis.load_state_dict(part(state["average"], "net"))
     path = (folder or WEIGHTS) / f"{name}.safetensors"
-    density, card = average.density.state_dict(), _card(state, options)
-    save(path, old.config, average.transforms, old.integers, old.tables, old.centroid, density, card)
-    return path, old.identity
+    density = average.density.state_dict()
+    card = _card(state, options) | {key: old.card[key] for key in ("lowest", "highest") if key in old.card}
+
+    def write(curvature: Tensor) -> bytes:
+        nets = average.transforms
+        return save(path, old.config, nets, old.integers, old.tables, old.centroid, curvature, density, card)
+
+    write(old.curvature)
+    pixels = torch.from_numpy(Crops(Path(options["data"]), PROBED_EDGE, seed=1, max_gib=1.0).batch(0, PROBED))
+    return path, write(with_curvature(load.__wrapped__(str(path)), pixels).curvature)
 
 
 def trainable(name: str) -> tuple[TrainableCodec, dict[str, str]]:

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from codec import DEFAULT_EFFORT, DEFAULT_MODEL, hyper, realism
+from codec import DEFAULT_MODEL, hyper, realism
 from codec.model import Model, load
 from codec.network import assemble
 from training import paired
 from training.data import Crops, list_pictures, read_rgb
-from training.latents import encode, random_effort
+from training.latents import EFFORT, encode, random_effort
 from training.loop import Batch, Figures, Models, Recipe
 from training.paired import Judges, PairedOptions
 from training.rate_distortion import normalise, random_qualities
@@ -76,7 +76,7 @@ class TrainableFinisher(nn.Module):
         self.codec = codec  # a name or a weights file; not the model, which is no part of what is trained
 
     def forward(
-        self, pixels: Tensor, quality: Tensor, how_real: float, effort: int = DEFAULT_EFFORT
+        self, pixels: Tensor, quality: Tensor, how_real: float, effort: int = EFFORT
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The realistic and the faithful picture, (B, 3, H, W) in about -1..1, and the latents of `decode_frozen`."""
         with torch.autocast(pixels.device.type, enabled=False):

@@ -20,7 +20,7 @@ def objective(image: Image.Image, data: bytes, quality: float) -> float:
     return weight * 255**2 / 10 ** (psnr(image, codec.decode(data)) / 10) + 8 * len(data) / pixels
 
 
-@pytest.mark.parametrize(("quality", "saved"), [(5, 0.001), (50, 0.01), (95, 0.01)])
+@pytest.mark.parametrize(("quality", "saved"), [(5, 0.005), (50, 0.015), (95, 0.015)])
 def test_more_effort_makes_better_files(quality: float, saved: float, photo: Image.Image) -> None:
     costs = [objective(photo, codec.encode(photo, quality, effort=effort), quality) for effort in (0, 2, 5)]
     assert costs[1] < (1 - saved) * costs[0]
@@ -33,7 +33,7 @@ def test_a_searched_file_decodes_like_any_other(mode: str, photo: Image.Image) -
     data = codec.encode(image, 40, tile=64, effort=2)
     assert bitstream.read(data)[0].tile == 64
     assert codec.decode(data).mode == mode
-    assert psnr(image, codec.decode(data)) > psnr(image, codec.decode(codec.encode(image, 40, tile=64))) - 0.05
+    assert psnr(image, codec.decode(data)) > psnr(image, codec.decode(codec.encode(image, 40, tile=64, effort=0))) - 0.05
     assert codec.encode(image, 40, tile=64, effort=2) == data
 
 

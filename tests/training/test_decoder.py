@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 import torch
 
 from bitstream import read
-from codec import DEFAULT_EFFORT, DEFAULT_MODEL, decoder, encoder
+from codec import DEFAULT_MODEL, decoder, encoder
 from codec.metrics import psnr
 from codec.model import load, read_weights
 from codec.shipped import WEIGHTS
@@ -13,6 +14,7 @@ from tests.conftest import EXAMPLES
 from training.codec import validate
 from training.decoder import DecoderOptions, TrainableSynthesis, recipe
 from training.export import export_synthesis
+from training.latents import EFFORT
 from training.loop import train
 
 
@@ -30,14 +32,15 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_nothing_but_the_synthesis_changes(exported: Path) -> None:
+def test_nothing_but_the_synthesis_and_what_it_bends_changes(exported: Path) -> None:
     old, before = read_weights(WEIGHTS / f"{DEFAULT_MODEL}.safetensors")
     new, after = read_weights(exported)
     assert before["id"] == after["id"]
     assert old.keys() == new.keys()
     changed = {name for name in old if not torch.equal(old[name], new[name])}
     assert changed
-    assert all(name.startswith("transforms.synthesis.") for name in changed)
+    assert all(name == "curvature" or name.startswith("transforms.synthesis.") for name in changed)
+    assert json.loads(after["card"])["highest"] == json.loads(before["card"])["highest"] != "100"
 
 
 def test_a_file_made_before_decodes_with_the_new_weights(exported: Path, coffee: np.ndarray) -> None:
@@ -52,7 +55,7 @@ def test_the_bits_are_those_of_the_file(coffee: np.ndarray) -> None:
     part = coffee[:192, :256].copy()
     with torch.no_grad():
         found = model(torch.from_numpy(part).permute(2, 0, 1)[None], torch.tensor([40 * 256]))
-    file = encoder.encode_pixels(load(), part, 40, effort=DEFAULT_EFFORT)
+    file = encoder.encode_pixels(load(), part, 40, effort=EFFORT)
     payload = 8 * sum(len(tile.payload) for tile in read(file)[1])
     assert (found.bits_y + found.bits_z).item() == pytest.approx(payload, rel=0.02)
 
