@@ -33,7 +33,8 @@ def test_a_searched_file_decodes_like_any_other(mode: str, photo: Image.Image) -
     data = codec.encode(image, 40, tile=64, effort=2)
     assert bitstream.read(data)[0].tile == 64
     assert codec.decode(data).mode == mode
-    assert psnr(image, codec.decode(data)) > psnr(image, codec.decode(codec.encode(image, 40, tile=64, effort=0))) - 0.05
+    plain = codec.encode(image, 40, tile=64, effort=0)
+    assert psnr(image, codec.decode(data)) > psnr(image, codec.decode(plain)) - 0.05
     assert codec.encode(image, 40, tile=64, effort=2) == data
 
 
