@@ -8,7 +8,7 @@ from safetensors import safe_open
 from bitstream import Error
 
 WEIGHTS = Path(__file__).parent / "weights"
-HIGH_QUALITY = 60  # from here on "photo-high", which learned nothing else, needs fewer bits than "photo"
+HIGH_QUALITY = 60  # beyond it "photo-high" takes over, which learned nothing else; at it "photo" needs fewer bits still
 
 
 @lru_cache(maxsize=1)
@@ -23,7 +23,7 @@ def shipped() -> dict[bytes, str]:
 
 def model_for(quality: float) -> str:
     """Name of the shipped model that photos are encoded with at a quality 1..100."""
-    return "photo-high" if quality >= HIGH_QUALITY else "photo"
+    return "photo-high" if quality > HIGH_QUALITY else "photo"
 
 
 def name_of(model_id: bytes) -> str:
