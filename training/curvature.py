@@ -10,15 +10,14 @@ import torch
 from torch import Tensor
 
 from codec import hyper
-from codec.context import shown_latents
-from codec.encoder import round_latents
 from codec.model import Model
 from codec.network import assemble
-from training.rate_distortion import normalise
+from training.latents import encode
 
 STEP = 0.1  # of the probes, in quantisation steps: small enough to see the tangent
 TRUSTED = 30  # quality from which on symbols are small enough for the tangent; below, they move beyond where it holds
 LEVELLED = 0.4  # what curvatures tend to below that quality, the same for all channels
+LEAST = 0.01  # the search divides by curvatures, and a channel that nothing reads has none
 
 
 def with_curvature(model: Model, pixels: Tensor, seed: int = 0) -> Model:
@@ -28,23 +27,25 @@ def with_curvature(model: Model, pixels: Tensor, seed: int = 0) -> Model:
     span = hyper.QUALITY_SPAN // (levels - 1)
     lowest, highest = (round(quality * hyper.QUALITY_ONE) for quality in model.qualities)
     qualities = [min(max(hyper.QUALITY_ONE + level * span, lowest), highest) for level in range(levels)]
-    rows = [_measured(model, pixels, torch.tensor([quality] * len(pixels)), generator) for quality in qualities]
-    return replace(model, curvature=torch.stack(rows))
+    rows = {
+        quality: _measured(model, pixels, torch.tensor([quality] * len(pixels)), generator)
+        for quality in dict.fromkeys(qualities)  # those beyond the model's are one
+    }
+    return replace(model, curvature=torch.stack([rows[quality] for quality in qualities]))
 
 
 def _measured(model: Model, pixels: Tensor, quality: Tensor, generator: torch.Generator) -> Tensor:
     """(M,): the diagonal of J^T J for the synthesis' Jacobian J, its mean over all places, by Hutchinson's estimator:
-    with random signs d, d * J^T J d is right on average. At low qualities less different between channels."""
-    picture, gain = normalise(pixels), model.transforms.gain(quality)
+    with random signs d, J^T J d / d is right on average. At low qualities less different between channels."""
     with torch.no_grad():
-        rounded = round_latents(model, model.transforms.analysis(picture), quality)
-        latent = shown_latents(model, rounded.coded) / gain
+        gain = model.transforms.gain(quality)
+        latent = encode(model, pixels, quality, effort=0)[1] / gain
         signs = torch.randint(0, 2, latent.shape, generator=generator) * 2.0 - 1
         probe = STEP * signs / gain  # as large in the picture, for an orthonormal synthesis, as STEP for each channel
         moved = assemble(*model.transforms.synthesis(latent + probe, quality))
     latent.requires_grad_(True)
     made = assemble(*model.transforms.synthesis(latent, quality))
     (answer,) = torch.autograd.grad(made, latent, moved - made.detach())
-    tangent = (probe * answer / probe.square()).mean((0, 2, 3)).clamp(min=0)
+    tangent = (answer / probe).mean((0, 2, 3)).clamp(min=LEAST)
     trust = (quality[0] / (TRUSTED * hyper.QUALITY_ONE)).clamp(0.15, 1)
     return trust * tangent + (1 - trust) * LEVELLED

@@ -1,7 +1,7 @@
 """From a trained model to the weights file that ships: integers, probability tables, centroids."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -267,14 +267,10 @@ def export_synthesis(checkpoint: Path, name: str, folder: Path | None = None) ->
     path = (folder or WEIGHTS) / f"{name}.safetensors"
     density = average.density.state_dict()
     card = _card(state, options) | {key: old.card[key] for key in ("lowest", "highest") if key in old.card}
-
-    def write(curvature: Tensor) -> bytes:
-        nets = average.transforms
-        return save(path, old.config, nets, old.integers, old.tables, old.centroid, curvature, density, card)
-
-    write(old.curvature)
     pixels = torch.from_numpy(Crops(Path(options["data"]), PROBED_EDGE, seed=1, max_gib=1.0).batch(0, PROBED))
-    return path, write(with_curvature(load.__wrapped__(str(path)), pixels).curvature)
+    new = with_curvature(replace(old, transforms=average.transforms), pixels)
+    save(path, new.config, new.transforms, new.integers, new.tables, new.centroid, new.curvature, density, card)
+    return path, new.identity
 
 
 def trainable(name: str) -> tuple[TrainableCodec, dict[str, str]]:
