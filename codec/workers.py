@@ -39,6 +39,7 @@ class _Worker:
 
     def __init__(self) -> None:
         self.pool = self._fresh()
+        self.handing_over = threading.Lock()  # the pool starts its process then, which `stop` must see
 
     @staticmethod
     def _fresh() -> ProcessPoolExecutor:
@@ -48,19 +49,22 @@ class _Worker:
         """What the call gives, or {"error": one line}."""
         work, argument = call
         try:
-            return self.pool.submit(work, argument).result()
+            with self.handing_over:
+                future = self.pool.submit(work, argument)
+            return future.result()
         except BrokenProcessPool:
             self.pool.shutdown(wait=False)
             self.pool = self._fresh()
             return {"error": "the process that ran it died"}
-        except Exception as error:  # whatever is thrown costs its own call only
+        except (Exception, SystemExit) as error:  # whatever is thrown costs its own call only
             return {"error": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"}
 
     def stop(self) -> None:
-        """End the process, also in the middle of a call."""
-        for process in list((self.pool._processes or {}).values()):
-            process.terminate()
-        self.pool.shutdown(wait=False, cancel_futures=True)
+        """End the process, also in the middle of a call; no other call is taken."""
+        with self.handing_over:
+            for process in list((self.pool._processes or {}).values()):
+                process.terminate()
+            self.pool.shutdown(wait=False, cancel_futures=True)
 
 
 def run(calls: list[Call], workers: int, listen: Callable[[int, Outcome], None]) -> None:
@@ -79,8 +83,9 @@ def run(calls: list[Call], workers: int, listen: Callable[[int, Outcome], None])
         while (number := waiting.get()) is not None:
             done.put((number, worker.run(calls[number])))
 
-    for worker in processes:
-        threading.Thread(target=serve, args=[worker], daemon=True).start()
+    threads = [threading.Thread(target=serve, args=[worker], daemon=True) for worker in processes]
+    for thread in threads:
+        thread.start()
     try:
         for _ in calls:
             listen(*done.get())
@@ -90,6 +95,8 @@ def run(calls: list[Call], workers: int, listen: Callable[[int, Outcome], None])
         for worker in processes:
             waiting.put(None)
             worker.stop()
+        for thread in threads:  # one that still replaced its pool would leave semaphores behind
+            thread.join()
 
 
 def cores() -> int:
