@@ -65,11 +65,12 @@ def encode(
     pixels, chunks = picture.take_apart(image)
     where = pick_device(device)
     if not size == bpp == psnr is None:
-        from codec.rate_control import Target, encode_to_target
+        from codec.rate_control import Stretch, Target, encode_to_target
+        from codec.shipped import SERVED
 
-        models = partial(load_for, model, device=where)
-        among = (1.0, 100.0) if model == AUTO_MODEL else load(model, where).qualities
-        return encode_to_target(models, pixels, Target(size, bpp, psnr), tile, chunks, effort, among)
+        served = SERVED if model == AUTO_MODEL else {model: load(model, where, None).qualities}
+        stretches = [Stretch(partial(load, name, where, None), *qualities) for name, qualities in served.items()]
+        return encode_to_target(stretches, pixels, Target(size, bpp, psnr), tile, chunks, effort)
     loaded = load_for(model, quality, where)
     return encoder.encode_pixels(loaded, pixels, quality, tile, chunks, progress or encoder.no_progress, effort)
 

@@ -6,7 +6,7 @@ The analysis is done once for each model; each trial only quantises and codes (a
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,15 @@ class Target:
 
 
 @dataclass(frozen=True)
+class Stretch:
+    """The qualities from `lowest` to `highest`, which one model serves; `model` gives it."""
+
+    model: Callable[[], Model]
+    lowest: float
+    highest: float
+
+
+@dataclass(frozen=True)
 class _Trial:
     """A file that was made: how far it is above the target (log ratio of bytes, or dB), its quality, its bytes."""
 
@@ -52,20 +61,18 @@ class _Trial:
 
 
 def encode_to_target(
-    models: Callable[[float], Model],
+    stretches: list[Stretch],
     pixels: NDArray[np.uint8],
     target: Target,
     tile: int,
     chunks: dict[bytes, bytes] | None = None,
     effort: int = 0,
-    among: tuple[float, float] = (1.0, 100.0),
 ) -> bytes:
     """The file of a picture that meets a target; the effort of `codec.search` is spent on every trial.
 
     Args:
-        models: gives the model to encode with at a quality. Where it changes, sizes jump; in such a gap the model for
-            the lowest quality serves some qualities above it too.
-        among: the lowest and the highest quality to try.
+        stretches: of qualities to look in, in rising order. Between two of them sizes jump; in such a gap the model of
+            the lower one serves some qualities above its own too.
 
     Returns:
         For `size` the largest file found that is no larger, for `bpp` and `psnr` the closest file found.
@@ -81,9 +88,10 @@ def encode_to_target(
     aim = -close if target.size else 0.0  # stay a little below what must not be exceeded
     tried: list[_Trial] = []
 
-    def trial(models: Callable[[float], Model], quality: float) -> float:
+    @cache
+    def trial(stretch: Stretch, quality: float) -> float:
         """Make a file, and say how far it is above the aim."""
-        model = models(quality)
+        model = stretch.model()
         if model.identity not in latents:
             latents[model.identity] = list(analyse(model, pixels, tile))
         header = header_of(model, pixels, quality, tile, chunks)
@@ -99,25 +107,29 @@ def encode_to_target(
         allowed = [one for one in tried if not target.size or one.excess <= 0]
         return min(allowed, key=lambda one: abs(one.excess), default=None)
 
-    _search(partial(trial, models), close, among)
+    enough = (number for number, one in enumerate(stretches) if trial(one, one.highest) >= 0)
+    number = next(enough, len(stretches) - 1)
+    here = stretches[number]
+    _search(partial(trial, here), close, (here.lowest, here.highest))
     best, reach = nearest(), REACH if target.psnr is None else DECIBEL_REACH
-    if best and abs(best.excess) > reach and max(one.excess for one in tried) > 0:  # between two models' files
-        below = max((one.quality for one in tried if one.excess <= 0), default=among[0])
-        _search(partial(trial, lambda _: models(among[0])), close, (below, min(BEYOND * below, among[1])))
+    if number and trial(here, here.lowest) > 0 and (best is None or abs(best.excess) > reach):  # in the gap before it
+        below = stretches[number - 1]
+        _search(partial(trial, below), close, (below.highest, min(BEYOND * below.highest, here.highest)))
         best = nearest()
     within = math.inf if target.size else reach  # a smaller file than asked for is fine
-    if best is None or (abs(best.excess) > within and best.quality in among):
+    ends = (stretches[0].lowest, stretches[-1].highest)
+    if best is None or (abs(best.excess) > within and best.quality in ends):
         data = (best or tried[0]).data
         what = f"{len(data)} bytes, {8 * len(data) / pixels.shape[0] / pixels.shape[1]:.3f} bpp"
         raise Error(f"the target cannot be reached: quality {(best or tried[0]).quality:g}, the nearest, gives {what}")
     return best.data
 
 
-def _search(function: Callable[[float], float], close: float, among: tuple[float, float]) -> None:
+def _search(function: Callable[[float], float], close: float, between: tuple[float, float]) -> None:
     """Call a rising function of the quality on the way to its root, in steps of 1/256.
 
     The Illinois variant of the regula falsi: the logarithm of the size is nearly a straight line over the quality."""
-    low, high = among
+    low, high = between
     tried = {low: function(low)}
     if tried[low] >= 0:
         return

@@ -9,6 +9,7 @@ from bitstream import Error
 
 WEIGHTS = Path(__file__).parent / "weights"
 HIGH_QUALITY = 60  # beyond it "photo-high" takes over, which learned nothing else; at it "photo" needs fewer bits still
+SERVED = {"photo": (1.0, HIGH_QUALITY), "photo-high": (HIGH_QUALITY + 1 / 256, 100.0)}  # qualities, in steps of 1/256
 
 
 @lru_cache(maxsize=1)
