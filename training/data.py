@@ -11,6 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 NOISY = 1 / 32  # of the crops drown in noise: what only knows photos spends four times the bits on pure noise
+PATTERNED = 1 / 32  # are patterns of few colours: stripes of full contrast break what only knows photos
+PATTERNS = 512  # that lie in a GPU's memory
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".ppm"}
 
 
@@ -76,6 +78,31 @@ def drown_some(crops: np.ndarray, rng: np.random.Generator, share: float = NOISY
     return out
 
 
+def pattern(rng: np.random.Generator, channels: int, edge: int) -> np.ndarray:
+    """A pattern (C, edge, edge) uint8 of cells 1 to 4 pixels wide: stripes, checks, dots, or blocks that do not repeat;
+    grey or coloured, of any contrast, a third of them of none but the ends of the range."""
+    period = np.where(rng.random(2) < 0.2, edge, rng.integers(1, 5, 2))
+    colours = channels if rng.random() < 0.5 else 1
+    tile = rng.random((colours, *period))
+    if rng.random() < 1 / 3:
+        tile = tile.round()
+    else:
+        contrast = rng.random()
+        tile = tile * contrast + rng.random() * (1 - contrast)
+    down, across = rng.integers(1, 5, 2)
+    rows, columns = (np.arange(edge) // cell % length for cell, length in zip((down, across), period, strict=True))
+    whole = (tile[:, rows[:, None], columns] * 255).round().astype(np.uint8)
+    return np.broadcast_to(whole, (channels, edge, edge))
+
+
+def pattern_some(crops: np.ndarray, rng: np.random.Generator, share: float = PATTERNED) -> np.ndarray:
+    """Crops (B, C, P, P) uint8, a share of them replaced by a `pattern`."""
+    out = crops.copy()
+    for slot in np.flatnonzero(rng.random(len(crops)) < share):
+        out[slot] = pattern(rng, *crops.shape[1:3])
+    return out
+
+
 class Crops:
     """Random crops from a folder of pictures held in memory (3 bytes a pixel).
 
@@ -131,8 +158,9 @@ class Crops:
         return out
 
     def hard_batch(self, step: int, size: int) -> np.ndarray:
-        """As `batch`, with some crops drowned in noise."""
-        return drown_some(self.batch(step, size), np.random.default_rng((self.seed, self.rank, step, 1)))
+        """As `batch`, with some crops drowned in noise and some replaced by patterns."""
+        rng = np.random.default_rng((self.seed, self.rank, step, 1))
+        return pattern_some(drown_some(self.batch(step, size), rng), rng)
 
 
 class DeviceCrops:
@@ -151,6 +179,9 @@ class DeviceCrops:
         self.sizes = sizes.to(device)
         self.until = (areas.cumsum(0) / areas.sum()).float().to(device)
         self.steps = torch.arange(patch, device=device)
+        rng = np.random.default_rng(0)
+        patterns = np.stack([pattern(rng, 3, patch).transpose(1, 2, 0) for _ in range(PATTERNS)])
+        self.patterns = torch.from_numpy(patterns).to(device)
 
     def __call__(self, size: int) -> Tensor:
         """(size, 3, patch, patch) uint8, channels last."""
@@ -167,14 +198,18 @@ class DeviceCrops:
         columns = torch.where(turned, down[:, :, None], across[:, None, :]) + left[:, None, None]
         place = self.begin[number][:, None, None] + 3 * (rows * width[:, None, None] + columns)
         crops = self.flat[place[..., None] + torch.arange(3, device=self.device)]  # (B, P, P, 3)
-        return self._drown_one(crops).permute(0, 3, 1, 2)
+        return self._harden_two(crops).permute(0, 3, 1, 2)
 
-    def _drown_one(self, crops: Tensor) -> Tensor:
-        """The first crop faded and drowned in noise, at a chance that makes it NOISY of all crops."""
-        chance, fade, level, grey = torch.rand(4, device=self.device)
+    def _harden_two(self, crops: Tensor) -> Tensor:
+        """The first crop faded and drowned in noise and the last one replaced by a pattern, at chances that make them
+        NOISY and PATTERNED of all crops."""
+        chance, fade, level, grey, other_chance, which = torch.rand(6, device=self.device)
         noise = torch.randn(crops.shape[1:], device=self.device)
         noise = torch.where(grey < 0.5, noise[..., :1], noise)
         noisy = crops[0] * fade + 128 * (1 - fade) + noise * 2 ** (2 + 6 * level)
         noisy = noisy.round().clamp(0, 255).to(torch.uint8)
         crops[0] = torch.where(chance < NOISY * len(crops), noisy, crops[0])
+        number = (which * PATTERNS).long().clamp(max=PATTERNS - 1)
+        patterned = self.patterns.index_select(0, number[None])[0]
+        crops[-1] = torch.where(other_chance < PATTERNED * len(crops), patterned, crops[-1])
         return crops

@@ -35,7 +35,7 @@ def test_crops_are_windows_of_the_pictures() -> None:
     first = np.stack([numbers % 251, numbers // 251, np.full_like(numbers, 7)], axis=2).astype(np.uint8)
     second = np.stack([np.full((30, 30), 200), *np.indices((30, 30))], axis=2).astype(np.uint8)
     crops = DeviceCrops([first, second], 16, "cpu")
-    crops._drown_one = lambda plain: plain
+    crops._harden_two = lambda plain: plain
     windows = {
         picture[top : top + 16, left : left + 16].tobytes()
         for picture in (first, second)
@@ -53,11 +53,17 @@ def test_crops_are_windows_of_the_pictures() -> None:
     assert 20 < (found[..., 0] == 200).all((1, 2)).sum() < 120
 
 
-def test_some_crops_drown() -> None:
+def test_some_crops_drown_and_some_are_patterns() -> None:
     torch.manual_seed(0)
     crops = DeviceCrops([np.full((64, 64, 3), 90, np.uint8)], 32, "cpu")
-    noisy = sum(int((crops(4) != 90).any()) for _ in range(400))
+    patterns = {one.numpy().tobytes() for one in crops.patterns}
+    found = [crops(4).permute(0, 2, 3, 1).contiguous() for _ in range(400)]
+    noisy = sum(bool((batch[0] != 90).any()) for batch in found)
     assert 25 < noisy < 80  # a 32nd of 1600 crops
+    last = [batch[3].numpy().tobytes() for batch in found if (batch[3] != 90).any()]
+    assert 25 < len(last) < 80
+    assert set(last) <= patterns
+    assert len(set(last)) > 20
 
 
 def test_a_deeper_analysis_gives_the_same_at_first(coffee: np.ndarray) -> None:

@@ -22,7 +22,7 @@ from codec.search import rate_weight
 from tests.conftest import EXAMPLES
 from training import codec as stage1
 from training.codec import CodecOptions, recipe
-from training.data import Crops, drown_some, list_pictures
+from training.data import Crops, drown_some, list_pictures, pattern, pattern_some
 from training.export import calibrate, export_checkpoint, integer_counts, trainable
 from training.hyper import EXACT, QUICK, HyperSynthesis, straight_through
 from training.initial import grow, initialise
@@ -304,6 +304,19 @@ def test_some_crops_drown_in_noise() -> None:
     noise = np.abs(np.diff(found[changed].astype(int), axis=3)).mean((1, 2, 3))
     assert noise.min() < 15
     assert noise.max() > 60
+
+
+def test_some_crops_are_patterns_of_few_colours() -> None:
+    crops = Crops(EXAMPLES, 64).batch(0, 100)
+    found = pattern_some(crops, np.random.default_rng(1), 0.25)
+    assert np.array_equal(found, pattern_some(crops, np.random.default_rng(1), 0.25))
+    assert 15 < (found != crops).any((1, 2, 3)).sum() < 35
+    rng = np.random.default_rng(0)
+    several = [pattern(rng, 3, 64) for _ in range(100)]
+    assert 20 < sum(set(np.unique(one)) <= {0, 255} for one in several) < 50
+    assert 30 < sum(np.array_equal(one[0], one[1]) for one in several) < 75  # grey
+    few = sum(len({tuple(colour) for colour in one.reshape(3, -1).T.tolist()}) <= 16 for one in several)
+    assert 50 < few < 90  # the others do not repeat
 
 
 def test_noise_cannot_drown_what_other_crops_teach() -> None:
