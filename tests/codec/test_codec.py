@@ -43,7 +43,7 @@ def symbols_of(data: bytes, **options: object) -> list[tuple[np.ndarray, np.ndar
 def test_every_size_comes_back(width: int, height: int, mode: str, quality: float, tile: int, scale: int) -> None:
     shape = (height, width, 3) if mode == "RGB" else (height, width)
     image = Image.fromarray(np.random.default_rng(width).integers(0, 256, shape, np.uint8))
-    decoded = codec.decode(codec.encode(image, quality, tile=tile), scale=scale)
+    decoded = codec.decode(codec.encode(image, quality, tile=tile, effort=1), scale=scale)
     assert decoded.size == (-(-width // scale), -(-height // scale))
     assert decoded.mode == mode
 
@@ -51,7 +51,7 @@ def test_every_size_comes_back(width: int, height: int, mode: str, quality: floa
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1), (17, 15), (64, 64), (65, 1)])
 def test_extreme_sizes(size: tuple[int, int]) -> None:
     image = Image.linear_gradient("L").resize(size).convert("RGB")
-    decoded = codec.decode(codec.encode(image, 90))
+    decoded = codec.decode(codec.encode(image, 90, effort=1))
     assert decoded.size == size
     assert psnr(image, decoded) > 30
 
@@ -59,7 +59,7 @@ def test_extreme_sizes(size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_quality_buys_bits_and_decibels(photo: Image.Image, mode: str) -> None:
     image = photo.convert(mode)
-    files = [codec.encode(image, quality) for quality in (1, 20, 40, 60, 80, 100)]
+    files = [codec.encode(image, quality, effort=0) for quality in (1, 20, 40, 60, 80, 100)]
     assert sorted(map(len, files)) == [len(file) for file in files]
     found = [psnr(image, codec.decode(file)) for file in files]
     assert found == sorted(found)
@@ -69,13 +69,14 @@ def test_quality_buys_bits_and_decibels(photo: Image.Image, mode: str) -> None:
 
 def test_grey_costs_no_colour(photo: Image.Image) -> None:
     grey = photo.convert("L")
-    assert len(codec.encode(grey, 50)) < len(codec.encode(photo, 50))
-    assert len(codec.encode(grey, 50)) <= len(codec.encode(grey.convert("RGB"), 50))
+    coloured, in_rgb, alone = (len(codec.encode(image, 50, effort=0)) for image in (photo, grey.convert("RGB"), grey))
+    assert alone < coloured
+    assert alone <= in_rgb
 
 
 @pytest.mark.parametrize("quality", [1, 25, 50, 75, 100])
 def test_the_file_is_as_small_as_the_model_promises(photo: Image.Image, quality: float) -> None:
-    data = codec.encode(photo, quality, tile=0)
+    data = codec.encode(photo, quality, tile=0, effort=1)
     [(z, symbols, index)] = symbols_of(data)
     model = load_by_id(bitstream.read_header(data).model)
     level = model.level(fixed_point(quality, model.device))
@@ -85,14 +86,14 @@ def test_the_file_is_as_small_as_the_model_promises(photo: Image.Image, quality:
 
 @pytest.mark.parametrize("tile", [0, 64, 256])
 def test_pieces_show_no_seam(large: Image.Image, tile: int) -> None:
-    header, tiles = bitstream.read(codec.encode(large, 60, tile=tile, effort=0))
+    header, tiles = bitstream.read(codec.encode(large.resize((500, 350)), 60, tile=tile, effort=0))
     model = load_by_id(header.model, dtype=torch.float32)
     whole = decoder.decode_pixels(model, header, tiles, View(piece=10**6))
     pieces = decoder.decode_pixels(model, header, tiles, View(piece=8))
     assert np.abs(whole.astype(int) - pieces).max() <= 1
 
 
-@pytest.mark.parametrize("scale", [1, 2, 8])
+@pytest.mark.parametrize("scale", [2, 8])
 def test_analysis_in_pieces_gives_the_same_file(large: Image.Image, scale: int) -> None:
     model = load(dtype=torch.float32)
     pixels = np.asarray(large.resize((1000 // scale, 700 // scale)))
@@ -103,21 +104,25 @@ def test_analysis_in_pieces_gives_the_same_file(large: Image.Image, scale: int) 
     assert abs(len(whole) - len(pieces)) <= 0.001 * len(whole)
 
 
+@pytest.fixture(scope="module")
+def in_tiles(large: Image.Image) -> tuple[bitstream.Header, list[bitstream.Tile], np.ndarray]:
+    """A file of twelve tiles, and its pixels in float32."""
+    header, tiles = bitstream.read(codec.encode(large, 40, tile=256, effort=0))
+    return header, tiles, decoder.decode_pixels(load(dtype=torch.float32), header, tiles)
+
+
 @settings(deadline=None, max_examples=15)
 @given(draw=st.data())
-def test_a_crop_is_a_crop_of_the_whole(large: Image.Image, draw: st.DataObject) -> None:
-    model = load(dtype=torch.float32)
-    coded = codec.encode(large, 40, tile=256, effort=0)
-    header, tiles = bitstream.read(coded)
-    whole = decoder.decode_pixels(model, header, tiles)
+def test_a_crop_is_a_crop_of_the_whole(in_tiles: tuple, draw: st.DataObject) -> None:
+    model, (header, tiles, whole) = load(dtype=torch.float32), in_tiles
     x, y = draw.draw(st.integers(0, 999)), draw.draw(st.integers(0, 699))
     w, h = draw.draw(st.integers(1, 1000 - x)), draw.draw(st.integers(1, 700 - y))
     crop = decoder.decode_pixels(model, header, tiles, View(crop=(x, y, w, h)))
     assert np.abs(whole[y : y + h, x : x + w].astype(int) - crop).max() <= 1
 
 
-def test_a_crop_decodes_only_its_tiles(large: Image.Image) -> None:
-    header, tiles = bitstream.read(codec.encode(large, 40, tile=256, effort=0))
+def test_a_crop_decodes_only_its_tiles(in_tiles: tuple) -> None:
+    header, tiles, _ = in_tiles
     tiles = [tiles[0]] + [bitstream.Tile(b"\xff", 0)] * (len(tiles) - 1)
     assert decoder.decode_pixels(load(), header, tiles, View(crop=(10, 20, 50, 60))).shape == (60, 50, 3)
     with pytest.raises(codec.Error):
@@ -126,13 +131,14 @@ def test_a_crop_decodes_only_its_tiles(large: Image.Image) -> None:
 
 @pytest.mark.parametrize("scale", [2, 4, 8])
 def test_a_scaled_decode_looks_like_the_small_picture(photo: Image.Image, scale: int) -> None:
-    small = codec.decode(codec.encode(photo, 80), scale=scale)
-    reduced = codec.decode(codec.encode(photo, 80)).resize(small.size, Image.Resampling.BICUBIC)
+    data = codec.encode(photo, 80, effort=0)
+    small = codec.decode(data, scale=scale)
+    reduced = codec.decode(data).resize(small.size, Image.Resampling.BICUBIC)
     assert psnr(small, reduced) > 27
 
 
 def test_impossible_requests(photo: Image.Image) -> None:
-    data = codec.encode(photo, 50)
+    data = codec.encode(photo, 50, effort=0)
     for crop in ((0, 0, 452, 1), (-1, 0, 5, 5), (0, 0, 0, 5)):
         with pytest.raises(ValueError, match="not within"):
             codec.decode(data, crop=crop)
@@ -147,7 +153,7 @@ def test_impossible_requests(photo: Image.Image) -> None:
 
 
 def test_threads_and_precision_do_not_change_the_symbols(photo: Image.Image) -> None:
-    data = codec.encode(photo, 70)
+    data = codec.encode(photo, 70, effort=0)
     expected = symbols_of(data)
     before = torch.get_num_threads()
     try:
@@ -161,7 +167,7 @@ def test_threads_and_precision_do_not_change_the_symbols(photo: Image.Image) -> 
 
 
 def test_precision_changes_single_pixels_by_little(photo: Image.Image) -> None:
-    header, tiles = bitstream.read(codec.encode(photo, 50))
+    header, tiles = bitstream.read(codec.encode(photo, 50, effort=0))
     exact = decoder.decode_pixels(load(dtype=torch.float32), header, tiles).astype(int)
     half = decoder.decode_pixels(load(dtype=torch.bfloat16), header, tiles)
     assert np.abs(exact - half).mean() < 0.4
@@ -170,7 +176,7 @@ def test_precision_changes_single_pixels_by_little(photo: Image.Image) -> None:
 
 @pytest.mark.parametrize("name", ["point4.weight", "level.leave", "depth1.bias"])
 def test_a_decoder_that_drifts_by_one_unit_is_caught(photo: Image.Image, name: str) -> None:
-    header, [tile] = bitstream.read(codec.encode(photo, 70))
+    header, [tile] = bitstream.read(codec.encode(photo, 70, effort=0))
     rect = latent_bounds(*photo.size)
     model = load.__wrapped__(name_of(header.model))
     decoder.decode_symbols(model, header, tile, rect)
@@ -179,7 +185,7 @@ def test_a_decoder_that_drifts_by_one_unit_is_caught(photo: Image.Image, name: s
         decoder.decode_symbols(model, header, tile, rect)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=8)
 @given(st.integers(0, 2**32 - 1))
 def test_noise_screens_and_flat_colour_stay_sane(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -216,7 +222,7 @@ def test_a_model_serves_the_qualities_that_it_learned(photo: Image.Image) -> Non
 def test_info_adds_up(photo: Image.Image) -> None:
     photo = photo.copy()
     photo.info["xmp"] = b"<x/>" * 50
-    data = codec.encode(photo, 33.5)
+    data = codec.encode(photo, 33.5, effort=0)
     found = codec.info(data)
     assert (found["width"], found["height"], found["mode"], found["quality"]) == (451, 300, "RGB", 33.5)
     assert found["model"]["name"] == "photo"
@@ -226,7 +232,7 @@ def test_info_adds_up(photo: Image.Image) -> None:
 
 
 def test_an_unknown_model_is_named(photo: Image.Image) -> None:
-    header, tiles = bitstream.read(codec.encode(photo, 50))
+    header, tiles = bitstream.read(codec.encode(photo, 50, effort=0))
     alien = bitstream.write(bitstream.Header(**{**vars(header), "model": b"\xde\xad\xbe\xef"}), tiles)
     with pytest.raises(codec.Error, match="model deadbeef"):
         codec.decode(alien)
