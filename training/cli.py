@@ -245,7 +245,8 @@ def grey(pairs: tuple[Path, Path]) -> None:
 @click.option("--data", type=FOLDER, help="Pictures to fit a codec's tables to; the run's own if not given.")
 @click.option("--folder", type=click.Path(path_type=Path), help="Where to write; the package's weights if not given.")
 @click.option("--crops", default=64, show_default=True, help="Crops of 512 x 512 to fit a codec's tables to.")
-def export(checkpoint: Path, name: str, data: Path | None, folder: Path | None, crops: int) -> None:
+@click.option("--share", default=1.0, show_default=True, help="Of a codec's way from the weights it started from.")
+def export(checkpoint: Path, name: str, data: Path | None, folder: Path | None, crops: int, share: float) -> None:
     """Write a checkpoint's averaged weights to NAME.safetensors: a codec with exact integers and fitted tables."""
     from codec.translators import TRANSLATORS
     from training.export import export_checkpoint, export_synthesis, export_translator
@@ -260,7 +261,7 @@ def export(checkpoint: Path, name: str, data: Path | None, folder: Path | None, 
             export_translator(checkpoint, path)
             what = "translator"
         else:
-            path, identity = export_checkpoint(checkpoint, name, data, folder, crops)
+            path, identity = export_checkpoint(checkpoint, name, data, folder, crops, share)
             what = f"model {identity.hex()}"
     click.echo(f"{path}: {what}, {path.stat().st_size / 2**20:.2f} MiB")
 

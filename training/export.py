@@ -216,24 +216,33 @@ def export_translator(checkpoint: Path, path: Path) -> None:
 
 
 def export_checkpoint(
-    checkpoint: Path, name: str, data: Path | None = None, folder: Path | None = None, crops: int = 64
+    checkpoint: Path,
+    name: str,
+    data: Path | None = None,
+    folder: Path | None = None,
+    crops: int = 64,
+    share: float = 1.0,
 ) -> tuple[Path, bytes]:
     """Write `checkpoint`'s averaged model as NAME.safetensors into `folder` (the package's weights by default).
 
     Args:
         data: training pictures for `calibrate`; the run's own if None.
         crops: how many crops of 512 x 512 pixels to take from them.
+        share: of the way from the weights that the run started from to its end, 0..1. Part of it keeps most of what a
+            run on other pictures taught and forgets next to nothing (WiSE-FT: Wortsman et al., CVPR 2022).
 
     Returns:
         The file and the model id.
 
     Raises:
-        ValueError: the integer bound does not hold.
+        ValueError: the integer bound does not hold, or the run of which a share is wanted started from nothing.
     """
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     options = json.loads((checkpoint.parent / "options.json").read_text())
     average = TrainableCodec(Config(**options["config"]))
     average.load_state_dict(state["average"])
+    if share < 1:
+        _draw_back(average, options.get("init"), share)
     store = Crops(data or Path(options["data"]), 512, seed=1, max_gib=1.0)
     pixels = torch.from_numpy(store.batch(0, crops))
     qualities = (options.get("lowest", EVERY[0]), options.get("highest", EVERY[1]))
@@ -251,6 +260,15 @@ def export_checkpoint(
     model = with_curvature(model, pixels[:PROBED, :, :PROBED_EDGE, :PROBED_EDGE])
     tables, scales = refit(model, prior_tables(average), pixels, qualities=qualities)
     return path, write(integers | {postfilter.SCALE: scales}, tables, model.curvature)
+
+
+def _draw_back(average: TrainableCodec, init: str | None, share: float) -> None:
+    """Leave the averaged model at a share of the way from the weights `init`."""
+    if not init:
+        raise ValueError("a share of a run is from weights to weights, and this run started from none")
+    with torch.no_grad():
+        for end, start in zip(average.parameters(), trainable(init)[0].parameters(), strict=True):
+            end.lerp_(start, 1 - share)
 
 
 def export_synthesis(checkpoint: Path, name: str, folder: Path | None = None) -> tuple[Path, bytes]:

@@ -148,6 +148,12 @@ def test_training_goes_on_from_exported_weights(run: Path, tmp_path: Path) -> No
         str(export_checkpoint(tmp_path / "more" / "checkpoint.pt", "more", folder=tmp_path, crops=2)[0])
     )
     assert card["steps"] == "62"
+    half, _ = export_checkpoint(tmp_path / "more" / "checkpoint.pt", "half", folder=tmp_path, crops=2, share=0.5)
+    start, middle, end = (weights(trainable(str(one))[0]) for one in (path, half, tmp_path / "more.safetensors"))
+    assert ((middle - start).norm() / (end - start).norm()).item() == pytest.approx(0.5, abs=0.05)
+    assert ((middle - end).norm() / (end - start).norm()).item() == pytest.approx(0.5, abs=0.05)
+    with pytest.raises(ValueError, match="started from none"):
+        export_checkpoint(run / "checkpoint.pt", "half", folder=tmp_path, crops=2, share=0.5)
 
 
 def test_the_trainable_twin_computes_the_shipped_integers() -> None:
