@@ -1,4 +1,8 @@
-"""Calls in parallel processes: one that crashes costs itself only, and an interruption leaves nothing behind."""
+"""Calls in parallel processes: one that crashes costs itself only, and an interruption leaves nothing behind.
+
+Each process has a pipe and a thread of its own. A pool of the standard library would do too, but where its process is
+ended in the middle of a call it now and then takes its leave with a traceback.
+"""
 
 import multiprocessing
 import os
@@ -6,8 +10,8 @@ import queue
 import signal
 import threading
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from multiprocessing.connection import Connection
 from typing import Any
 
 from codec.console import quiet_pillow
@@ -15,6 +19,9 @@ from codec.memory import keep_freed_memory
 
 Outcome = dict[str, Any]
 Call = tuple[Callable[[Any], Outcome], Any]  # a function of a module, and its argument
+
+GRACE = 5.0  # seconds from SIGTERM to SIGKILL: the exception that a handler raises can be lost, such as in an import
+SPAWN = multiprocessing.get_context("spawn")
 
 
 def end_on_sigterm() -> None:
@@ -26,45 +33,71 @@ def end_on_sigterm() -> None:
     signal.signal(signal.SIGTERM, end)
 
 
-def _in_worker() -> None:
-    """Ctrl-C reaches the whole process group; the parent decides what it means."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _failed(error: Exception) -> Outcome:
+    """What a call that raised gives: one line."""
+    return {"error": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"}
+
+
+def _make_calls(connection: Connection) -> None:
+    """What a process does: make the calls that come, until the other side is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what it means
     end_on_sigterm()
     quiet_pillow()
     keep_freed_memory()
+    with suppress(EOFError, BrokenPipeError):
+        while True:
+            work, argument = connection.recv()
+            try:
+                connection.send(work(argument))
+            except Exception as error:  # whatever is thrown costs its own call only
+                connection.send(_failed(error))
 
 
 class _Worker:
     """One process that can be killed by what it runs: it is then replaced, and only that call is lost."""
 
     def __init__(self) -> None:
-        self.pool = self._fresh()
-        self.handing_over = threading.Lock()  # the pool starts its process then, which `stop` must see
+        self.process: multiprocessing.process.BaseProcess | None = None
+        self.stopped = False
+        self.changing = threading.Lock()
 
-    @staticmethod
-    def _fresh() -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _in_worker)
+    def _start(self) -> None:
+        """Start a process unless there is one. Raises EOFError after `stop`."""
+        with self.changing:
+            if self.stopped:
+                raise EOFError
+            if self.process is None:
+                self.connection, theirs = SPAWN.Pipe()
+                self.process = SPAWN.Process(target=_make_calls, args=[theirs])
+                self.process.start()
+                theirs.close()
 
     def run(self, call: Call) -> Outcome:
         """What the call gives, or {"error": one line}."""
-        work, argument = call
         try:
-            with self.handing_over:
-                future = self.pool.submit(work, argument)
-            return future.result()
-        except BrokenProcessPool:
-            self.pool.shutdown(wait=False)
-            self.pool = self._fresh()
+            self._start()
+            self.connection.send(call)
+            return self.connection.recv()
+        except (EOFError, OSError):
+            with self.changing:
+                self.process = self.process if self.stopped else None
             return {"error": "the process that ran it died"}
-        except (Exception, SystemExit) as error:  # whatever is thrown costs its own call only
-            return {"error": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"}
+        except Exception as error:  # a call that cannot be sent
+            return _failed(error)
 
     def stop(self) -> None:
-        """End the process, also in the middle of a call; no other call is taken."""
-        with self.handing_over:
-            for process in list((self.pool._processes or {}).values()):
-                process.terminate()
-            self.pool.shutdown(wait=False, cancel_futures=True)
+        """Ask the process to end, also in the middle of a call; no other call is taken."""
+        with self.changing:
+            self.stopped = True
+            if self.process:
+                self.process.terminate()
+
+    def wait(self) -> None:
+        """Wait for the process to end, after a while by force."""
+        if self.process:
+            self.process.join(GRACE)
+            self.process.kill()
+            self.process.join()
 
 
 def run(calls: list[Call], workers: int, listen: Callable[[int, Outcome], None]) -> None:
@@ -73,15 +106,17 @@ def run(calls: list[Call], workers: int, listen: Callable[[int, Outcome], None])
     A call that raises, or that kills its process, gives {"error": one line}. KeyboardInterrupt ends the workers and is
     raised again.
     """
-    waiting: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+    waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
     done: queue.SimpleQueue[tuple[int, Outcome]] = queue.SimpleQueue()
-    for number in [*range(len(calls)), *[None] * workers]:
+    for number in range(len(calls)):
         waiting.put(number)
     processes = [_Worker() for _ in range(min(workers, len(calls)))]
 
     def serve(worker: _Worker) -> None:
-        while (number := waiting.get()) is not None:
-            done.put((number, worker.run(calls[number])))
+        with suppress(queue.Empty):
+            while not worker.stopped:
+                number = waiting.get_nowait()
+                done.put((number, worker.run(calls[number])))
 
     threads = [threading.Thread(target=serve, args=[worker], daemon=True) for worker in processes]
     for thread in threads:
@@ -90,12 +125,11 @@ def run(calls: list[Call], workers: int, listen: Callable[[int, Outcome], None])
         for _ in calls:
             listen(*done.get())
     finally:
-        while not waiting.empty():  # after an interruption: nothing more is begun
-            waiting.get()
         for worker in processes:
-            waiting.put(None)
             worker.stop()
-        for thread in threads:  # one that still replaced its pool would leave semaphores behind
+        for worker in processes:
+            worker.wait()
+        for thread in threads:
             thread.join()
 
 

@@ -1,4 +1,5 @@
 import os
+import signal
 import time
 
 import pytest
@@ -15,6 +16,8 @@ def misbehave(how: str) -> dict:
         raise ValueError("broken\nin two lines")
     if how == "die":
         os._exit(3)
+    if how == "deaf":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     time.sleep(60)
     return {}
 
@@ -34,11 +37,12 @@ def test_a_call_that_raises_or_dies_costs_itself_only() -> None:
     assert found[3]["error"] == "ValueError: broken"
 
 
-def test_an_interruption_ends_the_workers() -> None:
+@pytest.mark.parametrize("how", ["wait", "deaf"])
+def test_an_interruption_ends_the_workers(how: str) -> None:
     def interrupt(number: int, point: dict) -> None:
         raise KeyboardInterrupt
 
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        run([(double, 1), *[(misbehave, "wait")] * 3], 2, interrupt)
+        run([(double, 1), *[(misbehave, how)] * 3], 2, interrupt)
     assert time.monotonic() - began < 30
