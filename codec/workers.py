@@ -80,7 +80,8 @@ class _Worker:
             return self.connection.recv()
         except (EOFError, OSError):
             with self.changing:
-                self.process = self.process if self.stopped else None
+                if not self.stopped:  # else `wait` still needs it
+                    self.process = None
             return {"error": "the process that ran it died"}
         except Exception as error:  # a call that cannot be sent
             return _failed(error)

@@ -203,13 +203,12 @@ class DeviceCrops:
     def _harden_two(self, crops: Tensor) -> Tensor:
         """The first crop faded and drowned in noise and the last one replaced by a pattern, at chances that make them
         NOISY and PATTERNED of all crops."""
-        chance, fade, level, grey, other_chance, which = torch.rand(6, device=self.device)
+        chance, fade, level, grey, other_chance = torch.rand(5, device=self.device)
         noise = torch.randn(crops.shape[1:], device=self.device)
         noise = torch.where(grey < 0.5, noise[..., :1], noise)
         noisy = crops[0] * fade + 128 * (1 - fade) + noise * 2 ** (2 + 6 * level)
         noisy = noisy.round().clamp(0, 255).to(torch.uint8)
         crops[0] = torch.where(chance < NOISY * len(crops), noisy, crops[0])
-        number = (which * PATTERNS).long().clamp(max=PATTERNS - 1)
-        patterned = self.patterns.index_select(0, number[None])[0]
+        [patterned] = self.patterns[torch.randint(PATTERNS, (1,), device=self.device)]
         crops[-1] = torch.where(other_chance < PATTERNED * len(crops), patterned, crops[-1])
         return crops

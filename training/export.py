@@ -25,6 +25,7 @@ from codec.translators import config_of
 from codec.translators import save as save_translator
 from training.curvature import with_curvature
 from training.data import Crops
+from training.loop import blend
 from training.postfilter import filter_scales
 from training.rate_distortion import TrainableCodec, normalise, random_qualities, scale_of
 from training.whitening import WhitenedTranslator
@@ -266,9 +267,7 @@ def _draw_back(average: TrainableCodec, init: str | None, share: float) -> None:
     """Leave the averaged model at a share of the way from the weights `init`."""
     if not init:
         raise ValueError("a share of a run is from weights to weights, and this run started from none")
-    with torch.no_grad():
-        for end, start in zip(average.parameters(), trainable(init)[0].parameters(), strict=True):
-            end.lerp_(start, 1 - share)
+    blend(average, trainable(init)[0], share)
 
 
 def export_synthesis(checkpoint: Path, name: str, folder: Path | None = None) -> tuple[Path, bytes]:

@@ -96,8 +96,8 @@ def learning_rate(options: Options, step: int) -> float:
     return options.learning_rate * rise * max(fall, 0.0)
 
 
-def _blend(average: nn.Module, model: nn.Module, decay: float) -> None:
-    """Move the averaged weights a step towards the model's."""
+def blend(average: nn.Module, model: nn.Module, decay: float) -> None:
+    """Move the averaged weights towards the model's and keep `decay`, 0..1, of what they were."""
     pairs = list(zip(average.parameters(), model.parameters(), strict=True))
     with torch.no_grad():
         torch._foreach_lerp_([a for a, _ in pairs], [m for _, m in pairs], 1 - decay)
@@ -266,7 +266,7 @@ def train(options: Options, prepare: Callable[[tuple[int, int]], Recipe]) -> nn.
         state["step"] += 1
         if _alone(options, fabric) and state["step"] % options.together == 0:
             _average_over_processes(fabric, models.values(), [])
-        _blend(average, models["model"], min(options.average, state["step"] / (state["step"] + 9)))
+        blend(average, models["model"], min(options.average, state["step"] / (state["step"] + 9)))
         if len(window) == options.log_every:
             figures = {name: sum(row[name] for row in window) / len(window) for name in window[0]}
             window.clear()

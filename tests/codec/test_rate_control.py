@@ -17,7 +17,7 @@ def small(photo: Image.Image) -> Image.Image:
     return photo.crop((100, 30, 356, 222))
 
 
-@pytest.mark.parametrize("size", [1000, 2000, 5000, 12_000])
+@pytest.mark.parametrize("size", [900, 2000, 5000, 12_000])
 def test_size_is_never_exceeded_and_nearly_used(small: Image.Image, size: int) -> None:
     data = codec.encode(small, size=size, effort=0)
     assert 0.98 * size <= len(data) <= size
