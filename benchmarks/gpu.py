@@ -1,5 +1,5 @@
 """Encode and decode milliseconds on a GPU by tile size, from pixels in memory to the bytes of a file and back, beside
-those of the networks alone.
+those of the networks alone and of decodes in real time, to a tensor on the GPU.
 
     python benchmarks/gpu.py PICTURE [--qualities 25,50] [--rounds 7]
 """
@@ -19,9 +19,11 @@ import bitstream
 from codec import AUTO_MODEL, DEFAULT_EFFORT, decoder, encoder, hyper
 from codec.model import Model, load_for
 from codec.network import assemble
+from codec.realtime import RealtimeDecoder
 from codec.tiling import LATENT
 
 CUDA = torch.device("cuda")
+STREAMED = 50  # decodes of one file in a row
 
 
 def milliseconds(work: Callable[[], object], rounds: int) -> str:
@@ -57,6 +59,20 @@ def measure(pixels: NDArray[np.uint8], quality: float, tile: int, rounds: int) -
     )
 
 
+def real_time(model: Model, pixels: NDArray[np.uint8], quality: float, rounds: int) -> str:
+    """Milliseconds from bytes to a tensor, one picture at a time and in a stream, of a file with lanes; how many bytes
+    these cost, and how far the pixels are from those of other ways."""
+    one, data = (encoder.encode_pixels(model, pixels, quality, tile=0, lanes=wanted) for wanted in (False, True))
+    decode = RealtimeDecoder(model, *pixels.shape[1::-1])
+    alone = milliseconds(lambda: decode(data), rounds)
+    began = clock(CUDA)
+    count = sum(1 for _ in decode.stream([data] * STREAMED))
+    streamed = 1e3 * (clock(CUDA) - began) / count
+    other = decoder.decode_pixels(model, *bitstream.read(data)).astype(int)
+    apart = np.abs(decode(data).cpu().numpy() - other).max()
+    return f"{alone}, in a stream {streamed:.1f} ms; lanes cost {len(data) / len(one) - 1:.2%}; {apart} levels apart"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("picture")
@@ -69,6 +85,7 @@ def main() -> None:
         model = load_for(AUTO_MODEL, quality, CUDA.type)
         alone = networks(model, quality, *pixels.shape[:2], rounds)
         print(f"quality {quality:g}, the synthesis and collapse alone: {alone}")
+        print("in real time, one tile:", real_time(model, pixels, quality, rounds))
         for tile in (256, 512, 1024, 0):
             measure(pixels, quality, tile, rounds)
         search = partial(encoder.encode_pixels, model, pixels, quality, effort=DEFAULT_EFFORT)

@@ -1,12 +1,27 @@
 """lapic's file format: bytes <-> symbols. NumPy and constriction only; docs/FORMAT.md is the specification."""
 
 from bitstream.container import Header, PixelFormat, Tile, read, read_header, write
-from bitstream.entropy import Tables, TileDecoder, decode_values, encode_tile, encode_values, symbols_crc
+from bitstream.entropy import (
+    MISMATCH,
+    PRECISION,
+    Payload,
+    Tables,
+    TileDecoder,
+    decode_values,
+    encode_tile,
+    encode_values,
+    lanes_for,
+    read_payload,
+    symbols_crc,
+)
 from bitstream.error import Error
 
 __all__ = [
+    "MISMATCH",
+    "PRECISION",
     "Error",
     "Header",
+    "Payload",
     "PixelFormat",
     "Tables",
     "Tile",
@@ -14,8 +29,10 @@ __all__ = [
     "decode_values",
     "encode_tile",
     "encode_values",
+    "lanes_for",
     "read",
     "read_header",
+    "read_payload",
     "symbols_crc",
     "write",
 ]

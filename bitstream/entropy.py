@@ -4,10 +4,13 @@ Latents come in passes, because what one pass says may decide the scale indices 
 share a scale index share one probability table, so they are sorted by index (stable, hence in raster
 order within a group) and each group is coded with a single call. Latents of scale index 0, whose table says "zero"
 with near certainty, are left out altogether unless one of them is not zero.
+
+A payload may be cut into lanes, for a decoder that can decode many at once: each has a coder of its own, and an equal
+share of every pass, in the order of coding.
 """
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -21,8 +24,10 @@ from bitstream.varint import Reader, write_varint
 PRECISION = 24
 SYMBOL_MAX = 32767
 STATE_BITS = 64  # of the coder: what a payload may hold more than its words
-_CODES_GROUP_0, _HAS_ESCAPES = 1, 2
-_MISMATCH = "a tile's checksum does not match: the file is damaged, or this device decodes inexactly"
+LANES_MAX = 65536
+LANE_BYTES = 1536  # of payload for each lane that `lanes_for` asks for: it costs about 6 bytes
+_CODES_GROUP_0, _HAS_ESCAPES, _HAS_LANES = 1, 2, 4
+MISMATCH = "a tile's checksum does not match: the file is damaged, or this device decodes inexactly"
 
 
 @dataclass(frozen=True)
@@ -81,8 +86,25 @@ def _groups(index: NDArray[np.uint8], first: int) -> tuple[NDArray[np.int64], ND
     return order, begins
 
 
+def _segments(begins: NDArray[np.int64], lanes: int) -> Iterator[tuple[int, int, slice]]:
+    """How a pass whose groups begin at `begins` (and end at its last number) goes through the lanes: (lane, group,
+    places), in the order of coding."""
+    count = int(begins[-1])
+    cuts = [lane * count // lanes for lane in range(lanes + 1)]
+    edges = np.union1d(begins, cuts)
+    starts = edges[:-1]
+    groups = np.searchsorted(begins, starts, side="right") - 1
+    for_lanes = np.searchsorted(cuts, starts, side="right") - 1
+    for lane, group, begin, end in zip(for_lanes, groups, starts, edges[1:], strict=True):
+        yield int(lane), int(group), slice(int(begin), int(end))
+
+
 def encode_tile(
-    tables: Tables, level: int, z: NDArray[np.int8], passes: Sequence[tuple[NDArray[np.int16], NDArray[np.uint8]]]
+    tables: Tables,
+    level: int,
+    z: NDArray[np.int8],
+    passes: Sequence[tuple[NDArray[np.int16], NDArray[np.uint8]]],
+    lanes: int = 1,
 ) -> bytes:
     """Encode a tile.
 
@@ -91,16 +113,15 @@ def encode_tile(
         z: (Z, h4, w4) hyper-latent, within the range of `tables.hyper`.
         passes: in the order of decoding, each the latent residuals, -32767..32767, and their scale indices, 0..63, two
             arrays of the same shape.
+        lanes: that can be decoded at once, 1..65536; each costs about 6 bytes.
     """
-    coder, escapes = constriction.stream.stack.AnsCoder(), []
+    coders, escapes = [constriction.stream.stack.AnsCoder() for _ in range(lanes)], []
     first = 0 if any(symbols[index == 0].any() for symbols, index in passes) else 1
     for symbols, index in reversed(passes):  # ANS is a stack: last in, first out
         order, begins = _groups(index.ravel(), first)
         in_order = symbols.ravel()[order].astype(np.int32)
-        for group in range(len(tables.latent) - 1, first - 1, -1):
-            values = in_order[begins[group] : begins[group + 1]]
-            if len(values) == 0:
-                continue
+        for lane, group, places in reversed(list(_segments(begins, lanes))):
+            values = in_order[places]
             width = half_width(tables.latent[group])
             outside = np.abs(values) > width
             if outside.any():
@@ -108,44 +129,90 @@ def encode_tile(
                 signs = values[outside] < 0
                 escapes.append(b"".join(write_varint(2 * int(o) + int(s)) for o, s in zip(over, signs, strict=True)))
             coded = np.where(outside, 2 * width + 1, values + width).astype(np.int32)
-            coder.encode_reverse(coded, tables.latent_models[group])
-    reach = tables.hyper.shape[-1] // 2
-    for plane, model in reversed(list(zip(z, tables.hyper_models[level], strict=True))):
-        coder.encode_reverse(plane.ravel().astype(np.int32) + reach, model)
-    words = coder.get_compressed().astype("<u4").tobytes()
+            coders[lane].encode_reverse(coded, tables.latent_models[group])
+    in_order = z.ravel().astype(np.int32) + tables.hyper.shape[-1] // 2
+    for lane, channel, places in reversed(list(_segments(_planes(z.shape), lanes))):
+        coders[lane].encode_reverse(in_order[places], tables.hyper_models[level][channel])
+    words = [coder.get_compressed().astype("<u4").tobytes() for coder in coders]
     tail = b"".join(reversed(escapes))
-    flags = (_CODES_GROUP_0 if first == 0 else 0) | (_HAS_ESCAPES if tail else 0)
-    return bytes([flags]) + (write_varint(len(tail)) + tail if tail else b"") + words
+    head = [bytes([(1 - first) * _CODES_GROUP_0 | bool(tail) * _HAS_ESCAPES | (lanes > 1) * _HAS_LANES])]
+    if tail:
+        head += [write_varint(len(tail)), tail]
+    if lanes > 1:
+        head += [write_varint(lanes), *(write_varint(len(lane) // 4) for lane in words)]
+    return b"".join(head + words)
+
+
+def lanes_for(size: int) -> int:
+    """How many lanes are worth their bytes in a tile whose payload has `size` bytes with one."""
+    return min(max(1, size // LANE_BYTES), LANES_MAX)
+
+
+def _planes(shape: tuple[int, int, int]) -> NDArray[np.int64]:
+    """Where each channel of an array (C, h, w) begins, and where the last one ends."""
+    return np.arange(shape[0] + 1) * shape[1] * shape[2]
+
+
+@dataclass(frozen=True)
+class Payload:
+    """A tile's payload, taken apart but not decoded: the first scale index whose symbols are coded (0 or 1), the
+    escapes, and each lane's words of 32 bits."""
+
+    first: int
+    escapes: bytes
+    lanes: list[NDArray[np.uint32]]
+
+
+def read_payload(payload: bytes) -> Payload:
+    """Take a payload apart. Raises `Error` if it cannot be any coder's."""
+    reader = Reader(payload)
+    flags = reader.uint(1)
+    if flags > (_CODES_GROUP_0 | _HAS_ESCAPES | _HAS_LANES):
+        raise Error(f"tile flags {flags:#04x} are unknown")
+    escapes = reader.take(reader.varint()) if flags & _HAS_ESCAPES else b""
+    if flags & _HAS_LANES:
+        count = reader.varint()
+        if not 2 <= count <= LANES_MAX:
+            raise Error(f"a tile's payload is damaged: it cannot have {count} lanes")
+        lengths = [reader.varint() for _ in range(count)]
+        lanes = [_words(reader.take(4 * length)) for length in lengths]
+    else:
+        lanes = [_words(reader.take(reader.left))]
+    if reader.left:
+        raise Error("a tile's payload is damaged: it is longer than its lanes")
+    return Payload(0 if flags & _CODES_GROUP_0 else 1, escapes, lanes)
+
+
+def _words(lane: bytes) -> NDArray[np.uint32]:
+    """A lane's words."""
+    if len(lane) % 4:
+        raise Error("a tile's payload is damaged: its length is wrong")
+    words = np.frombuffer(lane, "<u4").astype(np.uint32)
+    if len(words) and words[-1] == 0:
+        raise Error("a tile's payload is damaged: it ends with a zero word")
+    return words
 
 
 class TileDecoder:
     """Decodes one tile step by step, because the scale indices follow from what was decoded before: `hyper`, then
     `latent` for each pass, then `finish`."""
 
-    def __init__(self, tables: Tables, level: int, payload: bytes) -> None:
+    def __init__(self, tables: Tables, level: int, payload: Payload) -> None:
         self.tables, self.level = tables, level
-        reader = Reader(payload)
-        self.flags = reader.uint(1)
-        if self.flags > (_CODES_GROUP_0 | _HAS_ESCAPES):
-            raise Error(f"tile flags {self.flags:#04x} are unknown")
-        self.escapes = Reader(reader.take(reader.varint()) if self.flags & _HAS_ESCAPES else b"")
-        words = reader.take(reader.left)
-        if len(words) % 4:
-            raise Error("a tile's payload is damaged: its length is wrong")
-        compressed = np.frombuffer(words, "<u4").astype(np.uint32)
-        if len(compressed) and compressed[-1] == 0:
-            raise Error("a tile's payload is damaged: it ends with a zero word")
-        self.bits = 32 * len(compressed)
-        self.coder = constriction.stream.stack.AnsCoder(compressed)
+        self.first, self.escapes = payload.first, Reader(payload.escapes)
+        self.bits = 32 * sum(map(len, payload.lanes)) + STATE_BITS
+        self.coders = [constriction.stream.stack.AnsCoder(words) for words in payload.lanes]
 
     def hyper(self, rows: int, columns: int) -> NDArray[np.int8]:
         """The hyper-latent z, (Z, rows, columns)."""
-        reach = self.tables.hyper.shape[-1] // 2
         models = self.tables.hyper_models[self.level]
-        planes = [self.coder.decode(model, rows * columns) - reach for model in models]
-        self.z = np.stack(planes).astype(np.int8).reshape(len(models), rows, columns)
-        if self._information() > 1.01 * (self.bits + STATE_BITS):  # the coder is exact to 0.6 %
-            raise Error(_MISMATCH)
+        shape = (len(models), rows, columns)
+        in_order = np.empty(len(models) * rows * columns, dtype=np.int32)
+        for lane, channel, places in _segments(_planes(shape), len(self.coders)):
+            in_order[places] = self.coders[lane].decode(models[channel], places.stop - places.start)
+        self.z = (in_order - self.tables.hyper.shape[-1] // 2).astype(np.int8).reshape(shape)
+        if self._information() > 1.01 * self.bits:  # the coder is exact to 0.6 %
+            raise Error(MISMATCH)
         return self.z
 
     def _information(self) -> float:
@@ -160,29 +227,30 @@ class TileDecoder:
 
     def latent(self, index: NDArray[np.uint8]) -> NDArray[np.int16]:
         """The latent residuals of a pass for its scale indices, same shape. Raises `Error` if escapes run out."""
-        first = 0 if self.flags & _CODES_GROUP_0 else 1
-        order, begins = _groups(index.ravel(), first)
+        order, begins = _groups(index.ravel(), self.first)
         in_order = np.empty(len(order), dtype=np.int16)
         try:
-            for group in range(first, len(self.tables.latent)):
-                count = int(begins[group + 1] - begins[group])
-                if count:
-                    in_order[begins[group] : begins[group + 1]] = self._group(group, count)
+            for lane, group, places in _segments(begins, len(self.coders)):
+                in_order[places] = self._group(self.coders[lane], group, places.stop - places.start)
         except Error:
-            raise Error(_MISMATCH) from None  # escapes ran out, because wrong symbols asked for too many
+            raise Error(MISMATCH) from None  # escapes ran out, because wrong symbols asked for too many
         symbols = np.zeros(index.size, dtype=np.int16)
         symbols[order] = in_order
         return symbols.reshape(index.shape)
 
     def finish(self, symbols: NDArray[np.int16], crc: int) -> None:
         """Raise `Error` unless the payload is used up and `crc` is that of z and of all symbols, (M, h, w)."""
-        if self.escapes.left or not self.coder.is_empty() or symbols_crc(self.z, symbols) != crc:
-            raise Error(_MISMATCH)
+        if (
+            self.escapes.left
+            or not all(coder.is_empty() for coder in self.coders)
+            or symbols_crc(self.z, symbols) != crc
+        ):
+            raise Error(MISMATCH)
 
-    def _group(self, group: int, count: int) -> NDArray[np.int32]:
+    def _group(self, coder: constriction.stream.stack.AnsCoder, group: int, count: int) -> NDArray[np.int32]:
         table = self.tables.latent[group]
         width = half_width(table)
-        values = self.coder.decode(self.tables.latent_models[group], count) - width
+        values = coder.decode(self.tables.latent_models[group], count) - width
         for place in np.flatnonzero(values == width + 1):
             over, negative = divmod(self.escapes.varint(2 * SYMBOL_MAX), 2)
             magnitude = min(width + 1 + over, SYMBOL_MAX)
@@ -199,7 +267,7 @@ def encode_values(tables: Tables, values: NDArray[np.int16], index: NDArray[np.u
 def decode_values(tables: Tables, index: NDArray[np.uint8], payload: bytes) -> NDArray[np.int16]:
     """The integers that `encode_values` coded at these scale indices, same shape. Raises `Error` if the payload is
     damaged, as far as that shows: it has no checksum of its own."""
-    decoder = TileDecoder(tables, 0, payload)
+    decoder = TileDecoder(tables, 0, read_payload(payload))
     nothing = decoder.hyper(0, 0)
     values = decoder.latent(index)
     decoder.finish(values, symbols_crc(nothing, values))

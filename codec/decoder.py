@@ -1,5 +1,6 @@
 """Decoding: container -> ANS -> hyperprior -> ANS -> inverse gain -> synthesis -> pyramid -> collapse -> picture."""
 
+import importlib.util
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bitstream import Error, Header, PixelFormat, Tile, TileDecoder
+from bitstream import Error, Header, PixelFormat, Tile, TileDecoder, read_payload
 from codec import hyper, postfilter
 from codec import realism as realistic
 from codec.context import Coded, Pass, code_latents, shown_latents
@@ -22,6 +23,7 @@ from codec.salvage import fill
 from codec.tiling import LATENT, Rect, copy_shared, halo, latent_bounds, piece_edge, tile_edge
 from codec.translator import Translator
 
+HAS_TRITON = importlib.util.find_spec("triton") is not None  # it comes with torch for CUDA
 AT_ONCE = 2  # tiles: one's entropy decoding, on one core, goes on while the other's networks compute
 
 
@@ -35,8 +37,13 @@ def decode_symbols(model: Model, header: Header, tile: Tile, rect: Rect) -> tupl
     Raises:
         bitstream.Error: the payload is damaged.
     """
+    payload = read_payload(tile.payload)
+    if model.device.type == "cuda" and len(payload.lanes) > 1 and not payload.escapes and HAS_TRITON:
+        from codec import lanes
+
+        return lanes.decode_symbols(model, header, tile, rect, payload)
     quality = hyper.fixed_point(header.quality, model.device)
-    decoder = TileDecoder(model.tables, model.level(quality), tile.payload)
+    decoder = TileDecoder(model.tables, model.level(quality), payload)
     z = decoder.hyper(-(-rect.height // 4), -(-rect.width // 4))
     symbols = np.zeros((model.config.latent, rect.height, rect.width), np.int16)
 
@@ -171,7 +178,7 @@ def _shrunk(area: Rect, factor: int) -> Rect:
     return Rect(area.top // factor, area.left // factor, -(-area.bottom // factor), -(-area.right // factor))
 
 
-def _synthesise(
+def synthesise(
     model: Model, latent: Tensor, quality: Tensor, view: View, own: PostFilter | None, finisher: Translator | None
 ) -> Tensor:
     """The picture of a region of latents (1, M, h, w), (1, 3, 16h / scale, 16w / scale) in -1..1."""
@@ -211,7 +218,7 @@ def _bands(latents: _Latents, view: View, progress: Progress) -> Iterator[NDArra
         band = None
         for area in row.cut(edge):
             seen = area.grow(margin, latents.bounds)
-            picture = _synthesise(model, latents.region(seen, below), latents.quality, view, own, finisher)
+            picture = synthesise(model, latents.region(seen, below), latents.quality, view, own, finisher)
             rows, columns = area.times(unit).within(seen.times(unit))
             shown = to_pixels(picture[0, :, rows, columns], channels)
             if band is None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from bitstream import Header, PixelFormat, Tile, encode_tile, symbols_crc, write
+from bitstream import Header, PixelFormat, Tile, encode_tile, lanes_for, symbols_crc, write
 from codec import hyper, postfilter
 from codec.context import Pass, code_latents, low_channels, split
 from codec.model import Model
@@ -34,6 +34,7 @@ def encode_pixels(
     progress: Progress = no_progress,
     effort: int = 0,
     piece: int = 0,
+    lanes: bool = False,
 ) -> bytes:
     """Encode a picture to the bytes of a file.
 
@@ -46,12 +47,13 @@ def encode_pixels(
         effort: 0..9, how long to search for better symbols, see `codec.search`.
         piece: edge, in latents, of the squares that are analysed at a time, unless a tile is larger; 0 for
             `tiling.piece_edge`.
+        lanes: cut each tile's data into lanes that can be decoded at once, see `bitstream.entropy`.
 
     Raises:
         ValueError: quality, tile or effort is out of range.
     """
     header = header_of(model, pixels, quality, tile, chunks)
-    return encode_latents(model, header, analyse(model, pixels, tile, piece), pixels, effort, progress)
+    return encode_latents(model, header, analyse(model, pixels, tile, piece), pixels, effort, progress, lanes)
 
 
 def header_of(
@@ -88,6 +90,7 @@ def encode_latents(
     pixels: NDArray[np.uint8],
     effort: int = 0,
     progress: Progress = no_progress,
+    lanes: bool = False,
 ) -> bytes:
     """The bytes of a file from the latents of all its tiles, as `analyse` gives them, and the pixels they came from.
 
@@ -104,7 +107,7 @@ def encode_latents(
         rounded, progress = iter(draft.tiles.items()), no_progress
     tiles: dict[Rect, Tile] = {}
     for rect, tile in rounded:
-        tiles[rect] = _code_tile(model, tile, model.level(fixed))
+        tiles[rect] = _code_tile(model, tile, model.level(fixed), lanes)
         progress(len(tiles), len(rects))
     return write(header, [tiles[rect] for rect in rects])
 
@@ -132,12 +135,15 @@ def round_latents(model: Model, latent: Tensor, quality: Tensor) -> Rounded:
     return Rounded(z, code_latents(model, z, quality, (height, width), visit))
 
 
-def _code_tile(model: Model, rounded: Rounded, level: int) -> Tile:
-    """Entropy-code one tile, its hyper-latent by the tables of a rate level."""
+def _code_tile(model: Model, rounded: Rounded, level: int, lanes: bool) -> Tile:
+    """Entropy-code one tile, its hyper-latent by the tables of a rate level, as one lane or as many."""
     coded, low = rounded.coded, low_channels(model.integers)
     z, symbols, index = (
         tensor[0].to(kind).contiguous().cpu().numpy()
         for tensor, kind in ((rounded.z, torch.int8), (coded.symbol, torch.int16), (coded.index, torch.uint8))
     )
     passes = list(zip(split(symbols, low), split(index, low), strict=True))
-    return Tile(encode_tile(model.tables, level, z, passes), symbols_crc(z, symbols))
+    payload = encode_tile(model.tables, level, z, passes)
+    if lanes and lanes_for(len(payload)) > 1:
+        payload = encode_tile(model.tables, level, z, passes, lanes_for(len(payload)))
+    return Tile(payload, symbols_crc(z, symbols))

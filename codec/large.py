@@ -158,7 +158,8 @@ def encode_file(job: EncodeJob, progress: Progress = no_progress) -> dict[str, A
     if notes and job.strict:
         raise Error(f"{job.source}: {'; '.join(notes)} (refused by --strict)")
     model = load_for(job.model, job.quality, pick_device(job.device))
-    data = encoder.encode_pixels(model, rows, job.quality, job.tile, {} if job.strip else chunks, progress, piece=PIECE)
+    kept = {} if job.strip else chunks
+    data = encoder.encode_pixels(model, rows, job.quality, job.tile, kept, progress, piece=PIECE, lanes=job.lanes)
     files.write_output(job.target, data, job.force)
     finish_times(job)
     size = {"width": rows.shape[1], "height": rows.shape[0], "bytes": len(data), "quality": job.quality}

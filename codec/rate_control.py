@@ -67,6 +67,7 @@ def encode_to_target(
     tile: int,
     chunks: dict[bytes, bytes] | None = None,
     effort: int = 0,
+    lanes: bool = False,
 ) -> bytes:
     """The file of a picture that meets a target; the effort of `codec.search` is spent on every trial.
 
@@ -95,7 +96,7 @@ def encode_to_target(
         if model.identity not in latents:
             latents[model.identity] = list(analyse(model, pixels, tile))
         header = header_of(model, pixels, quality, tile, chunks)
-        data = encode_latents(model, header, latents[model.identity], pixels, effort)
+        data = encode_latents(model, header, latents[model.identity], pixels, effort, lanes=lanes)
         if target.psnr is None:
             excess = math.log(len(data) / limit)
         else:

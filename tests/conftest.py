@@ -1,10 +1,15 @@
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageFilter
 
 from codec.model import Model
+
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # before the first import of Triton
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 

@@ -172,27 +172,38 @@ class Integers:
 
 
 class Payload:
-    """Section 3: flags, escapes and words."""
+    """Section 3: flags, escapes, lanes and words."""
 
     def __init__(self, payload: bytes, tensors: dict[str, np.ndarray]) -> None:
         source = Bytes(payload)
         flags = source.number(1)
         self.escapes = Bytes(source.take(source.varint()) if flags & 2 else b"")
-        self.ans = Ans(payload[source.at :])
+        lengths = [source.varint() for _ in range(source.varint())] if flags & 4 else [(len(payload) - source.at) // 4]
+        assert len(lengths) <= 65536
+        self.lanes = [Ans(source.take(4 * length)) for length in lengths]
+        assert source.at == len(payload)
         self.tables = np.split(tensors["tables.latent"], np.cumsum(tensors["tables.lengths"])[:-1])
         self.groups = range(0 if flags & 1 else 1, 64)
 
+    def begin_pass(self, count: int) -> None:
+        """The lane of each symbol to come in a pass of `count`."""
+        numbers = range(len(self.lanes))
+        shares = [(lane + 1) * count // len(numbers) - lane * count // len(numbers) for lane in numbers]
+        self.turns = iter([ans for ans, share in zip(self.lanes, shares, strict=True) for _ in range(share)])
+
+    def decode(self, counts: np.ndarray) -> int:
+        return next(self.turns).decode(counts)
+
     def symbol(self, k: int) -> int:
         width = len(self.tables[k]) // 2 - 1
-        value = self.ans.decode(self.tables[k]) - width
+        value = self.decode(self.tables[k]) - width
         if value == width + 1:
             v = self.escapes.varint()
             value = min(width + 1 + v // 2, 32767) * (-1 if v % 2 else 1)
         return value
 
     def finish(self) -> None:
-        assert self.ans.state == 0
-        assert not self.ans.words
+        assert all(ans.state == 0 and not ans.words for ans in self.lanes)
         assert self.escapes.at == len(self.escapes.data)
 
 
@@ -202,7 +213,8 @@ def decode_tile(payload: bytes, h: int, w: int, quality: int, tensors: dict[str,
     h4, w4 = -(-h // 4), -(-w // 4)
     levels = tensors["tables.hyper"]
     level = (2 * (quality - 256) * (len(levels) - 1) + 25344) // 50688
-    z = np.array([[source.ans.decode(counts) - 63 for _ in range(h4 * w4)] for counts in levels[level]])
+    source.begin_pass(levels.shape[1] * h4 * w4)
+    z = np.array([[source.decode(counts) - 63 for _ in range(h4 * w4)] for counts in levels[level]])
     z = z.reshape(-1, h4, w4)
     integers = {name[9:]: tensor for name, tensor in tensors.items() if name.startswith("integers.")}
     exact = Integers(integers)
@@ -214,6 +226,7 @@ def decode_tile(payload: bytes, h: int, w: int, quality: int, tensors: dict[str,
     def decode_pass(coded: np.ndarray) -> None:
         """The symbols at the latents that are true in `coded` (M, h, w)."""
         places = np.argwhere(coded)
+        source.begin_pass(np.isin(index[coded], source.groups).sum())
         for k in source.groups:
             for c, i, j in places[index[coded] == k]:
                 symbols[c, i, j] = source.symbol(k)
@@ -238,6 +251,7 @@ def decode_filter(body: bytes, tensors: dict[str, np.ndarray]) -> tuple[np.ndarr
     source = Payload(body[1:], tensors)
     index = tensors["integers.filter.scale"]
     coefficients = np.zeros(index.shape, np.int64)
+    source.begin_pass(np.isin(index, source.groups).sum())
     for k in source.groups:
         for place in np.argwhere(index == k):
             coefficients[tuple(place)] = source.symbol(k)

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bitstream import Error, Tables, TileDecoder, decode_values, encode_tile, encode_values, symbols_crc
+from bitstream import Error, Tables, TileDecoder, decode_values, encode_tile, encode_values, read_payload, symbols_crc
 from bitstream.entropy import entropy_bits
 from tests.reference import Ans, encode_ans
 
@@ -30,8 +30,9 @@ def random_tables(seed: int, channels: int = 3) -> Tables:
     shapes=st.lists(st.tuples(st.integers(0, 4), st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=4),
     spread=st.sampled_from([0, 1, 20, 32767]),
     indices=st.sampled_from([1, 5, 64]),
+    lanes=st.sampled_from([1, 2, 7, 300]),
 )
-def test_round_trip(seed: int, shapes: list[tuple[int, int, int]], spread: int, indices: int) -> None:
+def test_round_trip(seed: int, shapes: list[tuple[int, int, int]], spread: int, indices: int, lanes: int) -> None:
     rng, tables = np.random.default_rng(seed), random_tables(seed % 7)
     passes = []
     for shape in shapes:
@@ -39,7 +40,7 @@ def test_round_trip(seed: int, shapes: list[tuple[int, int, int]], spread: int, 
         passes.append((rng.integers(-spread, spread + 1, shape).astype(np.int16), index))
     z = rng.integers(-63, 64, (3, 2, 3)).astype(np.int8)
     level = seed % 2
-    decoder = TileDecoder(tables, level, encode_tile(tables, level, z, passes))
+    decoder = TileDecoder(tables, level, read_payload(encode_tile(tables, level, z, passes, lanes)))
     assert np.array_equal(decoder.hyper(2, 3), z)
     found = [decoder.latent(index) for _, index in passes]
     assert all(np.array_equal(a, symbols) for a, (symbols, _) in zip(found, passes, strict=True))
@@ -79,7 +80,7 @@ def test_the_quiet_group_is_left_out_only_when_it_is_quiet() -> None:
     symbols[2, 3, 4] = 1
     loud = encode_tile(tables, 0, z, [(symbols, index)])
     assert loud[0] & 1
-    decoder = TileDecoder(tables, 0, loud)
+    decoder = TileDecoder(tables, 0, read_payload(loud))
     decoder.hyper(1, 1)
     assert np.array_equal(decoder.latent(index), symbols)
 
@@ -91,11 +92,11 @@ def test_damage_raises_only_errors(seed: int) -> None:
     index = rng.integers(0, 64, (4, 6, 6)).astype(np.uint8)
     symbols = rng.integers(-40, 41, index.shape).astype(np.int16)
     z = rng.integers(-63, 64, (3, 2, 2)).astype(np.int8)
-    payload = bytearray(encode_tile(tables, 0, z, [(symbols, index)]))
+    payload = bytearray(encode_tile(tables, 0, z, [(symbols, index)], lanes=1 + seed % 3))
     payload[rng.integers(len(payload))] ^= 1 << rng.integers(8)
     damaged = bytes(payload[: rng.integers(1, len(payload) + 1)] if seed % 2 else payload)
     with pytest.raises(Error):
-        decoder = TileDecoder(tables, 0, damaged)
+        decoder = TileDecoder(tables, 0, read_payload(damaged))
         decoder.hyper(2, 2)
         decoder.finish(decoder.latent(index), symbols_crc(z, symbols))
 

@@ -1,0 +1,140 @@
+"""Real time on a GPU: from the bytes of a file in the host's memory to a picture in the GPU's.
+
+All that a decode launches, some hundreds of kernels, asks nothing of the host, so it is captured once for a size as a
+CUDA graph and replayed for each file. On a CPU, for trying it out, it is run each time.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+
+import torch
+from torch import Tensor
+
+import bitstream
+from bitstream import MISMATCH, Error, Header, Payload, PixelFormat
+from codec import postfilter
+from codec.context import shown_latents
+from codec.decoder import View, synthesise, to_pixels
+from codec.lanes import decode_packed, pack, packed_size
+from codec.model import Model
+from codec.postfilter import PostFilter
+from codec.tiling import latent_bounds
+
+Launched = tuple[Tensor, Tensor]  # a picture (H, W, 3 or 1) uint8, and whether its payload was used up
+WARMUP = 3  # runs before a capture, in which libraries choose their kernels
+
+
+class RealtimeDecoder:
+    """Decodes files of one size, made by one model, to uint8 tensors on its device.
+
+    Files must have one tile and lanes (`codec.encode(..., tile=0, lanes=True)`) and no escapes, which only pictures far
+    from photos have. Alpha and metadata are left to `codec.decode`. Whether the payload was used up is checked, the
+    checksum of the symbols, which would have to come to the host, is not.
+
+    Args:
+        lanes, words: what files have at most; the words are of 32 bits. Without figures enough for 1.5 bits a pixel.
+    """
+
+    def __init__(self, model: Model, width: int, height: int, lanes: int = 0, words: int = 0) -> None:
+        self.model, self.width, self.height = model, width, height
+        self.words = words or 3 * width * height // 64 + 64
+        self.lanes = lanes or bitstream.lanes_for(4 * self.words)
+        size = packed_size(self.lanes, self.words)
+        on_gpu = model.device.type == "cuda"
+        self.host = [torch.zeros(size, dtype=torch.int32, pin_memory=on_gpu) for _ in range(2)]  # one being copied
+        self.packed = torch.zeros(size, dtype=torch.int32, device=model.device)
+        shapes = ((3, 3, 5, 5), (3,), (3 * postfilter.AT_ONCE, 3, 5, 4 + postfilter.AT_ONCE))
+        self.filter = PostFilter(*(torch.zeros(shape, device=model.device) for shape in shapes))
+        self.made: dict[tuple[bool, int], Callable[[], Launched]] = {}
+
+    def __call__(self, data: bytes) -> Tensor:
+        """The picture of a file, (H, W, 3) or for a grey one (H, W, 1), uint8.
+
+        Raises:
+            Error: the file is damaged, or not one of those that this decoder is for.
+        """
+        return _checked(self._launch(data))
+
+    def stream(self, files: Iterable[bytes]) -> Iterator[Tensor]:
+        """The pictures of files one after another, each as by a call; one is read while the one before is computed."""
+        before: Launched | None = None
+        for data in files:
+            launched = self._launch(data)
+            if before:
+                yield _checked(before)
+            before = launched
+        if before:
+            yield _checked(before)
+
+    @torch.inference_mode()
+    def _launch(self, data: bytes) -> Launched:
+        """Have a file decoded, without waiting for it."""
+        header, tiles = bitstream.read(data)
+        payload = self._payload(header, tiles)
+        self.host.reverse()
+        pack(payload, header.quality, self.lanes, self.host[0].numpy())
+        self.packed.copy_(self.host[0], non_blocking=True)
+        own = postfilter.read(self.model, header.chunks)
+        if own:
+            for place, part in zip(_parts(self.filter), _parts(own), strict=True):
+                place.copy_(part)
+        kind = (own is not None, 3 if header.pixel_format == PixelFormat.RGB else 1)
+        if kind not in self.made:
+            self.made[kind] = _captured(lambda: self._picture(*kind), self.model.device)
+        picture, whole = self.made[kind]()
+        return picture.clone(), whole.clone()
+
+    def _payload(self, header: Header, tiles: list[bitstream.Tile]) -> Payload:
+        """What is to be decoded. Raises `Error` if this decoder is not for the file."""
+        if (header.width, header.height) != (self.width, self.height) or header.model != self.model.identity:
+            raise Error(f"this decoder is for {self.width} x {self.height} pixels by the model {self.model.name}")
+        if len(tiles) > 1:
+            raise Error("only a file of one tile is decoded in real time: encode with tile=0 and lanes=True")
+        payload = bitstream.read_payload(tiles[0].payload)
+        if payload.escapes:
+            raise Error("a file with escapes is not decoded in real time")
+        if len(payload.lanes) > self.lanes or sum(map(len, payload.lanes)) > self.words:
+            raise Error(f"the file has more than {self.lanes} lanes or {self.words} words")
+        return payload
+
+    def _picture(self, filtered: bool, channels: int) -> Launched:
+        """The decode itself, from what lies in `packed` and `filter`."""
+        bounds = latent_bounds(self.width, self.height)
+        _, coded, whole = decode_packed(self.model, self.packed, self.lanes, (bounds.height, bounds.width))
+        quality = self.packed[2:3].long()
+        latent = shown_latents(self.model, coded) / self.model.transforms.gain(quality)
+        latent = latent.contiguous(memory_format=torch.channels_last)
+        picture = synthesise(self.model, latent, quality, View(), self.filter if filtered else None, None)
+        return to_pixels(picture[0, :, : self.height, : self.width], channels).contiguous(), whole
+
+
+def _parts(own: PostFilter) -> tuple[Tensor, ...]:
+    return own.kernel, own.constant, own.wide
+
+
+def _checked(launched: Launched) -> Tensor:
+    """The picture, once it is there. Raises `Error` if its payload was not used up."""
+    picture, whole = launched
+    if not whole:
+        raise Error(MISMATCH)
+    return picture
+
+
+def _captured(work: Callable[[], Launched], device: torch.device) -> Callable[[], Launched]:
+    """On a GPU `work` as a function that replays it and gives the same tensors each time, filled anew."""
+    if device.type != "cuda":
+        return work
+    side = torch.cuda.Stream(device)
+    side.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(side):
+        for _ in range(WARMUP):
+            work()
+    torch.cuda.current_stream(device).wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        made = work()
+
+    def replay() -> Launched:
+        graph.replay()
+        return made
+
+    return replay
