@@ -19,7 +19,7 @@ import bitstream
 from codec import AUTO_MODEL, DEFAULT_EFFORT, decoder, encoder, hyper
 from codec.model import Model, load_for
 from codec.network import assemble
-from codec.realtime import RealtimeDecoder
+from codec.realtime import RealtimeDecoder, RealtimeEncoder
 from codec.tiling import LATENT
 
 CUDA = torch.device("cuda")
@@ -60,8 +60,8 @@ def measure(pixels: NDArray[np.uint8], quality: float, tile: int, rounds: int) -
 
 
 def real_time(model: Model, pixels: NDArray[np.uint8], quality: float, rounds: int) -> str:
-    """Milliseconds from bytes to a tensor, one picture at a time and in a stream, of a file with lanes; how many bytes
-    these cost, and how far the pixels are from those of other ways."""
+    """Milliseconds from bytes to a tensor, one picture at a time and in a stream, of a file with lanes, and from a
+    tensor to bytes; how many bytes lanes cost, and how far the pixels are from those of other ways."""
     one, data = (encoder.encode_pixels(model, pixels, quality, tile=0, lanes=wanted) for wanted in (False, True))
     decode = RealtimeDecoder(model, *pixels.shape[1::-1])
     alone = milliseconds(lambda: decode(data), rounds)
@@ -70,7 +70,11 @@ def real_time(model: Model, pixels: NDArray[np.uint8], quality: float, rounds: i
     streamed = 1e3 * (clock(CUDA) - began) / count
     other = decoder.decode_pixels(model, *bitstream.read(data)).astype(int)
     apart = np.abs(decode(data).cpu().numpy() - other).max()
-    return f"{alone}, in a stream {streamed:.1f} ms; lanes cost {len(data) / len(one) - 1:.2%}; {apart} levels apart"
+    encode, shown = RealtimeEncoder(model, *pixels.shape[1::-1], quality), torch.tensor(pixels, device=CUDA)
+    assert decode(encode(shown)).shape == pixels.shape
+    encoding = milliseconds(lambda: encode(shown), rounds)
+    times = f"decode {alone}, in a stream {streamed:.1f} ms; encode {encoding}"
+    return f"{times}; lanes cost {len(data) / len(one) - 1:.2%}; {apart} levels apart"
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from bitstream.container import Header, PixelFormat, Tile, read, read_header, write
 from bitstream.entropy import (
+    LANE_SYMBOLS,
     MISMATCH,
     PRECISION,
     Payload,
@@ -13,10 +14,12 @@ from bitstream.entropy import (
     lanes_for,
     read_payload,
     symbols_crc,
+    write_payload,
 )
 from bitstream.error import Error
 
 __all__ = [
+    "LANE_SYMBOLS",
     "MISMATCH",
     "PRECISION",
     "Error",
@@ -35,4 +38,5 @@ __all__ = [
     "read_payload",
     "symbols_crc",
     "write",
+    "write_payload",
 ]

@@ -107,7 +107,7 @@ def encode_latents(
         rounded, progress = iter(draft.tiles.items()), no_progress
     tiles: dict[Rect, Tile] = {}
     for rect, tile in rounded:
-        tiles[rect] = _code_tile(model, tile, model.level(fixed), lanes)
+        tiles[rect] = code_tile(model, tile, model.level(fixed), lanes)
         progress(len(tiles), len(rects))
     return write(header, [tiles[rect] for rect in rects])
 
@@ -135,7 +135,7 @@ def round_latents(model: Model, latent: Tensor, quality: Tensor) -> Rounded:
     return Rounded(z, code_latents(model, z, quality, (height, width), visit))
 
 
-def _code_tile(model: Model, rounded: Rounded, level: int, lanes: bool) -> Tile:
+def code_tile(model: Model, rounded: Rounded, level: int, lanes: bool) -> Tile:
     """Entropy-code one tile, its hyper-latent by the tables of a rate level, as one lane or as many."""
     coded, low = rounded.coded, low_channels(model.integers)
     z, symbols, index = (
@@ -143,7 +143,5 @@ def _code_tile(model: Model, rounded: Rounded, level: int, lanes: bool) -> Tile:
         for tensor, kind in ((rounded.z, torch.int8), (coded.symbol, torch.int16), (coded.index, torch.uint8))
     )
     passes = list(zip(split(symbols, low), split(index, low), strict=True))
-    payload = encode_tile(model.tables, level, z, passes)
-    if lanes and lanes_for(len(payload)) > 1:
-        payload = encode_tile(model.tables, level, z, passes, lanes_for(len(payload)))
+    payload = encode_tile(model.tables, level, z, passes, lanes_for(np.count_nonzero(symbols)) if lanes else 1)
     return Tile(payload, symbols_crc(z, symbols))

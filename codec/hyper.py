@@ -136,8 +136,10 @@ EXACT = Arithmetic()
 
 
 def _rounding(total: Tensor, one: int) -> Tensor:
-    """total / one + 1/2 in one pass over the memory; `one` is a power of two, so nothing is rounded."""
-    return torch.add(total.new_tensor(0.5), total, alpha=1 / one)
+    """total / one + 1/2 in one pass over the memory; `one` is a power of two, so nothing is rounded. The half is made
+    on the device: a number brought there would have to be waited for."""
+    half = torch.full((), 0.5, dtype=total.dtype, device=total.device)
+    return torch.add(half, total, alpha=1 / one)
 
 
 def level_bias(table: Tensor, quality: Tensor, arithmetic: Arithmetic = EXACT) -> Tensor:

@@ -146,6 +146,13 @@ def _raster(channels: int, plane: int, device: torch.device) -> tuple[Tensor, Te
     return channel.repeat_interleave(plane), torch.arange(channels * plane, device=device)
 
 
+def hyper_keys(tables: DeviceTables, level: Tensor, plane: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Table and place of each symbol of a hyper-latent, in raster order, by the tables of a rate level (1,)."""
+    channels = tables.shape[1]
+    channel, order = _raster(channels, plane, device)
+    return (tables.latents + level * channels + channel).to(torch.int16), order
+
+
 class LaneDecoder:
     """As `bitstream.TileDecoder`, on a device, for payloads without escapes: `hyper`, then `latent` for each pass.
 
@@ -173,9 +180,8 @@ class LaneDecoder:
     def hyper(self, rows: int, columns: int) -> Tensor:
         """The hyper-latent z, (Z, rows, columns) int16."""
         levels, channels = self.tables.shape
-        channel, order = _raster(channels, rows * columns, self.words.device)
         level = hyper.nearest_level(self.quality, levels)
-        keys = (self.tables.latents + level * channels + channel).to(torch.int16)
+        keys, order = hyper_keys(self.tables, level, rows * columns, self.words.device)
         return self._pass(keys, order, torch.zeros_like(level)).reshape(channels, rows, columns)
 
     def latent(self, index: Tensor) -> Tensor:

@@ -1,24 +1,30 @@
-"""Real time on a GPU: from the bytes of a file in the host's memory to a picture in the GPU's.
+"""Real time on a GPU: from the bytes of a file in the host's memory to a picture in the GPU's, and back.
 
-All that a decode launches, some hundreds of kernels, asks nothing of the host, so it is captured once for a size as a
-CUDA graph and replayed for each file. On a CPU, for trying it out, it is run each time.
+All that a decode or encode launches, some hundreds of kernels, asks nothing of the host, so it is captured once for a
+size as a CUDA graph and replayed for each file. On a CPU, for trying it out, it is run each time.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 import bitstream
 from bitstream import MISMATCH, Error, Header, Payload, PixelFormat
-from codec import postfilter
+from codec import hyper, postfilter
 from codec.context import shown_latents
 from codec.decoder import View, synthesise, to_pixels
+from codec.encoder import code_tile, round_latents
+from codec.lane_encoder import Pushed, payload_of, push
 from codec.lanes import decode_packed, pack, packed_size
 from codec.model import Model
 from codec.postfilter import PostFilter
-from codec.tiling import latent_bounds
+from codec.search import Rounded
+from codec.tiling import LATENT, latent_bounds
 
+Made = TypeVar("Made")
 Launched = tuple[Tensor, Tensor]  # a picture (H, W, 3 or 1) uint8, and whether its payload was used up
 WARMUP = 3  # runs before a capture, in which libraries choose their kernels
 
@@ -37,7 +43,7 @@ class RealtimeDecoder:
     def __init__(self, model: Model, width: int, height: int, lanes: int = 0, words: int = 0) -> None:
         self.model, self.width, self.height = model, width, height
         self.words = words or 3 * width * height // 64 + 64
-        self.lanes = lanes or bitstream.lanes_for(4 * self.words)
+        self.lanes = lanes or self.words // 256 + 1  # they are half as long again
         size = packed_size(self.lanes, self.words)
         on_gpu = model.device.type == "cuda"
         self.host = [torch.zeros(size, dtype=torch.int32, pin_memory=on_gpu) for _ in range(2)]  # one being copied
@@ -85,10 +91,10 @@ class RealtimeDecoder:
 
     def _payload(self, header: Header, tiles: list[bitstream.Tile]) -> Payload:
         """What is to be decoded. Raises `Error` if this decoder is not for the file."""
-        if (header.width, header.height) != (self.width, self.height) or header.model != self.model.identity:
-            raise Error(f"this decoder is for {self.width} x {self.height} pixels by the model {self.model.name}")
         if len(tiles) > 1:
             raise Error("only a file of one tile is decoded in real time: encode with tile=0 and lanes=True")
+        if (header.width, header.height) != (self.width, self.height) or header.model != self.model.identity:
+            raise Error(f"this decoder is for {self.width} x {self.height} pixels by the model {self.model.name}")
         payload = bitstream.read_payload(tiles[0].payload)
         if payload.escapes:
             raise Error("a file with escapes is not decoded in real time")
@@ -107,6 +113,52 @@ class RealtimeDecoder:
         return to_pixels(picture[0, :, : self.height, : self.width], channels).contiguous(), whole
 
 
+class RealtimeEncoder:
+    """Encodes pictures of one size and quality, uint8 tensors on a model's device, as `codec.encode` does with
+    `effort=0, tile=0, lanes=True`, to the same bytes. A picture with escapes is coded by the host's processor.
+
+    Args:
+        lanes, capacity: how many lanes a file may have, 2,900 latents that are not 0 each, and how many words of 32
+            bits each lane.
+
+    Raises:
+        ValueError: the quality is out of range.
+    """
+
+    def __init__(
+        self, model: Model, width: int, height: int, quality: float, lanes: int = 2048, capacity: int = 4096
+    ) -> None:
+        self.model, self.lanes, self.capacity = model, lanes, capacity
+        self.header = Header(width, height, PixelFormat.RGB, quality, model.identity, 0, {})
+        self.header.check()
+        self.quality = hyper.fixed_point(quality, model.device)
+        self.level = hyper.nearest_level(self.quality, len(model.tables.hyper))
+        self.pixels = torch.zeros(height, width, 3, dtype=torch.uint8, device=model.device)
+        self.made: Callable[[], tuple[Rounded, Pushed]] | None = None
+
+    @torch.inference_mode()
+    def __call__(self, pixels: Tensor) -> bytes:
+        """The file of a picture (H, W, 3) uint8."""
+        self.pixels.copy_(pixels)
+        if self.made is None:
+            self.made = _captured(self._push, self.model.device)
+        rounded, pushed = self.made()
+        payload = payload_of(pushed)
+        if payload is None:
+            return bitstream.write(self.header, [code_tile(self.model, rounded, int(self.level), lanes=True)])
+        z, symbols = rounded.z[0].to(torch.int8).cpu().numpy(), rounded.coded.symbol[0].to(torch.int16).cpu().numpy()
+        return bitstream.write(self.header, [bitstream.Tile(payload, bitstream.symbols_crc(z, symbols))])
+
+    def _push(self) -> tuple[Rounded, Pushed]:
+        """The encode itself, from what lies in `pixels`."""
+        height, width = self.pixels.shape[:2]
+        picture = self.pixels.permute(2, 0, 1)[None].float() / 127.5 - 1
+        picture = F.pad(picture, (0, -width % LATENT, 0, -height % LATENT), mode="replicate")
+        latent = self.model.transforms.analysis(picture.contiguous(memory_format=torch.channels_last))
+        rounded = round_latents(self.model, latent, self.quality)
+        return rounded, push(self.model, rounded.z, rounded.coded, self.level, self.lanes, self.capacity)
+
+
 def _parts(own: PostFilter) -> tuple[Tensor, ...]:
     return own.kernel, own.constant, own.wide
 
@@ -119,7 +171,7 @@ def _checked(launched: Launched) -> Tensor:
     return picture
 
 
-def _captured(work: Callable[[], Launched], device: torch.device) -> Callable[[], Launched]:
+def _captured(work: Callable[[], Made], device: torch.device) -> Callable[[], Made]:
     """On a GPU `work` as a function that replays it and gives the same tensors each time, filled anew."""
     if device.type != "cuda":
         return work
@@ -133,7 +185,7 @@ def _captured(work: Callable[[], Launched], device: torch.device) -> Callable[[]
     with torch.cuda.graph(graph):
         made = work()
 
-    def replay() -> Launched:
+    def replay() -> Made:
         graph.replay()
         return made
 

@@ -8,13 +8,14 @@ from PIL import Image
 import bitstream
 import codec
 from bitstream import Error, encode_tile, read_payload
-from codec import decoder, encoder
-from codec.model import load
+from codec import decoder, encoder, hyper
+from codec.context import Coded
+from codec.model import load, load_for
 from codec.tiling import Rect
 from tests.bitstream.test_entropy import random_tables
 
 pytest.importorskip("triton", reason="Triton is not installed: nothing can run the kernel")
-lanes = pytest.importorskip("codec.lanes")
+lanes, lane_encoder = (pytest.importorskip(f"codec.{name}") for name in ("lanes", "lane_encoder"))
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -41,7 +42,7 @@ def test_it_finds_the_symbols_of_constriction(count: int) -> None:
 
 
 def test_a_tile_of_a_photo_comes_out_as_by_the_processor(photo: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bitstream.entropy, "LANE_BYTES", 50)
+    monkeypatch.setattr(bitstream.entropy, "LANE_SYMBOLS", 80)
     model = load("photo", DEVICE.type)
     pixels = np.asarray(photo)[100:164, 100:180]
     header, [tile] = bitstream.read(encoder.encode_pixels(model, pixels, 30, lanes=True))
@@ -56,6 +57,35 @@ def test_a_tile_of_a_photo_comes_out_as_by_the_processor(photo: Image.Image, mon
     damaged = bitstream.Tile(tile.payload, tile.crc ^ 1)
     with pytest.raises(Error, match="checksum"):
         lanes.decode_symbols(model, header, damaged, rect, payload)
+
+
+@pytest.mark.parametrize(("quality", "per_lane"), [(30, 60), (100, 200), (1, 10**6)])
+def test_the_encoder_makes_the_bytes_of_constriction(
+    photo: Image.Image, monkeypatch: pytest.MonkeyPatch, quality: int, per_lane: int
+) -> None:
+    for module in (bitstream.entropy, lane_encoder):
+        monkeypatch.setattr(module, "LANE_SYMBOLS", per_lane)
+    model = load_for("auto", quality, DEVICE.type)
+    pixels, fixed = np.asarray(photo)[100:130, 100:140], hyper.fixed_point(quality, DEVICE)
+    [(_, latent)] = encoder.analyse(model, pixels, 0)
+    rounded = encoder.round_latents(model, latent, fixed)
+    level = hyper.nearest_level(fixed, len(model.tables.hyper))
+    found = lane_encoder.payload_of(lane_encoder.push(model, rounded.z, rounded.coded, level, 64, 2000))
+    _, [tile] = bitstream.read(encoder.encode_pixels(model, pixels, quality, tile=0, lanes=True))
+    assert found == tile.payload
+    assert lane_encoder.payload_of(lane_encoder.push(model, rounded.z, rounded.coded, level, 64, 2)) is None
+
+
+def test_escapes_are_left_to_the_processor() -> None:
+    model = load("photo", DEVICE.type)
+    z = torch.zeros(1, model.config.hyper, 1, 1, device=DEVICE)
+    index = torch.full((1, model.config.latent, 2, 2), 5.0, device=DEVICE)
+    symbol = torch.zeros_like(index)
+    level = torch.zeros(1, dtype=torch.int64, device=DEVICE)
+    for value, fits in ((1, True), (30000, False)):
+        symbol[0, 200, 1, 1] = value
+        coded = Coded(torch.zeros_like(index), index, symbol)
+        assert (lane_encoder.payload_of(lane_encoder.push(model, z, coded, level, 4, 500)) is not None) == fits
 
 
 def test_lanes_change_no_pixel_and_cost_little(large: Image.Image) -> None:

@@ -1,5 +1,7 @@
 """Decoding to a tensor without a word to the host, here on a CPU by Triton's interpreter where there is no GPU."""
 
+import copy
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -14,18 +16,18 @@ from codec import postfilter
 from codec.model import load
 
 pytest.importorskip("triton", reason="Triton is not installed: nothing can run the kernel")
-realtime = pytest.importorskip("codec.realtime")
+realtime, lanes, lane_encoder = (pytest.importorskip(f"codec.{name}") for name in ("realtime", "lanes", "lane_encoder"))
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 @pytest.fixture(scope="module")
 def small(photo: Image.Image) -> Image.Image:
-    return photo.crop((100, 100, 170, 160))
+    return photo.crop((100, 100, 150, 140))
 
 
 @pytest.fixture(scope="module")
 def decoder() -> "realtime.RealtimeDecoder":
-    return realtime.RealtimeDecoder(load("photo", DEVICE), 70, 60, lanes=32, words=1000)
+    return realtime.RealtimeDecoder(load("photo", DEVICE), 50, 40, lanes=32, words=1000)
 
 
 def with_filter(data: bytes) -> bytes:
@@ -42,12 +44,12 @@ def with_filter(data: bytes) -> bytes:
 def test_a_stream_of_files_gives_their_pictures(
     decoder: "realtime.RealtimeDecoder", small: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bitstream.entropy, "LANE_BYTES", 60)
-    files = [codec.encode(small, quality, effort=0, tile=0, lanes=True) for quality in (5, 40)]
+    monkeypatch.setattr(bitstream.entropy, "LANE_SYMBOLS", 100)
+    files = [codec.encode(small, quality, effort=0, tile=0, lanes=True) for quality in (5, 30)]
     files += [with_filter(files[0]), codec.encode(small.convert("L"), 10, effort=0)]
     shown = list(decoder.stream(files))
     for data, picture in zip(files, shown, strict=True):
-        expected = np.asarray(codec.decode(data, device="cpu")).reshape(60, 70, -1)
+        expected = np.asarray(codec.decode(data, device="cpu")).reshape(40, 50, -1)
         assert picture.dtype == torch.uint8
         assert picture.shape == expected.shape
         assert np.abs(picture.cpu().numpy().astype(int) - expected).max() <= (0 if DEVICE == "cpu" else 4)
@@ -58,14 +60,56 @@ def test_what_it_is_not_for_is_refused(decoder: "realtime.RealtimeDecoder", smal
     good = codec.encode(small, 5, effort=0)
     header, [tile] = bitstream.read(good)
     damaged = bitstream.write(header, [bitstream.Tile(tile.payload[:-5] + b"\1" + tile.payload[-4:], tile.crc)])
-    noise = Image.fromarray(np.random.default_rng(0).integers(0, 2, (60, 70, 3), np.uint8) * 255)
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 2, (40, 50, 3), np.uint8) * 255)
     refused = {
         "checksum": damaged,
-        "70 x 60": codec.encode(small.crop((0, 0, 60, 60)), 5, effort=0),
+        "50 x 40": codec.encode(small.crop((0, 0, 40, 40)), 5, effort=0),
         "by the model photo": codec.encode(small, 70, effort=0),
-        "one tile": codec.encode(small, 5, effort=0, tile=64),
+        "one tile": bitstream.write(replace(header, tile=64, width=100), [tile, tile]),
         "lanes|escapes": codec.encode(noise, 60, effort=0, lanes=True),
     }
     for reason, data in refused.items():
         with pytest.raises(Error, match=reason):
             decoder(data)
+
+
+@pytest.mark.parametrize("noisy", [False, True])
+def test_it_makes_the_file_of_the_encoder(small: Image.Image, monkeypatch: pytest.MonkeyPatch, noisy: bool) -> None:
+    for module in (bitstream.entropy, lane_encoder):
+        monkeypatch.setattr(module, "LANE_SYMBOLS", 60)
+    dots = Image.fromarray(np.random.default_rng(0).integers(0, 2, (20, 30), np.uint8) * 255)
+    image, quality = (dots.convert("RGB"), 60) if noisy else (small, 20)
+    encode = realtime.RealtimeEncoder(load("photo", DEVICE), *image.size, quality, lanes=64, capacity=500)
+    found = encode(torch.from_numpy(np.array(image)).to(DEVICE))
+    expected = codec.encode(image, quality, effort=0, tile=0, lanes=True, device=DEVICE)
+    assert found == expected
+    [tile] = bitstream.read(found)[1]
+    assert bool(bitstream.read_payload(tile.payload).escapes) == noisy
+
+
+class Nothing:
+    """A kernel that does nothing, however it is launched."""
+
+    def __getitem__(self, grid: tuple[int, ...]) -> "Nothing":
+        return self
+
+    def __call__(self, *inputs: object, **settings: object) -> None:
+        pass
+
+
+def test_nothing_is_asked_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tensors without contents, whose numbers nobody can ask for, go all the way."""
+    meta, model = torch.device("meta"), load("photo")
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # which does not know such a device
+    for module in (lanes, lane_encoder):
+        monkeypatch.setattr(module, "_decode_pass" if module is lanes else "_encode_pass", Nothing())
+    moved = {name: getattr(model, name).to(meta) for name in ("centroid", "threshold")}
+    moved["integers"] = {name: tensor.to(meta) for name, tensor in model.integers.items()}
+    empty = replace(model, **moved, device=meta, transforms=copy.deepcopy(model.transforms).to(meta))
+    with torch.inference_mode():
+        picture, whole = realtime.RealtimeDecoder(empty, 700, 600)._picture(filtered=True, channels=3)
+        rounded, pushed = realtime.RealtimeEncoder(empty, 700, 600, quality=30)._push()
+    assert picture.shape == (600, 700, 3)
+    assert whole.device == rounded.z.device == pushed.places.device == meta
+    with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
+        bool(whole)
