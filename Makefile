@@ -8,7 +8,7 @@ demo: $(VENV)/core  ## encode and decode the sample photos, print a table, write
 	$(BIN)/python examples/demo.py
 
 test: lint  ## every check
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 lint: $(VENV)/test
 	$(BIN)/ruff check .

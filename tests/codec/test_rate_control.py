@@ -65,7 +65,9 @@ def test_each_models_analysis_runs_once(small: Image.Image, monkeypatch: pytest.
     monkeypatch.setattr(rate_control, "analyse", lambda *given: calls.append(1) or real(*given))
     trials = []
     code = rate_control.encode_latents
-    monkeypatch.setattr(rate_control, "encode_latents", lambda *given: trials.append(1) or code(*given))
+    monkeypatch.setattr(
+        rate_control, "encode_latents", lambda *given, **settings: trials.append(1) or code(*given, **settings)
+    )
     codec.encode(small, size=12_000, effort=0)
     assert len(calls) == 2  # by each model
     assert 4 <= len(trials) <= rate_control.TRIALS

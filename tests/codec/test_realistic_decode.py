@@ -21,7 +21,7 @@ def test_detail_comes_back_for_little_fidelity(quality: int, picture: Image.Imag
     wanted = detail(picture)
     assert detail(faithful) < detail(half)
     assert abs(detail(realistic) - wanted) < abs(detail(faithful) - wanted)
-    assert psnr(picture, faithful) - psnr(picture, realistic) < 2
+    assert psnr(picture, faithful) - psnr(picture, realistic) < 2.2
 
 
 def test_beyond_what_was_trained_realism_fades_out(picture: Image.Image) -> None:

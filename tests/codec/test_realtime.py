@@ -13,7 +13,7 @@ import bitstream
 import codec
 from bitstream import Error
 from codec import postfilter
-from codec.model import load
+from codec.model import load, load_for
 
 pytest.importorskip("triton", reason="Triton is not installed: nothing can run the kernel")
 realtime, lanes, lane_encoder = (pytest.importorskip(f"codec.{name}") for name in ("realtime", "lanes", "lane_encoder"))
@@ -59,14 +59,18 @@ def test_a_stream_of_files_gives_their_pictures(
 def test_what_it_is_not_for_is_refused(decoder: "realtime.RealtimeDecoder", small: Image.Image) -> None:
     good = codec.encode(small, 5, effort=0)
     header, [tile] = bitstream.read(good)
-    damaged = bitstream.write(header, [bitstream.Tile(tile.payload[:-5] + b"\1" + tile.payload[-4:], tile.crc)])
-    noise = Image.fromarray(np.random.default_rng(0).integers(0, 2, (40, 50, 3), np.uint8) * 255)
+    wrong = tile.payload[:-5] + bytes([tile.payload[-5] ^ 1]) + tile.payload[-4:]
+    damaged = bitstream.write(header, [bitstream.Tile(wrong, tile.crc)])
+    parts = bitstream.read_payload(tile.payload)
+    escaped = bitstream.write_payload(parts.first, b"\0", [lane.astype("<u4").tobytes() for lane in parts.lanes])
+    lanes_of = bitstream.write_payload(parts.first, b"", [b"\1\0\0\0"] * 33)
     refused = {
         "checksum": damaged,
         "50 x 40": codec.encode(small.crop((0, 0, 40, 40)), 5, effort=0),
         "by the model photo": codec.encode(small, 70, effort=0),
         "one tile": bitstream.write(replace(header, tile=64, width=100), [tile, tile]),
-        "lanes|escapes": codec.encode(noise, 60, effort=0, lanes=True),
+        "escapes": bitstream.write(header, [bitstream.Tile(escaped, tile.crc)]),
+        "more than 32 lanes": bitstream.write(header, [bitstream.Tile(lanes_of, tile.crc)]),
     }
     for reason, data in refused.items():
         with pytest.raises(Error, match=reason):
@@ -78,8 +82,8 @@ def test_it_makes_the_file_of_the_encoder(small: Image.Image, monkeypatch: pytes
     for module in (bitstream.entropy, lane_encoder):
         monkeypatch.setattr(module, "LANE_SYMBOLS", 60)
     dots = Image.fromarray(np.random.default_rng(0).integers(0, 2, (20, 30), np.uint8) * 255)
-    image, quality = (dots.convert("RGB"), 60) if noisy else (small, 20)
-    encode = realtime.RealtimeEncoder(load("photo", DEVICE), *image.size, quality, lanes=64, capacity=500)
+    image, quality = (dots.convert("RGB"), 100) if noisy else (small, 20)
+    encode = realtime.RealtimeEncoder(load_for("auto", quality, DEVICE), *image.size, quality, lanes=64, capacity=500)
     found = encode(torch.from_numpy(np.array(image)).to(DEVICE))
     expected = codec.encode(image, quality, effort=0, tile=0, lanes=True, device=DEVICE)
     assert found == expected
