@@ -13,7 +13,6 @@ The rules that keep `codec.hyper` exact hold here too.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -24,6 +23,7 @@ from codec.model import Model
 from codec.pyramid import add
 from codec.quantise import dequantise
 
+CPU = torch.device("cpu")
 SYMBOL_ONE = 8  # a symbol counts as an activation of this
 SYMBOL_SEEN = 255  # symbols beyond are seen as this, so that they make no larger activations than all else
 
@@ -53,16 +53,17 @@ def low_channels(weights: Mapping[str, Tensor]) -> int:
     return weights["odd.enter.weight"].shape[1] if "odd.enter.weight" in weights else 0
 
 
-def white(height: int, width: int) -> NDArray[np.bool_]:
-    """(h, w): the places whose row and column add up to an even number."""
-    return np.add.outer(np.arange(height), np.arange(width)) % 2 == 0
+def white(height: int, width: int, device: torch.device = CPU) -> Tensor:
+    """(h, w) truth values: the places whose row and column add up to an even number."""
+    rows, columns = (torch.arange(edge, device=device) for edge in (height, width))
+    return (rows[:, None] + columns) % 2 == 0
 
 
 def split(values: NDArray, low: int) -> list[NDArray]:
     """The values (M, h, w) of a tile as the passes take them, each in raster order."""
     if not low:
         return [values]
-    first = white(*values.shape[1:])
+    first = white(*values.shape[1:]).numpy()
     return [values[:low, first], values[:low, ~first], values[low:]]
 
 
@@ -107,8 +108,7 @@ def code(
     if not low:
         mean, index = arithmetic.parameters(total(slice(0, latent)))
         return Coded(mean, index, visit(Pass(slice(0, latent), None), mean, index))
-    rows, columns = (torch.arange(edge, device=features.device) for edge in features.shape[-2:])
-    first = (rows[:, None] + columns) % 2 == 0  # as `white`
+    first = white(*features.shape[-2:], features.device)
     lows, others = slice(0, low), slice(low, latent)
     of_low = total(lows)
     mean, index = arithmetic.parameters(of_low)  # (B, C, h, w)

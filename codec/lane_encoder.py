@@ -13,7 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from bitstream import LANE_SYMBOLS, write_payload
-from codec.context import Coded, low_channels
+from codec.context import Coded, low_channels, white
 from codec.lanes import hyper_keys, tables_of
 from codec.model import Model
 
@@ -105,12 +105,10 @@ def _passes(low: int, index: Tensor) -> list[tuple[slice, Tensor]]:
     """The channels of each pass, and their scale indices (D, h, w), -1 where it codes nothing."""
     if not low:
         return [(slice(None), index)]
-    rows, columns = (torch.arange(edge, device=index.device) for edge in index.shape[1:])
-    white = (rows[:, None] + columns) % 2 == 0
-    lows = index[:low]
+    first, lows = white(*index.shape[1:], index.device), index[:low]
     return [
-        (slice(0, low), torch.where(white, lows, -1)),
-        (slice(0, low), torch.where(white, -1, lows)),
+        (slice(0, low), torch.where(first, lows, -1)),
+        (slice(0, low), torch.where(first, -1, lows)),
         (slice(low, None), index[low:]),
     ]
 

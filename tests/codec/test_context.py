@@ -51,7 +51,7 @@ def test_the_context_changes_what_is_expected(model: Model, photo: Image.Image) 
     plain = {name: tensor for name, tensor in model.integers.items() if not name.startswith(("odd.", "rest."))}
     alone = context.code(features, quality, plain, lambda part, mean, index: mean).index
     same = (coded.index == alone)[0].numpy()
-    first = context.white(8, 12)
+    first = context.white(8, 12).numpy()
     assert same[:LOW, first].all()
     assert not same[:LOW, ~first].all()
     assert not same[LOW:].all()
