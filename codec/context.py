@@ -10,7 +10,7 @@ Autoregressive Entropy Models", ICIP 2020. A model without context codes all its
 The rules that keep `codec.hyper` exact hold here too.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -59,12 +59,21 @@ def white(height: int, width: int, device: torch.device = CPU) -> Tensor:
     return (rows[:, None] + columns) % 2 == 0
 
 
+def passes(low: int, shape: Sequence[int], device: torch.device = CPU) -> list[Pass]:
+    """The passes of a tile of latents (M, h, w), of which `low` channels are coded first, in the order of coding."""
+    latent, height, width = shape
+    if not low:
+        return [Pass(slice(0, latent), None)]
+    first, lows = white(height, width, device), slice(0, low)
+    return [Pass(lows, first), Pass(lows, ~first), Pass(slice(low, latent), None)]
+
+
 def split(values: NDArray, low: int) -> list[NDArray]:
     """The values (M, h, w) of a tile as the passes take them, each in raster order."""
-    if not low:
-        return [values]
-    first = white(*values.shape[1:]).numpy()
-    return [values[:low, first], values[:low, ~first], values[low:]]
+    return [
+        values[part.channels] if part.places is None else values[part.channels, part.places.numpy()]
+        for part in passes(low, values.shape)
+    ]
 
 
 def _said(symbols: Tensor, features: Tensor, weights: Mapping[str, Tensor], name: str, a: Arithmetic) -> Tensor:
@@ -105,21 +114,21 @@ def code(
         said = _said(symbols, features, weights, name, arithmetic)
         return arithmetic.parameters(add(arithmetic.sums(said, weights[f"{name}.leave.weight"], None), total))
 
-    if not low:
-        mean, index = arithmetic.parameters(total(slice(0, latent)))
-        return Coded(mean, index, visit(Pass(slice(0, latent), None), mean, index))
-    first = white(*features.shape[-2:], features.device)
-    lows, others = slice(0, low), slice(low, latent)
-    of_low = total(lows)
-    mean, index = arithmetic.parameters(of_low)  # (B, C, h, w)
-    symbol = visit(Pass(lows, first), mean, index) * first
-    odd_mean, odd_index = knowing(symbol, "odd", of_low)
-    odd_symbol = visit(Pass(lows, ~first), odd_mean, odd_index)
-    mean = torch.where(first, mean, odd_mean)
-    index = torch.where(first, index, odd_index)
-    symbol = torch.where(first, symbol, odd_symbol)
-    rest_mean, rest_index = knowing(symbol, "rest", total(others))
-    rest_symbol = visit(Pass(others, None), rest_mean, rest_index)
+    first, *later = passes(low, (latent, *features.shape[-2:]), features.device)
+    of_first = total(first.channels)
+    mean, index = arithmetic.parameters(of_first)  # (B, C, h, w)
+    symbol = visit(first, mean, index)
+    if not later:
+        return Coded(mean, index, symbol)
+    odd, rest = later
+    symbol = symbol * first.places
+    odd_mean, odd_index = knowing(symbol, "odd", of_first)
+    odd_symbol = visit(odd, odd_mean, odd_index)
+    mean = torch.where(first.places, mean, odd_mean)
+    index = torch.where(first.places, index, odd_index)
+    symbol = torch.where(first.places, symbol, odd_symbol)
+    rest_mean, rest_index = knowing(symbol, "rest", total(rest.channels))
+    rest_symbol = visit(rest, rest_mean, rest_index)
     return Coded(
         torch.cat([mean, rest_mean], dim=1),
         torch.cat([index, rest_index], dim=1),

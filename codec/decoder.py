@@ -23,7 +23,6 @@ from codec.salvage import fill
 from codec.tiling import LATENT, Rect, copy_shared, halo, latent_bounds, piece_edge, tile_edge
 from codec.translator import Translator
 
-HAS_TRITON = importlib.util.find_spec("triton") is not None  # it comes with torch for CUDA
 AT_ONCE = 2  # tiles: one's entropy decoding, on one core, goes on while the other's networks compute
 
 
@@ -38,7 +37,8 @@ def decode_symbols(model: Model, header: Header, tile: Tile, rect: Rect) -> tupl
         bitstream.Error: the payload is damaged.
     """
     payload = read_payload(tile.payload)
-    if model.device.type == "cuda" and len(payload.lanes) > 1 and not payload.escapes and HAS_TRITON:
+    many = len(payload.lanes) > 1 and not payload.escapes
+    if model.device.type == "cuda" and many and importlib.util.find_spec("triton"):  # comes with torch for CUDA
         from codec import lanes
 
         return lanes.decode_symbols(model, header, tile, rect, payload)

@@ -118,7 +118,12 @@ def region(pixels: NDArray[np.uint8], rect: Rect, device: torch.device) -> Tenso
     part = pixels[area.top : area.bottom, area.left : area.right]
     missing = [(0, area.height - part.shape[0]), (0, area.width - part.shape[1])]
     part = np.pad(part.reshape(*part.shape[:2], -1), [*missing, (0, 0)], mode="edge")
-    picture = torch.from_numpy(part).to(device).permute(2, 0, 1)[None].float() / 127.5 - 1
+    return to_picture(torch.from_numpy(part).to(device))
+
+
+def to_picture(pixels: Tensor) -> Tensor:
+    """Pixels (H, W, 3 or 1) uint8 as a picture (1, 3, H, W) in -1..1, channels last; `decoder.to_pixels` leads back."""
+    picture = pixels.permute(2, 0, 1)[None].float() / 127.5 - 1
     return picture.expand(1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
 
 

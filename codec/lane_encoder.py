@@ -13,8 +13,8 @@ import triton.language as tl
 from torch import Tensor
 
 from bitstream import LANE_SYMBOLS, write_payload
-from codec.context import Coded, low_channels, white
-from codec.lanes import hyper_keys, tables_of
+from codec.context import Coded, low_channels, passes
+from codec.lanes import hyper_order, latent_order, share_of_lane, tables_of
 from codec.model import Model
 
 
@@ -25,11 +25,7 @@ def _encode_pass(
     """Push the symbols of one pass that one lane has, the last one first. `keys`, `order` and `skipped` are as for
     decoding; `failed` is set if a symbol is an escape or the words are more than a lane's `capacity`."""
     lane = tl.program_id(0)
-    count = tl.load(lanes)
-    first = tl.load(skipped)
-    begin = first + lane * (total - first) // count
-    at = first + (lane + 1) * (total - first) // count
-    at = tl.where(lane < count, at, begin)
+    begin, at = share_of_lane(lanes, skipped, total)
     state = tl.load(states + lane).to(tl.uint64, bitcast=True)
     place = tl.load(places + lane)
     while at > begin:
@@ -80,37 +76,23 @@ def push(model: Model, z: Tensor, coded: Coded, level: Tensor, lanes: int, capac
         lanes, capacity: how many lanes there may be, and how many words each may have.
     """
     tables, device = tables_of(model), z.device
-    index, symbol = coded.index[0].to(torch.int8), coded.symbol[0].to(torch.int16)  # (M, h, w)
+    index, symbol = coded.index[0], coded.symbol[0].to(torch.int16)  # (M, h, w)
     first = 1 - ((index == 0) & (symbol != 0)).any().int().reshape(1)
     count = ((symbol != 0).sum() // LANE_SYMBOLS).clamp(1, lanes).int().reshape(1)
     words = torch.empty(lanes, capacity, dtype=torch.int32, device=device)
     states = torch.zeros(lanes, dtype=torch.int64, device=device)
     places, failed = (torch.zeros(size, dtype=torch.int32, device=device) for size in (lanes, 1))
 
-    def code(keys: Tensor, order: Tensor, skipped: Tensor, symbols: Tensor) -> None:
+    def code(symbols: Tensor, keys: Tensor, order: Tensor, skipped: Tensor) -> None:
         _encode_pass[(lanes,)](
             count, words, capacity, states, places, keys, order, skipped, len(keys), symbols,
             tables.starts, tables.sums, tables.centres, failed, num_warps=1,
         )  # fmt: skip
 
-    for channels, where in reversed(_passes(low_channels(model.integers), index)):
-        keys, order = torch.sort(where.flatten(), stable=True)
-        code(keys, order, (keys < first).sum().reshape(1), symbol[channels].flatten())
-    keys, order = hyper_keys(tables, level, z.shape[2] * z.shape[3], device)
-    code(keys, order, torch.zeros_like(level), z[0].to(torch.int16).flatten())
+    for part in reversed(passes(low_channels(model.integers), index.shape, device)):
+        code(symbol[part.channels].flatten(), *latent_order(part, index[part.channels], first))
+    code(z[0].to(torch.int16).flatten(), *hyper_order(tables, level, z.shape[2] * z.shape[3]))
     return Pushed(words, places, states, count, first, failed)
-
-
-def _passes(low: int, index: Tensor) -> list[tuple[slice, Tensor]]:
-    """The channels of each pass, and their scale indices (D, h, w), -1 where it codes nothing."""
-    if not low:
-        return [(slice(None), index)]
-    first, lows = white(*index.shape[1:], index.device), index[:low]
-    return [
-        (slice(0, low), torch.where(first, lows, -1)),
-        (slice(0, low), torch.where(first, -1, lows)),
-        (slice(low, None), index[low:]),
-    ]
 
 
 def payload_of(pushed: Pushed) -> bytes | None:

@@ -26,6 +26,18 @@ GUESS_BITS = 8  # of a state's low part, by which a table of guesses says where 
 HEAD = 4  # numbers before the lanes in what `pack` makes
 
 
+@triton.jit
+def share_of_lane(lanes, skipped, total):
+    """Where this program's part of the symbols in the order of coding begins and ends, of which the first `skipped` are
+    not coded; nothing beyond the last of the `lanes`."""
+    lane = tl.program_id(0)
+    count = tl.load(lanes)
+    first = tl.load(skipped)
+    begin = first + lane * (total - first) // count
+    end = first + (lane + 1) * (total - first) // count
+    return begin, tl.where(lane < count, end, begin)
+
+
 @triton.jit(do_not_specialize=["total"])
 def _decode_pass(
     lanes, words, offsets, states, places, keys, order, skipped, total, starts, sums, guesses, centres, out
@@ -33,11 +45,7 @@ def _decode_pass(
     """The symbols of one pass that one lane has. `keys` are the tables of the symbols in the order of coding, of which
     the first `skipped` are not coded, and `order` says where each belongs in `out`."""
     lane = tl.program_id(0)
-    count = tl.load(lanes)
-    first = tl.load(skipped)
-    at = first + lane * (total - first) // count
-    end = first + (lane + 1) * (total - first) // count
-    end = tl.where(lane < count, end, at)
+    at, end = share_of_lane(lanes, skipped, total)
     floor = tl.load(offsets + lane)
     state = tl.load(states + lane).to(tl.uint64, bitcast=True)
     place = tl.load(places + lane)
@@ -146,11 +154,25 @@ def _raster(channels: int, plane: int, device: torch.device) -> tuple[Tensor, Te
     return channel.repeat_interleave(plane), torch.arange(channels * plane, device=device)
 
 
-def hyper_keys(tables: DeviceTables, level: Tensor, plane: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Table and place of each symbol of a hyper-latent, in raster order, by the tables of a rate level (1,)."""
+def hyper_order(tables: DeviceTables, level: Tensor, plane: int) -> tuple[Tensor, Tensor, Tensor]:
+    """For the symbols of a hyper-latent in the order of coding their tables, those of a rate level (1,), their places,
+    and how many of them are not coded, (1,)."""
     channels = tables.shape[1]
-    channel, order = _raster(channels, plane, device)
-    return (tables.latents + level * channels + channel).to(torch.int16), order
+    channel, order = _raster(channels, plane, level.device)
+    return (tables.latents + level * channels + channel).to(torch.int16), order, torch.zeros_like(level)
+
+
+def latent_order(part: Pass, index: Tensor, first: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The same for a pass' latents, by their scale indices (D, h, w) and the first one of these that is coded, (1,)."""
+    index = index.to(torch.int8)
+    coded = index if part.places is None else torch.where(part.places, index, -1)
+    keys, order = torch.sort(coded.flatten(), stable=True)
+    return keys, order, (keys < first).sum().reshape(1)
+
+
+def quality_of(packed: Tensor) -> Tensor:
+    """The fixed-point quality, (1,), in what `pack` made."""
+    return packed[2:3].long()
 
 
 class LaneDecoder:
@@ -162,7 +184,7 @@ class LaneDecoder:
 
     def __init__(self, tables: DeviceTables, packed: Tensor, lanes: int) -> None:
         self.tables, self.lanes = tables, lanes
-        self.count, self.first, self.quality = packed[0:1], packed[1:2], packed[2:3].long()
+        self.count, self.first, self.quality = packed[0:1], packed[1:2], quality_of(packed)
         states, self.places, self.offsets, self.words = packed[HEAD:].split(
             [2 * lanes, lanes, lanes, len(packed) - packed_size(lanes, 0)]
         )
@@ -181,13 +203,11 @@ class LaneDecoder:
         """The hyper-latent z, (Z, rows, columns) int16."""
         levels, channels = self.tables.shape
         level = hyper.nearest_level(self.quality, levels)
-        keys, order = hyper_keys(self.tables, level, rows * columns, self.words.device)
-        return self._pass(keys, order, torch.zeros_like(level)).reshape(channels, rows, columns)
+        return self._pass(*hyper_order(self.tables, level, rows * columns)).reshape(channels, rows, columns)
 
-    def latent(self, index: Tensor) -> Tensor:
-        """The latent residuals of a pass, int16, for its scale indices, int8 of the same shape; 0 where that is -1."""
-        keys, order = torch.sort(index.flatten(), stable=True)
-        return self._pass(keys, order, (keys < self.first).sum().reshape(1)).reshape(index.shape)
+    def latent(self, part: Pass, index: Tensor) -> Tensor:
+        """The latent residuals of a pass, int16, for its scale indices of the same shape; 0 where it codes nothing."""
+        return self._pass(*latent_order(part, index, self.first)).reshape(index.shape)
 
     def whole(self) -> Tensor:
         """Whether the payload is used up, a truth value on the device."""
@@ -201,8 +221,7 @@ def decode_packed(model: Model, packed: Tensor, lanes: int, size: tuple[int, int
     z = decoder.hyper(-(-size[0] // 4), -(-size[1] // 4))
 
     def visit(part: Pass, _: Tensor, index: Tensor) -> Tensor:
-        coded = index[0].to(torch.int8)  # (D, h, w)
-        return decoder.latent(coded if part.places is None else torch.where(part.places, coded, -1))[None].float()
+        return decoder.latent(part, index[0])[None].float()  # (1, D, h, w)
 
     coded = code_latents(model, z[None].float(), decoder.quality, size, visit)
     return z, coded, decoder.whole()

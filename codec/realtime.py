@@ -5,8 +5,8 @@ size as a CUDA graph and replayed for each file. On a CPU, for trying it out, it
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -14,19 +14,18 @@ from torch.nn import functional as F
 import bitstream
 from bitstream import MISMATCH, Error, Header, Payload, PixelFormat
 from codec import hyper, postfilter
+from codec.capture import captured
 from codec.context import shown_latents
 from codec.decoder import View, synthesise, to_pixels
-from codec.encoder import code_tile, round_latents
+from codec.encoder import code_tile, round_latents, to_picture
 from codec.lane_encoder import Pushed, payload_of, push
-from codec.lanes import decode_packed, pack, packed_size
+from codec.lanes import decode_packed, pack, packed_size, quality_of
 from codec.model import Model
-from codec.postfilter import PostFilter
+from codec.postfilter import FEATURES, of_coefficients
 from codec.search import Rounded
 from codec.tiling import LATENT, latent_bounds
 
-Made = TypeVar("Made")
 Launched = tuple[Tensor, Tensor]  # a picture (H, W, 3 or 1) uint8, and whether its payload was used up
-WARMUP = 3  # runs before a capture, in which libraries choose their kernels
 
 
 class RealtimeDecoder:
@@ -48,8 +47,7 @@ class RealtimeDecoder:
         on_gpu = model.device.type == "cuda"
         self.host = [torch.zeros(size, dtype=torch.int32, pin_memory=on_gpu) for _ in range(2)]  # one being copied
         self.packed = torch.zeros(size, dtype=torch.int32, device=model.device)
-        shapes = ((3, 3, 5, 5), (3,), (3 * postfilter.AT_ONCE, 3, 5, 4 + postfilter.AT_ONCE))
-        self.filter = PostFilter(*(torch.zeros(shape, device=model.device) for shape in shapes))
+        self.filter = of_coefficients(np.zeros((3, FEATURES), np.int16), 0, model.device)  # a place for files' own
         self.made: dict[tuple[bool, int], Callable[[], Launched]] = {}
 
     def __call__(self, data: bytes) -> Tensor:
@@ -81,11 +79,11 @@ class RealtimeDecoder:
         self.packed.copy_(self.host[0], non_blocking=True)
         own = postfilter.read(self.model, header.chunks)
         if own:
-            for place, part in zip(_parts(self.filter), _parts(own), strict=True):
+            for place, part in zip(vars(self.filter).values(), vars(own).values(), strict=True):
                 place.copy_(part)
         kind = (own is not None, 3 if header.pixel_format == PixelFormat.RGB else 1)
         if kind not in self.made:
-            self.made[kind] = _captured(lambda: self._picture(*kind), self.model.device)
+            self.made[kind] = captured(lambda: self._picture(*kind), self.model.device)
         picture, whole = self.made[kind]()
         return picture.clone(), whole.clone()
 
@@ -106,7 +104,7 @@ class RealtimeDecoder:
         """The decode itself, from what lies in `packed` and `filter`."""
         bounds = latent_bounds(self.width, self.height)
         _, coded, whole = decode_packed(self.model, self.packed, self.lanes, (bounds.height, bounds.width))
-        quality = self.packed[2:3].long()
+        quality = quality_of(self.packed)
         latent = shown_latents(self.model, coded) / self.model.transforms.gain(quality)
         latent = latent.contiguous(memory_format=torch.channels_last)
         picture = synthesise(self.model, latent, quality, View(), self.filter if filtered else None, None)
@@ -141,7 +139,7 @@ class RealtimeEncoder:
         """The file of a picture (H, W, 3) uint8."""
         self.pixels.copy_(pixels)
         if self.made is None:
-            self.made = _captured(self._push, self.model.device)
+            self.made = captured(self._push, self.model.device)
         rounded, pushed = self.made()
         payload = payload_of(pushed)
         if payload is None:
@@ -152,15 +150,10 @@ class RealtimeEncoder:
     def _push(self) -> tuple[Rounded, Pushed]:
         """The encode itself, from what lies in `pixels`."""
         height, width = self.pixels.shape[:2]
-        picture = self.pixels.permute(2, 0, 1)[None].float() / 127.5 - 1
-        picture = F.pad(picture, (0, -width % LATENT, 0, -height % LATENT), mode="replicate")
+        picture = F.pad(to_picture(self.pixels), (0, -width % LATENT, 0, -height % LATENT), mode="replicate")
         latent = self.model.transforms.analysis(picture.contiguous(memory_format=torch.channels_last))
         rounded = round_latents(self.model, latent, self.quality)
         return rounded, push(self.model, rounded.z, rounded.coded, self.level, self.lanes, self.capacity)
-
-
-def _parts(own: PostFilter) -> tuple[Tensor, ...]:
-    return own.kernel, own.constant, own.wide
 
 
 def _checked(launched: Launched) -> Tensor:
@@ -169,24 +162,3 @@ def _checked(launched: Launched) -> Tensor:
     if not whole:
         raise Error(MISMATCH)
     return picture
-
-
-def _captured(work: Callable[[], Made], device: torch.device) -> Callable[[], Made]:
-    """On a GPU `work` as a function that replays it and gives the same tensors each time, filled anew."""
-    if device.type != "cuda":
-        return work
-    side = torch.cuda.Stream(device)
-    side.wait_stream(torch.cuda.current_stream(device))
-    with torch.cuda.stream(side):
-        for _ in range(WARMUP):
-            work()
-    torch.cuda.current_stream(device).wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        made = work()
-
-    def replay() -> Made:
-        graph.replay()
-        return made
-
-    return replay

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from codec.capture import captured
 from codec.model import load
 from codec.network import Block
 from training.codec import optimisers
@@ -90,8 +91,7 @@ class Trainer:
     def step(self) -> None:
         """One step."""
         options = self.options
-        for value in self.learned:
-            value.grad = None
+        self.let_go()
         pixels = self.crops(options.batch)
         quality = random_qualities(pixels, options.lowest, options.highest)
         with torch.autocast(pixels.device.type, torch.bfloat16, enabled=self.on_gpu):
@@ -111,21 +111,14 @@ class Trainer:
 
     def captured(self) -> Callable[[], None]:
         """The step as a function that replays it."""
-        if not self.on_gpu:
-            return self.step
-        fuse(self.model)
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):  # compiles, and makes what optimisers remember
-            for _ in range(3):
-                self.step()
-        torch.cuda.current_stream().wait_stream(side)
+        if self.on_gpu:
+            fuse(self.model)
+        return captured(self.step, torch.device(self.options.device), ready=self.let_go)
+
+    def let_go(self) -> None:
+        """Drop the gradients of the last step."""
         for value in self.learned:
             value.grad = None
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            self.step()
-        return graph.replay
 
 
 def train_captured(options: CapturedOptions) -> Path:

@@ -9,7 +9,7 @@ import bitstream
 import codec
 from bitstream import Error, encode_tile, read_payload
 from codec import decoder, encoder, hyper
-from codec.context import Coded
+from codec.context import Coded, Pass
 from codec.model import load, load_for
 from codec.tiling import Rect
 from tests.bitstream.test_entropy import random_tables
@@ -36,8 +36,8 @@ def test_it_finds_the_symbols_of_constriction(count: int) -> None:
     assert np.array_equal(found.hyper(4, 5).cpu(), z)
     assert not found.whole()
     for symbols, index in passes:
-        coded = torch.from_numpy(index.astype(np.int8)).to(DEVICE)
-        assert np.array_equal(found.latent(coded).cpu(), symbols)
+        coded = torch.from_numpy(index).to(DEVICE)
+        assert np.array_equal(found.latent(Pass(slice(None), None), coded).cpu(), symbols)
     assert found.whole()
 
 

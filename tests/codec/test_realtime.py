@@ -105,8 +105,8 @@ def test_nothing_is_asked_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tensors without contents, whose numbers nobody can ask for, go all the way."""
     meta, model = torch.device("meta"), load("photo")
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # which does not know such a device
-    for module in (lanes, lane_encoder):
-        monkeypatch.setattr(module, "_decode_pass" if module is lanes else "_encode_pass", Nothing())
+    monkeypatch.setattr(lanes, "_decode_pass", Nothing())
+    monkeypatch.setattr(lane_encoder, "_encode_pass", Nothing())
     moved = {name: getattr(model, name).to(meta) for name in ("centroid", "threshold")}
     moved["integers"] = {name: tensor.to(meta) for name, tensor in model.integers.items()}
     empty = replace(model, **moved, device=meta, transforms=copy.deepcopy(model.transforms).to(meta))
@@ -115,5 +115,5 @@ def test_nothing_is_asked_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
         rounded, pushed = realtime.RealtimeEncoder(empty, 700, 600, quality=30)._push()
     assert picture.shape == (600, 700, 3)
     assert whole.device == rounded.z.device == pushed.places.device == meta
-    with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
+    with pytest.raises(RuntimeError, match="meta"):
         bool(whole)
