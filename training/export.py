@@ -270,9 +270,11 @@ def _draw_back(average: TrainableCodec, init: str | None, share: float) -> None:
     blend(average, trainable(init)[0], share)
 
 
-def export_synthesis(checkpoint: Path, name: str, folder: Path | None = None) -> tuple[Path, bytes]:
+def export_synthesis(
+    checkpoint: Path, name: str, folder: Path | None = None, crops: int = PROBED
+) -> tuple[Path, bytes]:
     """Write a model as NAME.safetensors, as it was but for the averaged synthesis of a run (training.decoder), whose
-    curvatures are measured on the run's pictures.
+    curvatures are measured on so many crops of the run's pictures.
 
     Returns:
         The file and the model id, which is that of before.
@@ -284,7 +286,7 @@ def export_synthesis(checkpoint: Path, name: str, folder: Path | None = None) ->
     path = (folder or WEIGHTS) / f"{name}.safetensors"
     density = average.density.state_dict()
     card = _card(state, options) | {key: old.card[key] for key in ("lowest", "highest") if key in old.card}
-    pixels = torch.from_numpy(Crops(Path(options["data"]), PROBED_EDGE, seed=1, max_gib=1.0).batch(0, PROBED))
+    pixels = torch.from_numpy(Crops(Path(options["data"]), PROBED_EDGE, seed=1, max_gib=1.0).batch(0, crops))
     new = with_curvature(replace(old, transforms=average.transforms), pixels)
     save(path, new.config, new.transforms, new.integers, new.tables, new.centroid, new.curvature, density, card)
     return path, new.identity

@@ -177,7 +177,7 @@ def test_sigterm_during_encoding_leaves_nothing(tmp_path: Path) -> None:
 def test_an_interrupted_batch_resumes(photo: Image.Image, tmp_path: Path) -> None:
     source, out = tmp_path / "in", tmp_path / "out"
     source.mkdir()
-    for number in range(12):
+    for number in range(8):
         photo.rotate(number).save(source / f"{number:02}.bmp")
     process = subprocess.Popen(
         [*LAPIC, "encode", str(source), str(out), "-j", "2"], stderr=subprocess.PIPE, text=True,
@@ -195,7 +195,7 @@ def test_an_interrupted_batch_resumes(photo: Image.Image, tmp_path: Path) -> Non
         assert "Traceback" not in error
     resumed = [*LAPIC, "encode", "-e", "0", str(source), str(out), "--skip-existing", "--quiet"]
     assert subprocess.run(resumed).returncode == 0
-    assert len(list(out.iterdir())) == 12
+    assert len(list(out.iterdir())) == 8
     for name, inode in done.items():
         assert (out / name).stat().st_ino == inode
         codec.info((out / name).read_bytes())

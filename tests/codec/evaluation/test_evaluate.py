@@ -141,7 +141,7 @@ def test_missing_codecs_and_metrics_are_skipped_with_a_word(pictures: Path, tmp_
 
 def test_interrupted_and_resumed(pictures: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "codec.cli", "evaluate", str(pictures), "--out", str(tmp_path), "--jobs", "1"]
-    command += ["--codecs", "jpeg", "--qualities", "jpeg=" + ",".join(map(str, range(1, 96))), "--metrics", "psnr"]
+    command += ["--codecs", "jpeg", "--qualities", "jpeg=" + ",".join(map(str, range(1, 96, 2))), "--metrics", "psnr"]
     process = subprocess.Popen([*command, "--no-report"], stderr=subprocess.PIPE, text=True)
     cache = tmp_path / "points.jsonl"
     while not (cache.exists() and len(cache.read_text().splitlines()) > 3):
@@ -156,7 +156,7 @@ def test_interrupted_and_resumed(pictures: Path, tmp_path: Path) -> None:
         assert "Traceback" not in error
     assert subprocess.run([*command, "--no-report"], capture_output=True).returncode == 0
     assert cache.read_text().startswith(kept)
-    assert len([line for line in cache.read_text().splitlines() if "psnr" in line]) == 190
+    assert len([line for line in cache.read_text().splitlines() if "psnr" in line]) == 96
 
 
 @pytest.mark.parametrize("name", ["jpeg", "jpeg2000", "webp", "avif", "jxl", "heic"])
