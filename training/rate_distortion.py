@@ -18,7 +18,7 @@ from training.loop import Options
 import_compressai()
 from compressai.entropy_models import EntropyBottleneck, GaussianConditional  # noqa: E402
 
-LIMIT = 20.0  # of the loss of one crop; photos have 12 on average
+TYPICAL, FLOOR = 12.0, 6.0  # loss of a crop of photos, on average, and what is too little to pull as hard as that
 
 
 def scale_of(index: Tensor) -> Tensor:
@@ -166,8 +166,9 @@ def loss(estimate: Estimate, pixels: Tensor, quality: Tensor) -> tuple[Tensor, T
     """Mean over the batch of (lambda 255^2 MSE + bpp) / sqrt(lambda), with bpp and MSE (B,) in 0..255 units.
 
     The rate of a picture grows about as sqrt(lambda): dividing by it lets a relative saving weigh the same at every
-    quality. Pictures at 1/2, 1/4 and 1/8 count 2 % each, so that early-stopped decodes are sane. Of a crop beyond
-    LIMIT the gradient shrinks in proportion: pure noise would drown what all others teach.
+    quality. Pictures at 1/2, 1/4 and 1/8 count 2 % each, so that early-stopped decodes are sane. The gradient is
+    that of the mean logarithm of what each crop costs plus FLOOR, so a relative saving also weighs about the same in
+    every crop: busy ones, and pure noise above all, would drown what smooth ones teach.
     """
     picture = normalise(pixels)
     bpp = (estimate.bits_y + estimate.bits_z) / (pixels.shape[-1] * pixels.shape[-2])
@@ -178,5 +179,5 @@ def loss(estimate: Estimate, pixels: Tensor, quality: Tensor) -> tuple[Tensor, T
         small_mse = small_mse + (small - target).square().flatten(1).mean(1) * 127.5**2
     weight = rate_weight(quality)
     total = (weight * (mse + 0.02 * small_mse) + bpp) / weight.sqrt()
-    felt = total * (LIMIT / total.detach()).clamp(max=1)
+    felt = total * (TYPICAL + FLOOR) / (total.detach() + FLOOR)
     return straight_through(total, felt).mean(), bpp.detach(), mse.detach()
