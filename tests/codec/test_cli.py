@@ -73,7 +73,8 @@ def test_pipes() -> None:
     """As a user types it: three processes and no file."""
     photo = Path(PHOTO).read_bytes()
     command = [sys.executable, "-m", "codec.cli"]
-    coded = subprocess.run([*command, "encode", "-", "-"], input=photo, capture_output=True, check=True).stdout
+    encode = [*command, "encode", "-", "-", "-e", "0"]
+    coded = subprocess.run(encode, input=photo, capture_output=True, check=True).stdout
     found = subprocess.run([*command, "info", "-"], input=coded, capture_output=True, check=True).stdout
     assert b"451 x 300" in found
     png = subprocess.run([*command, "decode", "-", "-"], input=coded, capture_output=True, check=True).stdout

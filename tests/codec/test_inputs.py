@@ -48,7 +48,7 @@ def test_metadata_of_every_format_travel_bit_for_bit(photo: Image.Image, tmp_pat
         source.load()
         expected = {key: source.info.get(key) for key in ("icc_profile", "exif", "xmp")}
     assert expected["icc_profile"] == ICC
-    assert lapic("encode", tmp_path / f"in.{suffix}", tmp_path / "a.lapic").exit_code == 0
+    assert lapic("encode", tmp_path / f"in.{suffix}", tmp_path / "a.lapic", "-e", 0).exit_code == 0
     found = codec.decode((tmp_path / "a.lapic").read_bytes())
     for key, value in expected.items():
         assert value in (None, found.info.get(key)), key  # in TIFF they are tags of the file itself
@@ -60,18 +60,18 @@ def test_metadata_of_every_format_travel_bit_for_bit(photo: Image.Image, tmp_pat
 
 def test_strip_leaves_metadata_out_and_turns_the_picture_first(photo: Image.Image, tmp_path: Path) -> None:
     photo.save(tmp_path / "in.jpg", icc_profile=ICC, exif=exif(6), xmp=XMP)
-    assert lapic("encode", tmp_path / "in.jpg", tmp_path / "a.lapic", "--strip").exit_code == 0
+    assert lapic("encode", tmp_path / "in.jpg", tmp_path / "a.lapic", "--strip", "-e", 0).exit_code == 0
     data = (tmp_path / "a.lapic").read_bytes()
     assert not set(codec.info(data)["bytes"]) & {"iccp", "exif", "xmpd"}
     assert codec.decode(data).size == (300, 451)
-    assert lapic("encode", tmp_path / "in.jpg", tmp_path / "b.lapic").exit_code == 0
+    assert lapic("encode", tmp_path / "in.jpg", tmp_path / "b.lapic", "-e", 0).exit_code == 0
     assert lapic("decode", tmp_path / "b.lapic", tmp_path / "b.png", "--strip").exit_code == 0
     assert not set(Image.open(tmp_path / "b.png").info) & {"icc_profile", "exif", "xmp"}
 
 
 def test_transparency_survives_strip(tmp_path: Path) -> None:
     Image.new("P", (20, 20)).save(tmp_path / "in.png", transparency=0)
-    assert lapic("encode", tmp_path / "in.png", tmp_path / "a.lapic", "--strip").exit_code == 0
+    assert lapic("encode", tmp_path / "in.png", tmp_path / "a.lapic", "--strip", "-e", 0).exit_code == 0
     assert codec.decode((tmp_path / "a.lapic").read_bytes()).getchannel("A").getextrema() == (0, 0)
 
 
@@ -91,9 +91,9 @@ def test_all_eight_orientations_end_upright(photo: Image.Image, tmp_path: Path) 
 
 def test_grey_costs_no_colour(photo: Image.Image) -> None:
     grey = photo.convert("L")
-    sizes = [len(codec.encode(image, 50)) for image in (grey, grey.convert("RGB"), photo)]
+    sizes = [len(codec.encode(image, 50, effort=0)) for image in (grey, grey.convert("RGB"), photo)]
     assert sizes[0] <= sizes[1] < sizes[2]
-    assert codec.decode(codec.encode(grey, 50)).mode == "L"
+    assert codec.decode(codec.encode(grey, 50, effort=0)).mode == "L"
 
 
 def losing(photo: Image.Image) -> dict[str, tuple[bytes, str]]:
@@ -119,10 +119,10 @@ def test_what_is_lost_is_said_or_refused(photo: Image.Image, tmp_path: Path) -> 
     for name, (data, words) in losing(photo).items():
         source = tmp_path / name
         source.write_bytes(data)
-        result = lapic("encode", source, tmp_path / f"{name}.lapic")
+        result = lapic("encode", source, tmp_path / f"{name}.lapic", "-e", 0)
         assert result.exit_code == 0, result.output
         assert result.stderr.splitlines()[0] == f"{source}: {words}"
-        strict = lapic("encode", source, tmp_path / "strict.lapic", "--strict")
+        strict = lapic("encode", source, tmp_path / "strict.lapic", "--strict", "-e", 0)
         assert strict.exit_code == 1
         assert strict.stderr == f"lapic: {source}: {words} (refused by --strict)\n"
         assert not (tmp_path / "strict.lapic").exists()

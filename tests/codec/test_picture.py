@@ -12,7 +12,7 @@ SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
 def coded(image: Image.Image) -> Image.Image:
-    return codec.decode(codec.encode(image, 95))
+    return codec.decode(codec.encode(image, 95, effort=0))
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_alpha_is_lossless(photo: Image.Image) -> None:
     alpha = Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 451), np.uint8))
     image = photo.copy()
     image.putalpha(alpha)
-    data = codec.encode(image, 20)
+    data = codec.encode(image, 20, effort=0)
     found = codec.decode(data)
     assert np.array_equal(np.asarray(found.getchannel("A")), np.asarray(alpha))
     assert codec.info(data)["mode"] == "RGBA"
