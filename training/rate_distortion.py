@@ -179,5 +179,5 @@ def loss(estimate: Estimate, pixels: Tensor, quality: Tensor) -> tuple[Tensor, T
         small_mse = small_mse + (small - target).square().flatten(1).mean(1) * 127.5**2
     weight = rate_weight(quality)
     total = (weight * (mse + 0.02 * small_mse) + bpp) / weight.sqrt()
-    felt = total * (TYPICAL + FLOOR) / (total.detach() + FLOOR)
+    felt = (TYPICAL + FLOOR) * (total + FLOOR).log()
     return straight_through(total, felt).mean(), bpp.detach(), mse.detach()
