@@ -34,6 +34,7 @@ def encode(
     bpp: float | None = None,
     psnr: float | None = None,
     effort: int = DEFAULT_EFFORT,
+    tune: str = "psnr",
     lanes: bool = False,
     progress: Any = None,
 ) -> bytes:
@@ -51,6 +52,8 @@ def encode(
         size, bpp, psnr: instead of a quality, one target that is searched for: at most so many bytes, about so many
             bits per pixel of the whole file, or about so many dB.
         effort: 0 (one pass) to 9, how long to search for a smaller file of the same quality; decoding takes no longer.
+        tune: what the search tries to keep: "psnr" (the least square error) or "ssim", which weighs errors by how much
+            they are seen (less in texture and colour) and so looks better by MS-SSIM and SSIMULACRA2 at the same size.
         lanes: cut large tiles' data into lanes of about 1.5 KiB, which a decoder on a GPU can decode all at once; files
             grow by 0.4 %.
         progress: called as progress(done, total).
@@ -59,7 +62,7 @@ def encode(
         The bytes of a .lapic file.
 
     Raises:
-        ValueError: quality, tile or effort is out of range, or more than one target is given.
+        ValueError: quality, tile, effort or tune is out of range, or more than one target is given.
         Error: the model cannot be loaded, or no quality reaches the target.
     """
     from codec import encoder, picture
@@ -73,10 +76,10 @@ def encode(
 
         served = SERVED if model == AUTO_MODEL else {model: load(model, where, None).qualities}
         stretches = [Stretch(partial(load, name, where, None), *qualities) for name, qualities in served.items()]
-        return encode_to_target(stretches, pixels, Target(size, bpp, psnr), tile, chunks, effort, lanes)
+        return encode_to_target(stretches, pixels, Target(size, bpp, psnr), tile, chunks, effort, lanes, tune)
     loaded = load_for(model, quality, where)
     report = progress or encoder.no_progress
-    return encoder.encode_pixels(loaded, pixels, quality, tile, chunks, report, effort, lanes=lanes)
+    return encoder.encode_pixels(loaded, pixels, quality, tile, chunks, report, effort, lanes=lanes, tune=tune)
 
 
 def decode(

@@ -78,6 +78,10 @@ def main() -> None:
     "-e", "--effort", type=click.IntRange(0, 9), default=codec.DEFAULT_EFFORT, show_default=True,
     help="How long to search for a smaller file: 0 (one pass) to 9; decoding takes no longer.",
 )  # fmt: skip
+@click.option(
+    "--tune", type=click.Choice(["psnr", "ssim"]), default="psnr", show_default=True,
+    help="What the search keeps: the least square error, or what is seen (by MS-SSIM and SSIMULACRA2).",
+)  # fmt: skip
 @click.option("--lanes", is_flag=True, help="Cut the data into lanes that a GPU decodes at once; costs 0.4 %.")
 @click.option("--tile", type=int, default=1024, show_default=True, help="Edge of the tiles in pixels, 0 for one tile.")
 @click.option(

@@ -24,6 +24,7 @@ class EncodeJob:
     bpp: float | None = None
     psnr: float | None = None
     effort: int = codec.DEFAULT_EFFORT
+    tune: str = "psnr"
     lanes: bool = False  # that a GPU decodes at once
     model: str = codec.AUTO_MODEL
     max_pixels: int = codec.MAX_PIXELS
@@ -92,10 +93,9 @@ def encode_image(image: Any, job: EncodeJob, progress: Progress = no_progress) -
 
         image = ImageOps.exif_transpose(image)
         image.info = {key: image.info[key] for key in ("transparency",) if key in image.info}
-    settings = {"size": job.size, "bpp": job.bpp, "psnr": job.psnr, "effort": job.effort, "lanes": job.lanes}
-    return codec.encode(
-        image, job.quality, model=job.model, tile=job.tile, device=job.device, progress=progress, **settings
-    )
+    targets = {"size": job.size, "bpp": job.bpp, "psnr": job.psnr}
+    settings = {"effort": job.effort, "tune": job.tune, "lanes": job.lanes, "tile": job.tile, "device": job.device}
+    return codec.encode(image, job.quality, model=job.model, progress=progress, **targets, **settings)
 
 
 def encode_frames(job: EncodeJob, progress: Progress = no_progress) -> dict[str, Any]:

@@ -35,6 +35,7 @@ def encode_pixels(
     effort: int = 0,
     piece: int = 0,
     lanes: bool = False,
+    tune: str = "psnr",
 ) -> bytes:
     """Encode a picture to the bytes of a file.
 
@@ -48,12 +49,13 @@ def encode_pixels(
         piece: edge, in latents, of the squares that are analysed at a time, unless a tile is larger; 0 for
             `tiling.piece_edge`.
         lanes: cut each tile's data into lanes that can be decoded at once, see `bitstream.entropy`.
+        tune: what errors count for in the search, see `codec.tuning`.
 
     Raises:
-        ValueError: quality, tile or effort is out of range.
+        ValueError: quality, tile, effort or tune is out of range.
     """
     header = header_of(model, pixels, quality, tile, chunks)
-    return encode_latents(model, header, analyse(model, pixels, tile, piece), pixels, effort, progress, lanes)
+    return encode_latents(model, header, analyse(model, pixels, tile, piece), pixels, effort, progress, lanes, tune)
 
 
 def header_of(
@@ -91,18 +93,22 @@ def encode_latents(
     effort: int = 0,
     progress: Progress = no_progress,
     lanes: bool = False,
+    tune: str = "psnr",
 ) -> bytes:
     """The bytes of a file from the latents of all its tiles, as `analyse` gives them, and the pixels they came from.
 
-    With effort 0 a tile's latents are dropped once it is coded; with more all are held, 20 bytes a pixel.
+    With effort 0 a tile's latents are dropped once it is coded; with more all are held, 20 bytes a pixel. Raises
+    ValueError as `encode_pixels`.
     """
+    if tune != "psnr" and not effort:
+        raise ValueError(f"tune {tune!r} is for the search: it needs an effort of 1 or more")
     fixed = hyper.fixed_point(header.quality, model.device)
     bounds = latent_bounds(header.width, header.height)
     rects = list(bounds.cut(tile_edge(header.tile, bounds)))
     rounded = ((rect, round_latents(model, latent, fixed)) for rect, latent in latents)
     if effort:
         draft = Draft(dict(rounded), bounds, partial(region, pixels, device=model.device), pixels.shape, fixed)
-        search(model, draft, effort, progress)
+        search(model, draft, effort, progress, tune)
         header = replace(header, chunks=header.chunks | postfilter.chunk(model, draft))
         rounded, progress = iter(draft.tiles.items()), no_progress
     tiles: dict[Rect, Tile] = {}

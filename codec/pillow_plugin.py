@@ -83,8 +83,8 @@ class LapicImageFile(ImageFile.ImageFile):
 
 
 def _save(image: Image.Image, target: IO[bytes], _: str | bytes) -> None:
-    """Save with the options quality, tile, model, icc_profile, exif and xmp; metadata are the image's own if absent,
-    and left out if given as None or empty."""
+    """Save with the options quality, effort, tune, tile, model, icc_profile, exif and xmp; metadata are the image's own
+    if absent, and left out if given as None or empty."""
     options = image.encoderinfo
     image = image.copy()
     for key in ("icc_profile", "exif", "xmp"):
@@ -96,7 +96,7 @@ def _save(image: Image.Image, target: IO[bytes], _: str | bytes) -> None:
                 image.getexif().clear()
             if value:
                 image.info[key] = value
-    settings = {key: options[key] for key in ("quality", "tile", "model") if key in options}
+    settings = {key: options[key] for key in ("quality", "effort", "tune", "tile", "model") if key in options}
     target.write(codec.encode(image, **settings))
 
 

@@ -68,8 +68,9 @@ def encode_to_target(
     chunks: dict[bytes, bytes] | None = None,
     effort: int = 0,
     lanes: bool = False,
+    tune: str = "psnr",
 ) -> bytes:
-    """The file of a picture that meets a target; the effort of `codec.search` is spent on every trial.
+    """The file of a picture that meets a target; the effort of `codec.search` is spent on every trial, tuned by `tune`.
 
     Args:
         stretches: of qualities to look in, in rising order. Between two of them sizes jump; in such a gap the model of
@@ -96,7 +97,7 @@ def encode_to_target(
         if model.identity not in latents:
             latents[model.identity] = list(analyse(model, pixels, tile))
         header = header_of(model, pixels, quality, tile, chunks)
-        data = encode_latents(model, header, latents[model.identity], pixels, effort, lanes=lanes)
+        data = encode_latents(model, header, latents[model.identity], pixels, effort, lanes=lanes, tune=tune)
         if target.psnr is None:
             excess = math.log(len(data) / limit)
         else:

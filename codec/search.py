@@ -25,6 +25,7 @@ from codec.model import Model
 from codec.network import assemble
 from codec.quantise import dequantise
 from codec.tiling import LATENT, Rect, copy_shared, halo
+from codec.tuning import TUNES, structural
 
 STEPS = (0, 1, 2, 3, 5, 8, 12, 20, 32, 50)  # by effort 0..9
 STRIDE = 0.8  # of the step that would be right if the curvatures were all there is
@@ -121,22 +122,25 @@ class Draft:
     quality: Tensor
 
 
-def search(model: Model, draft: Draft, effort: int, progress: Callable[[int, int], None]) -> None:
+def search(model: Model, draft: Draft, effort: int, progress: Callable[[int, int], None], tune: str = "psnr") -> None:
     """Improve the symbols of all tiles of a picture, in place, some tiles at a time.
 
     Args:
         effort: 0..9, see STEPS.
         progress: called with the tiles done and the tiles in all.
+        tune: one of `tuning.TUNES`, what errors count for.
 
     Raises:
-        ValueError: effort is out of range.
+        ValueError: effort is out of range, or there is no such tune.
     """
     if not 0 <= effort < len(STEPS):
         raise ValueError(f"effort {effort} is outside 0..{len(STEPS) - 1}")
+    if tune not in TUNES:
+        raise ValueError(f"tune {tune!r} is none of {', '.join(TUNES)}")
     steps, bits = STEPS[effort], symbol_bits(model.tables).to(draft.quality.device)
     done = 0
     for region in regions(model, draft):
-        improve(model, region, bits, draft.quality, steps)
+        improve(model, region, bits, draft.quality, steps, tune)
         done += len(region.tiles)
         progress(done, len(draft.tiles))
 
@@ -163,7 +167,7 @@ def regions(model: Model, draft: Draft) -> Iterator[Region]:
         yield Region(draft.show(area), (counts.height, counts.width), latent, tiles)
 
 
-def improve(model: Model, region: Region, bits: Tensor, quality: Tensor, steps: int) -> None:
+def improve(model: Model, region: Region, bits: Tensor, quality: Tensor, steps: int, tune: str = "psnr") -> None:
     """Find better symbols for a region's tiles, in place. Each place keeps those of the step after which its pixels and
     bits, and those of the places around it, cost least.
 
@@ -172,12 +176,16 @@ def improve(model: Model, region: Region, bits: Tensor, quality: Tensor, steps: 
         bits: as `symbol_bits` gives them.
         quality: (B,), fixed-point.
         steps: each takes one pass through the synthesis and back.
+        tune: as for `search`.
     """
     height, width = region.size
     picture = region.picture.contiguous()  # plane by plane, as the synthesis makes it
     gain = model.transforms.gain(quality)
     weight = error_weight(quality).reshape(-1, 1, 1, 1)
+    measure = structural(picture) if tune == "ssim" else None
     orthonormal = 2 * weight / gain**2  # curvature of the cost over a latent, in steps, if the synthesis were so
+    if measure:
+        orthonormal = orthonormal * measure.curvature(model.transforms.synthesis)
     alone = model.curvature_at(quality)  # of that, if one latent moves
     generator = torch.Generator().manual_seed(0)
     now = [tile.coded for _, tile in region.tiles]
@@ -190,14 +198,15 @@ def improve(model: Model, region: Region, bits: Tensor, quality: Tensor, steps: 
             made = assemble(*model.transforms.synthesis(latent / gain, quality))
         error = made.detach() - picture
         error[..., height:, :], error[..., width:] = 0, 0
-        cost = _around(weight * F.avg_pool2d(error.square().sum(1, keepdim=True), LATENT, divisor_override=1))
+        cost = _around(weight * (measure.cost(error) if measure else _square_error(error)))
         for (inside, _), coded in zip(region.tiles, now, strict=True):
             spent = cost_of(bits, coded.symbol, coded.index).sum(1, keepdim=True)
             cost[(..., *inside)] += _around(spent)  # (B, 1, h, w)
         better = cost < least
         least, vain = torch.where(better, cost, least), torch.where(better, 0, vain + 1)
         if step < steps:
-            (slope,) = torch.autograd.grad(made, latent, error.mul_(2 * weight))
+            felt = measure.slope(error) if measure else error
+            (slope,) = torch.autograd.grad(made, latent, felt.mul_(2 * weight))
             uphill = torch.where(better, slope, uphill)
         best = torch.where(better, latent.detach(), best)
         latent = best.clone()
@@ -209,12 +218,17 @@ def improve(model: Model, region: Region, bits: Tensor, quality: Tensor, steps: 
         now = []
         for inside, tile in region.tiles:
             here = (..., *inside)
-            choose = partial(_choose, model, wanted[here], moves[here], curvature, bits)
+            choose = partial(_choose, model, wanted[here], moves[here], curvature.expand_as(best)[here], bits)
             size = (inside[0].stop - inside[0].start, inside[1].stop - inside[1].start)
             now.append(code_latents(model, tile.z, quality, size, choose))
             latent[here] = shown_latents(model, now[-1])
     for (_, tile), coded in zip(region.tiles, now, strict=True):
         tile.coded = coded
+
+
+def _square_error(error: Tensor) -> Tensor:
+    """The square error (B, 3, 16h, 16w) of the pixels of each latent, (B, 1, h, w)."""
+    return F.avg_pool2d(error.square().sum(1, keepdim=True), LATENT, divisor_override=1)
 
 
 def _around(cost: Tensor) -> Tensor:

@@ -54,7 +54,7 @@ class _Numbers(click.ParamType):
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for all results.")
 @click.option(
     "--codecs", default="lapic,jpeg,webp,avif,jxl", show_default=True,
-    help="Also: jpeg2000, heic, bmshj2018-hyperprior, mbt2018-mean, and as lapic@e7 lapic with effort 7.",
+    help="Also: jpeg2000, heic, bmshj2018-hyperprior, mbt2018-mean, and lapic@e7 with effort 7, lapic@ssim tuned.",
 )  # fmt: skip
 @click.option("--qualities", multiple=True, type=_Qualities(), help="Measure a codec at these; once for each codec.")
 @click.option("--metrics", default="psnr,ms_ssim,ssimulacra2,lpips", show_default=True)
