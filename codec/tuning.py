@@ -24,7 +24,7 @@ MASKING = 0.4  # exponent; 1 is structural similarity's own, but steps are no fi
 STABLE = (0.03 * 255) ** 2  # C of structural similarity, in grey levels squared
 TYPICAL = 900.0  # 2 sigma^2 + C where an error weighs one
 WINDOW = 9
-LIMITS = (0.1, 8.0)
+LIMITS = (0.5, 8.0)  # lower ones would break patterns and text of full contrast
 LUMA = (0.299, 0.587, 0.114)  # of BT.601
 LUMA_WEIGHT, CHROMA_WEIGHT = 1.4, 0.5
 
