@@ -18,6 +18,7 @@ __version__ = "0.1.0"
 __all__ = ["Error", "decode", "encode", "info", "restore", "translate"]
 DEFAULT_QUALITY = 50
 DEFAULT_EFFORT = 5
+TUNES = ("psnr", "ssim")  # what the search can try to keep, see codec.tuning
 DEFAULT_MODEL = "photo"
 AUTO_MODEL = "auto"
 MAX_PIXELS = 268_435_456

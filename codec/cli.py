@@ -79,7 +79,7 @@ def main() -> None:
     help="How long to search for a smaller file: 0 (one pass) to 9; decoding takes no longer.",
 )  # fmt: skip
 @click.option(
-    "--tune", type=click.Choice(["psnr", "ssim"]), default="psnr", show_default=True,
+    "--tune", type=click.Choice(codec.TUNES), default="psnr", show_default=True,
     help="What the search keeps: the least square error, or what is seen (by MS-SSIM and SSIMULACRA2).",
 )  # fmt: skip
 @click.option("--lanes", is_flag=True, help="Cut the data into lanes that a GPU decodes at once; costs 0.4 %.")

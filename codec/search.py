@@ -19,13 +19,13 @@ from torch.nn import functional as F
 
 from bitstream import Tables
 from bitstream.entropy import PRECISION, SYMBOL_MAX, half_width
-from codec import hyper
+from codec import TUNES, hyper
 from codec.context import Coded, Pass, code_latents, shown_latents
 from codec.model import Model
 from codec.network import assemble
 from codec.quantise import dequantise
 from codec.tiling import LATENT, Rect, copy_shared, halo
-from codec.tuning import TUNES, structural
+from codec.tuning import structural
 
 STEPS = (0, 1, 2, 3, 5, 8, 12, 20, 32, 50)  # by effort 0..9
 STRIDE = 0.8  # of the step that would be right if the curvatures were all there is
@@ -128,7 +128,7 @@ def search(model: Model, draft: Draft, effort: int, progress: Callable[[int, int
     Args:
         effort: 0..9, see STEPS.
         progress: called with the tiles done and the tiles in all.
-        tune: one of `tuning.TUNES`, what errors count for.
+        tune: one of `codec.TUNES`, what errors count for.
 
     Raises:
         ValueError: effort is out of range, or there is no such tune.

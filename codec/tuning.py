@@ -18,7 +18,6 @@ from codec.network import Synthesis
 from codec.pyramid import shuffle
 from codec.tiling import LATENT
 
-TUNES = ("psnr", "ssim")
 SCALES = (0.4, 0.25, 0.15, 0.1, 0.1)  # what errors weigh at 1/1, 1/2, ..., 1/16 of the size
 MASKING = 0.4  # exponent; 1 is structural similarity's own, but steps are no finer where errors are seen
 STABLE = (0.03 * 255) ** 2  # C of structural similarity, in grey levels squared
@@ -26,6 +25,7 @@ TYPICAL = 900.0  # 2 sigma^2 + C where an error weighs one
 WINDOW = 9
 LIMITS = (0.5, 8.0)  # lower ones would break patterns and text of full contrast
 LUMA = (0.299, 0.587, 0.114)  # of BT.601
+LUMA_AXIS = F.normalize(torch.tensor(LUMA), dim=0)[:, None, None]
 LUMA_WEIGHT, CHROMA_WEIGHT = 1.4, 0.5
 
 
@@ -90,6 +90,5 @@ def _scales(x: Tensor, count: int) -> list[Tensor]:
 def _coloured(error: Tensor) -> Tensor:
     """What a square error's derivative is where luma and chroma weigh differently: CHROMA_WEIGHT times the error, and
     LUMA_WEIGHT times its part along the axis of luma."""
-    axis = error.new_tensor(LUMA)
-    axis = (axis / axis.norm())[:, None, None]
+    axis = LUMA_AXIS.to(error)
     return CHROMA_WEIGHT * error + (LUMA_WEIGHT - CHROMA_WEIGHT) * axis * (error * axis).sum(1, keepdim=True)

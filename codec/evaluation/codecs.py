@@ -77,7 +77,6 @@ def _lapic(threads: int, variant: str = "") -> Codec:
     """lapic, or with `variant` "e7" encoded with effort 7, with "ssim" tuned so, "r0.5" decoded with realism 0.5."""
     from codec.realism import REALISM
     from codec.shipped import WEIGHTS, shipped
-    from codec.tuning import TUNES
 
     def digest(weights: Path) -> str:
         return sha256(weights.read_bytes()).hexdigest()[:8]
@@ -85,33 +84,38 @@ def _lapic(threads: int, variant: str = "") -> Codec:
     names = list(shipped().values())
     models = ", ".join(f"{name} {key.hex()}" for key, name in shipped().items())
     networks = " ".join(digest(WEIGHTS / f"{name}.safetensors") for name in names)  # ids leave out what makes pixels
-    settings: dict[str, Any] = {"effort": codec.DEFAULT_EFFORT, "realism": 0.0, "tune": "psnr"}
-    key = "tune" if variant in TUNES else {"e": "effort", "r": "realism"}.get(variant[:1])
-    try:
-        if variant and key:
-            settings[key] = variant if key == "tune" else type(settings[key])(variant[1:])
-        elif variant:
-            raise ValueError
-    except ValueError:
-        raise Error(f"lapic@{variant} is not like lapic@e7 (effort), lapic@r0.5 (realism) or lapic@ssim") from None
-    if settings["realism"]:
+    given = _setting(variant) if variant else {}
+    settings: dict[str, Any] = {"effort": codec.DEFAULT_EFFORT, "tune": "psnr"} | given
+    realism = settings.pop("realism", 0.0)
+    if realism:
         realistic = [REALISM / f"{name}.safetensors" for name in names]
         if not all(path.exists() for path in realistic):
             raise Unavailable("there is no realistic decoder for the model")
         models += f", realism {' '.join(map(digest, realistic))}"
-    wanted = {key: settings[key] for key in ("effort", "tune")}
-    encoded = f"effort {wanted['effort']}" + (f", tune {wanted['tune']}" if wanted["tune"] != "psnr" else "")
+    encoded = f"effort {settings['effort']}" + (f", tune {settings['tune']}" if settings["tune"] != "psnr" else "")
+    shown = [f"{key} {value}" if key == "tune" else f"{key} {value:g}" for key, value in given.items()]
     return Codec(
         name=f"lapic@{variant}" if variant else "lapic",
-        label=f"lapic, {key} {variant if key == 'tune' else format(settings[key], 'g')}" if key else "lapic",
+        label=", ".join(["lapic", *shown]),
         suffix=".lapic",
         ladder=(5, 20, 40, 60, 80, 100),
         span=(1, 100),
         step=1 / 256,
         version=f"lapic {codec.__version__}, {encoded}, weights {networks}, models {models}",
-        encode=lambda pixels, quality: codec.encode(Image.fromarray(pixels), quality, **wanted),
-        decode=lambda data: np.asarray(codec.decode(data, max_pixels=None, realism=settings["realism"]).convert("RGB")),
+        encode=lambda pixels, quality: codec.encode(Image.fromarray(pixels), quality, **settings),
+        decode=lambda data: np.asarray(codec.decode(data, max_pixels=None, realism=realism).convert("RGB")),
     )
+
+
+def _setting(variant: str) -> dict[str, Any]:
+    """What a variant's name sets. Raises `Error` if it is none."""
+    if variant in codec.TUNES:
+        return {"tune": variant}
+    try:
+        key, kind = {"e": ("effort", int), "r": ("realism", float)}[variant[:1]]
+        return {key: kind(variant[1:])}
+    except (KeyError, ValueError):
+        raise Error(f"lapic@{variant} is not like lapic@e7 (effort), lapic@r0.5 (realism) or lapic@ssim") from None
 
 
 def _by_pillow(
