@@ -23,7 +23,7 @@ from codec import TUNES, hyper
 from codec.context import Coded, Pass, code_latents, shown_latents
 from codec.model import Model
 from codec.network import assemble
-from codec.quantise import dequantise
+from codec.quantise import dequantise, spare
 from codec.tiling import LATENT, Rect, copy_shared, halo
 from codec.tuning import structural
 
@@ -33,6 +33,7 @@ TOGETHER = 0.32  # by how much the curvature of each latent rises if all move at
 SHORTER = 0.7  # of the stride where it led to no lower cost, for another try from where it set out
 LONGER = 1.3  # of the stride after two steps in vain, to leave symbols that would all stay as they are
 PIECE = 1024 // LATENT  # edge in latents of what is searched at once, unless a tile is larger
+WRONG = 4.0  # errors beyond are of a step that led astray: their gradients would burst float16, next to it too
 LARGEST = 255  # magnitudes from here on cost what escapes cost
 LAMBDA_RANGE = (0.0007, 0.25)  # quality 1 and quality 100
 
@@ -182,6 +183,7 @@ def improve(model: Model, region: Region, bits: Tensor, quality: Tensor, steps: 
     picture = region.picture.contiguous()  # plane by plane, as the synthesis makes it
     gain = model.transforms.gain(quality)
     weight = error_weight(quality).reshape(-1, 1, 1, 1)
+    scale = (2 * weight).log2().floor().exp2()  # out of the gradients, which float16 could not hold
     measure = structural(picture) if tune == "ssim" else None
     orthonormal = 2 * weight / gain**2  # curvature of the cost over a latent, in steps, if the synthesis were so
     if measure:
@@ -205,9 +207,9 @@ def improve(model: Model, region: Region, bits: Tensor, quality: Tensor, steps: 
         better = cost < least
         least, vain = torch.where(better, cost, least), torch.where(better, 0, vain + 1)
         if step < steps:
-            felt = measure.slope(error) if measure else error
-            (slope,) = torch.autograd.grad(made, latent, felt.mul_(2 * weight))
-            uphill = torch.where(better, slope, uphill)
+            felt = (measure.slope(error) if measure else error).clamp_(-WRONG, WRONG)
+            (slope,) = torch.autograd.grad(made, latent, felt.mul_(2 * weight / scale))
+            uphill = torch.where(better, slope.nan_to_num(0, 0, 0) * scale, uphill)
         best = torch.where(better, latent.detach(), best)
         latent = best.clone()
         mobile = share(step) if step < steps else 0.0  # in the end each place only gets what served it best
@@ -250,7 +252,7 @@ def _choose(
     nearest, which is the one that was there unless the context has moved the mean."""
     residual = (wanted[:, part.channels] - mean / hyper.MEAN_ONE).clamp(-SYMBOL_MAX, SYMBOL_MAX)
     cheapest = _cheapest(residual, curvature[:, part.channels], bits, index, model.centroid)
-    return torch.where(moves[:, part.channels], cheapest, residual.round())
+    return spare(torch.where(moves[:, part.channels], cheapest, residual.round()), index)
 
 
 def _cheapest(wanted: Tensor, curvature: Tensor, bits: Tensor, index: Tensor, centroid: Tensor) -> Tensor:
