@@ -1,7 +1,7 @@
-"""Encode and decode milliseconds on a GPU by tile size, from pixels in memory to the bytes of a file and back, beside
-those of the networks alone and of decodes in real time, to a tensor on the GPU.
+"""Encode and decode milliseconds on a GPU: in real time, to and from a tensor on the GPU, stage by stage; by tile size,
+to and from an array on the host; and of CompressAI's mbt2018-mean.
 
-    python benchmarks/gpu.py PICTURE [--qualities 25,50] [--rounds 7]
+    python benchmarks/gpu.py PICTURE [--qualities 25,50] [--rounds 15]
 """
 
 import argparse
@@ -16,14 +16,16 @@ from PIL import Image
 from stages import clock
 
 import bitstream
-from codec import AUTO_MODEL, DEFAULT_EFFORT, decoder, encoder, hyper
+from codec import AUTO_MODEL, DEFAULT_EFFORT, context, decoder, encoder
+from codec.capture import captured
+from codec.checksum import symbols_crc
+from codec.compat import import_compressai
+from codec.lanes import LaneDecoder, decode_packed, latent_order, quality_of, tables_of
 from codec.model import Model, load_for
-from codec.network import assemble
 from codec.realtime import RealtimeDecoder, RealtimeEncoder
-from codec.tiling import LATENT
 
 CUDA = torch.device("cuda")
-STREAMED = 50  # decodes of one file in a row
+STREAMED = 200  # decodes of one file in a row
 
 
 def milliseconds(work: Callable[[], object], rounds: int) -> str:
@@ -37,63 +39,129 @@ def milliseconds(work: Callable[[], object], rounds: int) -> str:
     return f"{statistics.median(times):.1f} ({min(times):.1f} to {max(times):.1f}) ms"
 
 
+def replayed(work: Callable[[], object], rounds: int = 15) -> float:
+    """Median milliseconds of what is captured as a graph."""
+    run = captured(work, CUDA)
+    times = []
+    for _ in range(rounds):
+        before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        before.record()
+        run()
+        after.record()
+        after.synchronize()
+        times.append(before.elapsed_time(after))
+    return statistics.median(times)
+
+
 @torch.inference_mode()
-def networks(model: Model, quality: float, height: int, width: int, rounds: int) -> str:
-    """Milliseconds from latents to pixels."""
-    latent = torch.randn(1, model.config.latent, -(-height // LATENT), -(-width // LATENT), device=CUDA)
-    latent = latent.contiguous(memory_format=torch.channels_last)
-    fixed = hyper.fixed_point(quality, CUDA)
-    return milliseconds(lambda: assemble(*model.transforms.synthesis(latent, fixed)), rounds)
+def stages(decode: RealtimeDecoder) -> None:
+    """Print what each stage of the last decode takes by itself."""
+    model, packed, lanes = decode.model, decode.packed, decode.lanes
+    height, width = -(-decode.height // 16), -(-decode.width // 16)
+    places = -(-height // 4), -(-width // 4)
+    quality, tables = quality_of(packed), tables_of(model)
+    z, coded, _ = decode_packed(model, packed, lanes, (height, width))
+    parts = context.passes(context.low_channels(model.integers), (model.config.latent, height, width), CUDA)
+    symbols = [coded.symbol[:, part.channels] for part in parts]
+
+    def orders() -> list:
+        return [latent_order(part, coded.index[0, part.channels], packed[1:2]) for part in parts]
+
+    sorted_ = orders()
+
+    def entropy() -> object:
+        lane_decoder = LaneDecoder(tables, packed, lanes)
+        return lane_decoder.hyper(*places), [lane_decoder._pass(*order) for order in sorted_]
+
+    def networks() -> object:
+        known = iter(symbols)
+        return context.code_latents(model, z[None].float(), quality, (height, width), lambda *_: next(known))
+
+    def shown() -> torch.Tensor:
+        latent = context.shown_latents(model, coded) / model.transforms.gain(quality)
+        return latent.contiguous(memory_format=torch.channels_last)
+
+    latent, size = shown(), (decode.height, decode.width)
+    print("| stage | ms |\n|---|---|")
+    for name, work in {
+        "entropy decoding, all lanes": entropy,
+        "order of the symbols": orders,
+        "hyper-synthesis and context, exact": networks,
+        "checksum": partial(symbols_crc, z, coded.symbol[0]),
+        "latents": shown,
+        "synthesis and pyramid": partial(decode.fused, latent, quality, 3, size),
+        "whole": partial(decode._picture, filtered=False, channels=3),
+    }.items():
+        print(f"| {name} | {replayed(work):.2f} |")
 
 
-def measure(pixels: NDArray[np.uint8], quality: float, tile: int, rounds: int) -> None:
-    """Print what one tile size takes at one quality."""
-    model = load_for(AUTO_MODEL, quality, CUDA.type)
-    encode = partial(encoder.encode_pixels, model, pixels, quality, tile=tile)
-    data = encode()
-    file = bitstream.read(data)
-    bpp = 8 * len(data) / pixels[..., 0].size
-    decoding = milliseconds(lambda: decoder.decode_pixels(model, *file), rounds)
-    print(
-        f"tiles of {tile or 'any size'}, {bpp:.3f} bpp: decode {decoding}, encode -e 0 {milliseconds(encode, rounds)}"
-    )
-
-
-def real_time(model: Model, pixels: NDArray[np.uint8], quality: float, rounds: int) -> str:
-    """Milliseconds from bytes to a tensor, one picture at a time and in a stream, of a file with lanes, and from a
-    tensor to bytes; how many bytes lanes cost, and how far the pixels are from those of other ways."""
-    one, data = (encoder.encode_pixels(model, pixels, quality, tile=0, lanes=wanted) for wanted in (False, True))
+def real_time(model: Model, pixels: NDArray[np.uint8], quality: float, rounds: int) -> None:
+    """Print milliseconds from bytes to a tensor, one picture at a time and in a stream, of a file with lanes, and from
+    a tensor to bytes; how many bytes lanes cost, and how far the pixels are from those of other ways."""
+    encode_pixels = partial(encoder.encode_pixels, model, pixels, quality, tile=0)
+    one, data = (encode_pixels(lanes=wanted) for wanted in (False, True))
     decode = RealtimeDecoder(model, *pixels.shape[1::-1])
     alone = milliseconds(lambda: decode(data), rounds)
     began = clock(CUDA)
     count = sum(1 for _ in decode.stream([data] * STREAMED))
     streamed = 1e3 * (clock(CUDA) - began) / count
-    other = decoder.decode_pixels(model, *bitstream.read(data)).astype(int)
-    apart = np.abs(decode(data).cpu().numpy() - other).max()
+    apart = np.abs(decode(data).cpu().numpy().astype(int) - decoder.decode_pixels(model, *bitstream.read(data))).max()
     encode, shown = RealtimeEncoder(model, *pixels.shape[1::-1], quality), torch.tensor(pixels, device=CUDA)
-    assert decode(encode(shown)).shape == pixels.shape
+    assert encode(shown) == data
+    print(f"{8 * len(data) / pixels[..., 0].size:.3f} bpp, lanes cost {len(data) / len(one) - 1:.2%}")
     encoding = milliseconds(lambda: encode(shown), rounds)
-    times = f"decode {alone}, in a stream {streamed:.1f} ms; encode {encoding}"
-    return f"{times}; lanes cost {len(data) / len(one) - 1:.2%}; {apart} levels apart"
+    print(f"real time: decode {alone}, in a stream {streamed:.1f} ms; encode {encoding}")
+    print(f"{apart} levels apart from another decode on the GPU")
+    stages(decode)
+    searched = encode_pixels(lanes=True, effort=DEFAULT_EFFORT)
+    print(f"a file of the default effort: decode {milliseconds(lambda: decode(searched), rounds)}")
+    print(
+        f"encode with the default effort {milliseconds(partial(encode_pixels, effort=DEFAULT_EFFORT), 3)}", flush=True
+    )
+
+
+def measure(model: Model, pixels: NDArray[np.uint8], quality: float, tile: int, rounds: int) -> None:
+    """Print what one tile size takes at one quality, from and to an array on the host."""
+    for lanes in (False, True):
+        encode = partial(encoder.encode_pixels, model, pixels, quality, tile=tile, lanes=lanes)
+        file = bitstream.read(encode())
+        decoding = milliseconds(lambda file=file: decoder.decode_pixels(model, *file), rounds)
+        name = f"tiles of {tile or 'any size'}, {'lanes' if lanes else 'no lanes'}"
+        print(f"{name}: decode {decoding}, encode -e 0 {milliseconds(encode, rounds)}", flush=True)
+
+
+def peer(pixels: NDArray[np.uint8], rounds: int) -> None:
+    """Print what CompressAI's mbt2018-mean takes, untrained, at quality 3."""
+    import_compressai()
+    from compressai.zoo import mbt2018_mean
+
+    torch.manual_seed(0)
+    net = mbt2018_mean(quality=3, pretrained=False).eval().to(CUDA)
+    net.update()
+    picture = torch.tensor(pixels, device=CUDA).permute(2, 0, 1)[None].float() / 255
+    picture = torch.nn.functional.pad(picture, (0, -picture.shape[3] % 64, 0, -picture.shape[2] % 64))
+    with torch.inference_mode():
+        coded = net.compress(picture)
+        times = [milliseconds(work, rounds) for work in (
+            lambda: net.decompress(coded["strings"], coded["shape"]), lambda: net.compress(picture))]  # fmt: skip
+    print("mbt2018-mean: decompress {}, compress {}".format(*times), flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("picture")
     parser.add_argument("--qualities", default="25,50")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=15)
     arguments = parser.parse_args()
     pixels, rounds = np.asarray(Image.open(arguments.picture).convert("RGB")), arguments.rounds
     print(f"{torch.cuda.get_device_name()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     for quality in map(float, arguments.qualities.split(",")):
+        print(f"\nquality {quality:g}, ", end="")
         model = load_for(AUTO_MODEL, quality, CUDA.type)
-        alone = networks(model, quality, *pixels.shape[:2], rounds)
-        print(f"quality {quality:g}, the synthesis and collapse alone: {alone}")
-        print("in real time, one tile:", real_time(model, pixels, quality, rounds))
-        for tile in (256, 512, 1024, 0):
-            measure(pixels, quality, tile, rounds)
-        search = partial(encoder.encode_pixels, model, pixels, quality, effort=DEFAULT_EFFORT)
-        print("encode", milliseconds(search, rounds), flush=True)
+        real_time(model, pixels, quality, rounds)
+        for tile in (1024, 0):
+            measure(model, pixels, quality, tile, 3)
+    peer(pixels, 3)
 
 
 if __name__ == "__main__":

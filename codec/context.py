@@ -10,6 +10,7 @@ Autoregressive Entropy Models", ICIP 2020. A model without context codes all its
 The rules that keep `codec.hyper` exact hold here too.
 """
 
+import importlib.util
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -142,8 +143,18 @@ def code_latents(model: Model, z: Tensor, quality: Tensor, size: tuple[int, int]
     Args:
         z: (B, Z, h4, w4). quality: (B,), fixed-point. size: h and w of the tile in latents. visit: as for `code`.
     """
-    features = hyper.hyper_synthesis(z, quality, model.integers)[..., : size[0], : size[1]]
-    return code(features, quality, model.integers, visit)
+    arithmetic = arithmetic_on(z.device)
+    features = hyper.hyper_synthesis(z, quality, model.integers, arithmetic)[..., : size[0], : size[1]]
+    return code(features, quality, model.integers, visit, arithmetic)
+
+
+def arithmetic_on(device: torch.device) -> Arithmetic:
+    """How the exact layers are computed there: by kernels on a GPU, if they are at hand."""
+    if device.type == "cuda" and importlib.util.find_spec("triton"):
+        from codec.device_arithmetic import DEVICE
+
+        return DEVICE
+    return EXACT
 
 
 def shown_latents(model: Model, coded: Coded) -> Tensor:

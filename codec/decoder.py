@@ -23,6 +23,7 @@ from codec.salvage import fill
 from codec.tiling import LATENT, Rect, copy_shared, halo, latent_bounds, piece_edge, tile_edge
 from codec.translator import Translator
 
+ESCAPES = 1024  # bytes of them that kernels take
 AT_ONCE = 2  # tiles: one's entropy decoding, on one core, goes on while the other's networks compute
 
 
@@ -37,8 +38,10 @@ def decode_symbols(model: Model, header: Header, tile: Tile, rect: Rect) -> tupl
         bitstream.Error: the payload is damaged.
     """
     payload = read_payload(tile.payload)
-    many = len(payload.lanes) > 1 and not payload.escapes
-    if model.device.type == "cuda" and many and importlib.util.find_spec("triton"):  # comes with torch for CUDA
+    few = len(payload.escapes) <= 1024  # the kernels take no more
+    if (
+        model.device.type == "cuda" and len(payload.lanes) > 1 and few and importlib.util.find_spec("triton")
+    ):  # comes with torch for CUDA
         from codec import lanes
 
         return lanes.decode_symbols(model, header, tile, rect, payload)

@@ -13,31 +13,47 @@ import triton.language as tl
 from torch import Tensor
 
 from bitstream import LANE_SYMBOLS, write_payload
+from bitstream.varint import write_varint
+from codec.checksum import symbols_crc
 from codec.context import Coded, low_channels, passes
-from codec.lanes import hyper_order, latent_order, share_of_lane, tables_of
+from codec.lanes import ESCAPES, hyper_order, latent_order, share_of_lane, tables_of
 from codec.model import Model
 
 
-@triton.jit(do_not_specialize=["total", "capacity"])
+@triton.jit(do_not_specialize=["total", "capacity", "part"])
 def _encode_pass(
-    lanes, words, capacity, states, places, keys, order, skipped, total, symbols, starts, sums, centres, failed
+    lanes, words, capacity, states, places, keys, order, skipped, total, symbols, starts, sums, widths, part, escapes,
+    failed,
 ):  # fmt: skip
     """Push the symbols of one pass that one lane has, the last one first. `keys`, `order` and `skipped` are as for
-    decoding; `failed` is set if a symbol is an escape or the words are more than a lane's `capacity`."""
+    decoding. Escapes are listed in `escapes`, behind how many there are, with the number `part` of the pass; `failed`
+    is set if the words are more than a lane's `capacity`. What comes next is fetched before it is needed."""
     lane = tl.program_id(0)
     begin, at = share_of_lane(lanes, skipped, total)
     state = tl.load(states + lane).to(tl.uint64, bitcast=True)
     place = tl.load(places + lane)
+    key = tl.load(keys + at - 1, mask=at > begin, other=0).to(tl.int32)
+    target = tl.load(order + at - 1, mask=at > begin, other=0)
+    value = tl.load(symbols + target, mask=at > begin, other=0).to(tl.int32)
+    target = tl.load(order + at - 2, mask=at - 1 > begin, other=0)
     while at > begin:
         at -= 1
-        key = tl.load(keys + at).to(tl.int32)
-        centre = tl.load(centres + key)
-        symbol = tl.load(symbols + tl.load(order + at)).to(tl.int32) + centre
-        if (symbol < 0) | (symbol > 2 * centre) | (place >= capacity):
+        next_key = tl.load(keys + at - 1, mask=at > begin, other=0).to(tl.int32)
+        next_value = tl.load(symbols + target, mask=at > begin, other=0).to(tl.int32)
+        target = tl.load(order + at - 2, mask=at - 1 > begin, other=0)
+        width = tl.load(widths + key)
+        over = tl.abs(value) - width
+        if over > 0:
+            listed = tl.atomic_add(escapes, 1)
+            if listed < ESCAPES:
+                tl.store(escapes + 1 + 3 * listed, part)
+                tl.store(escapes + 2 + 3 * listed, at.to(tl.int32))
+                tl.store(escapes + 3 + 3 * listed, 2 * over - 2 + (value < 0).to(tl.int32))
+            value = width + 1
+        if place >= capacity:
             tl.store(failed, 1)
-            symbol = centre
             place = 0
-        row = tl.load(starts + key) + symbol
+        row = tl.load(starts + key) + value
         below = tl.load(sums + row)
         size = (tl.load(sums + row + 1) - below).to(tl.uint64)
         if (state >> 40) >= size:
@@ -46,6 +62,8 @@ def _encode_pass(
             place += 1
             state = state >> 32
         state = ((state // size) << 24) | (below.to(tl.uint64) + state % size)
+        key = next_key
+        value = next_value
     tl.store(states + lane, state.to(tl.int64, bitcast=True))
     tl.store(places + lane, place)
 
@@ -57,7 +75,9 @@ class Pushed:
     Attributes:
         words: (lanes at most, words at most of each), int32. places: how many of them each lane has, int32.
         states: of the coders in the end, int64.
-        count: of lanes, first: scale index whose symbols are coded, failed: whether a processor has to do it; (1,).
+        count: of lanes, first: scale index whose symbols are coded, failed: whether the words were too many, crc: the
+            checksum of the symbols; (1,).
+        escapes: how many there are, then of each in any order pass, place in the order of coding, and number; int32.
     """
 
     words: Tensor
@@ -66,6 +86,8 @@ class Pushed:
     count: Tensor
     first: Tensor
     failed: Tensor
+    crc: Tensor
+    escapes: Tensor
 
 
 def push(model: Model, z: Tensor, coded: Coded, level: Tensor, lanes: int, capacity: int) -> Pushed:
@@ -81,24 +103,29 @@ def push(model: Model, z: Tensor, coded: Coded, level: Tensor, lanes: int, capac
     count = ((symbol != 0).sum() // LANE_SYMBOLS).clamp(1, lanes).int().reshape(1)
     words = torch.empty(lanes, capacity, dtype=torch.int32, device=device)
     states = torch.zeros(lanes, dtype=torch.int64, device=device)
-    places, failed = (torch.zeros(size, dtype=torch.int32, device=device) for size in (lanes, 1))
+    sizes = lanes, 1, 1 + 3 * ESCAPES.value
+    places, failed, escapes = (torch.zeros(size, dtype=torch.int32, device=device) for size in sizes)
 
-    def code(symbols: Tensor, keys: Tensor, order: Tensor, skipped: Tensor) -> None:
+    def code(number: int, symbols: Tensor, keys: Tensor, order: Tensor, skipped: Tensor) -> None:
         _encode_pass[(lanes,)](
             count, words, capacity, states, places, keys, order, skipped, len(keys), symbols,
-            tables.starts, tables.sums, tables.centres, failed, num_warps=1,
+            tables.starts, tables.sums, tables.widths, number, escapes, failed, num_warps=1,
         )  # fmt: skip
 
-    for part in reversed(passes(low_channels(model.integers), index.shape, device)):
-        code(symbol[part.channels].flatten(), *latent_order(part, index[part.channels], first))
-    code(z[0].to(torch.int16).flatten(), *hyper_order(tables, level, z.shape[2] * z.shape[3]))
-    return Pushed(words, places, states, count, first, failed)
+    for number, part in reversed(list(enumerate(passes(low_channels(model.integers), index.shape, device)))):
+        code(number, symbol[part.channels].flatten(), *latent_order(part, index[part.channels], first))
+    code(0, z[0].to(torch.int16).flatten(), *hyper_order(tables, level, z.shape[2] * z.shape[3]))
+    crc = symbols_crc(z[0], symbol)
+    return Pushed(words, places, states, count, first, failed, crc, escapes)
 
 
 def payload_of(pushed: Pushed) -> bytes | None:
     """The bytes, once they are there; None if a processor has to make them."""
-    if pushed.failed:
+    escapes = pushed.escapes.cpu()
+    if pushed.failed or escapes[0] > ESCAPES.value:
         return None
+    in_order = sorted(escapes[1:].reshape(-1, 3)[: int(escapes[0])].tolist())
+    outside = b"".join(write_varint(number) for _, _, number in in_order)
     count, lanes = int(pushed.count), []
     places, states = pushed.places[:count].cpu().numpy(), pushed.states[:count].cpu().numpy().view(np.uint64)
     device, capacity = pushed.words.device, pushed.words.shape[1]
@@ -109,4 +136,4 @@ def payload_of(pushed: Pushed) -> bytes | None:
         rest = int(state).to_bytes(8, "little")
         rest = rest if state >> np.uint64(32) else rest[:4] if state else b""
         lanes.append(words[4 * (end - place) : 4 * end] + rest)
-    return write_payload(int(pushed.first), b"", lanes)
+    return write_payload(int(pushed.first), outside, lanes)

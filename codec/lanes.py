@@ -17,13 +17,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bitstream import MISMATCH, PRECISION, Error, Header, Payload, Tables, Tile, symbols_crc
+from bitstream.entropy import SYMBOL_MAX
+from bitstream.varint import Reader
 from codec import hyper
 from codec.context import Coded, Pass, code_latents
 from codec.model import Model
 from codec.tiling import Rect
 
 GUESS_BITS = 8  # of a state's low part, by which a table of guesses says where to look for the symbol
-HEAD = 4  # numbers before the lanes in what `pack` makes
+ESCAPES = tl.constexpr(1024)  # that a payload may have
+SYMBOL_LIMIT = tl.constexpr(SYMBOL_MAX)
+AT_ONCE = tl.constexpr(32)  # symbols of a lane that are written together
+HEAD = 5 + ESCAPES.value  # numbers before the lanes in what `pack` makes
 
 
 @triton.jit
@@ -40,33 +45,77 @@ def share_of_lane(lanes, skipped, total):
 
 @triton.jit(do_not_specialize=["total"])
 def _decode_pass(
-    lanes, words, offsets, states, places, keys, order, skipped, total, starts, sums, guesses, centres, out
+    lanes, words, offsets, states, places, keys, order, skipped, total, starts, sums, guesses, lows, highs, widths,
+    escapes, out,
 ):  # fmt: skip
     """The symbols of one pass that one lane has. `keys` are the tables of the symbols in the order of coding, of which
-    the first `skipped` are not coded, and `order` says where each belongs in `out`."""
+    the first `skipped` are not coded, and `order` says where each belongs in `out`.
+
+    What does not depend on the state, the next key and word, is fetched before it is needed: the way from one state to
+    the next is what takes time. Symbols that are escapes are listed in `escapes`, behind how many there are."""
     lane = tl.program_id(0)
     at, end = share_of_lane(lanes, skipped, total)
     floor = tl.load(offsets + lane)
     state = tl.load(states + lane).to(tl.uint64, bitcast=True)
     place = tl.load(places + lane)
+    word = tl.load(words + place - 1, mask=place > floor, other=0)
+    key = tl.load(keys + at, mask=at < end, other=0).to(tl.int32)
+    within = tl.arange(0, AT_ONCE)
     while at < end:
-        key = tl.load(keys + at).to(tl.int32)
-        row = tl.load(starts + key)
-        low_bits = (state & 0xFFFFFF).to(tl.int32)
-        symbol = tl.load(guesses + key * 256 + (low_bits >> 16)).to(tl.int32)
-        above = tl.load(sums + row + symbol + 1)
-        while above <= low_bits:
-            symbol += 1
-            above = tl.load(sums + row + symbol + 1)
-        below = tl.load(sums + row + symbol)
-        state = (state >> 24) * (above - below).to(tl.uint64) + (low_bits - below).to(tl.uint64)
-        if ((state >> 32) == 0) & (place > floor):
-            place -= 1
-            state = (state << 32) | tl.load(words + place).to(tl.uint32, bitcast=True).to(tl.uint64)
-        tl.store(out + tl.load(order + at), (symbol - tl.load(centres + key)).to(tl.int16))
-        at += 1
+        here, inside = at + within, at + within < end
+        target = tl.load(order + here, mask=inside, other=0)
+        width = tl.load(widths + tl.load(keys + here, mask=inside, other=0).to(tl.int32))
+        found = tl.zeros([AT_ONCE], tl.int32)
+        some = tl.minimum(end - at, AT_ONCE).to(tl.int32)
+        for number in range(some):
+            next_at = at + number + 1
+            next_key = tl.load(keys + next_at, mask=next_at < end, other=0).to(tl.int32)
+            low_bits = (state & 0xFFFFFF).to(tl.int32)
+            cell = key * 256 + (low_bits >> 16)
+            value, below, above = tl.load(guesses + cell).to(tl.int32), tl.load(lows + cell), tl.load(highs + cell)
+            if above <= low_bits:
+                row = tl.load(starts + key) + 1
+                while above <= low_bits:
+                    value += 1
+                    below = above
+                    above = tl.load(sums + row + value)
+            state = (state >> 24) * (above - below).to(tl.uint64) + (low_bits - below).to(tl.uint64)
+            short = ((state >> 32) == 0) & (place > floor)
+            state = tl.where(short, (state << 32) | word.to(tl.uint32, bitcast=True).to(tl.uint64), state)
+            place -= short.to(tl.int32)
+            word = tl.load(words + place - 1, mask=place > floor, other=0)
+            found = tl.where(within == number, value, found)
+            key = next_key
+        tl.store(out + target, found.to(tl.int16), mask=inside)
+        over = inside & (found > width)
+        slot = tl.atomic_add(escapes + 0 * found, 1, mask=over)
+        listed = escapes + 1 + 3 * slot
+        over = over & (slot < ESCAPES)
+        tl.store(listed, here.to(tl.int32), mask=over)
+        tl.store(listed + 1, target.to(tl.int32), mask=over)
+        tl.store(listed + 2, width, mask=over)
+        at += some
     tl.store(states + lane, state.to(tl.int64, bitcast=True))
     tl.store(places + lane, place)
+
+
+@triton.jit
+def _put_escapes(escapes, values, taken, out):
+    """Put the values of a pass' escapes, listed in `escapes` in any order, into `out`: the values stand in the order of
+    coding, the first `taken` of them have been used."""
+    count = tl.minimum(tl.load(escapes), ESCAPES)
+    first = tl.load(taken)
+    slot = tl.arange(0, ESCAPES)
+    mine = tl.load(escapes + 1 + 3 * slot, mask=slot < count, other=0)
+    number = slot * 0 + first
+    for other in range(count):
+        number += (tl.load(escapes + 1 + 3 * other) < mine).to(tl.int32)
+    value = tl.load(values + number, mask=(slot < count) & (number < ESCAPES), other=0)
+    width = tl.load(escapes + 3 + 3 * slot, mask=slot < count, other=0)
+    magnitude = tl.minimum(width + 1 + (value >> 1), SYMBOL_LIMIT)
+    target = tl.load(escapes + 2 + 3 * slot, mask=slot < count, other=0)
+    tl.store(out + target, tl.where(value % 2 == 1, -magnitude, magnitude).to(tl.int16), mask=slot < count)
+    tl.store(taken, first + tl.load(escapes))
 
 
 @dataclass(frozen=True)
@@ -75,16 +124,19 @@ class DeviceTables:
     by rate level.
 
     Attributes:
-        starts: of each table in `sums`, (T,) int32. sums: cumulated counts, from 0 to 2^24 in each table, int32.
-        guesses: (T, 256) int16, the symbol of the least state that begins with these 8 bits.
-        centres: the symbol that means 0, (T,) int32.
+        sums: cumulated counts, from 0 to 2^24 in each table, int32. starts: (T,) int32, where those of 0 are in `sums`.
+        guesses: (T, 256) int16, the symbol of the least state that begins with these 8 bits, and `lows` and `highs`,
+            int32, the counts before and after it.
+        widths: (T,) int32, the largest magnitude that is no escape.
         latents: how many of the tables are the latents'. shape: (L, Z) of the others.
     """
 
     starts: Tensor
     sums: Tensor
     guesses: Tensor
-    centres: Tensor
+    lows: Tensor
+    highs: Tensor
+    widths: Tensor
     latents: int
     shape: tuple[int, int]
 
@@ -95,11 +147,15 @@ def device_tables(tables: Tables, device: torch.device) -> DeviceTables:
     counts = [*tables.latent, *tables.hyper.reshape(-1, symbols)]
     sums = [np.concatenate([[0], np.cumsum(table, dtype=np.int64)]).astype(np.int32) for table in counts]
     asked = np.arange(2**GUESS_BITS) << (PRECISION - GUESS_BITS)
-    guesses = np.stack([np.searchsorted(table, asked, side="right") - 1 for table in sums]).astype(np.int16)
-    starts = np.cumsum([0, *map(len, sums[:-1])]).astype(np.int32)
-    centres = np.array([(len(table) - 1) // 2 for table in counts], np.int32)
-    every = (torch.from_numpy(array).to(device) for array in (starts, np.concatenate(sums), guesses, centres))
-    return DeviceTables(*every, latents=len(tables.latent), shape=(levels, channels))
+    guesses = np.stack([np.searchsorted(table, asked, side="right") - 1 for table in sums])
+    lows, highs = (np.stack([table[g + up] for table, g in zip(sums, guesses, strict=True)]) for up in (0, 1))
+    widths = np.array([(len(table) - 1) // 2 for table in counts], np.int32)
+    starts = (np.cumsum([0, *map(len, sums[:-1])]) + widths).astype(np.int32)
+    guesses = (guesses - widths[:, None]).astype(np.int16)
+    every = starts, np.concatenate(sums), guesses, lows, highs, widths
+    return DeviceTables(
+        *(torch.from_numpy(array).to(device) for array in every), latents=len(tables.latent), shape=(levels, channels)
+    )
 
 
 _KEPT: dict[tuple[bytes, torch.device], DeviceTables] = {}  # by the id that names them
@@ -118,33 +174,50 @@ def packed_size(lanes: int, words: int) -> int:
     return HEAD + 4 * lanes + words
 
 
-def pack(payload: Payload, quality: float, lanes: int = 0, out: NDArray[np.int32] | None = None) -> NDArray[np.int32]:
+def pack(
+    payload: Payload, quality: float, lanes: int = 0, out: NDArray[np.int32] | None = None, crc: int = 0
+) -> NDArray[np.int32]:
     """What a device needs of a payload, in one array: the number of lanes, the first scale index that is coded, the
-    fixed-point quality and 0; then for each lane, of `lanes` at least, its state (two numbers), where the next word
-    ends and where its words begin; then all words.
+    fixed-point quality, the checksum of the symbols, the number of escapes and these; then for each lane, of `lanes` at
+    least, its state (two numbers), where the next word ends and where its words begin; then all words.
 
     Args:
         out: an array of at least `packed_size` to write to.
+
+    Raises:
+        Error: the escapes are damaged or too many.
     """
     count = len(payload.lanes)
     lanes = max(lanes, count)
     lengths = np.array([len(words) for words in payload.lanes])
     ends = np.cumsum(lengths)
+    escapes = _escapes(payload.escapes)
     if out is None:
         out = np.zeros(packed_size(lanes, int(ends[-1])), np.int32)
-    out[:HEAD] = count, payload.first, round(quality * hyper.QUALITY_ONE), 0
+    out[:5] = count, payload.first, round(quality * hyper.QUALITY_ONE), np.uint32(crc).view(np.int32), len(escapes)
+    out[5 : 5 + len(escapes)] = escapes
     out[HEAD : HEAD + 4 * lanes] = 0  # of lanes that are not used it must look as if they were done
     states, places, offsets = np.split(out[HEAD : HEAD + 4 * lanes], [2 * lanes, 3 * lanes])
-    states[: 2 * count] = np.array([_first_state(words) for words in payload.lanes], np.uint64).view(np.int32)
     places[:count] = np.maximum(lengths - 2, 0) + ends - lengths
     offsets[:count] = ends - lengths
-    np.concatenate(payload.lanes, out=out[HEAD + 4 * lanes :][: ends[-1]].view(np.uint32))
+    words = out[HEAD + 4 * lanes :][: ends[-1]]
+    np.concatenate(payload.lanes, out=words.view(np.uint32))
+    for word in (0, 1):  # a coder's state before the first symbol is its last two words
+        there = lengths > word
+        states[word : 2 * count : 2][there] = words[places[:count][there] + word]
     return out
 
 
-def _first_state(words: NDArray[np.uint32]) -> int:
-    """What a coder's state is before the first symbol: its last two words."""
-    return sum(int(word) << 32 * number for number, word in enumerate(words[-2:]))
+def _escapes(data: bytes) -> list[int]:
+    """The numbers that stand for escapes, see FORMAT.md."""
+    if len(data) > 5 * ESCAPES.value:
+        raise Error(f"a tile has more than {ESCAPES.value} escapes")
+    reader, values = Reader(data), []
+    while reader.left:
+        values.append(reader.varint(2 * SYMBOL_MAX))
+    if len(values) > ESCAPES.value:
+        raise Error(f"a tile has more than {ESCAPES.value} escapes")
+    return values
 
 
 @lru_cache(maxsize=16)
@@ -176,7 +249,7 @@ def quality_of(packed: Tensor) -> Tensor:
 
 
 class LaneDecoder:
-    """As `bitstream.TileDecoder`, on a device, for payloads without escapes: `hyper`, then `latent` for each pass.
+    """As `bitstream.TileDecoder`, on a device: `hyper`, then `latent` for each pass.
 
     Args:
         packed: as `pack` makes it, for `lanes` lanes at most, on the tables' device.
@@ -189,14 +262,20 @@ class LaneDecoder:
             [2 * lanes, lanes, lanes, len(packed) - packed_size(lanes, 0)]
         )
         self.states, self.places = states.clone().view(torch.int64), self.places.clone()
+        self.values, self.taken = packed[5:HEAD], torch.zeros_like(self.count)
+        self.escapes = packed[4:5]
 
     def _pass(self, keys: Tensor, order: Tensor, skipped: Tensor) -> Tensor:
         """int16 of the same length, 0 where nothing is coded."""
-        tables, out = self.tables, torch.zeros(len(keys), dtype=torch.int16, device=keys.device)
+        tables, device = self.tables, keys.device
+        out = torch.zeros(len(keys), dtype=torch.int16, device=device)
+        escapes = torch.zeros(1 + 3 * ESCAPES.value, dtype=torch.int32, device=device)
         _decode_pass[(self.lanes,)](
             self.count, self.words, self.offsets, self.states, self.places, keys, order, skipped, len(keys),
-            tables.starts, tables.sums, tables.guesses, tables.centres, out, num_warps=1,
+            tables.starts, tables.sums, tables.guesses, tables.lows, tables.highs, tables.widths, escapes, out,
+            num_warps=1,
         )  # fmt: skip
+        _put_escapes[(1,)](escapes, self.values, self.taken, out)
         return out
 
     def hyper(self, rows: int, columns: int) -> Tensor:
@@ -211,7 +290,8 @@ class LaneDecoder:
 
     def whole(self) -> Tensor:
         """Whether the payload is used up, a truth value on the device."""
-        return (self.places == self.offsets).all() & (self.states == 0).all()
+        used = (self.places == self.offsets).all() & (self.states == 0).all()
+        return used & (self.taken == self.escapes).all()
 
 
 def decode_packed(model: Model, packed: Tensor, lanes: int, size: tuple[int, int]) -> tuple[Tensor, Coded, Tensor]:
@@ -230,7 +310,7 @@ def decode_packed(model: Model, packed: Tensor, lanes: int, size: tuple[int, int
 def decode_symbols(
     model: Model, header: Header, tile: Tile, rect: Rect, payload: Payload
 ) -> tuple[NDArray[np.int8], NDArray[np.int16], Coded]:
-    """As `codec.decoder.decode_symbols`, of a payload without escapes, on the model's device."""
+    """As `codec.decoder.decode_symbols`, on the model's device. Raises `Error` also if there are too many escapes."""
     packed = torch.from_numpy(pack(payload, header.quality)).to(model.device)
     z, coded, whole = decode_packed(model, packed, len(payload.lanes), (rect.height, rect.width))
     found = z.to(torch.int8).cpu().numpy(), coded.symbol[0].to(torch.int16).cpu().numpy()

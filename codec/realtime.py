@@ -5,6 +5,7 @@ size as a CUDA graph and replayed for each file. On a CPU, for trying it out, it
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,9 +16,11 @@ import bitstream
 from bitstream import MISMATCH, Error, Header, Payload, PixelFormat
 from codec import hyper, postfilter
 from codec.capture import captured
+from codec.checksum import symbols_crc
 from codec.context import shown_latents
 from codec.decoder import View, synthesise, to_pixels
 from codec.encoder import code_tile, round_latents, to_picture
+from codec.fused import FusedSynthesis, fusible
 from codec.lane_encoder import Pushed, payload_of, push
 from codec.lanes import decode_packed, pack, packed_size, quality_of
 from codec.model import Model
@@ -25,15 +28,30 @@ from codec.postfilter import FEATURES, of_coefficients
 from codec.search import Rounded
 from codec.tiling import LATENT, latent_bounds
 
-Launched = tuple[Tensor, Tensor]  # a picture (H, W, 3 or 1) uint8, and whether its payload was used up
+
+@dataclass(frozen=True)
+class Launched:
+    """A decode that may still go on: its picture, (H, W, 3 or 1) uint8; on the host whether its symbols are those of
+    the encoder; and what tells that it is done, None on a CPU."""
+
+    picture: Tensor
+    whole: Tensor
+    done: torch.cuda.Event | None
+
+    def checked(self) -> Tensor:
+        """The picture, once it is there. Raises `Error` if its symbols are not those of the encoder."""
+        if self.done:
+            self.done.synchronize()
+        if not self.whole:
+            raise Error(MISMATCH)
+        return self.picture
 
 
 class RealtimeDecoder:
     """Decodes files of one size, made by one model, to uint8 tensors on its device.
 
-    Files must have one tile and lanes (`codec.encode(..., tile=0, lanes=True)`) and no escapes, which only pictures far
-    from photos have. Alpha and metadata are left to `codec.decode`. Whether the payload was used up is checked, the
-    checksum of the symbols, which would have to come to the host, is not.
+    Files must have one tile and lanes (`codec.encode(..., tile=0, lanes=True)`) and no more than 1024 escapes, which
+    only pictures far from photos have. Alpha and metadata are left to `codec.decode`.
 
     Args:
         lanes, words: what files have at most; the words are of 32 bits. Without figures enough for 1.5 bits a pixel.
@@ -48,7 +66,9 @@ class RealtimeDecoder:
         self.host = [torch.zeros(size, dtype=torch.int32, pin_memory=on_gpu) for _ in range(2)]  # one being copied
         self.packed = torch.zeros(size, dtype=torch.int32, device=model.device)
         self.filter = of_coefficients(np.zeros((3, FEATURES), np.int16), 0, model.device)  # a place for files' own
-        self.made: dict[tuple[bool, int], Callable[[], Launched]] = {}
+        self.made: dict[tuple[bool, int], Callable[[], tuple[Tensor, Tensor]]] = {}
+        half = model.dtype == torch.float16 and fusible(model.config)
+        self.fused = FusedSynthesis(model.transforms.synthesis) if half else None
 
     def __call__(self, data: bytes) -> Tensor:
         """The picture of a file, (H, W, 3) or for a grey one (H, W, 1), uint8.
@@ -56,7 +76,7 @@ class RealtimeDecoder:
         Raises:
             Error: the file is damaged, or not one of those that this decoder is for.
         """
-        return _checked(self._launch(data))
+        return self._launch(data).checked()
 
     def stream(self, files: Iterable[bytes]) -> Iterator[Tensor]:
         """The pictures of files one after another, each as by a call; one is read while the one before is computed."""
@@ -64,10 +84,10 @@ class RealtimeDecoder:
         for data in files:
             launched = self._launch(data)
             if before:
-                yield _checked(before)
+                yield before.checked()
             before = launched
         if before:
-            yield _checked(before)
+            yield before.checked()
 
     @torch.inference_mode()
     def _launch(self, data: bytes) -> Launched:
@@ -75,7 +95,7 @@ class RealtimeDecoder:
         header, tiles = bitstream.read(data)
         payload = self._payload(header, tiles)
         self.host.reverse()
-        pack(payload, header.quality, self.lanes, self.host[0].numpy())
+        pack(payload, header.quality, self.lanes, self.host[0].numpy(), tiles[0].crc)
         self.packed.copy_(self.host[0], non_blocking=True)
         own = postfilter.read(self.model, header.chunks)
         if own:
@@ -85,7 +105,12 @@ class RealtimeDecoder:
         if kind not in self.made:
             self.made[kind] = captured(lambda: self._picture(*kind), self.model.device)
         picture, whole = self.made[kind]()
-        return picture.clone(), whole.clone()
+        if self.model.device.type != "cuda":
+            return Launched(picture, whole, None)
+        told = torch.empty(whole.shape, dtype=torch.bool, pin_memory=True).copy_(whole, non_blocking=True)
+        launched = Launched(picture.clone(), told, torch.cuda.Event())
+        launched.done.record()
+        return launched
 
     def _payload(self, header: Header, tiles: list[bitstream.Tile]) -> Payload:
         """What is to be decoded. Raises `Error` if this decoder is not for the file."""
@@ -94,26 +119,31 @@ class RealtimeDecoder:
         if (header.width, header.height) != (self.width, self.height) or header.model != self.model.identity:
             raise Error(f"this decoder is for {self.width} x {self.height} pixels by the model {self.model.name}")
         payload = bitstream.read_payload(tiles[0].payload)
-        if payload.escapes:
-            raise Error("a file with escapes is not decoded in real time")
         if len(payload.lanes) > self.lanes or sum(map(len, payload.lanes)) > self.words:
             raise Error(f"the file has more than {self.lanes} lanes or {self.words} words")
         return payload
 
-    def _picture(self, filtered: bool, channels: int) -> Launched:
-        """The decode itself, from what lies in `packed` and `filter`."""
+    def _picture(self, filtered: bool, channels: int) -> tuple[Tensor, Tensor]:
+        """The decode itself, from what lies in `packed` and `filter`: picture, and whether its symbols are right."""
         bounds = latent_bounds(self.width, self.height)
-        _, coded, whole = decode_packed(self.model, self.packed, self.lanes, (bounds.height, bounds.width))
+        z, coded, whole = decode_packed(self.model, self.packed, self.lanes, (bounds.height, bounds.width))
+        whole = whole & (symbols_crc(z, coded.symbol[0]) == self.packed[3:4]).all()
         quality = quality_of(self.packed)
         latent = shown_latents(self.model, coded) / self.model.transforms.gain(quality)
         latent = latent.contiguous(memory_format=torch.channels_last)
-        picture = synthesise(self.model, latent, quality, View(), self.filter if filtered else None, None)
+        size = self.height, self.width
+        if self.fused and not filtered:
+            return self.fused(latent, quality, channels, size), whole
+        if self.fused:
+            picture = self.filter(self.fused(latent, quality, 0, size))
+        else:
+            picture = synthesise(self.model, latent, quality, View(), self.filter if filtered else None, None)
         return to_pixels(picture[0, :, : self.height, : self.width], channels).contiguous(), whole
 
 
 class RealtimeEncoder:
     """Encodes pictures of one size and quality, uint8 tensors on a model's device, as `codec.encode` does with
-    `effort=0, tile=0, lanes=True`, to the same bytes. A picture with escapes is coded by the host's processor.
+    `effort=0, tile=0, lanes=True`, to the same bytes. A picture with more than 1024 escapes is coded by the host.
 
     Args:
         lanes, capacity: how many lanes a file may have, 2,900 latents that are not 0 each, and how many words of 32
@@ -144,8 +174,7 @@ class RealtimeEncoder:
         payload = payload_of(pushed)
         if payload is None:
             return bitstream.write(self.header, [code_tile(self.model, rounded, int(self.level), lanes=True)])
-        z, symbols = rounded.z[0].to(torch.int8).cpu().numpy(), rounded.coded.symbol[0].to(torch.int16).cpu().numpy()
-        return bitstream.write(self.header, [bitstream.Tile(payload, bitstream.symbols_crc(z, symbols))])
+        return bitstream.write(self.header, [bitstream.Tile(payload, int(pushed.crc) & 0xFFFFFFFF)])
 
     def _push(self) -> tuple[Rounded, Pushed]:
         """The encode itself, from what lies in `pixels`."""
@@ -154,11 +183,3 @@ class RealtimeEncoder:
         latent = self.model.transforms.analysis(picture.contiguous(memory_format=torch.channels_last))
         rounded = round_latents(self.model, latent, self.quality)
         return rounded, push(self.model, rounded.z, rounded.coded, self.level, self.lanes, self.capacity)
-
-
-def _checked(launched: Launched) -> Tensor:
-    """The picture, once it is there. Raises `Error` if its payload was not used up."""
-    picture, whole = launched
-    if not whole:
-        raise Error(MISMATCH)
-    return picture

@@ -76,16 +76,40 @@ def test_the_encoder_makes_the_bytes_of_constriction(
     assert lane_encoder.payload_of(lane_encoder.push(model, rounded.z, rounded.coded, level, 64, 2)) is None
 
 
-def test_escapes_are_left_to_the_processor() -> None:
+@pytest.mark.parametrize("count", [1, 5])
+def test_escapes_come_in_the_order_of_coding(count: int) -> None:
+    rng, tables = np.random.default_rng(count), random_tables(3)
+    passes = []
+    for size in (150, 40):
+        index = rng.integers(1, 64, size).astype(np.uint8)
+        passes.append((rng.integers(-32767, 32768, size).astype(np.int16), index))
+    z = np.zeros((3, 1, 1), np.int8)
+    packed = lanes.pack(read_payload(encode_tile(tables, 0, z, passes, count)), 1)
+    assert packed[4] > 100
+    found = lanes.LaneDecoder(lanes.device_tables(tables, DEVICE), torch.from_numpy(packed).to(DEVICE), count)
+    found.hyper(1, 1)
+    for symbols, index in passes:
+        assert not found.whole()
+        assert np.array_equal(found.latent(Pass(slice(None), None), torch.from_numpy(index).to(DEVICE)).cpu(), symbols)
+    assert found.whole()
+
+
+def test_too_many_escapes_are_left_to_the_processor() -> None:
     model = load("photo", DEVICE.type)
     z = torch.zeros(1, model.config.hyper, 1, 1, device=DEVICE)
     index = torch.full((1, model.config.latent, 2, 2), 5.0, device=DEVICE)
-    symbol = torch.zeros_like(index)
     level = torch.zeros(1, dtype=torch.int64, device=DEVICE)
-    for value, fits in ((1, True), (30000, False)):
-        symbol[0, 200, 1, 1] = value
+    for count, fits in ((1024, True), (1025, False)):
+        symbol = torch.zeros_like(index)
+        symbol.view(-1)[:count] = 30000
         coded = Coded(torch.zeros_like(index), index, symbol)
-        assert (lane_encoder.payload_of(lane_encoder.push(model, z, coded, level, 4, 500)) is not None) == fits
+        payload = lane_encoder.payload_of(lane_encoder.push(model, z, coded, level, 4, 5000))
+        assert (payload is not None) == fits
+        if payload:
+            assert lanes.pack(read_payload(payload), 1)[4] == count
+    for size in (1025, 9000):
+        with pytest.raises(Error, match="1024 escapes"):
+            lanes.pack(bitstream.Payload(1, b"\0" * size, [np.zeros(0, np.uint32)]), 1)
 
 
 def test_lanes_change_no_pixel_and_cost_little(large: Image.Image) -> None:

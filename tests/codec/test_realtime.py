@@ -16,7 +16,9 @@ from codec import postfilter
 from codec.model import load, load_for
 
 pytest.importorskip("triton", reason="Triton is not installed: nothing can run the kernel")
-realtime, lanes, lane_encoder = (pytest.importorskip(f"codec.{name}") for name in ("realtime", "lanes", "lane_encoder"))
+realtime, lanes, lane_encoder, checksum, fused = (
+    pytest.importorskip(f"codec.{name}") for name in ("realtime", "lanes", "lane_encoder", "checksum", "fused")
+)
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -60,21 +62,25 @@ def test_what_it_is_not_for_is_refused(decoder: "realtime.RealtimeDecoder", smal
     good = codec.encode(small, 5, effort=0)
     header, [tile] = bitstream.read(good)
     wrong = tile.payload[:-5] + bytes([tile.payload[-5] ^ 1]) + tile.payload[-4:]
-    damaged = bitstream.write(header, [bitstream.Tile(wrong, tile.crc)])
+    damaged, lied = (
+        bitstream.write(header, [bitstream.Tile(*parts)]) for parts in ((wrong, tile.crc), (tile.payload, 1))
+    )
     parts = bitstream.read_payload(tile.payload)
-    escaped = bitstream.write_payload(parts.first, b"\0", [lane.astype("<u4").tobytes() for lane in parts.lanes])
+    escaped = bitstream.write_payload(parts.first, b"\0" * 1025, [lane.astype("<u4").tobytes() for lane in parts.lanes])
     lanes_of = bitstream.write_payload(parts.first, b"", [b"\1\0\0\0"] * 33)
     refused = {
         "checksum": damaged,
         "50 x 40": codec.encode(small.crop((0, 0, 40, 40)), 5, effort=0),
         "by the model photo": codec.encode(small, 70, effort=0),
         "one tile": bitstream.write(replace(header, tile=64, width=100), [tile, tile]),
-        "escapes": bitstream.write(header, [bitstream.Tile(escaped, tile.crc)]),
+        "1024 escapes": bitstream.write(header, [bitstream.Tile(escaped, tile.crc)]),
         "more than 32 lanes": bitstream.write(header, [bitstream.Tile(lanes_of, tile.crc)]),
     }
     for reason, data in refused.items():
         with pytest.raises(Error, match=reason):
             decoder(data)
+    with pytest.raises(Error, match="checksum"):
+        decoder(lied)
 
 
 @pytest.mark.parametrize("noisy", [False, True])
@@ -103,17 +109,20 @@ class Nothing:
 
 def test_nothing_is_asked_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tensors without contents, whose numbers nobody can ask for, go all the way."""
-    meta, model = torch.device("meta"), load("photo")
+    meta, model = torch.device("meta"), load("photo", dtype=torch.float16)
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # which does not know such a device
-    monkeypatch.setattr(lanes, "_decode_pass", Nothing())
-    monkeypatch.setattr(lane_encoder, "_encode_pass", Nothing())
+    kernels = {lanes: ("_decode_pass", "_put_escapes"), lane_encoder: ("_encode_pass",), checksum: ("_crc_of_chunks",)}
+    for module, names in (kernels | {fused: ("_mix", "_filter", "_finish")}).items():
+        for name in names:
+            monkeypatch.setattr(module, name, Nothing())
     moved = {name: getattr(model, name).to(meta) for name in ("centroid", "threshold")}
     moved["integers"] = {name: tensor.to(meta) for name, tensor in model.integers.items()}
     empty = replace(model, **moved, device=meta, transforms=copy.deepcopy(model.transforms).to(meta))
     with torch.inference_mode():
-        picture, whole = realtime.RealtimeDecoder(empty, 700, 600)._picture(filtered=True, channels=3)
+        decoder = realtime.RealtimeDecoder(empty, 700, 600)
+        (picture, whole), (other, _) = (decoder._picture(filtered, channels=3) for filtered in (True, False))
         rounded, pushed = realtime.RealtimeEncoder(empty, 700, 600, quality=30)._push()
-    assert picture.shape == (600, 700, 3)
+    assert picture.shape == other.shape == (600, 700, 3)
     assert whole.device == rounded.z.device == pushed.places.device == meta
     with pytest.raises(RuntimeError, match="meta"):
         bool(whole)

@@ -1,0 +1,63 @@
+"""What kernels on a GPU compute, here by Triton's interpreter where there is none, beside the processor's way."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import bitstream
+from codec import context, decoder, encoder, hyper
+from codec.model import load
+from codec.network import assemble
+
+pytest.importorskip("triton", reason="Triton is not installed: nothing can run the kernels")
+checksum, device_arithmetic, fused = (
+    pytest.importorskip(f"codec.{name}") for name in ("checksum", "device_arithmetic", "fused")
+)
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@pytest.mark.parametrize("shapes", [((3, 4, 5), (7, 9, 11)), ((96, 2, 4), (384, 7, 13)), ((1, 0, 0), (1, 1, 1))])
+def test_the_checksum_is_that_of_the_host(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
+    rng = np.random.default_rng(0)
+    z = rng.integers(-63, 64, shapes[0]).astype(np.int8)
+    symbols = rng.integers(-32767, 32768, shapes[1]).astype(np.int16)
+    found = checksum.symbols_crc(torch.from_numpy(z).to(DEVICE), torch.from_numpy(symbols).float().to(DEVICE))
+    assert int(found) & 0xFFFFFFFF == bitstream.symbols_crc(z, symbols)
+
+
+@pytest.mark.parametrize(("batch", "height", "width"), [(1, 7, 9), (2, 8, 4)])
+def test_the_exact_networks_say_the_same(batch: int, height: int, width: int) -> None:
+    model, generator = load("photo", DEVICE), torch.Generator().manual_seed(0)
+    rows, columns = -(-height // 4), -(-width // 4)
+    z = torch.randint(-63, 64, (batch, model.config.hyper, rows, columns), generator=generator).float().to(DEVICE)
+    symbols = torch.randint(-300, 301, (batch, model.config.latent, height, width), generator=generator).float()
+    symbols, quality = symbols.to(DEVICE), torch.tensor([7000, 12345][:batch], device=DEVICE)
+
+    def run(arithmetic: hyper.Arithmetic) -> context.Coded:
+        features = hyper.hyper_synthesis(z, quality, model.integers, arithmetic)[..., :height, :width]
+        return context.code(features, quality, model.integers, lambda part, *_: symbols[:, part.channels], arithmetic)
+
+    expected, found = run(hyper.EXACT), run(device_arithmetic.DEVICE)
+    assert torch.equal(expected.mean, found.mean)
+    assert torch.equal(expected.index, found.index)
+    assert expected.index.unique().numel() > 20
+
+
+@pytest.mark.parametrize("size", [(40, 50), (64, 33)])
+def test_the_fused_synthesis_makes_the_same_picture(photo: Image.Image, size: tuple[int, int]) -> None:
+    exact, half = load("photo", DEVICE, torch.float32), load("photo", DEVICE, torch.float16)
+    pixels, quality = np.asarray(photo)[100 : 100 + size[0], 100 : 100 + size[1]], hyper.fixed_point(30, DEVICE)
+    with torch.inference_mode():
+        [(_, latent)] = encoder.analyse(exact, pixels, 0)
+        coded = encoder.round_latents(exact, latent, quality).coded
+        latent = context.shown_latents(exact, coded) / exact.transforms.gain(quality)
+        latent = latent.contiguous(memory_format=torch.channels_last)
+        expected = assemble(*exact.transforms.synthesis(latent, quality))
+        synthesis = fused.FusedSynthesis(half.transforms.synthesis)
+        assert (synthesis(latent, quality, 0, size) - expected).abs().max() < 0.01
+        for colours in (1, 3):
+            shown = decoder.to_pixels(expected[0, :, : size[0], : size[1]], colours)
+            found = synthesis(latent, quality, colours, size)
+            assert found.shape == (*size, colours)
+            assert (found.int() - shown.int()).abs().max() <= 1
