@@ -27,6 +27,7 @@ def test_bytes_are_a_matter_of_speed_only(at_hand: bool, monkeypatch: pytest.Mon
     calls = []
     multiply = torch._int_mm
     monkeypatch.setattr(products, "_multiplies_bytes", lambda: at_hand)
+    monkeypatch.setattr(products, "_bytes_are_faster", lambda: True)
     monkeypatch.setattr(torch, "_int_mm", lambda a, b: calls.append(1) or multiply(a, b))
     weight, x = torch.randint(-127, 128, (5, 64)).float(), torch.randint(0, 2048, (1, 64, 33)).float()
     assert torch.equal(products.product(weight, x), weight @ x)
