@@ -20,7 +20,8 @@ from codec import AUTO_MODEL, DEFAULT_EFFORT, context, decoder, encoder
 from codec.capture import captured
 from codec.checksum import symbols_crc
 from codec.compat import import_compressai
-from codec.lanes import LaneDecoder, decode_packed, latent_order, quality_of, tables_of
+from codec.device_tables import tables_of
+from codec.lanes import LaneDecoder, decode_packed, latent_order, quality_of
 from codec.model import Model, load_for
 from codec.realtime import RealtimeDecoder, RealtimeEncoder
 

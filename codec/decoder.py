@@ -23,7 +23,6 @@ from codec.salvage import fill
 from codec.tiling import LATENT, Rect, copy_shared, halo, latent_bounds, piece_edge, tile_edge
 from codec.translator import Translator
 
-ESCAPES = 1024  # bytes of them that kernels take
 AT_ONCE = 2  # tiles: one's entropy decoding, on one core, goes on while the other's networks compute
 
 
@@ -38,13 +37,11 @@ def decode_symbols(model: Model, header: Header, tile: Tile, rect: Rect) -> tupl
         bitstream.Error: the payload is damaged.
     """
     payload = read_payload(tile.payload)
-    few = len(payload.escapes) <= 1024  # the kernels take no more
-    if (
-        model.device.type == "cuda" and len(payload.lanes) > 1 and few and importlib.util.find_spec("triton")
-    ):  # comes with torch for CUDA
-        from codec import lanes
+    if model.device.type == "cuda" and len(payload.lanes) > 1 and importlib.util.find_spec("triton"):
+        from codec import lanes  # needs Triton, which comes with torch for CUDA
 
-        return lanes.decode_symbols(model, header, tile, rect, payload)
+        if lanes.fits(payload):
+            return lanes.decode_symbols(model, header, tile, rect, payload)
     quality = hyper.fixed_point(header.quality, model.device)
     decoder = TileDecoder(model.tables, model.level(quality), payload)
     z = decoder.hyper(-(-rect.height // 4), -(-rect.width // 4))

@@ -69,20 +69,24 @@ def _activated(total: Tensor, bias: Tensor, one: int, least: int, most: int, kin
 class DeviceArithmetic(Arithmetic):
     """As `hyper.EXACT`, with activations in float16."""
 
-    def activation(self, total: Tensor) -> Tensor:  # noqa: D102
+    def activation(self, total: Tensor) -> Tensor:
+        """As `Arithmetic.activation`, in float16."""
         return self._half(total, total.new_zeros(1))
 
-    def point(self, x: Tensor, weights: Mapping[str, Tensor], name: str) -> Tensor:  # noqa: D102
+    def point(self, x: Tensor, weights: Mapping[str, Tensor], name: str) -> Tensor:
+        """As `Arithmetic.point`, in float16."""
         return self._half(_product(x, weights[f"{name}.weight"]), weights[f"{name}.bias"])
 
-    def depth(self, x: Tensor, weights: Mapping[str, Tensor], name: str) -> Tensor:  # noqa: D102
+    def depth(self, x: Tensor, weights: Mapping[str, Tensor], name: str) -> Tensor:
+        """As `Arithmetic.depth`, of float16 or float32."""
         out, taps, bias = torch.empty_like(x), weights[f"{name}.weight"], weights[f"{name}.bias"]
         _filter[(triton.cdiv(x.numel(), AT_ONCE),)](
             x, taps, bias, out, x.numel(), *x.shape[2:], len(bias), ONE=WEIGHT_ONE, MOST=ACTIVATION_MAX, AT_ONCE=AT_ONCE
         )
         return out
 
-    def parameters(self, sums: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def parameters(self, sums: Tensor) -> tuple[Tensor, Tensor]:
+        """As `Arithmetic.parameters`, in float32."""
         (mean, index), none = sums.chunk(2, dim=1), sums.new_zeros(1)
         return (
             _activated(mean, none, WEIGHT_ONE, -MEAN_MAX, MEAN_MAX, torch.float32),

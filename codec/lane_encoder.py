@@ -16,7 +16,8 @@ from bitstream import LANE_SYMBOLS, write_payload
 from bitstream.varint import write_varint
 from codec.checksum import symbols_crc
 from codec.context import Coded, low_channels, passes
-from codec.lanes import ESCAPES, hyper_order, latent_order, share_of_lane, tables_of
+from codec.device_tables import tables_of
+from codec.lanes import ESCAPES, hyper_order, latent_order, share_of_lane
 from codec.model import Model
 
 

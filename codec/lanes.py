@@ -6,7 +6,6 @@ as a CUDA graph (`codec.realtime`). rANS is Duda, "Asymmetric numeral systems", 
 other on a GPU are Giesen, "Interleaved entropy coders", arXiv 1402.3392.
 """
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -16,15 +15,15 @@ import triton.language as tl
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bitstream import MISMATCH, PRECISION, Error, Header, Payload, Tables, Tile, symbols_crc
+from bitstream import MISMATCH, Error, Header, Payload, Tile, symbols_crc
 from bitstream.entropy import SYMBOL_MAX
 from bitstream.varint import Reader
 from codec import hyper
 from codec.context import Coded, Pass, code_latents
+from codec.device_tables import DeviceTables, tables_of
 from codec.model import Model
 from codec.tiling import Rect
 
-GUESS_BITS = 8  # of a state's low part, by which a table of guesses says where to look for the symbol
 ESCAPES = tl.constexpr(1024)  # that a payload may have
 SYMBOL_LIMIT = tl.constexpr(SYMBOL_MAX)
 AT_ONCE = tl.constexpr(32)  # symbols of a lane that are written together
@@ -116,57 +115,6 @@ def _put_escapes(escapes, values, taken, out):
     target = tl.load(escapes + 2 + 3 * slot, mask=slot < count, other=0)
     tl.store(out + target, tl.where(value % 2 == 1, -magnitude, magnitude).to(tl.int16), mask=slot < count)
     tl.store(taken, first + tl.load(escapes))
-
-
-@dataclass(frozen=True)
-class DeviceTables:
-    """All tables of a model on a device: the 64 of the latents, then those of the hyper-latent's channels, rate level
-    by rate level.
-
-    Attributes:
-        sums: cumulated counts, from 0 to 2^24 in each table, int32. starts: (T,) int32, where those of 0 are in `sums`.
-        guesses: (T, 256) int16, the symbol of the least state that begins with these 8 bits, and `lows` and `highs`,
-            int32, the counts before and after it.
-        widths: (T,) int32, the largest magnitude that is no escape.
-        latents: how many of the tables are the latents'. shape: (L, Z) of the others.
-    """
-
-    starts: Tensor
-    sums: Tensor
-    guesses: Tensor
-    lows: Tensor
-    highs: Tensor
-    widths: Tensor
-    latents: int
-    shape: tuple[int, int]
-
-
-def device_tables(tables: Tables, device: torch.device) -> DeviceTables:
-    """Bring a model's tables to a device."""
-    levels, channels, symbols = tables.hyper.shape
-    counts = [*tables.latent, *tables.hyper.reshape(-1, symbols)]
-    sums = [np.concatenate([[0], np.cumsum(table, dtype=np.int64)]).astype(np.int32) for table in counts]
-    asked = np.arange(2**GUESS_BITS) << (PRECISION - GUESS_BITS)
-    guesses = np.stack([np.searchsorted(table, asked, side="right") - 1 for table in sums])
-    lows, highs = (np.stack([table[g + up] for table, g in zip(sums, guesses, strict=True)]) for up in (0, 1))
-    widths = np.array([(len(table) - 1) // 2 for table in counts], np.int32)
-    starts = (np.cumsum([0, *map(len, sums[:-1])]) + widths).astype(np.int32)
-    guesses = (guesses - widths[:, None]).astype(np.int16)
-    every = starts, np.concatenate(sums), guesses, lows, highs, widths
-    return DeviceTables(
-        *(torch.from_numpy(array).to(device) for array in every), latents=len(tables.latent), shape=(levels, channels)
-    )
-
-
-_KEPT: dict[tuple[bytes, torch.device], DeviceTables] = {}  # by the id that names them
-
-
-def tables_of(model: Model) -> DeviceTables:
-    """A model's tables on its device, brought there once."""
-    key = model.identity, model.device
-    if key not in _KEPT:
-        _KEPT[key] = device_tables(model.tables, model.device)
-    return _KEPT[key]
 
 
 def packed_size(lanes: int, words: int) -> int:
@@ -307,10 +255,15 @@ def decode_packed(model: Model, packed: Tensor, lanes: int, size: tuple[int, int
     return z, coded, decoder.whole()
 
 
+def fits(payload: Payload) -> bool:
+    """Whether a payload has no more escapes than the kernels take; it may be cautious."""
+    return len(payload.escapes) <= ESCAPES.value
+
+
 def decode_symbols(
     model: Model, header: Header, tile: Tile, rect: Rect, payload: Payload
 ) -> tuple[NDArray[np.int8], NDArray[np.int16], Coded]:
-    """As `codec.decoder.decode_symbols`, on the model's device. Raises `Error` also if there are too many escapes."""
+    """As `codec.decoder.decode_symbols`, of a payload that `fits`, on the model's device."""
     packed = torch.from_numpy(pack(payload, header.quality)).to(model.device)
     z, coded, whole = decode_packed(model, packed, len(payload.lanes), (rect.height, rect.width))
     found = z.to(torch.int8).cpu().numpy(), coded.symbol[0].to(torch.int16).cpu().numpy()

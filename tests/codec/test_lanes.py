@@ -10,6 +10,7 @@ import codec
 from bitstream import Error, encode_tile, read_payload
 from codec import decoder, encoder, hyper
 from codec.context import Coded, Pass
+from codec.device_tables import device_tables
 from codec.model import load, load_for
 from codec.tiling import Rect
 from tests.bitstream.test_entropy import random_tables
@@ -32,7 +33,7 @@ def test_it_finds_the_symbols_of_constriction(count: int) -> None:
     payload = read_payload(encode_tile(tables, 1, z, passes, count))
     assert len(payload.lanes) == count
     packed = torch.from_numpy(lanes.pack(payload, 100)).to(DEVICE)
-    found = lanes.LaneDecoder(lanes.device_tables(tables, DEVICE), packed, count)
+    found = lanes.LaneDecoder(device_tables(tables, DEVICE), packed, count)
     assert np.array_equal(found.hyper(4, 5).cpu(), z)
     assert not found.whole()
     for symbols, index in passes:
@@ -86,7 +87,7 @@ def test_escapes_come_in_the_order_of_coding(count: int) -> None:
     z = np.zeros((3, 1, 1), np.int8)
     packed = lanes.pack(read_payload(encode_tile(tables, 0, z, passes, count)), 1)
     assert packed[4] > 100
-    found = lanes.LaneDecoder(lanes.device_tables(tables, DEVICE), torch.from_numpy(packed).to(DEVICE), count)
+    found = lanes.LaneDecoder(device_tables(tables, DEVICE), torch.from_numpy(packed).to(DEVICE), count)
     found.hyper(1, 1)
     for symbols, index in passes:
         assert not found.whole()
