@@ -6,9 +6,10 @@ from PIL import Image
 import bitstream
 import codec
 from bitstream.entropy import entropy_bits
-from codec import hyper, search
+from codec import decoder, encoder, hyper, search
 from codec.metrics import psnr
 from codec.model import load
+from codec.network import assemble
 from codec.search import rate_weight, symbol_bits
 from tests.conftest import difference
 
@@ -77,3 +78,22 @@ def test_a_step_never_makes_it_worse(monkeypatch: pytest.MonkeyPatch, photo: Ima
     plain = codec.encode(image, 50, effort=0)
     monkeypatch.setattr(search, "_cheapest", lambda wanted, *rest: wanted.round() + 7)
     assert codec.encode(image, 50, effort=2) == plain
+
+
+def test_a_step_that_leads_astray_spoils_nothing(photo: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In half precision a wild latent may burst the picture around it, and the gradients with it."""
+    model, pixels, calls = load("photo"), np.asarray(photo)[100:196, 100:228], []
+
+    def bursting(*bands: object) -> torch.Tensor:
+        calls.append(assemble(*bands))
+        burst = torch.zeros_like(calls[-1])
+        burst[..., 40:44, 60:64] = float("nan") if len(calls) == 1 else 1e30
+        return calls[-1] + burst if len(calls) < 3 else calls[-1]
+
+    whole = encoder.encode_pixels(model, pixels, 30, effort=2)
+    monkeypatch.setattr(search, "assemble", bursting)
+    data = encoder.encode_pixels(model, pixels, 30, effort=2)
+    assert len(calls) == 3
+    shown, expected = (decoder.decode_pixels(model, *bitstream.read(one)).astype(float) for one in (data, whole))
+    assert np.square(shown - pixels).mean() < 1.1 * np.square(expected - pixels).mean()
+    assert len(data) < 1.1 * len(whole)

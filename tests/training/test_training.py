@@ -217,7 +217,7 @@ def test_a_finished_codec_learns_from_what_its_files_show() -> None:
 def test_a_dead_zone_promises_nothing() -> None:
     """Numbers by hand: |r| is rounded up from 0.8 and 1.8 on, and shown 0.1 nearer to zero."""
     residual = torch.tensor([0.0, 0.2, -0.2, 0.4, 1.0, -1.6, 3.2]).requires_grad_()
-    index, symbol = torch.zeros(7), torch.tensor([0.0, 0, 0, 0, 1, -1, 3])
+    index, symbol = torch.ones(7), torch.tensor([0.0, 0, 0, 0, 1, -1, 3])
     threshold, centroid = torch.full((64, 4), 0.3), torch.tensor([0, 0.1, 0.1, 0.1]).repeat(64, 1)
     assert torch.equal(quantise(residual.detach(), index, threshold), symbol)
     shown = rounded_by_rate(residual, symbol, index, threshold, centroid)
