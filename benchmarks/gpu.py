@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from speed import peer
 from stages import clock
 
 import bitstream
 from codec import AUTO_MODEL, DEFAULT_EFFORT, context, decoder, encoder
 from codec.capture import captured
 from codec.checksum import symbols_crc
-from codec.compat import import_compressai
 from codec.device_tables import tables_of
 from codec.lanes import LaneDecoder, decode_packed, latent_order, quality_of
 from codec.model import Model, load_for
@@ -131,23 +131,6 @@ def measure(model: Model, pixels: NDArray[np.uint8], quality: float, tile: int, 
         print(f"{name}: decode {decoding}, encode -e 0 {milliseconds(encode, rounds)}", flush=True)
 
 
-def peer(pixels: NDArray[np.uint8], rounds: int) -> None:
-    """Print what CompressAI's mbt2018-mean takes, untrained, at quality 3."""
-    import_compressai()
-    from compressai.zoo import mbt2018_mean
-
-    torch.manual_seed(0)
-    net = mbt2018_mean(quality=3, pretrained=False).eval().to(CUDA)
-    net.update()
-    picture = torch.tensor(pixels, device=CUDA).permute(2, 0, 1)[None].float() / 255
-    picture = torch.nn.functional.pad(picture, (0, -picture.shape[3] % 64, 0, -picture.shape[2] % 64))
-    with torch.inference_mode():
-        coded = net.compress(picture)
-        times = [milliseconds(work, rounds) for work in (
-            lambda: net.decompress(coded["strings"], coded["shape"]), lambda: net.compress(picture))]  # fmt: skip
-    print("mbt2018-mean: decompress {}, compress {}".format(*times), flush=True)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("picture")
@@ -162,7 +145,8 @@ def main() -> None:
         real_time(model, pixels, quality, rounds)
         for tile in (1024, 0):
             measure(model, pixels, quality, tile, 3)
-    peer(pixels, 3)
+    encode, decode = peer(Image.fromarray(pixels), CUDA.type)
+    print(f"mbt2018-mean: decompress {milliseconds(decode, 3)}, compress {milliseconds(encode, 3)}")
 
 
 if __name__ == "__main__":

@@ -34,15 +34,16 @@ def seconds(work: Callable[[], object], rounds: int) -> tuple[float, float, floa
     return statistics.median(times), min(times), max(times)
 
 
-def peer(image: Image.Image) -> tuple[Callable[[], object], Callable[[], object]]:
-    """CompressAI's mbt2018-mean as an encode and a decode function for one picture."""
+def peer(image: Image.Image, device: str = "cpu") -> tuple[Callable[[], object], Callable[[], object]]:
+    """CompressAI's mbt2018-mean on a device as an encode and a decode function for one picture."""
     import_compressai()
     from compressai.zoo import mbt2018_mean
 
     torch.manual_seed(0)
-    net = mbt2018_mean(quality=3, pretrained=False).eval()
+    net = mbt2018_mean(quality=3, pretrained=False).eval().to(device)
     net.update()
-    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
+    pixels = torch.from_numpy(np.array(image)).to(device).permute(2, 0, 1)[None].float() / 255
+    pixels = torch.nn.functional.pad(pixels, (0, -image.width % 64, 0, -image.height % 64))
     coded = net.compress(pixels)
 
     def decode() -> object:

@@ -14,7 +14,7 @@ import triton.language as tl
 from numpy.typing import NDArray
 from torch import Tensor
 
-POLYNOMIAL = 0xEDB88320  # bits reversed, x^0 is the highest one
+POLYNOMIAL = tl.constexpr(0xEDB88320)  # bits reversed, x^0 is the highest one
 ONES = 0xFFFFFFFF
 LENGTH = 256  # numbers of a chunk
 CHUNKS = 128  # of a program
@@ -39,8 +39,13 @@ def _crc_of_chunks(
     product = tl.zeros([CHUNKS], tl.uint32)
     for bit in range(32):
         product = tl.where(((register << bit) >> 31) == 1, product ^ factor, product)
-        factor = tl.where(factor % 2 == 1, (factor >> 1) ^ 0xEDB88320, factor >> 1)
+        factor = tl.where(factor % 2 == 1, (factor >> 1) ^ POLYNOMIAL, factor >> 1)
     tl.atomic_xor(sum_, tl.xor_sum(product.to(tl.int32, bitcast=True), axis=0))
+
+
+def _times_x(a: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Polynomials times x, modulo the CRC's."""
+    return np.where(a & np.uint64(1), a >> np.uint64(1) ^ np.uint64(POLYNOMIAL.value), a >> np.uint64(1))
 
 
 def times(a: NDArray[np.uint64], b: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -48,7 +53,7 @@ def times(a: NDArray[np.uint64], b: NDArray[np.uint64]) -> NDArray[np.uint64]:
     product = np.zeros(np.broadcast(a, b).shape, np.uint64)
     for bit in range(31, -1, -1):
         product = np.where(a >> np.uint64(bit) & np.uint64(1), product ^ b, product)
-        b = np.where(b & np.uint64(1), b >> np.uint64(1) ^ np.uint64(POLYNOMIAL), b >> np.uint64(1))
+        b = _times_x(b)
     return product
 
 
@@ -72,7 +77,7 @@ def _constants(places: int, latents: int, device: torch.device) -> tuple[Tensor,
     and what the ones add that a register begins with, and ends with."""
     table = np.arange(256, dtype=np.uint64)
     for _ in range(8):
-        table = np.where(table & np.uint64(1), table >> np.uint64(1) ^ np.uint64(POLYNOMIAL), table >> np.uint64(1))
+        table = _times_x(table)
     factors = [
         powers(after + np.arange(-(-count // (LENGTH * CHUNKS)) * CHUNKS, dtype=np.uint64) * np.uint64(size * LENGTH))
         for count, size, after in ((places, 1, np.uint64(2 * latents)), (latents, 2, np.uint64(0)))

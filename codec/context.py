@@ -13,6 +13,7 @@ The rules that keep `codec.hyper` exact hold here too.
 import importlib.util
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from numpy.typing import NDArray
@@ -148,9 +149,15 @@ def code_latents(model: Model, z: Tensor, quality: Tensor, size: tuple[int, int]
     return code(features, quality, model.integers, visit, arithmetic)
 
 
+@cache
+def runs_kernels(device: torch.device) -> bool:
+    """Whether our kernels run there: on a GPU, if Triton is at hand, which comes with torch for CUDA."""
+    return device.type == "cuda" and importlib.util.find_spec("triton") is not None
+
+
 def arithmetic_on(device: torch.device) -> Arithmetic:
-    """How the exact layers are computed there: by kernels on a GPU, if they are at hand."""
-    if device.type == "cuda" and importlib.util.find_spec("triton"):
+    """How the exact layers are computed there: by kernels, if they run."""
+    if runs_kernels(device):
         from codec.device_arithmetic import DEVICE
 
         return DEVICE

@@ -1,6 +1,5 @@
 """Decoding: container -> ANS -> hyperprior -> ANS -> inverse gain -> synthesis -> pyramid -> collapse -> picture."""
 
-import importlib.util
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from torch import Tensor
 from bitstream import Error, Header, PixelFormat, Tile, TileDecoder, read_payload
 from codec import hyper, postfilter
 from codec import realism as realistic
-from codec.context import Coded, Pass, code_latents, shown_latents
+from codec.context import Coded, Pass, code_latents, runs_kernels, shown_latents
 from codec.encoder import Progress, no_progress
 from codec.model import Model
 from codec.network import assemble
@@ -37,8 +36,8 @@ def decode_symbols(model: Model, header: Header, tile: Tile, rect: Rect) -> tupl
         bitstream.Error: the payload is damaged.
     """
     payload = read_payload(tile.payload)
-    if model.device.type == "cuda" and len(payload.lanes) > 1 and importlib.util.find_spec("triton"):
-        from codec import lanes  # needs Triton, which comes with torch for CUDA
+    if len(payload.lanes) > 1 and runs_kernels(model.device):
+        from codec import lanes
 
         if lanes.fits(payload):
             return lanes.decode_symbols(model, header, tile, rect, payload)

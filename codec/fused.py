@@ -143,18 +143,22 @@ def _spread(cells: Tensor, height: int, width: int) -> Tensor:
     return parts.reshape(4 * height * width, -1)
 
 
-def _modulated(
-    layer: tuple[Tensor, Tensor], modulation: Modulation, quality: Tensor, other: Tensor | None = None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Weight and bias of a layer, and the weight of another whose output is added to its, that give modulated features;
-    a layer's rows are the features, or those of four cells."""
-    weight, bias = layer
+def _upsampling(layer: nn.Conv2d, see: nn.Conv2d) -> tuple[Tensor, Tensor]:
+    """Weight and bias, sorted by cells, of a layer before `F.pixel_shuffle`; the bias is also that of the layer `see`,
+    whose output is added behind it."""
+    weight, bias = (_by_cells(rows) for rows in _matrix(layer))
+    assert see.bias is not None
+    return weight, bias + see.bias.repeat(4)
+
+
+def _modulated(modulation: Modulation, quality: Tensor, bias: Tensor, *weights: Tensor) -> list[Tensor]:
+    """The bias, and the weights of all layers whose outputs are added, that give modulated features; rows are the
+    features, or those of four cells."""
     scale, shift = hyper.interpolate_levels(modulation.table, quality)[0].float().chunk(2)
     times = len(bias) // len(scale)
     rows = (1 + scale).repeat(times)
-    other = weight if other is None else other
-    scaled = [(one * rows[: len(one), None]).to(one.dtype) for one in (weight, other)]
-    return scaled[0], (bias * rows + shift.repeat(times)).to(bias.dtype), scaled[1]
+    scaled = [(weight * rows[: len(weight), None]).to(weight.dtype) for weight in weights]
+    return [(bias * rows + shift.repeat(times)).to(bias.dtype), *scaled]
 
 
 @dataclass(frozen=True)
@@ -211,11 +215,10 @@ class FusedSynthesis:
             for blocks in (synthesis.coarse, synthesis.fine, quarter.blocks)
         )
         self.linear = _by_cells(synthesis.linear.weight).contiguous()  # (4 192, M, 1, 1)
-        self.up = tuple(_by_cells(rows) for rows in _matrix(synthesis.up))
-        self.up = (self.up[0], self.up[1] + synthesis.see.bias.repeat(4))
+        self.enter, self.enter_bias = _matrix(synthesis.enter)
+        self.up, self.up_bias = _upsampling(synthesis.up, synthesis.see)
         self.see = synthesis.see.weight.flatten(1)
-        self.quarter_up = tuple(_by_cells(rows) for rows in _matrix(quarter.up))
-        self.quarter_up = (self.quarter_up[0], self.quarter_up[1] + quarter.see.bias.repeat(4))
+        self.quarter_up, self.quarter_up_bias = _upsampling(quarter.up, quarter.see)
         see = quarter.see.weight.flatten(1)  # (Q, 48), of the 16 pixels of each colour in one of four cells of 64
         wide = see.new_zeros(2, 2, len(see), 3, 2, 4, 2, 4)
         for row in range(2):
@@ -239,17 +242,17 @@ class FusedSynthesis:
         y = latent.permute(0, 2, 3, 1).flatten(0, 2)  # (h w, M)
         linear = F.conv2d(latent, self.linear).permute(0, 2, 3, 1).reshape(len(y), -1)  # (h w, 4 192)
         base = _spread(linear.half(), height, width)  # (4 h w, 192)
-        weight, bias, _ = _modulated(_matrix(of.enter), of.enter_level, quality)
+        bias, weight = _modulated(of.enter_level, quality, self.enter_bias, self.enter)
         x = torch.addmm(bias, y.half(), weight.T)  # (h w, coarse)
         for block in self.coarse:
             x = block(x, height, width)
-        weight, bias, see = _modulated(self.up, of.up_level, quality, self.see)
+        bias, weight, see = _modulated(of.up_level, quality, self.up_bias, self.up, self.see)
         x = torch.addmm(_spread(torch.addmm(bias, x, weight.T), height, width), base, see.T)  # (4 h w, fine)
         height, width = 2 * height, 2 * width
         for block in self.fine:
             x = block(x, height, width)
         bands = torch.addmm(self.leave[1], x, self.leave[0].T)  # (4 h w, 256)
-        weight, bias, see = _modulated(self.quarter_up, quarter.level, quality, self.quarter_see)
+        bias, weight, see = _modulated(quarter.level, quality, self.quarter_up_bias, self.quarter_up, self.quarter_see)
         x = _spread(torch.addmm(torch.addmm(bias, x, weight.T), base, see.T), height, width)  # (16 h w, quarter)
         for block in self.quarter:
             x = block(x, 2 * height, 2 * width)

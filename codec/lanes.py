@@ -15,10 +15,11 @@ import triton.language as tl
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bitstream import MISMATCH, Error, Header, Payload, Tile, symbols_crc
+from bitstream import MISMATCH, Error, Header, Payload, Tile
 from bitstream.entropy import SYMBOL_MAX
 from bitstream.varint import Reader
 from codec import hyper
+from codec.checksum import symbols_crc
 from codec.context import Coded, Pass, code_latents
 from codec.device_tables import DeviceTables, tables_of
 from codec.model import Model
@@ -139,7 +140,7 @@ def pack(
     lanes = max(lanes, count)
     lengths = np.array([len(words) for words in payload.lanes])
     ends = np.cumsum(lengths)
-    escapes = _escapes(payload.escapes)
+    escapes = _escapes(payload)
     if out is None:
         out = np.zeros(packed_size(lanes, int(ends[-1])), np.int32)
     out[:5] = count, payload.first, round(quality * hyper.QUALITY_ONE), np.uint32(crc).view(np.int32), len(escapes)
@@ -156,16 +157,19 @@ def pack(
     return out
 
 
-def _escapes(data: bytes) -> list[int]:
+def _escapes(payload: Payload) -> list[int]:
     """The numbers that stand for escapes, see FORMAT.md."""
-    if len(data) > 5 * ESCAPES.value:
+    if not fits(payload):
         raise Error(f"a tile has more than {ESCAPES.value} escapes")
-    reader, values = Reader(data), []
+    reader, values = Reader(payload.escapes), []
     while reader.left:
         values.append(reader.varint(2 * SYMBOL_MAX))
-    if len(values) > ESCAPES.value:
-        raise Error(f"a tile has more than {ESCAPES.value} escapes")
     return values
+
+
+def fits(payload: Payload) -> bool:
+    """Whether a payload has no more escapes than the kernels take; the last byte of each is below 128."""
+    return np.count_nonzero(np.frombuffer(payload.escapes, np.uint8) < 128) <= ESCAPES.value
 
 
 @lru_cache(maxsize=16)
@@ -244,7 +248,7 @@ class LaneDecoder:
 
 def decode_packed(model: Model, packed: Tensor, lanes: int, size: tuple[int, int]) -> tuple[Tensor, Coded, Tensor]:
     """The integers of one tile of h x w places, without a word to the host: z (Z, h4, w4) int16, what
-    `codec.context` makes of it, and whether the payload was used up."""
+    `codec.context` makes of it, and whether the payload was used up and gave symbols of the checksum."""
     decoder = LaneDecoder(tables_of(model), packed, lanes)
     z = decoder.hyper(-(-size[0] // 4), -(-size[1] // 4))
 
@@ -252,21 +256,15 @@ def decode_packed(model: Model, packed: Tensor, lanes: int, size: tuple[int, int
         return decoder.latent(part, index[0])[None].float()  # (1, D, h, w)
 
     coded = code_latents(model, z[None].float(), decoder.quality, size, visit)
-    return z, coded, decoder.whole()
-
-
-def fits(payload: Payload) -> bool:
-    """Whether a payload has no more escapes than the kernels take; it may be cautious."""
-    return len(payload.escapes) <= ESCAPES.value
+    return z, coded, decoder.whole() & (symbols_crc(z, coded.symbol[0]) == packed[3:4]).all()
 
 
 def decode_symbols(
     model: Model, header: Header, tile: Tile, rect: Rect, payload: Payload
 ) -> tuple[NDArray[np.int8], NDArray[np.int16], Coded]:
     """As `codec.decoder.decode_symbols`, of a payload that `fits`, on the model's device."""
-    packed = torch.from_numpy(pack(payload, header.quality)).to(model.device)
+    packed = torch.from_numpy(pack(payload, header.quality, crc=tile.crc)).to(model.device)
     z, coded, whole = decode_packed(model, packed, len(payload.lanes), (rect.height, rect.width))
-    found = z.to(torch.int8).cpu().numpy(), coded.symbol[0].to(torch.int16).cpu().numpy()
-    if not whole or symbols_crc(*found) != tile.crc:
+    if not whole:
         raise Error(MISMATCH)
-    return *found, coded
+    return z.to(torch.int8).cpu().numpy(), coded.symbol[0].to(torch.int16).cpu().numpy(), coded

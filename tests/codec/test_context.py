@@ -72,14 +72,14 @@ def test_the_reference_decoder_finds_the_same_symbols(model: Model, photo: Image
 def test_the_search_keeps_to_the_context(model: Model, photo: Image.Image) -> None:
     """Symbols that are searched for change what follows them; the file says what the encoder meant."""
     pixels = np.asarray(photo)[:96, :128]
-    files = [encoder.encode_pixels(model, pixels, 50, tile=64, effort=effort) for effort in (0, 3)]
+    files = [encoder.encode_pixels(model, pixels, 50, tile=64, effort=effort) for effort in (0, 5)]
     assert files[0] != files[1]
     weight = rate_weight(hyper.fixed_point(50, model.device)).item()
     costs = []
     for data in files:
         decoded = decoder.decode_pixels(model, *bitstream.read(data))
         costs.append(weight * np.square(decoded - pixels.astype(float)).mean() + 8 * len(data) / (96 * 128))
-    assert costs[1] < 0.99 * costs[0]
+    assert costs[1] < 0.985 * costs[0]
 
 
 def test_a_wrong_low_symbol_is_noticed(model: Model, photo: Image.Image) -> None:
