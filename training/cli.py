@@ -30,7 +30,12 @@ RUN = [
     click.option("--max-minutes", default=float("inf"), help="Stop, with a checkpoint, after this time."),
     click.option("--checkpoint-minutes", default=5.0, show_default=True),
     click.option("--log-every", default=50, show_default=True, help="Steps."),
-    click.option("--precision", default="bf16-mixed", show_default=True, help="Lightning Fabric's precision."),
+    click.option(
+        "--precision",
+        default="auto",
+        show_default=True,
+        help="Lightning Fabric's; auto: bf16-mixed where the device computes in bfloat16, else 32-true.",
+    ),
     click.option("--accelerator", default="auto", show_default=True, help="cpu, cuda or auto."),
     click.option("--devices", default=1, show_default=True, help="Processes on each machine."),
     click.option("--nodes", default=1, show_default=True, help="Machines."),

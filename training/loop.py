@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from codec.model import default_dtype
 from training.muon import Muon
 
 Batch = tuple[Tensor, ...]
@@ -48,7 +49,7 @@ class Options:
     max_minutes: float = float("inf")
     checkpoint_minutes: float = 5.0
     log_every: int = 50
-    precision: str = "bf16-mixed"
+    precision: str = "auto"  # Lightning Fabric's, see `precision_of`
     accelerator: str = "auto"
     devices: int = 1
     nodes: int = 1
@@ -80,6 +81,16 @@ class Recipe:
     validate: Callable[[nn.Module], Figures] | None = None
     after_step: Callable[[], None] = lambda: None
     notes: dict[str, Any] = field(default_factory=dict)
+
+
+def precision_of(options: Options) -> str:
+    """Lightning Fabric's name of a run's precision; if it may choose, bfloat16 autocast where the device computes in
+    that, else float32: a processor that has to imitate bfloat16 takes five times as long."""
+    if options.precision != "auto":
+        return options.precision
+    on_gpu = options.accelerator != "cpu" and torch.cuda.is_available()
+    computes = default_dtype(torch.device("cuda" if on_gpu else "cpu"))
+    return "32-true" if computes == torch.float32 else "bf16-mixed"
 
 
 def brought_along(options: Options, card: dict[str, str]) -> Figures:
@@ -203,6 +214,7 @@ def train(options: Options, prepare: Callable[[tuple[int, int]], Recipe]) -> nn.
     Args:
         prepare: makes the recipe for process (rank, count) of a distributed run.
     """
+    options = replace(options, precision=precision_of(options))
     kind, precision = options.accelerator, options.precision
     fabric = Fabric(accelerator=kind, devices=options.devices, num_nodes=options.nodes, precision=precision)
     fabric.launch()

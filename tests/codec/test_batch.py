@@ -180,7 +180,7 @@ def test_an_interrupted_batch_resumes(photo: Image.Image, tmp_path: Path) -> Non
     for number in range(8):
         photo.rotate(number).save(source / f"{number:02}.bmp")
     process = subprocess.Popen(
-        [*LAPIC, "encode", str(source), str(out), "-j", "2"], stderr=subprocess.PIPE, text=True,
+        [*LAPIC, "encode", "-e", "2", str(source), str(out), "-j", "2"], stderr=subprocess.PIPE, text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background would ignore it
     )  # fmt: skip
     while not (out.exists() and len(list(out.glob("*.lapic"))) > 2):

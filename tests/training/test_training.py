@@ -21,12 +21,13 @@ from codec.quantise import quantise
 from codec.search import rate_weight
 from tests.conftest import EXAMPLES
 from training import codec as stage1
+from training.calibration import calibrate, integer_counts
 from training.codec import CodecOptions, recipe
 from training.data import Crops, drown_some, list_pictures, pattern, pattern_some
-from training.export import calibrate, export_checkpoint, integer_counts, trainable
+from training.export import export_checkpoint, trainable
 from training.hyper import EXACT, QUICK, HyperSynthesis, straight_through
 from training.initial import grow, initialise
-from training.loop import learning_rate, train
+from training.loop import learning_rate, precision_of, train
 from training.rate_distortion import TrainableCodec, loss, normalise, rounded_by_rate
 
 TINY = Config(
@@ -58,6 +59,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+def test_precision_is_what_the_processor_computes_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for computes, expected in ((torch.float32, "32-true"), (torch.bfloat16, "bf16-mixed")):
+        monkeypatch.setattr("training.loop.default_dtype", lambda device, dtype=computes: dtype)
+        assert precision_of(options(tmp_path, precision="auto")) == expected
+        assert precision_of(options(tmp_path, precision="16-mixed")) == "16-mixed"
+
+
 def test_the_loss_falls(run: Path) -> None:
     rows = (run / "train.csv").read_text().splitlines()
     column = rows[0].split(",").index("loss")
@@ -75,33 +83,25 @@ def test_resuming_is_exact(tmp_path: Path) -> None:
     assert not torch.equal(weights(whole), weights(other))
 
 
-@pytest.mark.parametrize("together", [1, 2])
-def test_two_processes_train_one_model(tmp_path: Path, together: int) -> None:
+def test_two_processes_train_one_model(tmp_path: Path) -> None:
     """They see other crops than one process would, share every gradient or now and then their weights, end with one
     model, and leave one checkpoint."""
     script = tmp_path / "train.py"
     script.write_text(
-        "from training import loop\n"
-        "from training.cli import main\n\n"
-        "train = loop.train\n"
-        "def show(*plan):\n"
-        "    total = sum(float(value.double().sum()) for value in train(*plan).parameters())\n"
-        "    print(f'weights {total}\\n', end='', flush=True)\n"  # in one piece, for two write at once
-        "loop.train = show\n"
-        "main()\n"
+        "from tests.training.test_training import Path, options, sys, train_codec, weights, TINY\n\n"
+        "for together in (1, 2):\n"
+        "    out = Path(sys.argv[1]) / str(together)\n"
+        "    model = train_codec(options(out, steps=3, batch=1, log_every=1, devices=2, together=together), TINY)\n"
+        "    print(f'weights {together} {weights(model).double().sum()}\\n', end='', flush=True)\n"
     )
-    plan = {"data": EXAMPLES, "out": tmp_path / "run", "steps": 3, "batch": 1, "patch": 64, "log-every": 1}
-    plan |= {"accelerator": "cpu", "devices": 2, "together": together}
-    options = [word for name, value in plan.items() for word in (f"--{name}", str(value))]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(EXAMPLES.parent)}
-    command = [sys.executable, str(script), "codec", *options]
+    command = [sys.executable, str(script), str(tmp_path)]
     said = subprocess.run(command, check=True, timeout=200, env=environment, stdout=subprocess.PIPE, text=True).stdout
-    first, second = (line for line in said.splitlines() if line.startswith("weights"))
-    assert first == second
-    state = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
-    assert state["step"] == 3
-    rows = (tmp_path / "run" / "train.csv").read_text().splitlines()
-    assert len(rows) == 4
+    for together in (1, 2):
+        first, second = (line for line in said.splitlines() if line.startswith(f"weights {together} "))
+        assert first == second
+        assert torch.load(tmp_path / str(together) / "checkpoint.pt", weights_only=True)["step"] == 3
+        assert len((tmp_path / str(together) / "train.csv").read_text().splitlines()) == 4
 
 
 def test_time_is_up(tmp_path: Path) -> None:
