@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bitstream import Header, PixelFormat, Tile, encode_tile, lanes_for, symbols_crc, write
-from codec import hyper, postfilter
+from codec import TUNES, hyper, postfilter
 from codec.context import Pass, code_latents, low_channels, split
 from codec.model import Model
 from codec.quantise import quantise
@@ -100,6 +100,8 @@ def encode_latents(
     With effort 0 a tile's latents are dropped once it is coded; with more all are held, 20 bytes a pixel. Raises
     ValueError as `encode_pixels`.
     """
+    if tune not in TUNES:
+        raise ValueError(f"tune {tune!r} is none of {', '.join(TUNES)}")
     if tune != "psnr" and not effort:
         raise ValueError(f"tune {tune!r} is for the search: it needs an effort of 1 or more")
     fixed = hyper.fixed_point(header.quality, model.device)

@@ -151,7 +151,9 @@ def encode_file(job: EncodeJob, progress: Progress = no_progress) -> dict[str, A
     began = time.perf_counter()
     if not job.size == job.bpp == job.psnr is None:
         raise Error(f"{job.source}: size, bpp and psnr need all of a picture at once, and this is too large")
-    hints = [f"from {LARGE // 1_000_000} megapixels on the effort is 0, and nothing is tuned"] if job.effort else []
+    hints = [f"from {LARGE // 1_000_000} megapixels on the effort is 0"] if job.effort else []
+    if hints and job.tune != "psnr":
+        hints[0] += ", and nothing is tuned"
     rows, chunks, notes = _open(job.source)
     if rows.shape[0] * rows.shape[1] > job.max_pixels:
         raise Error(f"{rows.shape[1]} x {rows.shape[0]} is more than {job.max_pixels} pixels: see --max-pixels")

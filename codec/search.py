@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from bitstream import Tables
 from bitstream.entropy import PRECISION, SYMBOL_MAX, half_width
-from codec import TUNES, hyper
+from codec import hyper
 from codec.context import Coded, Pass, code_latents, shown_latents
 from codec.model import Model
 from codec.network import assemble
@@ -132,12 +132,10 @@ def search(model: Model, draft: Draft, effort: int, progress: Callable[[int, int
         tune: one of `codec.TUNES`, what errors count for.
 
     Raises:
-        ValueError: effort is out of range, or there is no such tune.
+        ValueError: effort is out of range.
     """
     if not 0 <= effort < len(STEPS):
         raise ValueError(f"effort {effort} is outside 0..{len(STEPS) - 1}")
-    if tune not in TUNES:
-        raise ValueError(f"tune {tune!r} is none of {', '.join(TUNES)}")
     steps, bits = STEPS[effort], symbol_bits(model.tables).to(draft.quality.device)
     done = 0
     for region in regions(model, draft):

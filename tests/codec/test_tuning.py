@@ -80,7 +80,10 @@ def test_texture_colour_and_fine_detail_hide_errors() -> None:
     assert weight(flat, coarse) > 2 * weight(flat, noise)
 
 
-@pytest.mark.parametrize(("settings", "said"), [({"tune": "vmaf"}, "vmaf"), ({"tune": "ssim", "effort": 0}, "effort")])
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [({"tune": "vmaf"}, "vmaf"), ({"tune": "vmaf", "effort": 0}, "vmaf"), ({"tune": "ssim", "effort": 0}, "effort")],
+)
 def test_what_cannot_be_tuned_is_said(settings: dict, said: str, photo: Image.Image) -> None:
     with pytest.raises(ValueError, match=said):
         codec.encode(photo.crop((0, 0, 32, 32)), **settings)
