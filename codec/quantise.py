@@ -56,9 +56,10 @@ def spare(symbol: Tensor, index: Tensor) -> Tensor:
 
 
 def dequantise(symbol: Tensor, index: Tensor, centroid: Tensor) -> Tensor:
-    """Reconstruction r^ = s - sign(s) centroid[index, |s|]: the mean of all residuals that became that symbol.
+    """Reconstruction r^ = s - sign(s) |centroid[index, |s|]|: about the mean of all residuals that became that symbol.
 
     Args:
-        centroid: (64, 4) shifts towards zero for magnitudes 0, 1, 2 and 3 or more, in steps; part of the model.
+        centroid: (64, 4) shifts towards zero for magnitudes 0, 1, 2 and 3 or more, in steps; part of the model. Some
+            in the first models are negative, by a few hundredths, and mean the same, so that files decode as they did.
     """
     return symbol - _look_up(centroid, index, symbol.abs()).copysign(symbol)

@@ -171,10 +171,11 @@ def _observed_hyper(prior: Tables, z: Tensor) -> NDArray[np.int32]:
 
 
 def _centroids(seen: _Observed, symbol: Tensor) -> Tensor:
-    """Mean of |s| - |r| over all residuals with the same scale index and magnitude, (64, 4); 0 where there are few."""
+    """Mean of |s| - |r| over all residuals with the same scale index and magnitude, (64, 4); 0 where there are few, or
+    where it is negative, which reconstruction does not know."""
     magnitude = symbol.abs().clamp(max=DETAIL - 1)
     cell = seen.index.long() * DETAIL + magnitude.long()
     inward = (symbol.abs() - seen.residual * symbol.sign()).clamp(-0.5, 0.5).double()
     count = torch.bincount(cell, minlength=hyper.SCALES * DETAIL)
     total = torch.bincount(cell, weights=inward * (symbol != 0), minlength=hyper.SCALES * DETAIL)
-    return (total / (count + 100)).float().reshape(hyper.SCALES, DETAIL)
+    return (total / (count + 100)).clamp(min=0).float().reshape(hyper.SCALES, DETAIL)

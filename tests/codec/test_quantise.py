@@ -33,6 +33,13 @@ def test_large_residuals_survive() -> None:
         assert found[0] == (0 if abs(value) < 3 else found[1])
 
 
+def test_centroids_shift_towards_zero_whatever_their_sign() -> None:
+    index, symbol = torch.tensor([1.0, 1.0, 2.0, 2.0]), torch.tensor([2.0, -2.0, 1.0, -7.0])
+    centroid = torch.zeros(64, 4)
+    centroid[1, 2], centroid[2, 1], centroid[2, 3] = 0.25, -0.125, -0.25
+    assert dequantise(symbol, index, centroid).tolist() == [1.75, -1.75, 0.875, -6.75]
+
+
 def test_reconstruction_is_near_the_symbol_and_zero_stays() -> None:
     index = torch.arange(64.0)
     for symbol in (-300.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0):
