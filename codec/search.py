@@ -228,7 +228,7 @@ def improve(model: Model, region: Region, bits: Tensor, quality: Tensor, steps: 
 
 def _shown(synthesis: Synthesis, latent: Tensor, quality: Tensor) -> Tensor:
     """The picture of a latent, with a gradient that leaves out the stage at 1/4. What that adds hangs little on any one
-    latent: files cost a tenth of a percent more at most, and a step a sixth less time."""
+    latent: files cost 0.2 % more at most, and a step a tenth less time."""
     base, features = synthesis.features(latent, quality)
     low, *finer = synthesis.bands(base, features, quality, scale=8)  # without that stage
     if synthesis.quarter:

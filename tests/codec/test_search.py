@@ -72,6 +72,22 @@ def test_a_target_size_holds_with_effort(photo: Image.Image) -> None:
     assert 0.97 * 2000 < len(data) <= 2000
 
 
+def test_the_search_sees_what_the_decoder_shows(photo: Image.Image) -> None:
+    """Though its gradient leaves out the stage at 1/4, which would take a large part of a step."""
+    nets, quality = load("photo", dtype=torch.float32).transforms, hyper.fixed_point(40, torch.device("cpu"))
+    picture = encoder.to_picture(torch.from_numpy(np.asarray(photo)[100:196, 100:228].copy()))
+    with torch.no_grad():
+        gain = nets.gain(quality)
+        latent = (nets.analysis(picture) * gain).round() / gain
+    latent.requires_grad_()
+    shown, whole = search._shown(nets.synthesis, latent, quality), assemble(*nets.synthesis(latent, quality))
+    assert torch.allclose(shown, whole, atol=1e-5)
+    felt = whole.detach() - picture
+    (ours,), (true,) = (torch.autograd.grad(made, latent, felt) for made in (shown, whole))
+    assert torch.nn.functional.cosine_similarity(ours.flatten(), true.flatten(), dim=0) > 0.9
+    assert not torch.allclose(ours, true, rtol=1e-3)
+
+
 def test_a_step_never_makes_it_worse(monkeypatch: pytest.MonkeyPatch, photo: Image.Image) -> None:
     """With every choice made wrong the search keeps what it had."""
     image = photo.crop((0, 0, 96, 96))
