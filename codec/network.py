@@ -9,6 +9,7 @@ sane.
 Pixels are in -1..1 here. B: batch, M: latent channels, Z: hyper-latent channels, H and W: multiples of 16.
 """
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -195,11 +196,12 @@ class Synthesis(nn.Module):
         x = F.pixel_shuffle(self.up(x), 2).add_(self.see(base.to(dtype)))  # (B, fine, 2h, 2w)
         return base, self.fine(self.up_level(x, quality))  # (B, fine, 2h, 2w)
 
-    def bands(self, base: Tensor, x: Tensor, quality: Tensor, scale: int = 1) -> list[Tensor]:
-        """The pyramid from base and features."""
+    def bands(self, base: Tensor, x: Tensor, quality: Tensor, scale: int = 1, follow: bool = True) -> list[Tensor]:
+        """The pyramid from base and features; gradients pass the work at 1/4 only if they `follow` it."""
         low, *finer = (band.float() for band in bands_from(self.leave(x), levels=3))  # of (B, 255, 2h, 2w)
         if self.quarter and scale < 8:
-            more = self.quarter(x, base, quality)
+            with nullcontext() if follow else torch.no_grad():
+                more = self.quarter(x, base, quality)
             finer = [add(band, addition) for band, addition in zip(finer, more, strict=True)]
         return [low, *finer]
 
