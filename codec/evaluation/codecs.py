@@ -27,7 +27,7 @@ class Codec:
 
     `encode(pixels, quality)` turns (H, W, 3) RGB into the bytes of a file, `decode` turns them back; a higher
     `quality` means a larger file. `ladder` are the qualities measured by default, `span` the lowest and the highest
-    that there are, `step` their granularity.
+    that there are, `step` their granularity. `encoder` names the codec whose files these are, if it is another.
     """
 
     name: str
@@ -39,6 +39,7 @@ class Codec:
     version: str
     encode: Callable[[Pixels, float], bytes]
     decode: Callable[[bytes], Pixels]
+    encoder: str | None = None
 
 
 class Unavailable(Exception):
@@ -104,6 +105,7 @@ def _lapic(threads: int, variant: str = "") -> Codec:
         version=f"lapic {codec.__version__}, {encoded}, weights {networks}, models {models}",
         encode=lambda pixels, quality: codec.encode(Image.fromarray(pixels), quality, **settings),
         decode=lambda data: np.asarray(codec.decode(data, max_pixels=None, realism=realism).convert("RGB")),
+        encoder="lapic" if realism else None,
     )
 
 

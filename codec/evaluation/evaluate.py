@@ -18,6 +18,7 @@ from codec.workers import Call, cores, run
 
 Say = Callable[[str], None]
 Watch = Callable[[int, str], Callable[[], None]]
+Wanted = tuple[str, Codec, float]  # a picture's name, a codec, a quality
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,8 @@ def _begin(options: Options, say: Say, watch: Watch) -> _Session:
             say(f"{name} is skipped: {reason}")
     if not found:
         raise Error("there is no codec to measure")
-    unknown = {name for name, _ in options.qualities} - {codec.name for codec in found}
+    measured = {name for codec_ in found for name in (codec_.name, codec_.name.partition("@")[0])}
+    unknown = {name for name, _ in options.qualities} - measured
     if unknown:
         raise Error(f"qualities were given for {', '.join(sorted(unknown))}, which is not measured")
     pictures: dict[str, Path] = {}
@@ -137,7 +139,7 @@ def _begin(options: Options, say: Say, watch: Watch) -> _Session:
     try:
         digests = {name: digest_of(path) for name, path in pictures.items()}
         for codec_ in found:
-            (options.out / "files" / codec_.name).mkdir(parents=True, exist_ok=True)
+            (options.out / "files" / (codec_.encoder or codec_.name)).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Error(f"{error.filename}: {error.strerror}") from None
     options = replace(options, metrics=tuple(wanted))
@@ -145,7 +147,7 @@ def _begin(options: Options, say: Say, watch: Watch) -> _Session:
     return _Session(options, found, pictures, digests, cache, options.jobs or cores(), watch)
 
 
-def _ladder(session: _Session) -> list[tuple[str, Codec, float]]:
+def _ladder(session: _Session) -> list[Wanted]:
     """Every picture x codec x quality, pictures outermost, so that an interrupted run has whole pictures."""
     asked = dict(session.options.qualities)
     return [
@@ -156,13 +158,27 @@ def _ladder(session: _Session) -> list[tuple[str, Codec, float]]:
     ]
 
 
-def _measure(session: _Session, wanted: list[tuple[str, Codec, float]], what: str) -> list[Point]:
-    """Points of (picture, codec, quality), from the cache or measured now, in the order asked."""
+def _encoded(one: Wanted) -> Wanted:
+    """What makes the file of a wanted point: the point itself, or another codec's."""
+    picture, codec_, quality = one
+    return (picture, codecs.make(codec_.encoder), quality) if codec_.encoder else one
+
+
+def _measure(session: _Session, wanted: list[Wanted], what: str) -> list[Point]:
+    """Points in the order asked; a file that several codecs decode is encoded once, before they do."""
+    found = _points(session, list(dict.fromkeys(map(_encoded, wanted))), {}, what)
+    found |= _points(session, [one for one in wanted if one[1].encoder], found, f"{what}, decoded otherwise")
+    return [found[one] for one in wanted]
+
+
+def _points(session: _Session, wanted: list[Wanted], made: dict[Wanted, Point], what: str) -> dict[Wanted, Point]:
+    """Points from the cache or measured now, of files that the points `made` before left or that are encoded now."""
     options = session.options
     versions = json.dumps([package_version(name) for name in METRIC_PACKAGES])
     keys, labels, calls, call_keys = [], [], [], []
-    for picture, codec_, quality in wanted:
-        file = options.out / "files" / codec_.name / f"{picture}-{quality:g}{codec_.suffix}"
+    for one in wanted:
+        picture, codec_, quality = one
+        file = options.out / "files" / (codec_.encoder or codec_.name) / f"{picture}-{quality:g}{codec_.suffix}"
         job = Job(
             session.pictures[picture],
             codec_.name,
@@ -172,6 +188,7 @@ def _measure(session: _Session, wanted: list[tuple[str, Codec, float]], what: st
             options.lpips_net,
             options.lpips_backbone,
             threads=1,
+            encoded=made.get(_encoded(one), {}).get("encode_s"),
         )
         key = key_of(job, codec_, session.digests[picture], versions)
         keys.append(key)
@@ -188,7 +205,8 @@ def _measure(session: _Session, wanted: list[tuple[str, Codec, float]], what: st
             calls.append((measure, job))
             call_keys.append(key)
     found = _run(session, calls, call_keys, what)
-    return [label | (found.get(key) or session.cache.points[key]) for key, label in zip(keys, labels, strict=True)]
+    measured = [label | (found.get(key) or session.cache.points[key]) for key, label in zip(keys, labels, strict=True)]
+    return dict(zip(wanted, measured, strict=True))
 
 
 def _run(session: _Session, calls: list[Call], keys: list[str], what: str) -> dict[str, Point]:
@@ -248,7 +266,7 @@ def _memory(session: _Session, points: list[Point]) -> dict[str, Point]:
     for name, point in chosen.items():
         for file in (None, session.options.out / point["file"]):
             job = MemoryJob(name, point["quality"], session.pictures[point["picture"]], file, threads=1)
-            key = json.dumps(["memory", point["file"], file is None, session.digests[point["picture"]]])
+            key = json.dumps(["memory", name, point["file"], file is None, session.digests[point["picture"]]])
             version = next(codec_.version for codec_ in session.codecs if codec_.name == name)
             calls.append((memory, job))
             keys.append(f"{key} {version}")

@@ -24,7 +24,8 @@ PSNR_IDENTICAL = 100.0  # dB, instead of infinity, so that means and JSON stay s
 
 @dataclass(frozen=True)
 class Job:
-    """What to measure. `file` is where the compressed picture goes and stays."""
+    """What to measure. `file` is where the compressed picture goes and stays, or where it is, if `encoded`, the seconds
+    that it took to make, are given."""
 
     picture: Path
     codec: str
@@ -34,6 +35,7 @@ class Job:
     lpips_net: str
     lpips_backbone: Path | None
     threads: int
+    encoded: float | None = None
 
 
 def load_rgb(path: Path) -> NDArray[np.uint8]:
@@ -77,7 +79,7 @@ def _warm(name: str, threads: int) -> codecs.Codec:
 
 
 def measure(job: Job) -> dict[str, Any]:
-    """Encode to `job.file`, read it back, decode, compare.
+    """Encode to `job.file` unless it is made, read it back, decode, compare.
 
     Returns:
         bytes, bpp, encode_s, decode_s, and the metrics by name.
@@ -87,8 +89,10 @@ def measure(job: Job) -> dict[str, Any]:
     """
     codec = _warm(job.codec, job.threads)
     pixels = _original(job.picture)
-    data, encode_s = _timed(lambda: codec.encode(pixels, job.quality))
-    files.write_output(str(job.file), data)
+    encode_s = job.encoded
+    if encode_s is None:
+        data, encode_s = _timed(lambda: codec.encode(pixels, job.quality))
+        files.write_output(str(job.file), data)
     read = files.read_input(str(job.file))
     decoded, decode_s = _timed(lambda: codec.decode(read))
     if decoded.shape != pixels.shape:

@@ -46,7 +46,12 @@ def rows_of(
         row = {"quality": quality, "realism": realism} | {key: float(np.mean([p[key] for p in group])) for key in keys}
         if wanted is not None:
             codec = codecs.make(name_of(realism))
-            row |= distances(mobilenet_features(codec.decode((out / p["file"]).read_bytes()) for p in group), wanted)
+            made = mobilenet_features(codec.decode((out / p["file"]).read_bytes()) for p in group)
+            try:
+                row |= distances(made, wanted)
+            except Error as reason:
+                say(f"distances as distributions are skipped: {reason}")
+                wanted = None
         rows.append(row)
         step()
     return rows

@@ -44,6 +44,18 @@ def evaluated(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+def test_files_are_encoded_once_for_every_realism(photo: Image.Image, tmp_path: Path) -> None:
+    photo.crop((0, 0, 128, 96)).save(tmp_path / "photo.png")
+    asked = ["--codecs", "lapic@r1", "--realism", "0.5,1", "--qualities", "lapic=20", "--metrics", "psnr"]
+    code, text = lapic("evaluate", tmp_path / "photo.png", "--out", tmp_path / "out", "--no-report", *asked)
+    assert code == 0, text
+    whole, half = json.loads((tmp_path / "out" / "results.json").read_text())["points"]
+    assert [path.name for path in (tmp_path / "out" / "files").iterdir()] == ["lapic"]
+    assert (whole["file"], whole["encode_s"]) == (half["file"], half["encode_s"])
+    assert (whole["codec"], half["codec"]) == ("lapic@r1", "lapic@r0.5")
+    assert whole["psnr"] < half["psnr"]
+
+
 def test_points_are_those_of_real_files(pictures: Path, evaluated: Path) -> None:
     points = json.loads((evaluated / "results.json").read_text())["points"]
     assert len(points) == 12
