@@ -44,7 +44,13 @@ def evaluated(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_files_are_encoded_once_for_every_realism(photo: Image.Image, tmp_path: Path) -> None:
+@pytest.fixture
+def no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare the fresh processes that measure memory, where nobody reads their figures."""
+    monkeypatch.setattr("codec.evaluation.evaluate._memory", lambda *_: {})
+
+
+def test_files_are_encoded_once_for_every_realism(photo: Image.Image, tmp_path: Path, no_memory: None) -> None:
     photo.crop((0, 0, 128, 96)).save(tmp_path / "photo.png")
     asked = ["--codecs", "lapic@r1", "--realism", "0.5,1", "--qualities", "lapic=20", "--metrics", "psnr"]
     code, text = lapic("evaluate", tmp_path / "photo.png", "--out", tmp_path / "out", "--no-report", *asked)
@@ -115,7 +121,7 @@ def test_a_second_run_measures_only_what_is_new(pictures: Path, evaluated: Path)
     assert len(kept) == len([line for line in before.splitlines() if "memory" not in line]) + 2
 
 
-def test_a_failing_codec_costs_its_points_only(pictures: Path, tmp_path: Path) -> None:
+def test_a_failing_codec_costs_its_points_only(pictures: Path, tmp_path: Path, no_memory: None) -> None:
     wide = tmp_path / "wide.png"
     Image.new("RGB", (16400, 16), (90, 120, 40)).save(wide)  # WebP ends at 16383
     some = ["--qualities", "webp=10,60", "--qualities", "jpeg=10,60", "--metrics", "psnr", "--no-report"]
@@ -136,7 +142,9 @@ def test_when_nothing_can_be_measured_one_line_ends_it(tmp_path: Path) -> None:
     assert text.splitlines()[-1] == "lapic: no codec made a file of every picture"
 
 
-def test_missing_codecs_and_metrics_are_skipped_with_a_word(pictures: Path, tmp_path: Path, monkeypatch) -> None:
+def test_missing_codecs_and_metrics_are_skipped_with_a_word(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_memory: None
+) -> None:
     def nothing_there(threads: int) -> codecs.Codec:
         raise codecs.Unavailable("pip install nothing")
 

@@ -26,9 +26,8 @@ def page(photo: Image.Image, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     for qualities in ("lapic=20,60", "jpeg=20,70", "webp=5,70"):
         arguments += ["--qualities", qualities]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "codec.evaluation.evaluate._memory", lambda *_: {}
-        )  # six processes, whose figures nobody reads here
+        # six processes, whose figures nobody reads here
+        patch.setattr("codec.evaluation.evaluate._memory", lambda *_: {})
         assert CliRunner().invoke(main, [str(argument) for argument in arguments]).exit_code == 0
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
