@@ -139,7 +139,7 @@ def _begin(options: Options, say: Say, watch: Watch) -> _Session:
     try:
         digests = {name: digest_of(path) for name, path in pictures.items()}
         for codec_ in found:
-            (options.out / "files" / (codec_.encoder or codec_.name)).mkdir(parents=True, exist_ok=True)
+            (options.out / "files" / _encoder(codec_).name).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Error(f"{error.filename}: {error.strerror}") from None
     options = replace(options, metrics=tuple(wanted))
@@ -158,15 +158,15 @@ def _ladder(session: _Session) -> list[Wanted]:
     ]
 
 
-def _encoded(one: Wanted) -> Wanted:
-    """What makes the file of a wanted point: the point itself, or another codec's."""
-    picture, codec_, quality = one
-    return (picture, codecs.make(codec_.encoder), quality) if codec_.encoder else one
+def _encoder(codec_: Codec) -> Codec:
+    """The codec that makes the files which this one decodes."""
+    return codecs.make(codec_.encoder) if codec_.encoder else codec_
 
 
 def _measure(session: _Session, wanted: list[Wanted], what: str) -> list[Point]:
     """Points in the order asked; a file that several codecs decode is encoded once, before they do."""
-    found = _points(session, list(dict.fromkeys(map(_encoded, wanted))), {}, what)
+    first = dict.fromkeys((picture, _encoder(codec_), quality) for picture, codec_, quality in wanted)
+    found = _points(session, list(first), {}, what)
     found |= _points(session, [one for one in wanted if one[1].encoder], found, f"{what}, decoded otherwise")
     return [found[one] for one in wanted]
 
@@ -176,9 +176,9 @@ def _points(session: _Session, wanted: list[Wanted], made: dict[Wanted, Point], 
     options = session.options
     versions = json.dumps([package_version(name) for name in METRIC_PACKAGES])
     keys, labels, calls, call_keys = [], [], [], []
-    for one in wanted:
-        picture, codec_, quality = one
-        file = options.out / "files" / (codec_.encoder or codec_.name) / f"{picture}-{quality:g}{codec_.suffix}"
+    for picture, codec_, quality in wanted:
+        encoder = _encoder(codec_)
+        file = options.out / "files" / encoder.name / f"{picture}-{quality:g}{codec_.suffix}"
         job = Job(
             session.pictures[picture],
             codec_.name,
@@ -188,7 +188,7 @@ def _points(session: _Session, wanted: list[Wanted], made: dict[Wanted, Point], 
             options.lpips_net,
             options.lpips_backbone,
             threads=1,
-            encoded=made.get(_encoded(one), {}).get("encode_s"),
+            encoded=made.get((picture, encoder, quality), {}).get("encode_s"),
         )
         key = key_of(job, codec_, session.digests[picture], versions)
         keys.append(key)
