@@ -9,8 +9,8 @@ import os
 import queue
 import signal
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -101,17 +101,44 @@ class _Worker:
             self.process.join()
 
 
-def run(calls: list[Call], workers: int, listen: Callable[[int, Outcome], None]) -> None:
-    """Make all calls in `workers` processes; `listen` hears the number and the result of each, in the calling thread.
+Crew = list[_Worker]
 
-    A call that raises, or that kills its process, gives {"error": one line}. KeyboardInterrupt ends the workers and is
-    raised again.
+
+@contextmanager
+def crew(workers: int) -> Iterator[Crew]:
+    """Processes for one `run` after another, so that only the first waits for them to start; they end with the
+    context."""
+    processes = [_Worker() for _ in range(workers)]
+    try:
+        yield processes
+    finally:
+        _end(processes)
+
+
+def _end(processes: Crew) -> None:
+    """End the processes, those in the middle of a call too."""
+    for worker in processes:
+        worker.stop()
+    for worker in processes:
+        worker.wait()
+
+
+def run(calls: list[Call], workers: int | Crew, listen: Callable[[int, Outcome], None]) -> None:
+    """Make all calls in processes; `listen` hears the number and the result of each, in the calling thread.
+
+    A call that raises, or that kills its process, gives {"error": one line}. KeyboardInterrupt, and whatever `listen`
+    raises, ends the processes and is raised again.
+
+    Args:
+        workers: a crew, or how many processes to start for these calls alone.
     """
+    if isinstance(workers, int):
+        with crew(min(workers, len(calls))) as alone:
+            return run(calls, alone, listen)
     waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
     done: queue.SimpleQueue[tuple[int, Outcome]] = queue.SimpleQueue()
     for number in range(len(calls)):
         waiting.put(number)
-    processes = [_Worker() for _ in range(min(workers, len(calls)))]
 
     def serve(worker: _Worker) -> None:
         with suppress(queue.Empty):
@@ -119,17 +146,16 @@ def run(calls: list[Call], workers: int, listen: Callable[[int, Outcome], None])
                 number = waiting.get_nowait()
                 done.put((number, worker.run(calls[number])))
 
-    threads = [threading.Thread(target=serve, args=[worker], daemon=True) for worker in processes]
+    threads = [threading.Thread(target=serve, args=[worker], daemon=True) for worker in workers]
     for thread in threads:
         thread.start()
     try:
         for _ in calls:
             listen(*done.get())
+    except BaseException:
+        _end(workers)
+        raise
     finally:
-        for worker in processes:
-            worker.stop()
-        for worker in processes:
-            worker.wait()
         for thread in threads:
             thread.join()
 

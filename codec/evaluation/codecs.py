@@ -41,6 +41,11 @@ class Codec:
     decode: Callable[[bytes], Pixels]
     encoder: str | None = None
 
+    @property
+    def base(self) -> str:
+        """The name without its variant: "lapic" for "lapic@e7"."""
+        return self.name.partition("@")[0]
+
 
 class Unavailable(Exception):
     """A codec's package or weights are not there; the message says which and what to do."""

@@ -14,7 +14,7 @@ from codec.evaluation.curves import Curve, mean_curves, published
 from codec.evaluation.matching import MatchJob, match
 from codec.evaluation.measure import Job, MemoryJob, measure, memory
 from codec.evaluation.results import METRIC_PACKAGES, package_version, write_results
-from codec.workers import Call, cores, run
+from codec.workers import Call, Crew, cores, crew, run
 
 Say = Callable[[str], None]
 Watch = Callable[[int, str], Callable[[], None]]
@@ -50,6 +50,7 @@ class _Session:
     digests: dict[str, str]
     cache: Cache
     workers: int
+    crew: Crew  # as many processes
     watch: Watch
 
 
@@ -66,17 +67,18 @@ def evaluate(options: Options, say: Say = lambda line: None, watch: Watch = lamb
     Raises:
         Error: no pictures, no codecs, an unknown name, or nothing that could be measured.
     """
-    session = _begin(options, say, watch)
-    points = _measure(session, _ladder(session), "points")
-    for point in points:
-        if "error" in point:
-            say(f"{point['label']} failed on {point['picture']} at quality {point['quality']:g}: {point['error']}")
-    curves, remarks = mean_curves(points)
-    for remark in remarks:
-        say(remark)
-    if not curves:
-        raise Error("no codec made a file of every picture")
-    looks = _looks(session, points) if options.report else []
+    with crew(options.jobs or cores()) as processes:
+        session = _begin(options, say, watch, processes)
+        points = _measure(session, _ladder(session), "points")
+        for point in points:
+            if "error" in point:
+                say(f"{point['label']} failed on {point['picture']} at quality {point['quality']:g}: {point['error']}")
+        curves, remarks = mean_curves(points)
+        for remark in remarks:
+            say(remark)
+        if not curves:
+            raise Error("no codec made a file of every picture")
+        looks = _looks(session, points) if options.report else []
     used = _memory(session, points)
     rows = plane.rows_of(points, options.realism, options.out, session.pictures, say, watch) if options.realism else []
     _add_cost(curves)
@@ -105,7 +107,7 @@ def evaluate(options: Options, say: Say = lambda line: None, watch: Watch = lamb
     return options.out / "results.json"
 
 
-def _begin(options: Options, say: Say, watch: Watch) -> _Session:
+def _begin(options: Options, say: Say, watch: Watch, processes: Crew) -> _Session:
     """Look for all that is needed and leave out, with a word, what is not there."""
     found = []
     names = [*options.codecs, *(plane.name_of(realism) for realism in options.realism)]
@@ -116,7 +118,7 @@ def _begin(options: Options, say: Say, watch: Watch) -> _Session:
             say(f"{name} is skipped: {reason}")
     if not found:
         raise Error("there is no codec to measure")
-    measured = {name for codec_ in found for name in (codec_.name, codec_.name.partition("@")[0])}
+    measured = {name for codec_ in found for name in (codec_.name, codec_.base)}
     unknown = {name for name, _ in options.qualities} - measured
     if unknown:
         raise Error(f"qualities were given for {', '.join(sorted(unknown))}, which is not measured")
@@ -144,7 +146,7 @@ def _begin(options: Options, say: Say, watch: Watch) -> _Session:
         raise Error(f"{error.filename}: {error.strerror}") from None
     options = replace(options, metrics=tuple(wanted))
     cache = Cache(options.out / "points.jsonl")
-    return _Session(options, found, pictures, digests, cache, options.jobs or cores(), watch)
+    return _Session(options, found, pictures, digests, cache, len(processes), processes, watch)
 
 
 def _ladder(session: _Session) -> list[Wanted]:
@@ -154,7 +156,7 @@ def _ladder(session: _Session) -> list[Wanted]:
         (picture, codec, quality)
         for picture in session.pictures
         for codec in session.codecs
-        for quality in asked.get(codec.name, asked.get(codec.name.partition("@")[0], codec.ladder))
+        for quality in asked.get(codec.name, asked.get(codec.base, codec.ladder))
     ]
 
 
@@ -192,15 +194,8 @@ def _points(session: _Session, wanted: list[Wanted], made: dict[Wanted, Point], 
         )
         key = key_of(job, codec_, session.digests[picture], versions)
         keys.append(key)
-        labels.append(
-            {
-                "picture": picture,
-                "codec": codec_.name,
-                "label": codec_.label,
-                "quality": quality,
-                "file": str(file.relative_to(options.out)),
-            }
-        )
+        label = {"picture": picture, "codec": codec_.name, "label": codec_.label, "quality": quality}
+        labels.append(label | {"file": str(file.relative_to(options.out))})
         if key not in session.cache.points or not file.exists():
             calls.append((measure, job))
             call_keys.append(key)
@@ -209,8 +204,9 @@ def _points(session: _Session, wanted: list[Wanted], made: dict[Wanted, Point], 
     return dict(zip(wanted, measured, strict=True))
 
 
-def _run(session: _Session, calls: list[Call], keys: list[str], what: str) -> dict[str, Point]:
-    """Make the calls; results go to the cache, failures only to the caller, so that a later run tries them again."""
+def _run(session: _Session, calls: list[Call], keys: list[str], what: str, fresh: bool = False) -> dict[str, Point]:
+    """Make the calls, if asked in `fresh` processes; results go to the cache, failures only to the caller, so that a
+    later run tries them again."""
     step = session.watch(len(calls), what)
     found: dict[str, Point] = {}
 
@@ -221,7 +217,7 @@ def _run(session: _Session, calls: list[Call], keys: list[str], what: str) -> di
         step()
 
     if calls:
-        run(calls, session.workers, listen)
+        run(calls, session.workers if fresh else session.crew, listen)
     return found
 
 
@@ -274,7 +270,7 @@ def _memory(session: _Session, points: list[Point]) -> dict[str, Point]:
     new = [number for number, key in enumerate(keys) if key not in session.cache.points]
     for number in range(0, len(new), session.workers):  # a process for each call
         some = new[number : number + session.workers]
-        found |= _run(session, [calls[n] for n in some], [keys[n] for n in some], "memory")
+        found |= _run(session, [calls[n] for n in some], [keys[n] for n in some], "memory", fresh=True)
     values = [(found.get(key) or session.cache.points[key]).get("mib") for key in keys]
     return {
         name: {"picture": point["picture"], "encode_mib": values[2 * number], "decode_mib": values[2 * number + 1]}

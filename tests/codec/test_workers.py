@@ -4,11 +4,15 @@ import time
 
 import pytest
 
-from codec.workers import run
+from codec.workers import crew, run
 
 
 def double(number: int) -> dict:
     return {"value": 2 * number}
+
+
+def process(_: int) -> dict:
+    return {"process": os.getpid()}
 
 
 def misbehave(how: str) -> dict:
@@ -35,6 +39,19 @@ def test_a_call_that_raises_or_dies_costs_itself_only() -> None:
     assert [found[n].get("value") for n in range(5)] == [2, None, 4, None, 6]
     assert "died" in found[1]["error"]
     assert found[3]["error"] == "ValueError: broken"
+
+
+def test_a_crew_stays_for_the_next_calls_and_ends_with_its_context() -> None:
+    first, second = {}, {}
+    with crew(2) as processes:
+        run([(process, n) for n in range(6)], processes, first.__setitem__)
+        run([(process, n) for n in range(6)], processes, second.__setitem__)
+    numbers = [{found["process"] for found in of.values()} for of in (first, second)]
+    assert numbers[1] <= numbers[0]
+    assert os.getpid() not in numbers[0]
+    for number in numbers[0]:
+        with pytest.raises(ProcessLookupError):
+            os.kill(number, 0)
 
 
 @pytest.mark.parametrize("how", ["wait", "deaf"])
