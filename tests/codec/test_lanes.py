@@ -99,11 +99,11 @@ def test_escapes_come_in_the_order_of_coding(count: int) -> None:
 def test_too_many_escapes_are_left_to_the_processor() -> None:
     model = load("photo", DEVICE.type)
     z = torch.zeros(1, model.config.hyper, 1, 1, device=DEVICE)
-    index = torch.full((1, model.config.latent, 2, 2), 5.0, device=DEVICE)
+    shape = 1, model.config.latent, 2, 2
     level = torch.zeros(1, dtype=torch.int64, device=DEVICE)
     for count, fits in ((1024, True), (1025, False)):
-        symbol = torch.zeros_like(index)
-        symbol.view(-1)[:count] = 30000
+        symbol, index = torch.zeros(shape, device=DEVICE), torch.zeros(shape, device=DEVICE)
+        symbol.view(-1)[:count], index.view(-1)[:count] = 30000, 5  # all others are left out
         coded = Coded(torch.zeros_like(index), index, symbol)
         payload = lane_encoder.payload_of(lane_encoder.push(model, z, coded, level, 4, 5000))
         assert (payload is not None) == fits
