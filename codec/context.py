@@ -138,15 +138,19 @@ def code(
     )
 
 
-def code_latents(model: Model, z: Tensor, quality: Tensor, size: tuple[int, int], visit: Visit) -> Coded:
-    """A tile's passes from its hyper-latent.
+def features_of(model: Model, z: Tensor, quality: Tensor, size: Sequence[int]) -> Tensor:
+    """What a tile's hyper-latent says, (B, W, h, w).
 
     Args:
-        z: (B, Z, h4, w4). quality: (B,), fixed-point. size: h and w of the tile in latents. visit: as for `code`.
+        z: (B, Z, h4, w4). quality: (B,), fixed-point. size: h and w of the tile in latents.
     """
-    arithmetic = arithmetic_on(z.device)
-    features = hyper.hyper_synthesis(z, quality, model.integers, arithmetic)[..., : size[0], : size[1]]
-    return code(features, quality, model.integers, visit, arithmetic)
+    features = hyper.hyper_synthesis(z, quality, model.integers, arithmetic_on(z.device))
+    return features[..., : size[0], : size[1]]
+
+
+def code_latents(model: Model, z: Tensor, quality: Tensor, size: Sequence[int], visit: Visit) -> Coded:
+    """A tile's passes from its hyper-latent, for arguments as those of `features_of` and `code`."""
+    return code(features_of(model, z, quality, size), quality, model.integers, visit, arithmetic_on(z.device))
 
 
 @cache

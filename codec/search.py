@@ -20,11 +20,11 @@ from torch.nn import functional as F
 from bitstream import Tables
 from bitstream.entropy import PRECISION, SYMBOL_MAX, half_width
 from codec import hyper
-from codec.context import Coded, Pass, code_latents, shown_latents
+from codec.context import Coded, Pass, arithmetic_on, code, features_of, shown_latents
 from codec.model import Model
 from codec.network import Synthesis, assemble
 from codec.quantise import dequantise, spare
-from codec.tiling import LATENT, Rect, copy_shared, halo
+from codec.tiling import LATENT, Rect, copy_shared
 from codec.tuning import structural
 
 STEPS = (0, 1, 2, 3, 5, 8, 12, 20, 32, 50)  # by effort 0..9
@@ -33,6 +33,7 @@ TOGETHER = 0.32  # by how much the curvature of each latent rises if all move at
 SHORTER = 0.7  # of the stride where it led to no lower cost, for another try from where it set out
 LONGER = 1.3  # of the stride after two steps in vain, to leave symbols that would all stay as they are
 PIECE = 1024 // LATENT  # edge in latents of what is searched at once, unless a tile is larger
+AROUND = 2  # latents around it that are looked at too; all that the synthesis sees of them, 8, would bring nothing more
 WRONG = 4.0  # errors beyond are of a step that led astray: their gradients would burst float16, next to it too
 LARGEST = 255  # magnitudes from here on cost what escapes cost
 LAMBDA_RANGE = (0.0007, 0.25)  # quality 1 and quality 100
@@ -156,7 +157,7 @@ def regions(model: Model, draft: Draft) -> Iterator[Region]:
         if not corners:
             continue  # a larger tile begins in an earlier piece
         last = max(corners, key=lambda rect: (rect.bottom, rect.right))
-        area = Rect(corners[0].top, corners[0].left, last.bottom, last.right).grow(halo(model.config), draft.bounds)
+        area = Rect(corners[0].top, corners[0].left, last.bottom, last.right).grow(AROUND, draft.bounds)
         around = {rect: shown_latents(model, tile.coded) for rect, tile in draft.tiles.items() if rect.overlaps(area)}
         latent = torch.empty(1, model.config.latent, area.height, area.width, device=draft.quality.device)
         latent = latent.contiguous(memory_format=torch.channels_last)
@@ -187,6 +188,8 @@ def improve(model: Model, region: Region, bits: Tensor, quality: Tensor, steps: 
     if measure:
         orthonormal = orthonormal * measure.curvature(model.transforms.synthesis)
     alone = model.curvature_at(quality)  # of that, if one latent moves
+    said = [features_of(model, tile.z, quality, tile.coded.symbol.shape[-2:]) for _, tile in region.tiles]
+    arithmetic = arithmetic_on(gain.device)
     generator = torch.Generator().manual_seed(0)
     now = [tile.coded for _, tile in region.tiles]
     latent, best = region.latent, region.latent.detach()
@@ -216,11 +219,10 @@ def improve(model: Model, region: Region, bits: Tensor, quality: Tensor, steps: 
         reach = torch.where(vain == 0, 1.0, torch.where(vain % 2 == 1, SHORTER, LONGER))
         wanted = best - moves * (reach * STRIDE / curvature) * uphill
         now = []
-        for inside, tile in region.tiles:
+        for (inside, _), features in zip(region.tiles, said, strict=True):
             here = (..., *inside)
             choose = partial(_choose, model, wanted[here], moves[here], curvature.expand_as(best)[here], bits)
-            size = (inside[0].stop - inside[0].start, inside[1].stop - inside[1].start)
-            now.append(code_latents(model, tile.z, quality, size, choose))
+            now.append(code(features, quality, model.integers, choose, arithmetic))
             latent[here] = shown_latents(model, now[-1])
     for (_, tile), coded in zip(region.tiles, now, strict=True):
         tile.coded = coded
@@ -255,7 +257,8 @@ def _choose(
 ) -> Tensor:
     """One pass' symbols for the `wanted` y^, (B, M, h, w) in steps: the cheapest where a latent `moves`; elsewhere the
     nearest, which is the one that was there unless the context has moved the mean."""
-    residual = (wanted[:, part.channels] - mean / hyper.MEAN_ONE).clamp(-SYMBOL_MAX, SYMBOL_MAX)
+    wanted = wanted[:, part.channels].contiguous()  # in memory as all else is here: half the time
+    residual = (wanted - mean / hyper.MEAN_ONE).clamp(-SYMBOL_MAX, SYMBOL_MAX)
     cheapest = _cheapest(residual, curvature[:, part.channels], bits, index, model.centroid)
     return spare(torch.where(moves[:, part.channels], cheapest, residual.round()), index)
 
