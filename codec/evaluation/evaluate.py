@@ -13,6 +13,7 @@ from codec.evaluation.codecs import Codec, Unavailable
 from codec.evaluation.curves import Curve, mean_curves, published
 from codec.evaluation.matching import MatchJob, match
 from codec.evaluation.measure import Job, MemoryJob, measure, memory
+from codec.evaluation.report import pictures_of, write_report
 from codec.evaluation.results import METRIC_PACKAGES, package_version, write_results
 from codec.workers import Call, Crew, cores, crew, run
 
@@ -79,6 +80,7 @@ def evaluate(options: Options, say: Say = lambda line: None, watch: Watch = lamb
         if not curves:
             raise Error("no codec made a file of every picture")
         looks = _looks(session, points) if options.report else []
+        pictures = pictures_of(looks, options.out, session.pictures, processes, watch) if looks else []
     used = _memory(session, points)
     rows = plane.rows_of(points, options.realism, options.out, session.pictures, say, watch) if options.realism else []
     _add_cost(curves)
@@ -98,12 +100,11 @@ def evaluate(options: Options, say: Say = lambda line: None, watch: Watch = lamb
     )
 
     from codec.evaluation import plots
-    from codec.evaluation.report import write_report
 
     title = f"{len(session.pictures)} pictures, means"
     drawn = plots.draw(shown, options.out, title) | plots.perception(rows, options.out, title)
     if options.report:
-        write_report(options.out, results, shown, drawn, looks, session.pictures, session.workers, watch)
+        write_report(options.out, results, shown, drawn, pictures)
     return options.out / "results.json"
 
 

@@ -17,7 +17,7 @@ from codec.evaluation import codecs
 from codec.evaluation.cache import Point
 from codec.evaluation.curves import AXES, Curve, bd
 from codec.evaluation.measure import load_rgb
-from codec.workers import run
+from codec.workers import Crew, run
 
 SHOWN_EDGE = 1024  # larger pictures are shown as their middle part of this size
 
@@ -110,10 +110,15 @@ def _caption(look: Point) -> str:
     return ", ".join(parts + [form.format(look[key]) for key, form in forms.items() if look.get(key) is not None])
 
 
-def _pictures(
-    looks: list[Point], out: Path, originals: dict[str, Path], workers: int, watch: Any
+def pictures_of(
+    looks: list[Point], out: Path, originals: dict[str, Path], processes: Crew, watch: Any
 ) -> list[dict[str, Any]]:
-    """For each picture its name, size and shots (label, caption, src), the original first, lapic second."""
+    """What the report shows: for each picture its name, size and shots (label, caption, src), the original first, lapic
+    second.
+
+    Args:
+        looks: the points of `same_size`; their files lie in `out`. originals: picture name -> file.
+    """
     entries = []
     for name, path in originals.items():
         mine = [look for look in looks if look["picture"] == name]
@@ -129,7 +134,7 @@ def _pictures(
         found[number] = result
         step()
 
-    run([(shot, job) for *_, job in entries], workers, listen)
+    run([(shot, job) for *_, job in entries], processes, listen)
     shown: dict[str, dict[str, Any]] = {}
     for number, (name, label, caption, _) in enumerate(entries):
         if "error" not in found[number]:
@@ -144,16 +149,13 @@ def write_report(
     results: dict[str, Any],
     curves: list[Curve],
     drawn: dict[str, list[Path]],
-    looks: list[Point],
-    originals: dict[str, Path],
-    workers: int,
-    watch: Any,
+    pictures: list[dict[str, Any]],
 ) -> Path:
     """Write report.html into `out` and return its path.
 
     Args:
         results: as written to results.json. curves: measured and published. drawn: plot -> its SVG and PNG files.
-        looks: the points of `same_size`. originals: picture name -> file.
+        pictures: as `pictures_of` gives them.
     """
     measured = [curve for curve in curves if curve.measured]
     tables = []
@@ -166,7 +168,7 @@ def write_report(
         tables.append("<h3>BD-PSNR in dB</h3>" + _table(head, rows))
     machine = results["machine"]
     facts = [
-        f"{len(originals)} pictures, {len(results['points'])} points",
+        f"{len({point['picture'] for point in results['points']})} pictures, {len(results['points'])} points",
         f"{machine['processor']}, {machine['cores']} cores; {results['workers']} processes of one thread each",
         f"made {results['made']} by lapic {results['lapic']}",
     ]
@@ -185,7 +187,7 @@ def write_report(
         ),
         "license": html.escape((data / "img-comparison-slider.LICENSE").read_text()),
         "slider": (data / "img-comparison-slider.js").read_text(),
-        "pictures": json.dumps(_pictures(looks, out, originals, workers, watch)).replace("</", "<\\/"),
+        "pictures": json.dumps(pictures).replace("</", "<\\/"),
     }
     for name, text in slots.items():
         page = page.replace("{{" + name + "}}", text, 1)
