@@ -12,16 +12,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-# the peak of a process as Linux tells it: `getrusage` would give that of the process which started it, if larger
 RUN = """
 import sys, time
 from codec.cli import main
-from codec.memory import keep_freed_memory
+from codec.memory import keep_freed_memory, status
 keep_freed_memory()
 began = time.perf_counter()
 main(sys.argv[1:], standalone_mode=False)
-peak = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM:"))
-print(time.perf_counter() - began, int(peak) / 1024)
+print(time.perf_counter() - began, status("VmHWM") / 2**20)
 """
 
 

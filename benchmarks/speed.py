@@ -69,18 +69,18 @@ def pillow(image: Image.Image, kind: str) -> tuple[Callable[[], object], Callabl
     return encode, lambda: Image.open(io.BytesIO(data)).load()
 
 
-# the peak of a process as Linux tells it: `getrusage` would give that of the process which started it, if larger
 MEMORY = """
 import sys, torch
 from PIL import Image
 import codec
+from codec.memory import status
 threads, picture, device, job = sys.argv[1:]
 torch.set_num_threads(int(threads))
 if job == "encode":
     codec.encode(Image.open(picture).convert("RGB").resize((3840, 2160)), 50, device=device)
 else:
     codec.decode(sys.stdin.buffer.read(), device=device)
-print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM:")))
+print(status("VmHWM"))
 """
 
 
@@ -126,7 +126,7 @@ def main() -> None:
     for job in ("encode", "decode"):
         command = [sys.executable, "-c", MEMORY, str(arguments.threads), arguments.picture, arguments.device, job]
         peak = int(subprocess.run(command, input=large_data, capture_output=True, check=True).stdout)
-        print(f"peak memory, 4K {job}: {peak / 1024:.0f} MiB")
+        print(f"peak memory, 4K {job}: {peak / 2**20:.0f} MiB")
 
 
 if __name__ == "__main__":

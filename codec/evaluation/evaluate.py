@@ -50,8 +50,7 @@ class _Session:
     pictures: dict[str, Path]  # unique name -> file
     digests: dict[str, str]
     cache: Cache
-    workers: int
-    crew: Crew  # as many processes
+    crew: Crew
     watch: Watch
 
 
@@ -88,7 +87,7 @@ def evaluate(options: Options, say: Say = lambda line: None, watch: Watch = lamb
     results = write_results(
         options.out,
         options.command,
-        session.workers,
+        len(session.crew),
         options.lpips_net if "lpips" in session.options.metrics else None,
         options.published,
         session.codecs,
@@ -147,7 +146,7 @@ def _begin(options: Options, say: Say, watch: Watch, processes: Crew) -> _Sessio
         raise Error(f"{error.filename}: {error.strerror}") from None
     options = replace(options, metrics=tuple(wanted))
     cache = Cache(options.out / "points.jsonl")
-    return _Session(options, found, pictures, digests, cache, len(processes), processes, watch)
+    return _Session(options, found, pictures, digests, cache, processes, watch)
 
 
 def _ladder(session: _Session) -> list[Wanted]:
@@ -218,7 +217,7 @@ def _run(session: _Session, calls: list[Call], keys: list[str], what: str, fresh
         step()
 
     if calls:
-        run(calls, session.workers if fresh else session.crew, listen)
+        run(calls, len(session.crew) if fresh else session.crew, listen)
     return found
 
 
@@ -269,8 +268,8 @@ def _memory(session: _Session, points: list[Point]) -> dict[str, Point]:
             keys.append(f"{key} {version}")
     found = {}
     new = [number for number, key in enumerate(keys) if key not in session.cache.points]
-    for number in range(0, len(new), session.workers):  # a process for each call
-        some = new[number : number + session.workers]
+    for number in range(0, len(new), len(session.crew)):  # a process for each call
+        some = new[number : number + len(session.crew)]
         found |= _run(session, [calls[n] for n in some], [keys[n] for n in some], "memory", fresh=True)
     values = [(found.get(key) or session.cache.points[key]).get("mib") for key in keys]
     return {

@@ -1,6 +1,5 @@
 """One measured point: one picture through one codec at one quality, by way of a real file."""
 
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from bitstream.container import SIGNATURE
 from codec import decode, files
 from codec.evaluation import codecs
 from codec.evaluation.metrics import all_metrics
+from codec.memory import status
 from codec.picture import open_image, take_apart
 
 Result = TypeVar("Result")
@@ -49,15 +49,6 @@ def load_rgb(path: Path) -> NDArray[np.uint8]:
 def _original(path: Path) -> NDArray[np.uint8]:
     """A picture that is measured, kept for the next codec; it must not change during an evaluation."""
     return load_rgb(path)
-
-
-def _status(key: str) -> int | None:
-    """A size from /proc/self/status in bytes; None where there is no such file."""
-    try:
-        found = re.search(rf"^{key}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
-    except OSError:
-        return None
-    return int(found[1]) * 1024 if found else None
 
 
 def _timed(work: Callable[[], Result]) -> tuple[Result, float]:
@@ -132,7 +123,7 @@ def memory(job: MemoryJob) -> dict[str, float | None]:
         Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew from here
     except OSError:
         return {"mib": None}
-    before = _status("VmRSS")
+    before = status("VmRSS")
     _ = codec.decode(data) if pixels is None else codec.encode(pixels, job.quality)
-    peak = _status("VmHWM")
+    peak = status("VmHWM")
     return {"mib": None if before is None or peak is None else max(0, peak - before) / 2**20}
