@@ -85,6 +85,17 @@ QUALITIES = [
 INIT = click.option("--init", help="Start from a shipped model's name or a weights file.")
 
 
+OBJECTIVE = [
+    click.option("--objective", type=click.Choice(["psnr", "eye"]), default="psnr", show_default=True,
+                 help="The distortion: square error alone, or mixed with what is seen."),
+    click.option("--structure", type=click.FloatRange(0, 1), default=0.5, show_default=True,
+                 help="With eye: share of SSIMULACRA2's terms."),
+    click.option("--lpips", type=click.FloatRange(0, 1), default=0.0, show_default=True,
+                 help="With eye: share of LPIPS."),
+    click.option("--lpips-backbone", "backbone", type=FILE, help="SqueezeNet's features; downloaded if not given."),
+]  # fmt: skip
+
+
 @contextmanager
 def _one_line() -> Iterator[None]:
     """Expected failures in one line."""
@@ -113,6 +124,7 @@ def main() -> None:
 @click.option("--quarter", default=0, show_default=True, help="Width of a stage at 1/4 that a model without one gets.")
 @click.option("--context", default=0, show_default=True, help="Channels coded first that a model without context gets.")
 @with_options(QUALITIES)
+@with_options(OBJECTIVE)
 @with_options(RUN)
 def codec(**options: Any) -> None:
     """Stage 1: train the codec for rate and distortion, from the KLT if --init says nothing else."""

@@ -13,6 +13,7 @@ from codec.network import Config
 from codec.search import rate_weight
 from training.data import Crops, held_out
 from training.export import trainable
+from training.eye import SQUARES_ONLY, Distortion, Mixture
 from training.initial import grow, initialise
 from training.loop import Batch, Figures, Models, Recipe, brought_along
 from training.muon import Muon
@@ -32,6 +33,17 @@ class CodecOptions(QualityOptions):
     context: int = 0  # low channels that are coded first, as context, in a model that has no context
     batch: int = 8
     patch: int = 128
+    objective: str = "psnr"  # or "eye", by the shares that follow
+    structure: float = Mixture.structure
+    lpips: float = Mixture.lpips
+    backbone: Path | None = None  # of LPIPS
+
+    @property
+    def mixture(self) -> Mixture:
+        """The shares of the distortion."""
+        if self.objective == "psnr":
+            return SQUARES_ONLY
+        return Mixture(1 - self.structure - self.lpips, self.structure, self.lpips)
 
 
 def optimisers(model: nn.Module) -> list[torch.optim.Optimizer]:
@@ -109,10 +121,12 @@ def recipe(options: CodecOptions, config: Config = Config(), part: tuple[int, in
         finished = load(options.init)
         model.rounding = finished.threshold, finished.centroid
 
+    distortion = Distortion(options.mixture, options.backbone)
+
     def objective(models: Models, batch: Batch, shared: object) -> tuple[Tensor, Figures]:
         (pixels,) = batch
         quality = random_qualities(pixels, options.lowest, options.highest)
-        total, bpp, mse = loss(models["model"](pixels, quality), pixels, quality)
+        total, bpp, mse = loss(models["model"](pixels, quality), pixels, quality, distortion)
         return total, {"bpp": bpp.mean().item(), "mse": mse.mean().item()}
 
     return Recipe(

@@ -19,10 +19,14 @@ class Perceptual(nn.Module):
         super().__init__()
         self.lpips = lpips_model("squeeze", backbone)
 
+    def each(self, made: Tensor, target: Tensor) -> Tensor:
+        """Distances (B,) of pictures (B, 3, H, W) in -1..1."""
+        with torch.autocast(made.device.type, enabled=False):
+            return self.lpips(made.float(), target.float()).flatten()
+
     def forward(self, made: Tensor, target: Tensor) -> Tensor:
         """Mean distance over the batch."""
-        with torch.autocast(made.device.type, enabled=False):
-            return self.lpips(made.float(), target.float()).mean()
+        return self.each(made, target).mean()
 
 
 def gram(features: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from codec.network import Config, Transforms
 from codec.pyramid import partial_collapses, reduce, shuffle
 from codec.quantise import dequantise, quantise
 from codec.search import rate_weight
+from training.eye import Distortion, square_error
 from training.hyper import HyperSynthesis, straight_through
 from training.loop import Options
 
@@ -162,8 +163,9 @@ class TrainableCodec(nn.Module):
         return likelihood[level, :, torch.arange(len(z), device=z.device)]  # (B, Z, h, w)
 
 
-def loss(estimate: Estimate, pixels: Tensor, quality: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean over the batch of (lambda 255^2 MSE + bpp) / sqrt(lambda), with bpp and MSE (B,) in 0..255 units.
+def loss(estimate: Estimate, pixels: Tensor, quality: Tensor, distortion: Distortion) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean over the batch of (lambda 255^2 D + bpp) / sqrt(lambda), and bpp and MSE (B,) in 0..255 units. D is the
+    distortion, the MSE unless it says otherwise.
 
     The rate of a picture grows about as sqrt(lambda): dividing by it lets a relative saving weigh the same at every
     quality. Pictures at 1/2, 1/4 and 1/8 count 2 % each, so that early-stopped decodes are sane. The gradient is
@@ -172,12 +174,13 @@ def loss(estimate: Estimate, pixels: Tensor, quality: Tensor) -> tuple[Tensor, T
     """
     picture = normalise(pixels)
     bpp = (estimate.bits_y + estimate.bits_z) / (pixels.shape[-1] * pixels.shape[-2])
-    mse = (estimate.picture - picture).square().flatten(1).mean(1) * 127.5**2
+    mse = square_error(estimate.picture.detach(), picture)
     small_mse, target = torch.zeros_like(mse), picture - estimate.linear.detach()
     for small in reversed(estimate.added[:-1]):
         target = reduce(target)
         small_mse = small_mse + (small - target).square().flatten(1).mean(1) * 127.5**2
     weight = rate_weight(quality)
-    total = (weight * (mse + 0.02 * small_mse) + bpp) / weight.sqrt()
+    error = distortion(estimate.picture, picture, quality)
+    total = (weight * (error + 0.02 * small_mse) + bpp) / weight.sqrt()
     felt = (TYPICAL + FLOOR) * (total + FLOOR).log()
     return straight_through(total, felt).mean(), bpp.detach(), mse.detach()
