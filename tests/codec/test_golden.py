@@ -94,6 +94,23 @@ def test_the_reference_decoder_makes_the_same_views(name: str, scale: int, reali
     assert np.abs(found.astype(int) - expected).max() <= 1
 
 
+@pytest.mark.parametrize(("scale", "realism"), [(1, 0), (2, 0), (8, 0), (1, 0.3)])
+def test_the_reference_decoder_filters_grey_pictures_and_their_parts_alike(scale: int, realism: float) -> None:
+    header, tiles = bitstream.read((GOLDEN / "grey-q50.lapic").read_bytes())
+    model = load_by_id(header.model, dtype=torch.float32)
+    tensors, realistic = (load_file(path / f"{model.name}.safetensors") for path in (WEIGHTS, WEIGHTS / "realism"))
+    coefficients = np.random.default_rng(0).integers(-6, 7, (3, 76)).astype(np.int16)
+    index = tensors["integers.filter.scale"].astype(np.uint8)
+    body = bytes([11]) + bitstream.encode_values(model.tables, coefficients, index)
+    header = dataclasses.replace(header, chunks={b"filt": body})
+    whole = reference_pixels.decode(bitstream.write(header, tiles), tensors, scale, realism, realistic).astype(int)
+    found = decoder.decode_pixels(model, header, tiles, View(scale, realism=realism))
+    assert np.abs(found - whole).max() <= 1
+    crop = decoder.decode_pixels(model, header, tiles, View(scale, (37, 21, 50, 41), piece=4, realism=realism))
+    rows, columns = slice(21 // scale, -(-62 // scale)), slice(37 // scale, -(-87 // scale))
+    assert np.abs(crop - whole[rows, columns]).max() <= 1
+
+
 @pytest.mark.parametrize("path", sorted(WEIGHTS.glob("*.safetensors")), ids=lambda path: path.stem)
 def test_the_model_id_is_that_of_the_format(path: Path) -> None:
     with safe_open(path, "numpy") as file:
