@@ -12,6 +12,7 @@ VERSION = 0
 MAX_EDGE = 2**24
 MAX_TILE = 2**24  # pixels; bounds the memory that decoding one tile can take
 MAX_METADATA = 16 * 2**20  # bytes of one inflated chunk
+MAX_CHUNKS = 1024
 WHOLE = 15  # tile code: the picture is one tile
 QUALITY_ONE = 256  # fixed point of the quality in a file: 1..100 is 256..25600
 HAS_CHUNKS = 4
@@ -46,7 +47,7 @@ class Header:
     chunk_sizes: dict[bytes, int] = field(default_factory=dict, compare=False)  # bytes in the file, set by `read`
 
     def check(self) -> None:
-        """Raise ValueError for values that the format cannot hold."""
+        """Raise ValueError (for metadata that are too large `Error`) for values that the format cannot hold."""
         if not (1 <= self.width <= MAX_EDGE and 1 <= self.height <= MAX_EDGE):
             raise ValueError(f"a picture of {self.width} x {self.height} does not fit the format")
         if not 1 <= self.quality <= 100:
@@ -56,6 +57,11 @@ class Header:
         rows, columns = (min(self.tile or edge, edge) for edge in (self.height, self.width))
         if rows * columns > MAX_TILE:
             raise ValueError(f"a tile of {columns} x {rows} is larger than {MAX_TILE} pixels")
+        if len(self.chunks) > MAX_CHUNKS or any(len(kind) != 4 for kind in self.chunks):
+            raise ValueError(f"there are more than {MAX_CHUNKS} chunks, or a chunk's type has not four bytes")
+        for kind in _DEFLATED & self.chunks.keys():
+            if len(self.chunks[kind]) > MAX_METADATA:
+                raise Error(f"{len(self.chunks[kind])} bytes of metadata {kind!r} are more than {MAX_METADATA}")
 
     def grid(self) -> tuple[int, int]:
         """Rows and columns of tiles."""
@@ -80,30 +86,38 @@ def _write_chunks(chunks: dict[bytes, bytes]) -> bytes:
     return out
 
 
+def _inflate(kind: bytes, body: bytes) -> bytes:
+    """What a chunk's zlib stream holds, read no further than the limit."""
+    inflater = zlib.decompressobj()
+    try:
+        content = inflater.decompress(body, MAX_METADATA + 1)
+    except zlib.error as error:
+        raise Error(f"chunk {kind!r} is damaged: {error}") from None
+    if len(content) > MAX_METADATA:
+        raise Error(f"chunk {kind!r} is larger than {MAX_METADATA} bytes")
+    if not inflater.eof:
+        raise Error(f"chunk {kind!r} is truncated")
+    if inflater.unused_data:
+        raise Error(f"chunk {kind!r} is damaged: {len(inflater.unused_data)} bytes follow its zlib stream")
+    return content
+
+
 def _read_chunks(reader: Reader) -> tuple[dict[bytes, bytes], dict[bytes, int]]:
     """The known chunks' contents, and the bytes that each chunk takes in the file."""
     chunks: dict[bytes, bytes] = {}
     sizes: dict[bytes, int] = {}
-    for _ in range(reader.varint(largest=1024)):
+    for _ in range(reader.varint(largest=MAX_CHUNKS)):
         begin = reader.position
         kind = reader.take(4)
+        if kind in sizes:
+            raise Error(f"chunk {kind!r} occurs twice")
         body = reader.take(reader.varint())
         sizes[kind] = reader.position - begin
         if kind not in _KNOWN:
             if kind[:1].isupper():
                 raise Error(f"chunk {kind!r} is unknown and critical: a newer lapic may read this file")
             continue
-        if kind in chunks:
-            raise Error(f"chunk {kind!r} occurs twice")
-        if kind in _DEFLATED:
-            inflater = zlib.decompressobj()
-            try:
-                body = inflater.decompress(body, MAX_METADATA)
-            except zlib.error as error:
-                raise Error(f"chunk {kind!r} is damaged: {error}") from None
-            if not inflater.eof:
-                raise Error(f"chunk {kind!r} is truncated or larger than {MAX_METADATA} bytes")
-        chunks[kind] = body
+        chunks[kind] = _inflate(kind, body) if kind in _DEFLATED else body
     return chunks, sizes
 
 
@@ -128,7 +142,9 @@ def write(header: Header, tiles: list[Tile]) -> bytes:
     return b"".join([SIGNATURE, head, check, *(tile.payload for tile in tiles)])
 
 
-def read(data: bytes, max_pixels: int | None = None, salvage: bool = False) -> tuple[Header, list[Tile]]:
+def read(
+    data: bytes | bytearray | memoryview, max_pixels: int | None = None, salvage: bool = False
+) -> tuple[Header, list[Tile]]:
     """Take a file apart, checking everything but the payloads; nothing large is allocated before it is checked.
 
     Args:
@@ -144,7 +160,7 @@ def read(data: bytes, max_pixels: int | None = None, salvage: bool = False) -> t
     if rows * columns * 5 > reader.left:
         raise Error(f"truncated: {rows * columns} tiles cannot fit into {reader.left} bytes")
     table = [(reader.varint(), reader.uint(4)) for _ in range(rows * columns)]
-    head = data[len(SIGNATURE) : reader.position]
+    head = reader.data[len(SIGNATURE) : reader.position]
     if reader.uint(4) != zlib.crc32(head):
         raise Error("the header is damaged: its checksum does not match")
     tiles = [Tile(reader.take(min(length, reader.left) if salvage else length), crc) for length, crc in table]
@@ -153,7 +169,7 @@ def read(data: bytes, max_pixels: int | None = None, salvage: bool = False) -> t
     return header, tiles
 
 
-def read_header(data: bytes) -> Header:
+def read_header(data: bytes | bytearray | memoryview) -> Header:
     """The header from the beginning of a file, without its checksum, for a quick look at size and metadata.
 
     Raises:
@@ -172,13 +188,15 @@ def _read_header(reader: Reader, max_pixels: int | None) -> Header:
         raise Error(f"format version {version} is newer than this program's {VERSION}: update lapic")
     model, flags, quality = reader.take(4), reader.uint(1), reader.uint(2)
     width, height = reader.varint(MAX_EDGE), reader.varint(MAX_EDGE)
-    if flags & 2 or flags & 8:
+    if flags & 3 not in set(PixelFormat):
+        raise Error(f"pixel format {flags & 3} is unknown: a newer lapic may read this file")
+    if flags & 8:
         raise Error(f"header flags {flags:#04x} are unknown")
     if max_pixels is not None and width * height > max_pixels:
         raise Error(f"{width} x {height} is more than {max_pixels} pixels: raise the limit to decode it")
     chunks, sizes = _read_chunks(reader) if flags & HAS_CHUNKS else ({}, {})
     tile = 0 if flags >> 4 == WHOLE else 64 << (flags >> 4)
-    header = Header(width, height, PixelFormat(flags & 1), quality / QUALITY_ONE, model, tile, chunks, sizes)
+    header = Header(width, height, PixelFormat(flags & 3), quality / QUALITY_ONE, model, tile, chunks, sizes)
     try:
         header.check()
     except ValueError as error:

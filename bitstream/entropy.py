@@ -73,7 +73,7 @@ def _model(counts: NDArray[np.int32]) -> constriction.stream.model.Categorical:
 
 def symbols_crc(z: NDArray[np.int8], symbols: NDArray[np.int16]) -> int:
     """CRC-32 of a tile's symbols: z as int8, then y as little-endian int16, each in (channel, row, column) order."""
-    return zlib.crc32(np.ascontiguousarray(symbols, "<i2"), zlib.crc32(np.ascontiguousarray(z, np.int8)))
+    return zlib.crc32(np.ascontiguousarray(symbols, "<i2").data, zlib.crc32(np.ascontiguousarray(z, np.int8).data))
 
 
 def _groups(index: NDArray[np.uint8], first: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -153,7 +153,7 @@ def lanes_for(symbols: int) -> int:
     return min(max(1, symbols // LANE_SYMBOLS), LANES_MAX)
 
 
-def _planes(shape: tuple[int, int, int]) -> NDArray[np.int64]:
+def _planes(shape: tuple[int, ...]) -> NDArray[np.int64]:
     """Where each channel of an array (C, h, w) begins, and where the last one ends."""
     return np.arange(shape[0] + 1) * shape[1] * shape[2]
 
@@ -231,14 +231,15 @@ class TileDecoder:
         return bits
 
     def latent(self, index: NDArray[np.uint8]) -> NDArray[np.int16]:
-        """The latent residuals of a pass for its scale indices, same shape. Raises `Error` if escapes run out."""
+        """The latent residuals of a pass for its scale indices, same shape. Raises `Error` if escapes run out or give
+        a symbol beyond -32767..32767."""
         order, begins = _groups(index.ravel(), self.first)
         in_order = np.empty(len(order), dtype=np.int16)
         try:
             for lane, group, places in _segments(begins, len(self.coders)):
                 in_order[places] = self._group(self.coders[lane], group, places.stop - places.start)
         except Error:
-            raise Error(MISMATCH) from None  # escapes ran out, because wrong symbols asked for too many
+            raise Error(MISMATCH) from None  # wrong symbols asked for more escapes than there are, or for other ones
         symbols = np.zeros(index.size, dtype=np.int16)
         symbols[order] = in_order
         return symbols.reshape(index.shape)
@@ -255,10 +256,12 @@ class TileDecoder:
     def _group(self, coder: constriction.stream.stack.AnsCoder, group: int, count: int) -> NDArray[np.int32]:
         table = self.tables.latent[group]
         width = half_width(table)
-        values = coder.decode(self.tables.latent_models[group], count) - width
+        values: NDArray[np.int32] = coder.decode(self.tables.latent_models[group], count) - width
         for place in np.flatnonzero(values == width + 1):
             over, negative = divmod(self.escapes.varint(2 * SYMBOL_MAX), 2)
-            magnitude = min(width + 1 + over, SYMBOL_MAX)
+            magnitude = width + 1 + over
+            if magnitude > SYMBOL_MAX:
+                raise Error(f"a symbol of magnitude {magnitude} is beyond {SYMBOL_MAX}")
             values[place] = -magnitude if negative else magnitude
         return values
 
@@ -272,7 +275,10 @@ def encode_values(tables: Tables, values: NDArray[np.int16], index: NDArray[np.u
 def decode_values(tables: Tables, index: NDArray[np.uint8], payload: bytes) -> NDArray[np.int16]:
     """The integers that `encode_values` coded at these scale indices, same shape. Raises `Error` if the payload is
     damaged, as far as that shows: it has no checksum of its own."""
-    decoder = TileDecoder(tables, 0, read_payload(payload))
+    parts = read_payload(payload)
+    if len(parts.lanes) > 1:
+        raise Error("lanes are for tiles")
+    decoder = TileDecoder(tables, 0, parts)
     nothing = decoder.hyper(0, 0)
     values = decoder.latent(index)
     decoder.finish(values, symbols_crc(nothing, values))

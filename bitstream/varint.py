@@ -16,8 +16,8 @@ def write_varint(value: int) -> bytes:
 class Reader:
     """A position in a byte string. Every method raises `Error` instead of reading past the end."""
 
-    def __init__(self, data: bytes) -> None:
-        self.data, self.position = data, 0
+    def __init__(self, data: bytes | bytearray | memoryview) -> None:
+        self.data, self.position = bytes(data), 0
 
     @property
     def left(self) -> int:

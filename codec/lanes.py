@@ -102,7 +102,8 @@ def _decode_pass(
 @triton.jit
 def _put_escapes(escapes, values, taken, out):
     """Put the values of a pass' escapes, listed in `escapes` in any order, into `out`: the values stand in the order of
-    coding, the first `taken` of them have been used."""
+    coding, the first `taken` of them have been used. After a value beyond -32767..32767 `taken` is never the number of
+    all escapes, so that the payload is refused."""
     count = tl.minimum(tl.load(escapes), ESCAPES)
     first = tl.load(taken)
     slot = tl.arange(0, ESCAPES)
@@ -112,10 +113,11 @@ def _put_escapes(escapes, values, taken, out):
         number += (tl.load(escapes + 1 + 3 * other) < mine).to(tl.int32)
     value = tl.load(values + number, mask=(slot < count) & (number < ESCAPES), other=0)
     width = tl.load(escapes + 3 + 3 * slot, mask=slot < count, other=0)
-    magnitude = tl.minimum(width + 1 + (value >> 1), SYMBOL_LIMIT)
+    magnitude = width + 1 + (value >> 1)
+    beyond = tl.max(((slot < count) & (magnitude > SYMBOL_LIMIT)).to(tl.int32))
     target = tl.load(escapes + 2 + 3 * slot, mask=slot < count, other=0)
     tl.store(out + target, tl.where(value % 2 == 1, -magnitude, magnitude).to(tl.int16), mask=slot < count)
-    tl.store(taken, first + tl.load(escapes))
+    tl.store(taken, first + tl.load(escapes) + beyond * 2 * ESCAPES)  # which no payload has
 
 
 def packed_size(lanes: int, words: int) -> int:

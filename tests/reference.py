@@ -1,9 +1,23 @@
-"""A second decoder, written from docs/FORMAT.md alone: plain Python and NumPy integers, no lapic module."""
+"""A second decoder, written from docs/FORMAT.md alone: plain Python and NumPy integers, no lapic module.
 
+From bytes to symbols here; from symbols to pixels in `tests.reference_pixels`.
+"""
+
+import hashlib
 import zlib
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
+
+
+class Invalid(Exception):
+    """What FORMAT.md calls an error."""
+
+
+def require(condition: bool, rule: str) -> None:
+    if not condition:
+        raise Invalid(rule)
 
 
 class Bytes:
@@ -11,21 +25,23 @@ class Bytes:
         self.data, self.at = data, 0
 
     def take(self, count: int) -> bytes:
-        assert self.at + count <= len(self.data)
+        require(self.at + count <= len(self.data), "the data end early")
         self.at += count
         return self.data[self.at - count : self.at]
 
     def number(self, size: int) -> int:
         return int.from_bytes(self.take(size), "little")
 
-    def varint(self) -> int:
+    def varint(self, largest: int = 2**32 - 1) -> int:
         value = shift = 0
         while True:
             byte = self.number(1)
             value |= (byte & 127) << shift
-            shift += 7
+            require(value <= largest and shift < 64, "the number is too large")
             if byte < 128:
+                require(byte > 0 or shift == 0, "the number is not in its shortest form")
                 return value
+            shift += 7
 
 
 @dataclass
@@ -41,35 +57,71 @@ class File:
     crcs: list[int]
 
 
-def read_file(data: bytes) -> File:
-    """Section 1."""
-    source = Bytes(data)
-    assert source.take(8) == bytes.fromhex("8C4C41500D0A1A0A")
-    assert source.number(1) == 0
-    model, flags, quality = source.take(4), source.number(1), source.number(2)
-    width, height = source.varint(), source.varint()
+def inflate(body: bytes) -> bytes:
+    inflater = zlib.decompressobj()
+    try:
+        content = inflater.decompress(body, 2**24 + 1)
+    except zlib.error:
+        raise Invalid("the zlib stream is damaged") from None
+    require(len(content) <= 2**24, "the chunk is too large")
+    require(inflater.eof and not inflater.unused_data, "the zlib stream does not end with the chunk")
+    return content
+
+
+def read_chunks(source: Bytes) -> dict[bytes, bytes]:
+    """Section 2, "Chunks"."""
+    entries = []
+    for _ in range(source.varint(1024)):
+        kind = source.take(4)
+        entries.append((kind, source.take(source.varint())))
+    require(max(Counter(kind for kind, _ in entries).values(), default=0) <= 1, "a chunk occurs twice")
     chunks = {}
-    for _ in range(source.varint() if flags & 4 else 0):
-        kind, body = source.take(4), source.take(source.varint())
+    for kind, body in entries:
         if kind in (b"iccp", b"exif", b"xmpd"):
-            chunks[kind] = zlib.decompress(body)
+            chunks[kind] = inflate(body)
         elif kind in (b"alph", b"filt"):
             chunks[kind] = body
         else:
-            assert not kind[:1].isupper()  # critical and unknown
+            require(not 65 <= kind[0] <= 90, "a chunk is critical and unknown")
+    return chunks
+
+
+def read_file(data: bytes) -> File:
+    """Section 2."""
+    source = Bytes(data)
+    require(source.take(8) == bytes.fromhex("8C4C41500D0A1A0A"), "the signature is wrong")
+    require(source.number(1) == 0, "the version is unknown")
+    model, flags, quality = source.take(4), source.number(1), source.number(2)
+    width, height = source.varint(2**24), source.varint(2**24)
+    require(flags & 2 == 0 and flags & 8 == 0, "the flags are unknown")
+    require(256 <= quality <= 25600 and width >= 1 and height >= 1, "a number is out of range")
     tile = 0 if flags >> 4 == 15 else 64 << (flags >> 4)
+    require(min(tile or width, width) * min(tile or height, height) <= 2**24, "a tile is too large")
+    chunks = read_chunks(source) if flags & 4 else {}
     count = -(-height // tile) * -(-width // tile) if tile else 1
+    require(5 * count <= len(data) - source.at, "the data end early")
     table = [(source.varint(), source.number(4)) for _ in range(count)]
-    assert zlib.crc32(data[8 : source.at]) == source.number(4)
+    require(zlib.crc32(data[8 : source.at]) == source.number(4), "the checksum is wrong")
     payloads = [source.take(length) for length, _ in table]
-    assert source.at == len(data)
-    return File(model, bool(flags & 3), tile, quality, width, height, chunks, payloads, [crc for _, crc in table])
+    require(source.at == len(data), "bytes follow the payloads")
+    return File(model, bool(flags & 1), tile, quality, width, height, chunks, payloads, [crc for _, crc in table])
+
+
+def model_id(tensors: dict[str, np.ndarray]) -> bytes:
+    """Section 6, "Model id"."""
+    digest = hashlib.sha256()
+    for name in sorted(name for name in tensors if name.startswith("integers.")):
+        digest.update(name.removeprefix("integers.").encode() + tensors[name].astype("<i4").tobytes())
+    for name in ("tables.hyper", "tables.latent"):
+        digest.update(tensors[name].astype("<i4").tobytes())
+    return digest.digest()[:4]
 
 
 class Ans:
-    """Section 3, "Entropy coder"."""
+    """Section 4, "Entropy coder"."""
 
     def __init__(self, words: bytes) -> None:
+        require(len(words) % 4 == 0 and (not words or any(words[-4:])), "the words are no coder's")
         self.words = [int.from_bytes(words[i : i + 4], "little") for i in range(0, len(words), 4)]
         self.state = self.words.pop() if self.words else 0
         if self.words:
@@ -103,7 +155,7 @@ def encode_ans(symbols: list[tuple[int, np.ndarray]]) -> bytes:
 
 
 class Integers:
-    """Section 4."""
+    """Section 5."""
 
     def __init__(self, weights: dict[str, np.ndarray]) -> None:
         self.w = {name: tensor.astype(np.int64) for name, tensor in weights.items()}
@@ -172,16 +224,22 @@ class Integers:
 
 
 class Payload:
-    """Section 3: flags, escapes, lanes and words."""
+    """Section 4: flags, escapes, lanes and words."""
 
-    def __init__(self, payload: bytes, tensors: dict[str, np.ndarray]) -> None:
+    def __init__(self, payload: bytes, tensors: dict[str, np.ndarray], largest_flags: int = 7) -> None:
         source = Bytes(payload)
         flags = source.number(1)
+        require(flags <= largest_flags, "the flags are unknown")
         self.escapes = Bytes(source.take(source.varint()) if flags & 2 else b"")
-        lengths = [source.varint() for _ in range(source.varint())] if flags & 4 else [(len(payload) - source.at) // 4]
-        assert len(lengths) <= 65536
-        self.lanes = [Ans(source.take(4 * length)) for length in lengths]
-        assert source.at == len(payload)
+        if flags & 4:
+            count = source.varint(65536)
+            require(count >= 2, "there are too few lanes")
+            parts = [source.take(4 * length) for length in [source.varint() for _ in range(count)]]
+        else:
+            parts = [source.take(len(payload) - source.at)]
+        require(source.at == len(payload), "bytes follow the lanes")
+        self.lanes = [Ans(words) for words in parts]
+        self.bits = 8 * sum(map(len, parts))
         self.tables = np.split(tensors["tables.latent"], np.cumsum(tensors["tables.lengths"])[:-1])
         self.groups = range(0 if flags & 1 else 1, 64)
 
@@ -199,37 +257,56 @@ class Payload:
         value = self.decode(self.tables[k]) - width
         if value == width + 1:
             v = self.escapes.varint()
-            value = min(width + 1 + v // 2, 32767) * (-1 if v % 2 else 1)
+            require(width + 1 + v // 2 <= 32767, "a symbol is too large")
+            value = (width + 1 + v // 2) * (-1 if v % 2 else 1)
         return value
 
+    def hyper(self, tables: np.ndarray, h4: int, w4: int) -> np.ndarray:
+        """z, (Z, h4, w4), by one table for each channel."""
+        self.begin_pass(len(tables) * h4 * w4)
+        z = np.array([[self.decode(counts) - 63 for _ in range(h4 * w4)] for counts in tables])
+        spent = sum(float(np.sum(24 - np.log2(counts[row + 63]))) for counts, row in zip(tables, z, strict=True))
+        require(spent <= 1.01 * (self.bits + 64), "z takes more bits than there are")
+        return z.reshape(-1, h4, w4)
+
+    def latents(self, index: np.ndarray) -> np.ndarray:
+        """The symbols of a pass, of the shape of their scale indices."""
+        values = np.zeros(index.shape, np.int64)
+        self.begin_pass(np.isin(index, self.groups).sum())
+        for k in self.groups:
+            for place in np.argwhere(index == k):
+                values[tuple(place)] = self.symbol(k)
+        return values
+
     def finish(self) -> None:
-        assert all(ans.state == 0 and not ans.words for ans in self.lanes)
-        assert self.escapes.at == len(self.escapes.data)
+        require(all(ans.state == 0 and not ans.words for ans in self.lanes), "words are left")
+        require(self.escapes.at == len(self.escapes.data), "escapes are left")
 
 
-def decode_tile(payload: bytes, h: int, w: int, quality: int, tensors: dict[str, np.ndarray]) -> tuple:
-    """Section 3: z, symbols and scale indices of a tile of h x w places."""
+def check_crc(z: np.ndarray, symbols: np.ndarray, crc: int) -> None:
+    found = zlib.crc32(z.astype("i1").tobytes() + symbols.astype("<i2").tobytes())
+    require(found == crc, "the checksum is wrong")
+
+
+def decode_tile(
+    payload: bytes, h: int, w: int, quality: int, tensors: dict[str, np.ndarray], crc: int | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Section 4: z, symbols, scale indices and means of a tile of h x w places, checked against its CRC-32."""
     source = Payload(payload, tensors)
     h4, w4 = -(-h // 4), -(-w // 4)
     levels = tensors["tables.hyper"]
     level = (2 * (quality - 256) * (len(levels) - 1) + 25344) // 50688
-    source.begin_pass(levels.shape[1] * h4 * w4)
-    z = np.array([[source.decode(counts) - 63 for _ in range(h4 * w4)] for counts in levels[level]])
-    z = z.reshape(-1, h4, w4)
+    z = source.hyper(levels[level], h4, w4)
     integers = {name[9:]: tensor for name, tensor in tensors.items() if name.startswith("integers.")}
     exact = Integers(integers)
     x = exact.hyper_synthesis(z, quality)[:, :h, :w]
     u = exact.sums(x, quality)
-    index = exact.parameters(u)[1]
+    mean, index = exact.parameters(u)
     symbols = np.zeros(index.shape, np.int64)
 
     def decode_pass(coded: np.ndarray) -> None:
         """The symbols at the latents that are true in `coded` (M, h, w)."""
-        places = np.argwhere(coded)
-        source.begin_pass(np.isin(index[coded], source.groups).sum())
-        for k in source.groups:
-            for c, i, j in places[index[coded] == k]:
-                symbols[c, i, j] = source.symbol(k)
+        symbols[coded] = source.latents(index[coded])
 
     low, m = exact.low, len(index)
     channel, row, column = np.ogrid[:m, :h, :w]
@@ -237,30 +314,33 @@ def decode_tile(payload: bytes, h: int, w: int, quality: int, tensors: dict[str,
         white = np.broadcast_to((row + column) % 2 == 0, index.shape)
         decode_pass(white & (channel < low))
         odd = np.concatenate([u[:low], u[m : m + low]]) + exact.context("odd", symbols[:low], x)
-        index[:low] = np.where(white[:low], index[:low], exact.parameters(odd)[1])
+        odd_mean, odd_index = exact.parameters(odd)
+        mean[:low], index[:low] = (
+            np.where(white[:low], mean[:low], odd_mean),
+            np.where(white[:low], index[:low], odd_index),
+        )
         decode_pass(~white & (channel < low))
         rest = np.concatenate([u[low:m], u[m + low :]]) + exact.context("rest", symbols[:low], x)
-        index[low:] = exact.parameters(rest)[1]
+        mean[low:], index[low:] = exact.parameters(rest)
     decode_pass(np.broadcast_to(channel >= low, index.shape))
     source.finish()
-    return z, symbols, index
+    if crc is not None:
+        check_crc(z, symbols, crc)
+    return z, symbols, index, mean
 
 
 def decode_filter(body: bytes, tensors: dict[str, np.ndarray]) -> tuple[np.ndarray, int]:
-    """Section 7: coefficients (3, 76) and n."""
-    source = Payload(body[1:], tensors)
-    index = tensors["integers.filter.scale"]
-    coefficients = np.zeros(index.shape, np.int64)
-    source.begin_pass(np.isin(index, source.groups).sum())
-    for k in source.groups:
-        for place in np.argwhere(index == k):
-            coefficients[tuple(place)] = source.symbol(k)
+    """Section 8: coefficients (3, 76) and n."""
+    require(body[:1] != b"" and body[0] <= 24, "the filter's step is unknown")
+    require("integers.filter.scale" in tensors, "the model has no filters")
+    source = Payload(body[1:], tensors, largest_flags=3)
+    coefficients = source.latents(tensors["integers.filter.scale"])
     source.finish()
     return coefficients, body[0]
 
 
 def filtered(picture: np.ndarray, coefficients: np.ndarray, n: int) -> np.ndarray:
-    """Section 7: a picture (3, h, w)."""
+    """Section 8: a picture (3, h, w)."""
     opponent = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])
     picture = picture.clip(-1, 1)
     p = np.pad(np.einsum("oc,chw->ohw", opponent, picture), ((0, 0), (2, 2), (2, 2)), mode="edge")

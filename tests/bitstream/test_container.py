@@ -112,9 +112,31 @@ def test_unknown_chunks() -> None:
 
 
 def test_a_small_file_cannot_inflate_to_gigabytes() -> None:
-    header = Header(5, 5, PixelFormat.RGB, 50, b"abcd", 0, {XMP: bytes(17 * 2**20)})
+    body = zlib.compress(bytes(17 * 2**20), 9)
+    head = bytes([0]) + b"abcd" + bytes([15 << 4 | 4]) + (256).to_bytes(2, "little") + b"\5\5"
+    head += b"\1" + XMP + write_varint(len(body)) + body + bytes(5)
     with pytest.raises(Error, match="larger than"):
-        bitstream.read(bitstream.write(header, [Tile(b"", 0)]))
+        bitstream.read(SIGNATURE + head + zlib.crc32(head).to_bytes(4, "little"))
+
+
+def test_what_no_reader_would_take_is_not_written() -> None:
+    def write(chunks: dict[bytes, bytes]) -> None:
+        bitstream.write(Header(5, 5, PixelFormat.RGB, 50, b"abcd", 0, chunks), [Tile(b"", 0)])
+
+    write({XMP: bytes(16 * 2**20)})
+    with pytest.raises(Error, match="metadata b'xmpd'"):
+        write({XMP: bytes(16 * 2**20 + 1)})
+    write({b"a%03d" % number: b"" for number in range(1000)})
+    for chunks in ({number.to_bytes(4, "big"): b"" for number in range(1025)}, {b"abc": b""}):
+        with pytest.raises(ValueError, match="chunk"):
+            write(chunks)
+
+
+@pytest.mark.parametrize("kind", [bytearray, memoryview])
+def test_any_bytes_are_read(kind: type) -> None:
+    data = bitstream.write(Header(5, 5, PixelFormat.RGB, 50, b"abcd", 0, {XMP: b"x"}), [Tile(b"abc", 0)])
+    assert bitstream.read(kind(data)) == bitstream.read(data)
+    assert bitstream.read_header(kind(data)) == bitstream.read_header(data)
 
 
 def test_messages() -> None:

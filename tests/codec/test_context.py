@@ -61,7 +61,7 @@ def test_the_context_changes_what_is_expected(model: Model, photo: Image.Image) 
 def test_the_reference_decoder_finds_the_same_symbols(model: Model, photo: Image.Image) -> None:
     pixels = np.asarray(photo)[50:130, 30:101]
     header, [tile] = bitstream.read(encoder.encode_pixels(model, pixels, 80))
-    z, symbols, index = reference.decode_tile(tile.payload, 5, 5, 80 * 256, weights_file(model))
+    z, symbols, index, _ = reference.decode_tile(tile.payload, 5, 5, 80 * 256, weights_file(model))
     rect = encoder.latent_bounds(71, 80)
     expected_z, expected_symbols, coded = decoder.decode_symbols(model, header, tile, rect)
     assert np.array_equal(z, expected_z)

@@ -8,11 +8,13 @@ import dataclasses
 import hashlib
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 from safetensors.numpy import load_file
 
 import bitstream
@@ -22,7 +24,7 @@ from codec.decoder import View
 from codec.model import Model, load_by_id
 from codec.selftest import GOLDEN, golden, symbols_digest
 from codec.shipped import WEIGHTS
-from tests import reference
+from tests import reference, reference_pixels
 from tests.conftest import EXAMPLES
 
 EXPECTED = GOLDEN / "golden.json"
@@ -65,11 +67,54 @@ def test_the_reference_decoder_finds_the_same_symbols(name: str) -> None:
     edge = file.tile // 16 or max(rows, columns)
     corners = [(top, left) for top in range(0, rows, edge) for left in range(0, columns, edge)]
     digest = hashlib.sha256()
-    for (top, left), payload in zip(corners, file.payloads, strict=True):
+    for (top, left), payload, crc in zip(corners, file.payloads, file.crcs, strict=True):
         h, w = min(edge, rows - top), min(edge, columns - left)
-        z, symbols, _ = reference.decode_tile(payload, h, w, file.quality, tensors)
+        z, symbols, _, _ = reference.decode_tile(payload, h, w, file.quality, tensors, crc)
         digest.update(z.astype("<i2").tobytes() + symbols.astype("<i2").tobytes())
     assert digest.hexdigest() == golden()[name]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_reference_decoder_finds_the_same_pixels(name: str) -> None:
+    data = (GOLDEN / name).read_bytes()
+    tensors = load_file(WEIGHTS / f"{model_of(data).name}.safetensors")
+    found = reference_pixels.decode(data, tensors)
+    assert np.abs(found.astype(int) - np.asarray(Image.open(GOLDEN / f"{name}.png"))).max() <= 1
+
+
+@pytest.mark.parametrize("name", ["dots-q100.lapic", "grey-q50.lapic"])  # with a filter, and of one channel
+@pytest.mark.parametrize(("scale", "realism"), [(2, 0), (4, 0), (8, 0), (1, 0.5), (2, 1)])
+def test_the_reference_decoder_makes_the_same_views(name: str, scale: int, realism: float) -> None:
+    data = (GOLDEN / name).read_bytes()
+    header, tiles = bitstream.read(data)
+    model = load_by_id(header.model, dtype=torch.float32)
+    tensors, realistic = (load_file(path / f"{model.name}.safetensors") for path in (WEIGHTS, WEIGHTS / "realism"))
+    expected = reference_pixels.decode(data, tensors, scale, realism, realistic)
+    found = decoder.decode_pixels(model, header, tiles, View(scale, realism=realism))
+    assert np.abs(found.astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize(("scale", "realism"), [(1, 0), (2, 0), (8, 0), (1, 0.3)])
+def test_the_reference_decoder_filters_grey_pictures_and_their_parts_alike(scale: int, realism: float) -> None:
+    header, tiles = bitstream.read((GOLDEN / "grey-q50.lapic").read_bytes())
+    model = load_by_id(header.model, dtype=torch.float32)
+    tensors, realistic = (load_file(path / f"{model.name}.safetensors") for path in (WEIGHTS, WEIGHTS / "realism"))
+    coefficients = np.random.default_rng(0).integers(-6, 7, (3, 76)).astype(np.int16)
+    index = tensors["integers.filter.scale"].astype(np.uint8)
+    body = bytes([11]) + bitstream.encode_values(model.tables, coefficients, index)
+    header = dataclasses.replace(header, chunks={b"filt": body})
+    whole = reference_pixels.decode(bitstream.write(header, tiles), tensors, scale, realism, realistic).astype(int)
+    found = decoder.decode_pixels(model, header, tiles, View(scale, realism=realism))
+    assert np.abs(found - whole).max() <= 1
+    crop = decoder.decode_pixels(model, header, tiles, View(scale, (37, 21, 50, 41), piece=4, realism=realism))
+    rows, columns = slice(21 // scale, -(-62 // scale)), slice(37 // scale, -(-87 // scale))
+    assert np.abs(crop - whole[rows, columns]).max() <= 1
+
+
+@pytest.mark.parametrize("path", sorted(WEIGHTS.glob("*.safetensors")), ids=lambda path: path.stem)
+def test_the_model_id_is_that_of_the_format(path: Path) -> None:
+    with safe_open(path, "numpy") as file:
+        assert reference.model_id(load_file(path)).hex() == file.metadata()["id"]
 
 
 def test_there_are_golden_files() -> None:

@@ -1,5 +1,7 @@
 """Entropy decoding on a GPU, here by Triton's interpreter where there is none."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from PIL import Image
 import bitstream
 import codec
 from bitstream import Error, encode_tile, read_payload
+from bitstream.varint import write_varint
 from codec import decoder, encoder, hyper
 from codec.context import Coded, Pass
 from codec.device_tables import device_tables
@@ -94,6 +97,23 @@ def test_escapes_come_in_the_order_of_coding(count: int) -> None:
         assert not found.whole()
         assert np.array_equal(found.latent(Pass(slice(None), None), torch.from_numpy(index).to(DEVICE)).cpu(), symbols)
     assert found.whole()
+
+
+def test_an_escape_beyond_the_limit_is_refused() -> None:
+    tables = random_tables(3)
+    index, z = np.full(40, 9, np.uint8), np.zeros((3, 1, 1), np.int8)
+    width = len(tables.latent[9]) // 2 - 1
+    symbols = np.full(40, width + 1, np.int16)
+    payload = read_payload(encode_tile(tables, 0, z, [(symbols, index)], 2))
+    assert payload.escapes == bytes(40)
+    for number, accepted in ((2 * (32767 - width - 1) + 1, True), (2 * (32767 - width), False)):
+        with_last = dataclasses.replace(payload, escapes=bytes(39) + write_varint(number))
+        found = lanes.LaneDecoder(
+            device_tables(tables, DEVICE), torch.from_numpy(lanes.pack(with_last, 1)).to(DEVICE), 2
+        )
+        found.hyper(1, 1)
+        found.latent(Pass(slice(None), None), torch.from_numpy(index).to(DEVICE))
+        assert found.whole() == accepted
 
 
 def test_too_many_escapes_are_left_to_the_processor() -> None:

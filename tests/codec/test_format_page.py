@@ -1,0 +1,181 @@
+"""The tables of docs/FORMAT.md say what is in the weights, in the code and in a golden file."""
+
+import re
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file
+
+import codec
+from bitstream import container, entropy
+from codec import context, hyper, postfilter
+from codec.selftest import GOLDEN
+from codec.shipped import WEIGHTS, shipped
+from tests import reference, reference_pixels
+
+PAGE = (Path(__file__).parents[2] / "docs" / "FORMAT.md").read_text()
+MODELS = ["photo", "photo-high"]
+
+
+def tables(section: int) -> list[list[list[str]]]:
+    """The tables of a section: rows of cells, the first row the headings."""
+    text = re.search(rf"^## {section}\. .*?(?=^## |\Z)", PAGE, re.M | re.S).group()
+    return [
+        [[cell.strip() for cell in line.strip("|").split("|")] for line in block.splitlines() if line[:4] != "|---"]
+        for block in re.findall(r"(?:^\|.*\n)+", text, re.M)
+    ]
+
+
+def table(section: int, *headings: str) -> list[list[str]]:
+    """The rows of the only table of a section with these headings."""
+    [found] = [rows[1:] for rows in tables(section) if rows[0] == list(headings)]
+    return found
+
+
+def codes(cell: str) -> list[str]:
+    """What stands in backquotes."""
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def numbers(cell: str) -> list[float]:
+    return [float(number) for number in re.findall(r"-?[\d.]*\d", cell)]
+
+
+SIZES = {name: int(value) for name, value, _ in table(3, "size", "value", "of")}
+
+
+def shape(cell: str, **sizes: int) -> tuple[int, ...]:
+    """`(4N, K+W)` as numbers."""
+    parts = re.sub(r"(?<=\d)(?=[A-Za-z(])", "*", cell.strip("()") if cell.count("(") == 1 else cell[1:-1]).split(",")
+    return tuple(int(eval(part, {}, SIZES | sizes)) for part in parts)
+
+
+def test_the_annotated_file_is_the_file() -> None:
+    data, at = (GOLDEN / "pixel-q1.lapic").read_bytes(), 0
+    for offset, cell, field, value in table(11, "offset", "bytes", "field", "value"):
+        assert int(offset) == at
+        part = bytes.fromhex(codes(cell)[0])
+        assert part == data[at : at + len(part)], field
+        for word in re.findall(r"0x([0-9A-F]{8})", value):
+            assert int(word, 16) == int.from_bytes(part, "little"), field
+        if len(part) <= 2 and re.match(r"\d", value):
+            assert int(numbers(value)[0]) == int.from_bytes(part, "little"), field
+        at += len(part)
+    assert at == len(data)
+    assert zlib.crc32(data[8:23]) == int.from_bytes(data[23:27], "little")
+
+
+def test_the_annotated_file_decodes_as_the_page_says() -> None:
+    data, tensors = (GOLDEN / "pixel-q1.lapic").read_bytes(), load_file(WEIGHTS / "photo.safetensors")
+    file = reference.read_file(data)
+    [ans] = reference.Payload(file.payloads[0], tensors).lanes
+    steps = table(11, "symbol", "state before", "q", "value", "state after")
+    for channel, (symbol, before, q, value, after) in enumerate(steps):
+        assert symbol == f"z of channel {channel}"
+        assert ans.state == int(before, 16)
+        assert ans.state % 2**24 == int(q)
+        assert ans.decode(tensors["tables.hyper"][0, channel]) - 63 == int(value)
+        assert ans.state == int(after, 16)
+    values = [numbers(value) for _, value in table(11, "what", "value")]
+    z, s, k, m = (array.ravel() for array in reference.decode_tile(file.payloads[0], 1, 1, file.quality, tensors))
+    for numbered, found in zip(values[:2], (z, s), strict=True):
+        channels = np.flatnonzero(found)
+        assert numbered == np.stack([channels, found[channels]], axis=1).ravel().tolist()
+    assert values[2] == [m[4], k[4]]
+    shift = abs(tensors["centroid"][k[4], abs(s[4])])
+    gain = np.exp(reference_pixels.level(tensors["transforms.log_gain"], file.quality)[4])
+    assert values[3] == [pytest.approx((m[4] / 32 + s[4] - np.sign(s[4]) * shift) / gain, abs=1e-4)]
+    assert [round(value) for value in values[4]] == values[5] == reference_pixels.decode(data, tensors).ravel().tolist()
+    assert values[5] == np.asarray(Image.open(GOLDEN / "pixel-q1.lapic.png")).ravel().tolist()
+
+
+def exact_tensors() -> Iterator[tuple[str, tuple[int, ...], str]]:
+    """Name, shape and type of all tensors that section 5 lists, and those of its text."""
+    for layers, kind, weight, bias in table(5, "layer", "kind", "weight", "bias"):
+        for layer in codes(layers):
+            assert kind == ("depthwise" if weight.endswith("9)") else "pointwise")
+            yield f"integers.{layer}.weight", shape(weight), "int16"
+            if bias.startswith("("):
+                yield f"integers.{layer}.bias", shape(bias), "int32"
+    yield "integers.level.enter", shape("(L, X)"), "int32"
+    yield "integers.level.leave", shape("(L, 2M)"), "int32"
+    yield "integers.filter.scale", (3, 76), "int32"
+
+
+def float_tensors(section: int, prefix: str = "") -> Iterator[tuple[str, tuple[int, ...], str]]:
+    """Name, shape and type of all tensors that the table of layers of a section lists."""
+    for layers, kind, weight, bias in table(section, "layer", "kind", "weight", "bias"):
+        for layer in codes(layers):
+            if kind == "1x1":
+                yield f"{prefix}{layer}.weight", (*shape(weight), 1, 1), "float16"
+                if bias != "none":
+                    yield f"{prefix}{layer}.bias", shape(bias), "float16"
+            elif kind == "modulation":
+                yield f"{prefix}{layer}", shape(weight), "float16"
+            else:
+                channels = SIZES[kind.removeprefix("block of ")]
+                for cell, inner, taps, offset in table(7, "layer of a block", "kind", "weight", "bias"):
+                    [name] = codes(cell)
+                    ends = (1, 1) if inner == "1x1" else ()
+                    yield f"{prefix}{layer}.{name}.weight", (*shape(taps, c=channels), *ends), "float16"
+                    yield f"{prefix}{layer}.{name}.bias", shape(offset, c=channels), "float16"
+
+
+def found_in(path: Path, prefixes: tuple[str, ...]) -> set[tuple[str, tuple[int, ...], str]]:
+    return {
+        (name, tensor.shape, str(tensor.dtype)) for name, tensor in load_file(path).items() if name.startswith(prefixes)
+    }
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_tensors_are_those_of_the_page(name: str) -> None:
+    listed = {*exact_tensors(), *float_tensors(7, "transforms.synthesis.")}
+    assert listed == found_in(WEIGHTS / f"{name}.safetensors", ("integers.", "transforms.synthesis."))
+    others = {
+        ("tables.hyper", shape("(L, Z, 127)"), "int32"),
+        ("tables.lengths", (64,), "int32"),
+        ("centroid", (64, 4), "float32"),
+        ("transforms.log_gain", shape("(L, M)"), "float16"),
+    }
+    assert others <= found_in(WEIGHTS / f"{name}.safetensors", ("tables.", "centroid", "transforms.log_gain"))
+    assert set(float_tensors(9)) == found_in(WEIGHTS / "realism" / f"{name}.safetensors", ("",))
+
+
+def test_the_models_are_those_of_the_page() -> None:
+    rows = table(6, "model", "id", "used by the encoder for qualities")
+    assert {bytes.fromhex(codes(row[1])[0]): codes(row[0])[0] for row in rows} == shipped()
+
+
+def test_the_limits_are_those_of_the_code() -> None:
+    limits = {what: limit for what, limit, _ in table(10, "what", "limit", "beyond it")}
+    expected = {
+        "format version": [container.VERSION],
+        "quality field Q": [256, 100 * container.QUALITY_ONE],
+        "chunks": [container.MAX_CHUNKS],
+        "lanes of a tile": [2, entropy.LANES_MAX],
+        "symbols s, coefficients a": [-entropy.SYMBOL_MAX, entropy.SYMBOL_MAX],
+        "n of `filt`": [0, postfilter.FINEST],
+        "activations": [0, hyper.ACTIVATION_MAX],
+        "symbols S that the context sees": [-context.SYMBOL_SEEN, context.SYMBOL_SEEN],
+        "means m": [-hyper.MEAN_MAX, hyper.MEAN_MAX],
+        "scale indices k": [0, hyper.SCALES - 1],
+    }
+    assert {what: numbers(limits[what].replace("..", " ")) for what in expected} == expected
+    assert f"{codec.MAX_PIXELS:,}" in limits["pixels of a picture"]
+    for what, value in (
+        ("width, height", container.MAX_EDGE),
+        ("pixels of a tile", container.MAX_TILE),
+        ("inflated `iccp`, `exif`, `xmpd`", container.MAX_METADATA),
+    ):
+        assert "2^24" in limits[what]
+        assert value == 2**24
+
+
+def test_the_page_says_extension_and_media_type() -> None:
+    from codec import pillow_plugin
+
+    assert f"`{pillow_plugin.SUFFIX}`, the media type `{pillow_plugin.MIME}`" in PAGE
