@@ -10,7 +10,7 @@ import click
 import pytest
 from PIL import Image
 
-from benchmarks.page import RELEASE, SECTIONS, page
+from benchmarks.page import RELEASE, SECTIONS, page, table
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "examples" / "README.md"])
@@ -99,9 +99,24 @@ def test_the_benchmarks_are_those_of_the_results() -> None:
 
 def test_every_table_says_where_its_figures_come_from() -> None:
     for name in SECTIONS:
-        for table in tables(name).values():
-            assert all(len(row) == len(table["columns"]) for row in table["rows"]), table["name"]
-            assert "date" in table or "caption" in table, table["name"]
+        for content in tables(name).values():
+            assert all(len(row) == len(content["columns"]) for row in content["rows"]), content["name"]
+            assert "date" in content or "caption" in content, content["name"]
+
+
+def test_an_evaluation_becomes_tables_of_the_page() -> None:
+    from benchmarks.tables import tables as tables_of
+
+    curves = [
+        {"name": "lapic", "label": "lapic", "bpp": [0.1, 0.3, 0.6], "metrics": {"psnr": [27.0, 31, 34]}},
+        {"name": "jpeg", "label": "JPEG", "bpp": [0.2, 0.6, 1.2], "metrics": {"psnr": [27.0, 31, 34]}},
+    ]
+    machine = {"processor": "a processor", "cores": 2, "python": "3.11"}
+    origin = {"command": "lapic evaluate PHOTOS/", "machine": machine, "made": "2026-11-28T00:00:00+00:00"}
+    points, differences, *_ = tables_of(origin | {"curves": curves, "plane": []})
+    assert "| lapic | 0.3000 | 31.00 |" in table(points)
+    assert "| JPEG | -50.0 |" in table(differences)
+    assert "*`lapic evaluate PHOTOS/`; 2 cores, a processor; Python 3.11; 2026-11-28*" in table(differences)
 
 
 @pytest.mark.parametrize(("name", "label"), [("lapic", "lapic"), ("lapic-ssim", "lapic, tune ssim")])
