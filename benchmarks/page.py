@@ -1,0 +1,70 @@
+"""docs/BENCHMARKS.md from what was measured, results/RELEASE/*.json.
+
+    python benchmarks/page.py
+
+A file of results is one section: `title`, `text` and `notes` (Markdown), `pictures` and `tables`. A table has columns,
+each with a name and, where its cells are numbers, a format and a unit, and rows; beside them it says by which command,
+on which machine and on which day it was measured. Tables with `on_page` false are data only.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+RELEASE = "0.1"
+SECTIONS = ("kodak", "realism", "restoration", "speed", "gpu", "gigapixels", "cost")
+INTRODUCTION = f"""# Benchmarks
+
+Made by `python benchmarks/page.py` from [results/{RELEASE}](../results/{RELEASE}); a test holds it to them.
+Each table names the command, machine and day that it was measured by. What was tried on the way is in the
+[notebook](notebook/README.md).
+"""
+
+
+def cell(value: Any, column: dict[str, str]) -> str:
+    """A value of a table as it is shown; nothing for None."""
+    return "" if value is None else format(value, column.get("format", "")) if "format" in column else str(value)
+
+
+def heading(column: dict[str, str]) -> str:
+    """Name of a column with its unit."""
+    return f"{column['name']} ({column['unit']})" if "unit" in column else column["name"]
+
+
+def row(cells: list[str]) -> str:
+    """A row of a Markdown table."""
+    return "| " + " | ".join(cells) + " |"
+
+
+def table(content: dict[str, Any]) -> str:
+    """A table with its caption above and its origin below."""
+    columns = content["columns"]
+    lines = [row([heading(column) for column in columns]), "|---" * len(columns) + "|"]
+    lines += [row([cell(*pair) for pair in zip(cells, columns, strict=True)]) for cells in content["rows"]]
+    origin = [f"`{content['command']}`"] if "command" in content else []
+    origin += [content[key] for key in ("machine", "date") if key in content]
+    parts = [content.get("caption"), "\n".join(lines), f"*{'; '.join(origin)}*" if origin else None]
+    return "\n\n".join(part for part in parts if part)
+
+
+def section(name: str) -> str:
+    """The section of the results in a file of this name."""
+    results = json.loads((ROOT / "results" / RELEASE / f"{name}.json").read_text())
+    tables = [(content, content.get("on_page", True)) for content in results["tables"]]
+    parts = [f"## {results['title']}", *results["text"]]
+    parts += ["\n".join(f"![{what}]({path})" for path, what in results["pictures"])] if "pictures" in results else []
+    parts += [table(content) for content, on_page in tables if on_page]
+    others = ", ".join(content["name"] for content, on_page in tables if not on_page)
+    data = f"All figures as data: [{name}.json](../results/{RELEASE}/{name}.json)"
+    notes = [*results["notes"], data + (f" (also {others})." if others else ".")]
+    return "\n\n".join([*parts, "\n".join(f"- {note}" for note in notes)]) + "\n"
+
+
+def page() -> str:
+    """The whole document."""
+    return "\n".join([INTRODUCTION, *map(section, SECTIONS)])
+
+
+if __name__ == "__main__":
+    (ROOT / "docs" / "BENCHMARKS.md").write_text(page())
