@@ -53,7 +53,7 @@ def read_file(data: bytes) -> File:
         kind, body = source.take(4), source.take(source.varint())
         if kind in (b"iccp", b"exif", b"xmpd"):
             chunks[kind] = zlib.decompress(body)
-        elif kind in (b"alph", b"filt"):
+        elif kind in (b"alph", b"filt", b"mode"):
             chunks[kind] = body
         else:
             assert not kind[:1].isupper()  # critical and unknown

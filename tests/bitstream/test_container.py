@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 
 import bitstream
 from bitstream import Error, Header, PixelFormat, Tile
-from bitstream.container import ALPHA, EXIF, ICC, SIGNATURE, XMP
+from bitstream.container import ALPHA, EXIF, ICC, MODE, SIGNATURE, XMP
 from bitstream.varint import Reader, write_varint
 from tests.reference import read_file
 
-metadata = st.dictionaries(st.sampled_from([ICC, EXIF, XMP, ALPHA]), st.binary(max_size=200))
+metadata = st.dictionaries(st.sampled_from([ICC, EXIF, XMP, ALPHA, MODE]), st.binary(max_size=200))
 
 
 @st.composite
