@@ -17,13 +17,14 @@ WHOLE = 15  # tile code: the picture is one tile
 QUALITY_ONE = 256  # fixed point of the quality in a file: 1..100 is 256..25600
 HAS_CHUNKS = 4
 
-ICC, EXIF, XMP, ALPHA, FILTER = b"iccp", b"exif", b"xmpd", b"alph", b"filt"
+ICC, EXIF, XMP, ALPHA, FILTER, MODE = b"iccp", b"exif", b"xmpd", b"alph", b"filt", b"mode"
+AS_RGB = b"\1"  # contents of the mode chunk: a grey picture comes back as RGB
 _DEFLATED = {ICC, EXIF, XMP}
-_KNOWN = _DEFLATED | {ALPHA, FILTER}
+_KNOWN = _DEFLATED | {ALPHA, FILTER, MODE}
 
 
 class PixelFormat(IntEnum):
-    """What the decoder returns: three colour channels, or one."""
+    """What is coded: three colour channels, or one."""
 
     RGB = 0
     GREY = 1
@@ -62,6 +63,11 @@ class Header:
         for kind in _DEFLATED & self.chunks.keys():
             if len(self.chunks[kind]) > MAX_METADATA:
                 raise Error(f"{len(self.chunks[kind])} bytes of metadata {kind!r} are more than {MAX_METADATA}")
+
+    @property
+    def channels(self) -> int:
+        """Channels of the decoded picture, alpha apart: 1 for a grey one without a mode chunk, else 3."""
+        return 3 if self.pixel_format == PixelFormat.RGB or self.chunks.get(MODE) == AS_RGB else 1
 
     def grid(self) -> tuple[int, int]:
         """Rows and columns of tiles."""

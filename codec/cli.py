@@ -89,6 +89,10 @@ def main() -> None:
     help="A shipped model, or a weights file; auto: the shipped one for the quality.",
 )  # fmt: skip
 @click.option("--strip", is_flag=True, help="Leave out ICC profile, EXIF and XMP.")
+@click.option(
+    "--keep-hidden", is_flag=True,
+    help="Keep the colours of fully transparent pixels; they are filled smoothly otherwise.",
+)  # fmt: skip
 @click.option("--strict", is_flag=True, help="Refuse pictures of which something cannot be kept, such as 16-bit depth.")
 @click.option("--frames", is_flag=True, help="Encode all frames of an animation into the folder OUTPUT.")
 @with_options(MANY)

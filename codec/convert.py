@@ -26,6 +26,7 @@ class EncodeJob:
     effort: int = codec.DEFAULT_EFFORT
     tune: str = "psnr"
     lanes: bool = False  # that a GPU decodes at once
+    keep_hidden: bool = False  # code the colours of fully transparent pixels as they are
     model: str = codec.AUTO_MODEL
     max_pixels: int = codec.MAX_PIXELS
     device: str = "auto"
@@ -95,6 +96,7 @@ def encode_image(image: Any, job: EncodeJob, progress: Progress = no_progress) -
         image.info = {key: image.info[key] for key in ("transparency",) if key in image.info}
     targets = {"size": job.size, "bpp": job.bpp, "psnr": job.psnr}
     settings = {"effort": job.effort, "tune": job.tune, "lanes": job.lanes, "tile": job.tile, "device": job.device}
+    settings["keep_hidden"] = job.keep_hidden
     return codec.encode(image, job.quality, model=job.model, progress=progress, **targets, **settings)
 
 

@@ -198,7 +198,7 @@ def synthesise(
 
 @torch.inference_mode()
 def _bands(latents: _Latents, view: View, progress: Progress) -> Iterator[NDArray[np.uint8]]:
-    """What is wanted from top to bottom: (h, w, channels) of the full width, a row of pieces high."""
+    """What is wanted from top to bottom: (h, w, header.channels) of the full width, a row of pieces high."""
     model, header, unit = latents.model, latents.header, LATENT // view.scale
     whole = view.area(header)
     wanted, cover = _shrunk(whole, view.scale), _shrunk(whole, LATENT)
@@ -207,7 +207,7 @@ def _bands(latents: _Latents, view: View, progress: Progress) -> Iterator[NDArra
         own = None
     finisher = realistic.load(model) if view.realism else None
     margin = halo(model.config) + (realistic.reach(finisher) if finisher else 0)
-    channels = 3 if header.pixel_format == PixelFormat.RGB else 1
+    coded = 3 if header.pixel_format == PixelFormat.RGB else 1
     edge = view.piece or piece_edge(cover)
     done, count = 0, len(list(cover.cut(edge)))
     for top in range(cover.top, cover.bottom, edge):
@@ -219,11 +219,13 @@ def _bands(latents: _Latents, view: View, progress: Progress) -> Iterator[NDArra
             seen = area.grow(margin, latents.bounds)
             picture = synthesise(model, latents.region(seen, below), latents.quality, view, own, finisher)
             rows, columns = area.times(unit).within(seen.times(unit))
-            shown = to_pixels(picture[0, :, rows, columns], channels)
+            shown = to_pixels(picture[0, :, rows, columns], coded)
             if band is None:
-                band = np.empty((strip.height, strip.width, channels), np.uint8)  # once the first tile proved whole
+                shape = (strip.height, strip.width, header.channels)
+                band = np.empty(shape, np.uint8)  # once the first tile proved whole
             shared = area.times(unit).grow(0, wanted)
-            torch.from_numpy(band)[shared.within(strip)].copy_(shown[shared.within(area.times(unit))])
+            wanted_part = shown[shared.within(area.times(unit))]  # (h, w, coded)
+            torch.from_numpy(band)[shared.within(strip)].copy_(wanted_part)  # one channel is copied to all three
             done += 1
             progress(done, count)
         assert band is not None

@@ -1,7 +1,8 @@
 """Pictures too large for memory: rows from disk and rows to disk, by libvips (package pyvips).
 
 The encoder asks for its pixels from top to bottom, and the decoder gives its own in that order, so only a band of rows
-is ever held, with what is compressed. libvips reads and writes the files in the same way.
+is ever held, with what is compressed. libvips reads and writes the files in the same way. What needs the whole picture
+first is not done: RGB with equal channels is coded as RGB.
 """
 
 import logging

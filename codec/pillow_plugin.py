@@ -29,7 +29,7 @@ class LapicImageFile(ImageFile.ImageFile):
 
     def _open(self) -> None:
         header = self._header()
-        self._mode = "RGB" if header.pixel_format == bitstream.PixelFormat.RGB else "L"
+        self._mode = "RGB" if header.channels == 3 else "L"
         if ALPHA in header.chunks:
             self._mode = {"RGB": "RGBA", "L": "LA"}[self._mode]
         self._size = self._full = header.width, header.height
@@ -83,8 +83,8 @@ class LapicImageFile(ImageFile.ImageFile):
 
 
 def _save(image: Image.Image, target: IO[bytes], _: str | bytes) -> None:
-    """Save with the options quality, effort, tune, tile, model, icc_profile, exif and xmp; metadata are the image's own
-    if absent, and left out if given as None or empty."""
+    """Save with the options quality, effort, tune, tile, model, keep_hidden, icc_profile, exif and xmp; metadata are
+    the image's own if absent, and left out if given as None or empty."""
     options = image.encoderinfo
     image = image.copy()
     for key in ("icc_profile", "exif", "xmp"):
@@ -96,7 +96,8 @@ def _save(image: Image.Image, target: IO[bytes], _: str | bytes) -> None:
                 image.getexif().clear()
             if value:
                 image.info[key] = value
-    settings = {key: options[key] for key in ("quality", "effort", "tune", "tile", "model") if key in options}
+    names = ("quality", "effort", "tune", "tile", "model", "keep_hidden")
+    settings = {key: options[key] for key in names if key in options}
     target.write(codec.encode(image, **settings))
 
 

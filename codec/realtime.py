@@ -70,7 +70,7 @@ class RealtimeDecoder:
         self.fused = FusedSynthesis(model.transforms.synthesis) if half else None
 
     def __call__(self, data: bytes) -> Tensor:
-        """The picture of a file, (H, W, 3) or for a grey one (H, W, 1), uint8.
+        """The picture of a file, (H, W, 3), or (H, W, 1) for a grey one that came as grey; uint8.
 
         Raises:
             Error: the file is damaged, or not one of those that this decoder is for.
@@ -104,8 +104,9 @@ class RealtimeDecoder:
         if kind not in self.made:
             self.made[kind] = captured(lambda: self._picture(*kind), self.model.device)
         picture, whole = self.made[kind]()
+        picture = picture.expand(-1, -1, header.channels)
         if self.model.device.type != "cuda":
-            return Launched(picture, whole, None)
+            return Launched(picture.contiguous(), whole, None)
         told = torch.empty(whole.shape, dtype=torch.bool, pin_memory=True).copy_(whole, non_blocking=True)
         launched = Launched(picture.clone(), told, torch.cuda.Event())
         launched.done.record()
@@ -141,7 +142,8 @@ class RealtimeDecoder:
 
 class RealtimeEncoder:
     """Encodes pictures of one size and quality, uint8 tensors on a model's device, as `codec.encode` does with
-    `effort=0, tile=0, lanes=True`, to the same bytes. A picture with more than 1024 escapes is coded by the host.
+    `effort=0, tile=0, lanes=True`, to the same bytes. A picture with more than 1024 escapes is coded by the host. One
+    whose three channels are equal is coded as RGB, where `codec.encode` codes grey: to find out takes a wait.
 
     Args:
         lanes, capacity: how many lanes a file may have, 2,900 latents that are not 0 each, and how many words of 32

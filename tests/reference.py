@@ -79,7 +79,7 @@ def read_chunks(source: Bytes) -> dict[bytes, bytes]:
     for kind, body in entries:
         if kind in (b"iccp", b"exif", b"xmpd"):
             chunks[kind] = inflate(body)
-        elif kind in (b"alph", b"filt"):
+        elif kind in (b"alph", b"filt", b"mode"):
             chunks[kind] = body
         else:
             require(not 65 <= kind[0] <= 90, "a chunk is critical and unknown")

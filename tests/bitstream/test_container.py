@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 
 import bitstream
 from bitstream import Error, Header, PixelFormat, Tile
-from bitstream.container import ALPHA, EXIF, ICC, SIGNATURE, XMP
+from bitstream.container import ALPHA, EXIF, ICC, MODE, SIGNATURE, XMP
 from bitstream.varint import Reader, write_varint
 from tests.reference import read_file
 
-metadata = st.dictionaries(st.sampled_from([ICC, EXIF, XMP, ALPHA]), st.binary(max_size=200))
+metadata = st.dictionaries(st.sampled_from([ICC, EXIF, XMP, ALPHA, MODE]), st.binary(max_size=200))
 
 
 @st.composite
@@ -109,6 +109,18 @@ def test_unknown_chunks() -> None:
     assert bitstream.read(with_type(b"zzzz"))[0].chunks == {}
     with pytest.raises(Error, match="critical"):
         bitstream.read(with_type(b"Zzzz"))
+
+
+@pytest.mark.parametrize("kind", [XMP, ALPHA])
+def test_a_chunk_occurs_once(kind: bytes) -> None:
+    chunks = {kind: b"x", b"zzzz": b"y"}
+    data = bitstream.write(Header(5, 5, PixelFormat.RGB, 50, b"abcd", 0, chunks), [Tile(b"", 0)])
+    body = zlib.compress(b"y", 9) if kind == XMP else b"y"
+    data = data.replace(b"zzzz\x01y", kind + write_varint(len(body)) + body)
+    data = data[:-4] + zlib.crc32(data[8:-4]).to_bytes(4, "little")
+    for read in (bitstream.read, bitstream.read_header):
+        with pytest.raises(Error, match="twice"):
+            read(data)
 
 
 def test_a_small_file_cannot_inflate_to_gigabytes() -> None:

@@ -3,7 +3,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bitstream import Error, Tables, TileDecoder, decode_values, encode_tile, encode_values, read_payload, symbols_crc
+from bitstream import (
+    Error,
+    Tables,
+    TileDecoder,
+    decode_values,
+    encode_tile,
+    encode_values,
+    read_payload,
+    symbols_crc,
+    write_payload,
+)
 from bitstream.entropy import entropy_bits
 from tests.reference import Ans, encode_ans
 
@@ -99,6 +109,28 @@ def test_damage_raises_only_errors(seed: int) -> None:
         decoder = TileDecoder(tables, 0, read_payload(damaged))
         decoder.hyper(2, 2)
         decoder.finish(decoder.latent(index), symbols_crc(z, symbols))
+
+
+@pytest.mark.parametrize("lanes", [1, 3])
+@pytest.mark.parametrize("spread", [5, 5000])
+def test_escapes_that_are_left_over_are_an_error(lanes: int, spread: int) -> None:
+    rng, tables = np.random.default_rng(spread), random_tables(4)
+    index = rng.integers(0, 64, (3, 8, 8)).astype(np.uint8)
+    symbols = rng.integers(-spread, spread + 1, index.shape).astype(np.int16)
+    z = rng.integers(-63, 64, (3, 2, 2)).astype(np.int8)
+    whole = read_payload(encode_tile(tables, 0, z, [(symbols, index)], lanes))
+    assert whole.escapes
+    for more in (b"", b"\0", b"\5\6"):
+        words = [lane.astype("<u4").tobytes() for lane in whole.lanes]
+        decoder = TileDecoder(tables, 0, read_payload(write_payload(whole.first, whole.escapes + more, words)))
+        decoder.hyper(2, 2)
+        found = decoder.latent(index)
+        assert np.array_equal(found, symbols)
+        if more:
+            with pytest.raises(Error, match="checksum"):
+                decoder.finish(found, symbols_crc(z, found))
+        else:
+            decoder.finish(found, symbols_crc(z, found))
 
 
 def test_constriction_codes_with_exactly_our_counts() -> None:

@@ -135,6 +135,7 @@ def remake() -> None:
         "photo-q95-lanes.lapic": codec.encode(photo, 95, lanes=True),
         "photo-q33.5-whole.lapic": codec.encode(photo, 33.5, tile=0),
         "grey-q50.lapic": codec.encode(photo.convert("L"), 50),
+        "grey-as-rgb-q60.lapic": codec.encode(photo.convert("L").convert("RGB").crop((40, 30, 90, 63)), 60),
         "alpha-q70.lapic": codec.encode(with_alpha, 70),
         "noise-q100.lapic": codec.encode(noise, 100),
         "dots-q100.lapic": codec.encode(Image.fromarray(dots).convert("RGB"), 100),

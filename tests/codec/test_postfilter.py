@@ -8,19 +8,20 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.ImageFilter import EDGE_ENHANCE_MORE
 from torch.nn import functional as F
 
 import bitstream
 import codec
 from bitstream import Error
 from bitstream.container import FILTER
-from codec import decoder, postfilter
+from codec import decoder, encoder, hyper, postfilter
 from codec.cli import main
 from codec.decoder import View
 from codec.metrics import psnr
 from codec.model import load
 from codec.pyramid import reduce
-from codec.search import symbol_bits
+from codec.search import rate_weight, symbol_bits
 from tests import reference
 from tests.conftest import weights_file
 
@@ -146,11 +147,28 @@ def test_realism_does_without(filtered: bytes) -> None:
 
 
 def test_grey_pictures_have_filters_too(photo: Image.Image) -> None:
-    grey = photo.convert("L")
-    data = codec.encode(grey, 60, effort=1)
+    model, pixels = load("photo", dtype=torch.float32), np.asarray(photo.convert("L").filter(EDGE_ENHANCE_MORE))
+    data = encoder.encode_pixels(model, pixels[50:200, 100:300], 60, effort=1)
     assert FILTER in bitstream.read(data)[0].chunks
-    pixels = np.asarray(grey)
-    assert psnr(pixels, np.asarray(codec.decode(data))) > psnr(pixels, np.asarray(codec.decode(without(data))))
+    shown = [decoder.decode_pixels(model, *bitstream.read(one)) for one in (data, without(data))]
+    assert psnr(pixels[50:200, 100:300], shown[0]) > psnr(pixels[50:200, 100:300], shown[1])
+
+
+@pytest.mark.parametrize(("edge", "pays"), [(32, False), (73, False), (96, True)])
+def test_a_filter_is_sent_only_if_it_pays(fringed: Image.Image, edge: int, pays: bool) -> None:
+    """The larger a picture, the more it saves. At 73 pixels it saves half of the bits that its chunk takes besides the
+    coefficients, at 32 not even those."""
+    model = load("photo-high", dtype=torch.float32)
+    pixels = np.asarray(fringed)[10 : 10 + edge, 20 : 20 + edge]
+    data = encoder.encode_pixels(model, pixels, QUALITY, effort=1)
+    assert (FILTER in bitstream.read(data)[0].chunks) == pays
+    if pays:
+        costs = []
+        for one in (data, without(data)):
+            error = decoder.decode_pixels(model, *bitstream.read(one)) - pixels.astype(float)
+            costs.append(rate_weight(hyper.fixed_point(QUALITY, CPU)).item() * np.square(error).mean() * edge**2)
+            costs[-1] += 8 * len(one)
+        assert costs[0] < costs[1]
 
 
 @pytest.mark.parametrize("body", [b"", b"\x19\x00", b"\x0c", b"\x0c\x09", b"\x0c\x00\x00\x00\x00\x00", b"\x0c\x00abc"])

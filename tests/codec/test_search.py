@@ -10,20 +10,25 @@ from codec import decoder, encoder, hyper, search
 from codec.metrics import psnr
 from codec.model import load
 from codec.network import assemble
+from codec.quantise import LONELY
 from codec.search import rate_weight, symbol_bits
-from tests.conftest import difference
+from codec.tiling import LATENT, latent_bounds
 
 
-def objective(image: Image.Image, data: bytes, quality: float) -> float:
-    """lambda 255^2 MSE + bpp of a file."""
-    pixels = image.width * image.height
+def objective(pixels: np.ndarray, shown: np.ndarray, data: bytes, quality: float) -> float:
+    """lambda 255^2 MSE + bpp of a file, from the pixels that went in and came out."""
     weight = rate_weight(hyper.fixed_point(quality, torch.device("cpu"))).item()
-    return weight * 255**2 / 10 ** (psnr(image, codec.decode(data)) / 10) + 8 * len(data) / pixels
+    return weight * np.square(shown - pixels.astype(float)).mean() + 8 * len(data) / (pixels.shape[0] * pixels.shape[1])
 
 
-@pytest.mark.parametrize(("quality", "saved"), [(5, 0.005), (50, 0.015), (95, 0.015)])
-def test_more_effort_makes_better_files(quality: float, saved: float, photo: Image.Image) -> None:
-    costs = [objective(photo, codec.encode(photo, quality, effort=effort), quality) for effort in (0, 2, 5)]
+@pytest.mark.parametrize(("quality", "name", "saved"), [(5, "photo", 0.008), (50, "photo", 0.01),
+                                                        (95, "photo-high", 0.014)])  # fmt: skip
+def test_more_effort_makes_better_files(quality: float, name: str, saved: float, photo: Image.Image) -> None:
+    """In float32, where processors agree: 1.5, 1.6 and 2.2 % are saved."""
+    model, pixels, costs = load(name, dtype=torch.float32), np.asarray(photo), []
+    for effort in (0, 2, 5):
+        data = encoder.encode_pixels(model, pixels, quality, effort=effort)
+        costs.append(objective(pixels, decoder.decode_pixels(model, *bitstream.read(data)), data, quality))
     assert costs[1] < (1 - saved) * costs[0]
     assert costs[2] < costs[1]
 
@@ -41,11 +46,40 @@ def test_a_searched_file_decodes_like_any_other(mode: str, photo: Image.Image) -
 
 def test_tiles_are_searched_with_their_surroundings(large: Image.Image) -> None:
     """Many tiles cost little more than one and look alike: no tile is searched as if it ended at its border."""
-    image = large.crop((0, 0, 512, 384))
-    files = [codec.encode(image, 50, tile=tile, effort=3) for tile in (0, 128)]
-    costs = [objective(image, data, 50) for data in files]
-    assert costs[1] < 1.03 * costs[0]
-    assert difference(*map(codec.decode, files)) < 60
+    model, pixels = load("photo", dtype=torch.float32), np.asarray(large)[:384, :512]
+    files = [encoder.encode_pixels(model, pixels, 50, tile=tile, effort=3) for tile in (0, 128)]
+    shown = [decoder.decode_pixels(model, *bitstream.read(data)) for data in files]
+    costs = [objective(pixels, *pair, 50) for pair in zip(shown, files, strict=True)]
+    assert costs[1] < 1.04 * costs[0]
+    assert np.abs(shown[0].astype(int) - shown[1]).max() < 60
+
+
+def test_pieces_are_searched_with_their_surroundings(photo: Image.Image) -> None:
+    """A picture wider than what is searched at once is as good where two pieces meet as without a search."""
+    wide = photo.resize((1152, 768), Image.Resampling.LANCZOS)
+    pixels, model = np.asarray(wide)[300:364], load("photo", dtype=torch.float32)
+    assert search.PIECE * LATENT == 1024
+    errors = []
+    for effort in (0, 1):
+        shown = decoder.decode_pixels(model, *bitstream.read(encoder.encode_pixels(model, pixels, 50, effort=effort)))
+        errors.append(np.square(shown - pixels.astype(float))[:, 1024 - 32 : 1024 + 64].mean())
+    assert errors[1] < 1.2 * errors[0]
+
+
+@pytest.mark.parametrize("kind", ["half a photo", "dots"])
+def test_the_search_leaves_no_small_symbols_where_none_are_expected(kind: str, photo: Image.Image) -> None:
+    """At scale index 0 a single symbol has all of that index coded, see `quantise.spare`."""
+    pixels = np.full((96, 128, 3), 90, np.uint8)
+    if kind == "dots":
+        pixels[np.random.default_rng(1).random((96, 128)) < 0.003] = 255
+    else:
+        pixels[:, 64:] = np.asarray(photo)[100:196, 100:164]
+    model = load("photo-high", dtype=torch.float32)
+    header, [tile] = bitstream.read(encoder.encode_pixels(model, pixels, 75, effort=2))
+    _, symbols, coded = decoder.decode_symbols(model, header, tile, latent_bounds(128, 96))
+    small = (symbols != 0) & (np.abs(symbols) <= LONELY)
+    assert small.sum() > 100
+    assert not (small & (coded.index[0].numpy() == 0)).any()
 
 
 def test_symbols_cost_what_the_coder_makes_of_them() -> None:

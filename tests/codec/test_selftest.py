@@ -72,7 +72,7 @@ def test_shell_completion_knows_the_commands() -> None:
 def test_golden_files_have_every_feature() -> None:
     headers = {name: bitstream.read((selftest.GOLDEN / name).read_bytes())[0] for name in selftest.golden()}
     kinds = {kind for header in headers.values() for kind in [*header.chunks, *header.chunk_sizes]}
-    assert {b"iccp", b"exif", b"xmpd", b"alph", b"note"} <= kinds
+    assert {b"iccp", b"exif", b"xmpd", b"alph", b"mode", b"note"} <= kinds
     assert {header.pixel_format for header in headers.values()} == set(bitstream.PixelFormat)
     assert {header.tile for header in headers.values()} >= {0, 64, 1024}
     flags = {tile.payload[0] for name in headers for tile in bitstream.read((selftest.GOLDEN / name).read_bytes())[1]}

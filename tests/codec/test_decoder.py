@@ -1,0 +1,28 @@
+"""The decoder of pictures that are too large for memory."""
+
+import gc
+
+import numpy as np
+import torch
+
+import bitstream
+from codec import decoder, encoder
+from codec.decoder import View
+from codec.model import load
+
+
+def latents_held(channels: int) -> int:
+    """Places of all latents in memory: those of tensors (1, `channels`, h, w)."""
+    found = [one for one in gc.get_objects() if type(one) is torch.Tensor and one.ndim == 4]
+    return sum(one.shape[2] * one.shape[3] for one in found if one.shape[1] == channels)
+
+
+def test_tiles_above_are_dropped() -> None:
+    """What is held does not grow with the height of a picture that is decoded band by band."""
+    model = load("photo", dtype=torch.float32)
+    pixels = np.random.default_rng(0).integers(0, 256, (1280, 64, 3), np.uint8)
+    header, tiles = bitstream.read(encoder.encode_pixels(model, pixels, 30, tile=64))
+    assert len(tiles) == 20
+    held = [latents_held(model.config.latent) for _ in decoder.decode_bands(model, header, tiles, View(piece=4))]
+    assert len(held) == 20
+    assert max(held[10:]) <= max(held[4:8])

@@ -1,0 +1,109 @@
+"""Changes of the code that the tests must notice: `python -m tests.mutations [WORD]` tries each one, or those with a
+word in their name, on a copy of the repository.
+
+Not part of the suite: run it after work on the code or the tests that it names. Exit code 1 means that a test passed in
+spite of a change, or that a text to change does not occur exactly once any more.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[1]
+COPIED = ("bitstream", "codec", "training", "tests", "examples", "pyproject.toml")
+CODE = ("bitstream", "codec", "training")
+
+
+class Mutation(NamedTuple):
+    """`before`, which occurs once in the code, becomes `after`; then `test`, below tests/, must fail."""
+
+    name: str
+    before: str
+    after: str
+    test: str
+
+
+MUTATIONS = [
+    Mutation("search: surroundings of a piece left empty",
+             "copy_shared(around, latent, area)",
+             "copy_shared({rect: around[rect] for rect in corners}, latent.zero_(), area)",
+             "codec/test_search.py::test_pieces_are_searched_with_their_surroundings"),
+    Mutation("search: small symbols at scale index 0 kept",
+             "return spare(torch.where(moves[:, part.channels], cheapest, residual.round()), index)",
+             "return torch.where(moves[:, part.channels], cheapest, residual.round())",
+             "codec/test_search.py::test_the_search_leaves_no_small_symbols_where_none_are_expected"),
+    Mutation("context: symbols seen up to 1000", "SYMBOL_SEEN = 255", "SYMBOL_SEEN = 1000",
+             "codec/test_context.py::test_equals_plain_integer_arithmetic_up_to_the_limits"),
+    Mutation("context: less precise products allowed", "@hyper.full_precision()\ndef code(", "def code(",
+             "codec/test_context.py::test_a_host_that_allows_less_precise_products_gets_the_same_integers"),
+    Mutation("hyper: means up to 32767", "MEAN_MAX = 512 * MEAN_ONE - 1", "MEAN_MAX = 1024 * MEAN_ONE - 1",
+             "codec/test_context.py::test_equals_plain_integer_arithmetic_up_to_the_limits"),
+    Mutation("decoder: all tiles above kept",
+             "if tile.bottom > first:\n                self.done[tile] = _from_row(first, *part)",
+             "self.done[tile] = part",
+             "codec/test_decoder.py::test_tiles_above_are_dropped"),
+    Mutation("container: a chunk may occur twice", 'raise Error(f"chunk {kind!r} occurs twice")', "pass",
+             "bitstream/test_container.py::test_a_chunk_occurs_once"),
+    Mutation("entropy: escapes may be left over", "self.escapes.left\n            or not all(", "not all(",
+             "bitstream/test_entropy.py::test_escapes_that_are_left_over_are_an_error"),
+    Mutation("salvage: the border of a hole not filled", "rect.grow(1, latents.bounds).times(unit)", "rect.times(unit)",
+             "codec/test_salvage.py::test_the_border_of_a_hole_is_filled_with_it"),
+    Mutation("filter: sent though it does not pay", "if gain <= 8 * OVERHEAD:", "if False:",
+             "codec/test_postfilter.py::test_a_filter_is_sent_only_if_it_pays"),
+    Mutation("filter: its overhead not counted", "if gain <= 8 * OVERHEAD:", "if gain <= 0:",
+             "codec/test_postfilter.py::test_a_filter_is_sent_only_if_it_pays"),
+    Mutation("files: the umask disregarded", "return 0o666 & ~mask", "return 0o666",
+             "codec/test_files.py::test_a_new_file_has_the_permissions_of_the_umask"),
+    Mutation("files: permissions left as they are made", "beside.chmod(_mode(path))", "pass",
+             "codec/test_files.py"),
+    Mutation("planes: hidden colours coded", "if ALPHA in chunks and not keep_hidden:", "if False:",
+             "codec/test_planes.py::test_colours_that_alpha_hides_cost_nothing"),
+    Mutation("planes: grey looked for in a few rows", "for part in (pixels[::SPARSE], pixels)",
+             "for part in (pixels[::SPARSE],)", "codec/test_planes.py::test_one_pixel_of_colour_makes_it_colour"),
+    Mutation("container: grey as RGB comes back as grey", "self.chunks.get(MODE) == AS_RGB", "False",
+             "codec/test_planes.py::test_grey_in_colour_modes_is_coded_as_grey_and_comes_back_in_colour"),
+]  # fmt: skip
+
+
+def survives(mutation: Mutation, folder: Path) -> str:
+    """Why a mutation counts as unnoticed, empty if its test fails as it should. `folder` holds the copy."""
+    files = [path for part in CODE for path in (folder / part).rglob("*.py")]
+    places = [path for path in files for _ in range(path.read_text().count(mutation.before))]
+    if len(places) != 1:
+        return f"the text occurs {len(places)} times"
+    original = places[0].read_text()
+    places[0].write_text(original.replace(mutation.before, mutation.after))
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", f"tests/{mutation.test}"]
+    environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    try:
+        code = subprocess.run(command, cwd=folder, env=environment, capture_output=True).returncode
+    finally:
+        places[0].write_text(original)
+    return {0: "the test passes", 1: ""}.get(code, f"pytest ends with {code}: the test cannot run")
+
+
+def main(word: str = "") -> int:
+    """Try the mutations with `word` in their names; the number of those that survive."""
+    failed = 0
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for part in COPIED:
+            copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
+            copy(ROOT / part, folder / part)
+        for mutation in MUTATIONS:
+            if word in mutation.name:
+                reason = survives(mutation, folder)
+                failed += bool(reason)
+                print(
+                    f"{'SURVIVES' if reason else 'noticed '} {mutation.name}{f': {reason}' if reason else ''}",
+                    flush=True,
+                )
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(min(1, main(*sys.argv[1:2])))
