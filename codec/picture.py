@@ -1,7 +1,6 @@
 """Pictures in and out: Pillow images <-> planes of pixels, alpha and metadata."""
 
 import io
-import struct
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,11 +124,8 @@ def read_alpha(chunks: dict[bytes, bytes], size: tuple[int, int], max_pixels: in
         return None
     if max_pixels is not None and size[0] * size[1] > max_pixels:
         raise Error(f"an alpha channel of {size[0]} x {size[1]} is more than {max_pixels} pixels: see --max-pixels")
-    data = chunks[ALPHA]
     try:
-        if data[:8] != peek.PNG or struct.unpack_from(">II", data, 16) != size or data[24:26] != b"\x08\0":
-            raise Error("the alpha channel is damaged: its size or kind is wrong")
-        alpha = PngImageFile(io.BytesIO(data))
+        alpha = PngImageFile(io.BytesIO(chunks[ALPHA]))  # reads the header only, and knows no limit of pixels
         if alpha.size != size or alpha.mode != "L":
             raise Error("the alpha channel is damaged: its size or kind is wrong")
         alpha.load()
