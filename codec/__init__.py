@@ -128,7 +128,7 @@ def decode(
         raise Error(f"{crop[2]} x {crop[3]} is more than {max_pixels} pixels: raise the limit to decode it")
     header, tiles = bitstream.read(data, None if crop else max_pixels, salvage=missing is not None)
     model = load_by_id(header.model, pick_device(device))
-    alpha = picture.read_alpha(header.chunks, (header.width, header.height))
+    alpha = picture.read_alpha(header.chunks, (header.width, header.height), max_pixels)
     holes: list[Any] | None = None if missing is None else []
     watch = progress or no_progress
     view = decoder.View(scale, crop, realism=realism)

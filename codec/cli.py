@@ -12,7 +12,7 @@ from bitstream.error import Error
 from codec import retouch_commands
 from codec.console import one_line_errors, quiet_pillow, tile_progress, with_options
 from codec.evaluation import commands
-from codec.many import DEVICE, MANY, MAX_PIXELS, QUIET, convert_many, make_pictures, note_losses
+from codec.many import DEVICE, KEEPING, MANY, MAX_PIXELS, QUIET, convert_many, make_pictures, note_losses
 from codec.memory import keep_freed_memory
 from codec.workers import end_on_sigterm
 
@@ -153,7 +153,7 @@ def encode(
     help="0: nearest to the original; 1: looks most like a photo, with invented texture.",
 )  # fmt: skip
 @click.option("--salvage", is_flag=True, help="Decode what is whole of a damaged file and fill in the rest.")
-@click.option("--strip", is_flag=True, help="Leave out ICC profile, EXIF and XMP.")
+@with_options(KEEPING)
 @with_options(MANY)
 @MAX_PIXELS
 @DEVICE

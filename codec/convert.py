@@ -50,6 +50,8 @@ class DecodeJob:
     salvage: bool = False
     realism: float = 0.0
     strip: bool = False
+    strict: bool = False  # refuse a format that does not keep all of the picture
+    background: str = "white"  # behind transparent pixels where the format has no alpha
     force: bool = False
     keep_times: bool = False
 
@@ -71,29 +73,34 @@ def encode_file(job: EncodeJob, progress: Progress = no_progress) -> dict[str, A
         return large.encode_file(job, progress)
     source = files.read_input(job.source)
     image = picture.open_image(source, job.max_pixels)
-    notes = picture.losses(image, source)
-    if notes and job.strict:
-        raise Error(f"{job.source}: {'; '.join(notes)} (refused by --strict)")
+    notes = picture.losses(image, source, job.strip)
+    refuse_losses(job, notes)
     data = encode_image(image, job, progress)
     files.write_output(job.target, data, job.force)
     finish_times(job)
+    header = read_header(data)
     return {
-        "width": image.width,
-        "height": image.height,
+        "width": header.width,
+        "height": header.height,
         "bytes": len(data),
-        "quality": read_header(data).quality,
+        "quality": header.quality,
         "seconds": time.perf_counter() - began,
         "notes": notes,
     }
 
 
+def refuse_losses(job: Any, notes: list[str]) -> None:
+    """Raise `Error` with what a job would lose, if it is to be strict."""
+    if notes and job.strict:
+        raise Error(f"{job.source}: {'; '.join(notes)} (refused by --strict)")
+
+
 def encode_image(image: Any, job: EncodeJob, progress: Progress = no_progress) -> bytes:
     """Encode one Pillow image with a job's settings."""
     if job.strip:
-        from PIL import ImageOps
+        from codec import picture
 
-        image = ImageOps.exif_transpose(image)
-        image.info = {key: image.info[key] for key in ("transparency",) if key in image.info}
+        image = picture.stripped(image)
     targets = {"size": job.size, "bpp": job.bpp, "psnr": job.psnr}
     settings = {"effort": job.effort, "tune": job.tune, "lanes": job.lanes, "tile": job.tile, "device": job.device}
     settings["keep_hidden"] = job.keep_hidden
@@ -103,34 +110,43 @@ def encode_image(image: Any, job: EncodeJob, progress: Progress = no_progress) -
 def encode_frames(job: EncodeJob, progress: Progress = no_progress) -> dict[str, Any]:
     """Encode every frame of an animation to `target`/frame-0001.lapic, frame-0002.lapic ...
 
-    Returns as `encode_file`, with `frames`, and bytes in all.
+    Returns as `encode_file`, with `frames`, bytes in all and the size of the first frame. Of a file that is damaged the
+    whole frames are encoded, and one of the notes says so.
     """
-    from PIL import ImageSequence
-
-    from codec import picture
+    from codec import picture, reading
 
     began = time.perf_counter()
-    image = picture.open_image(files.read_input(job.source), job.max_pixels)
+    source = files.read_input(job.source)
+    image = picture.open_image(source, job.max_pixels)
+    notes: list[str] = []
+    if job.strict:
+        for frame in reading.frames(image, job.max_pixels, notes):
+            notes += picture.losses(frame, source, job.strip, of_frame=True)
+        refuse_losses(job, list(dict.fromkeys(notes)))
+        image = picture.open_image(source, job.max_pixels)
     total = count = 0
-    Path(job.target).mkdir(parents=True, exist_ok=True)
-    for count, frame in enumerate(ImageSequence.Iterator(image), 1):
+    size: dict[str, Any] = {}
+    for count, frame in enumerate(reading.frames(image, job.max_pixels, notes), 1):
         target = str(Path(job.target) / f"frame-{count:04}.lapic")
         files.check_absent(target, job.force)
-        data = encode_image(frame.copy(), replace(job, target=target))
+        notes += picture.losses(frame, source, job.strip, of_frame=True)
+        data = encode_image(frame, replace(job, target=target))
+        Path(job.target).mkdir(parents=True, exist_ok=True)
         files.write_output(target, data, job.force)
+        header = read_header(data)
+        size = size or {"width": header.width, "height": header.height}
         total += len(data)
-        progress(count, getattr(image, "n_frames", count))
+        progress(count, count)
     seconds = time.perf_counter() - began
-    size = {"width": image.width, "height": image.height}
-    return size | {"frames": count, "bytes": total, "seconds": seconds, "notes": []}
+    return size | {"frames": count, "bytes": total, "seconds": seconds, "notes": list(dict.fromkeys(notes))}
 
 
 def decode_file(job: DecodeJob, progress: Progress = no_progress) -> dict[str, Any]:
     """Decode one file.
 
     Returns:
-        width, height, bytes, seconds, `notes`: what was missing of a salvaged file, and `hints`: what to know about
-        such decodes.
+        width, height, bytes, seconds, `notes`: what was missing of a salvaged file and what the format does not keep,
+        and `hints`: what to know about such decodes.
 
     Raises:
         Error, ValueError: with one line that says why not.
@@ -172,19 +188,25 @@ def _large_output(job: DecodeJob, data: bytes) -> bool:
 
 
 def deliver(image: Any, job: Any, began: float, notes: list[str]) -> dict[str, Any]:
-    """Write a Pillow image as a picture file, as a job with `target`, `suffix`, `strip` and `force` wants it.
+    """Write a Pillow image as a picture file, as a job with `target`, `suffix`, `background`, `strip`, `strict` and
+    `force` wants it.
 
     Args:
         began: when the work began, by time.perf_counter().
 
     Returns:
-        width, height, bytes, seconds and `notes`.
+        width, height, bytes, seconds and `notes`, to which is added what the format does not keep.
+
+    Raises:
+        Error: the format does not keep all, and the job is strict.
     """
     from codec import picture
 
     if job.strip:
         image.info = {}
-    data = picture.save_bytes(image, job.suffix)
+    data, lost = picture.write_picture(image, job.suffix, job.background)
+    refuse_losses(job, lost)
+    notes = notes + lost
     files.write_output(job.target, data, job.force)
     finish_times(job)
     size = {"width": image.width, "height": image.height}
@@ -207,7 +229,7 @@ def verify_file(source: str, device: str = "auto", max_pixels: int = codec.MAX_P
     data = files.read_input(source)
     header, tiles = bitstream.read(data, max_pixels, salvage=True)
     model = load_by_id(header.model, pick_device(device))
-    picture.read_alpha(header.chunks, (header.width, header.height))
+    picture.read_alpha(header.chunks, (header.width, header.height), max_pixels)
     damaged = decoder.damaged_tiles(model, header, tiles)
     if damaged:
         areas = ", ".join(f"{area.width} x {area.height} at {area.left},{area.top}" for area in damaged[:4])

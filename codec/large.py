@@ -5,12 +5,12 @@ is ever held, with what is compressed. libvips reads and writes the files in the
 first is not done: RGB with equal channels is coded as RGB.
 """
 
-import logging
 import struct
 import time
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from queue import Full, Queue
@@ -22,21 +22,24 @@ from numpy.typing import NDArray
 import bitstream
 from bitstream import Error
 from bitstream.container import ALPHA, EXIF, ICC, XMP
-from codec import encoder, files, picture
-from codec.convert import DecodeJob, EncodeJob, finish_times
+from codec import encoder, exif, files, formats, peek, reading, saving
+from codec.convert import DecodeJob, EncodeJob, finish_times, refuse_losses
 from codec.encoder import Progress, no_progress
 from codec.memory import give_back_freed_memory
+from codec.rows import STRIP, open_rows, reason_of, vips_package
+from codec.saving import png_chunk
 
 LARGE = 100_000_000  # pixels from which pictures go this way
-STRIP = 64  # rows that are read at a time
 AHEAD = 16  # strips that may wait to be written, so that decoding goes on meanwhile
 PIECE = 64  # latents: smaller pieces than in memory, for their surroundings' sake not smaller still
-FIELDS = {ICC: "icc-profile-data", EXIF: "exif-data", XMP: "xmp-data"}
+FIELDS = {ICC: "icc-profile-data", XMP: "xmp-data"}
+INFO = {ICC: "icc_profile", EXIF: "exif", XMP: "xmp"}
 SETTINGS: dict[str, dict[str, Any]] = {
     ".tif": {"bigtiff": True, "tile": True, "compression": "deflate", "predictor": "horizontal"},
     ".png": {"compression": 6},
     ".jpg": {"Q": 95},
 }
+MM_PER_INCH = 25.4
 ALIASES = {".tiff": ".tif", ".jpeg": ".jpg"}
 
 
@@ -47,102 +50,19 @@ def is_large(pixels: int) -> bool:
 
 def is_large_file(name: str) -> bool:
     """Whether a picture file is to be read row by row: it is large, and libvips knows its format."""
-    from PIL import Image
-
-    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # nothing is read but the header
     try:
-        with Image.open(name) as image:
+        with Path(name).open("rb") as file:
+            image = reading.identify(file)  # nothing is read but the header
             pixels = image.width * image.height
-    except (OSError, ValueError, SyntaxError):
+    except Exception:  # of many kinds; whoever reads all of the file says what is wrong with it
         return False
-    finally:
-        Image.MAX_IMAGE_PIXELS = before
     if not is_large(pixels):
         return False
     try:
-        _vips().Image.new_from_file(name, access="sequential")
-    except _vips().Error:
+        vips_package().Image.new_from_file(name, access="sequential")
+    except vips_package().Error:
         return False
     return True
-
-
-class Rows:
-    """A picture on disk that is cut like an array (H, W, 3) or (H, W), from top to bottom: rows above the last cut are
-    forgotten."""
-
-    def __init__(self, image: Any) -> None:
-        self.source = _vips().Region.new(image)
-        self.width = image.width
-        self.shape = (image.height, image.width, 3) if image.bands == 3 else (image.height, image.width)
-        self.ndim = len(self.shape)
-        self.top = 0
-        self.held = np.empty((0, *self.shape[1:]), np.uint8)
-
-    def __getitem__(self, cut: tuple[slice, slice]) -> NDArray[np.uint8]:
-        """Rows and columns by slices with both ends, the rows no higher up than those of the cut before."""
-        rows, columns = cut
-        bottom = self.top + len(self.held)
-        end = min(rows.stop, self.shape[0])
-        if rows.start < self.top:
-            raise ValueError(f"row {rows.start} was forgotten, {self.top} is the first that is held")
-        if end > bottom:
-            new = self._read(bottom, end)[max(0, rows.start - bottom) :]
-            self.held = np.concatenate([self.held[rows.start - self.top :], new])
-            self.top = rows.start
-        return self.held[rows.start - self.top : end - self.top, columns]
-
-    def _read(self, top: int, bottom: int) -> NDArray[np.uint8]:
-        """The next rows from disk. Raises `Error` if the file is damaged."""
-        strips = []
-        for row in range(top, bottom, STRIP):
-            height = min(STRIP, bottom - row)
-            try:
-                strip = self.source.fetch(0, row, self.width, height)
-            except _vips().Error as error:
-                raise Error(f"the picture is damaged: {_reason(error)}") from None
-            strips.append(np.frombuffer(strip, np.uint8).reshape(height, *self.shape[1:]))
-        return np.concatenate(strips)
-
-
-def _vips() -> Any:
-    """The package pyvips, told to raise what it would otherwise print as well."""
-    logging.getLogger("pyvips").setLevel(logging.CRITICAL)
-    import pyvips
-
-    return pyvips
-
-
-def _reason(error: Exception) -> str:
-    """The first line of libvips' messages."""
-    return (str(getattr(error, "detail", "") or error).strip().splitlines() or ["unknown reason"])[0]
-
-
-def _open(name: str) -> tuple[Rows, dict[bytes, bytes], list[str]]:
-    """A picture file's rows, the chunks of its metadata, and what of it cannot be kept."""
-    vips = _vips()
-    try:
-        image = vips.Image.new_from_file(name, access="sequential", fail_on="error")
-        if image.get_typeof("orientation") and image.get("orientation") != 1:
-            whole = vips.Image.new_from_file(
-                name, fail_on="error"
-            )  # turning needs all of it, which libvips keeps on disk
-            image = whole.autorot()
-        chunks = {kind: bytes(image.get(field)) for kind, field in FIELDS.items() if image.get_typeof(field)}
-        if EXIF in chunks:
-            chunks[EXIF] = picture.upright(chunks[EXIF])
-        notes = []
-        if image.hasalpha():
-            image = image[: image.bands - 1]
-            notes.append("alpha is left out of so large a picture")
-        if image.format != "uchar":
-            notes.append("16-bit depth becomes 8 bits")
-        if image.interpretation == "cmyk":
-            notes.append("CMYK becomes RGB")
-            chunks.pop(ICC, None)
-        image = image.colourspace("b-w" if image.bands == 1 else "srgb").cast("uchar")
-    except vips.Error as error:
-        raise Error(f"not a picture that libvips can read: {_reason(error)}") from None
-    return Rows(image), chunks, notes
 
 
 def encode_file(job: EncodeJob, progress: Progress = no_progress) -> dict[str, Any]:
@@ -155,11 +75,10 @@ def encode_file(job: EncodeJob, progress: Progress = no_progress) -> dict[str, A
     hints = [f"from {LARGE // 1_000_000} megapixels on the effort is 0"] if job.effort else []
     if hints and job.tune != "psnr":
         hints[0] += ", and nothing is tuned"
-    rows, chunks, notes = _open(job.source)
+    rows, chunks, notes = open_rows(job.source, job.strip)
     if rows.shape[0] * rows.shape[1] > job.max_pixels:
         raise Error(f"{rows.shape[1]} x {rows.shape[0]} is more than {job.max_pixels} pixels: see --max-pixels")
-    if notes and job.strict:
-        raise Error(f"{job.source}: {'; '.join(notes)} (refused by --strict)")
+    refuse_losses(job, notes)
     model = load_for(job.model, job.quality, pick_device(job.device))
     kept = {} if job.strip else chunks
     data = encoder.encode_pixels(model, rows, job.quality, job.tile, kept, progress, piece=PIECE, lanes=job.lanes)
@@ -179,6 +98,8 @@ def decode_file(job: DecodeJob, data: bytes, progress: Progress = no_progress) -
     if suffix not in SETTINGS or job.target == "-":
         raise Error(f"so large a picture goes into a file with {', '.join(SETTINGS)}")
     header, tiles = bitstream.read(data, job.max_pixels)
+    chunks, notes = _fitting(header, suffix, job.strip)
+    refuse_losses(job, notes)
     model = load_by_id(header.model, pick_device(job.device))
     view = decoder.View(job.scale, job.crop, PIECE, job.realism)
     area = view.area(header)
@@ -186,11 +107,23 @@ def decode_file(job: DecodeJob, data: bytes, progress: Progress = no_progress) -
                      ((area.left, area.right), (area.top, area.bottom)))  # fmt: skip
     bands = _giving_back(decoder.decode_bands(model, header, tiles, view, progress))
     with files.replacing(Path(job.target), job.force, suffix) as beside:
-        _write(bands, (width, height), {} if job.strip else header.chunks, beside)
+        _write(bands, (width, height), chunks, beside)
     finish_times(job)
-    notes = ["alpha is left out of so large a picture"] if ALPHA in header.chunks else []
     size = {"width": width, "height": height, "bytes": Path(job.target).stat().st_size}
     return size | {"seconds": time.perf_counter() - began, "notes": notes}
+
+
+def _fitting(header: bitstream.Header, suffix: str, strip: bool) -> tuple[dict[bytes, bytes], list[str]]:
+    """The metadata of a file that the format of an output can hold, and what cannot be kept."""
+    notes = ["alpha is left out of so large a picture"] if ALPHA in header.chunks else []
+    if strip:
+        return {}, notes
+    form = formats.of(suffix)
+    if suffix == ".tif":
+        form = replace(form, exif=0)  # libvips writes none
+    given = {INFO[kind]: header.chunks[kind] for kind in INFO if kind in header.chunks}
+    kept, more = saving.fitting_metadata(given, form, header.pixel_format == bitstream.PixelFormat.GREY)
+    return {kind: kept[key] for kind, key in INFO.items() if key in kept}, notes + more
 
 
 def _giving_back(bands: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
@@ -231,35 +164,63 @@ def _put(waiting: Queue[bytes], part: bytes, writer: Future[None]) -> bool:
 
 
 def _write_png(parts: Queue[bytes], chunks: dict[bytes, bytes], path: Path) -> None:
-    """Write the parts of a PNG, an empty one at the end, as a picture file."""
-    vips = _vips()
+    """Write the parts of a PNG, an empty one at the end, as a picture file. EXIF goes past libvips, which would make it
+    anew, and so does XMP but in a TIFF."""
+    vips = vips_package()
     source = vips.SourceCustom()
     source.on_read(_reader(parts))
+    dpi = exif.resolution(chunks.get(EXIF, b"")) or (exif.UNKNOWN_DPI, exif.UNKNOWN_DPI)
     try:
-        image = vips.Image.new_from_source(source, "", access="sequential", fail_on="error").copy()
+        image = vips.Image.new_from_source(source, "", access="sequential", fail_on="error")
+        image = image.copy(xres=dpi[0] / MM_PER_INCH, yres=dpi[1] / MM_PER_INCH)
         for chunk, field in FIELDS.items():
             if chunk in chunks:
                 image.set_type(vips.GValue.blob_type, field, chunks[chunk])
-        image.write_to_file(str(path), **SETTINGS[path.suffix])
+        if path.suffix == ".tif":
+            image.write_to_file(str(path), **SETTINGS[path.suffix])
+            return
+        image.remove(FIELDS[XMP])
+        with path.open("wb") as file:
+            target = vips.TargetCustom()
+            target.on_write(_Splicer(file, saving.markers(path.suffix, chunks.get(EXIF), chunks.get(XMP))).write)
+            image.write_to_target(target, path.suffix, keep="icc", **SETTINGS[path.suffix])
     except vips.Error as error:
-        raise Error(f"the picture cannot be written: {_reason(error)}") from None
+        raise Error(f"the picture cannot be written: {reason_of(error)}") from None
+
+
+class _Splicer:
+    """Writes a PNG or a JPEG into a file, with more chunks or segments behind its first."""
+
+    FIRST = 33  # bytes: PNG's signature and header; of a JPEG SOI and JFIF's segment are the first 20
+
+    def __init__(self, file: Any, more: bytes) -> None:
+        self.file, self.more, self.begin = file, more, b""
+
+    def write(self, data: bytes) -> int:
+        """Write the next bytes, and say how many were taken."""
+        if len(self.begin) >= self.FIRST:
+            self.file.write(data)
+            return len(data)
+        self.begin += bytes(data)
+        if len(self.begin) >= self.FIRST:
+            jpeg = 20 if self.begin[2:4] == b"\xff\xe0" else 2
+            at = jpeg if self.begin.startswith(peek.JPEG) else self.FIRST
+            self.file.write(self.begin[:at] + self.more + self.begin[at:])
+        return len(data)
 
 
 def _png(bands: Iterator[NDArray[np.uint8]], size: tuple[int, int]) -> Iterator[bytes]:
     """The parts of a PNG whose pixels are not compressed."""
 
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))
-
     stored = zlib.compressobj(0)
     for number, band in enumerate(bands):
         if number == 0:
             colour = 2 if band.shape[2] == 3 else 0
-            yield b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", *size, 8, colour, 0, 0, 0))
+            yield b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", struct.pack(">IIBBBBB", *size, 8, colour, 0, 0, 0))
         for top in range(0, len(band), STRIP):
             rows = band[top : top + STRIP].reshape(-1, size[0] * band.shape[2])
-            yield chunk(b"IDAT", stored.compress(np.pad(rows, ((0, 0), (1, 0)))))  # every row is told to be unfiltered
-    yield chunk(b"IDAT", stored.flush()) + chunk(b"IEND", b"")
+            yield png_chunk(b"IDAT", stored.compress(np.pad(rows, ((0, 0), (1, 0)))))  # every row unfiltered
+    yield png_chunk(b"IDAT", stored.flush()) + png_chunk(b"IEND", b"")
 
 
 def _reader(parts: Queue[bytes]) -> Callable[[int], bytes]:

@@ -15,6 +15,26 @@ DEVICE = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), de
 MAX_PIXELS = click.option(
     "--max-pixels", type=click.IntRange(1), default=codec.MAX_PIXELS, show_default=True, help="Refuse larger pictures."
 )
+
+
+def _known_colour(context: Any, parameter: Any, value: str) -> str:
+    from PIL import ImageColor
+
+    try:
+        ImageColor.getrgb(value)
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not a colour such as white, black or #ffeedd") from None
+    return value
+
+
+KEEPING = [
+    click.option("--strip", is_flag=True, help="Leave out ICC profile, EXIF and XMP."),
+    click.option("--strict", is_flag=True, help="Refuse formats and pictures of which something cannot be kept."),
+    click.option(
+        "--background", default="white", show_default=True, metavar="COLOUR", callback=_known_colour,
+        help="Behind transparent pixels, for formats without alpha: a name, or #rrggbb.",
+    ),
+]  # fmt: skip
 QUIET = click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 MANY = [
     click.option("--recursive", "-r", is_flag=True, help="Folders: also the folders below them, keeping the tree."),

@@ -1,135 +1,107 @@
 """Pictures in and out: Pillow images <-> planes of pixels, alpha and metadata."""
 
 import io
-import struct
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from bitstream import Error
 from bitstream.container import ALPHA, EXIF, ICC, XMP
+from codec import formats, levels, metadata, peek
+from codec.colour import to_rgb
+from codec.levels import DEEP_MODES
+from codec.metadata import CONVERTED_MODES, GREY_MODES
+from codec.reading import count_frames, load_pixels, open_image
+from codec.saving import compose, write_picture
 
-DEEP_MODES = {"I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
-GREY_MODES = {"1", "L", "LA", "La"}
-TIFF_TAGS = {0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298}  # description to copyright
-ALPHA_MODES = {"RGBA", "RGBa", "LA", "La", "PA"}
+__all__ = ["compose", "cut", "format_of", "losses", "open_image", "put_together", "read_alpha", "save_bytes",
+           "stripped", "take_apart", "write_picture"]  # fmt: skip
 
-
-def open_image(source: bytes, max_pixels: int | None = None) -> Image.Image:
-    """A picture file's bytes as a loaded Pillow image (the first frame).
-
-    Raises `Error` if it cannot be read or has more than `max_pixels` pixels.
-    """
-    if max_pixels is not None:
-        Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit; ours is checked before the pixels are read
-    try:
-        image = Image.open(io.BytesIO(source))
-        if max_pixels is not None and image.width * image.height > max_pixels:
-            raise Error(f"{image.width} x {image.height} is more than {max_pixels} pixels: see --max-pixels")
-        image.load()
-    except Error:
-        raise
-    except UnidentifiedImageError:
-        raise Error("not a picture that Pillow can read") from None
-    except Image.DecompressionBombError as error:
-        raise Error(f"the picture is too large: {error}") from None
-    except MemoryError:
-        raise
-    except Exception as error:  # Pillow's readers meet broken files with many kinds of exceptions
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise Error(f"the picture is damaged or of an unknown kind: {reason}") from None
-    return image
+PLAIN_MODES = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX"}
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
-def _to_eight_bits(image: Image.Image) -> Image.Image:
-    """16-bit and float grey to 8 bits: 0..65535 (I, I;16) to 0..255, floats clipped to 0..255."""
-    if image.mode == "F":
-        return Image.fromarray(np.clip(np.asarray(image), 0, 255).round().astype(np.uint8))
-    values = np.asarray(image).astype(np.int64).clip(0, 65535)
-    return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
-
-
-def _orientation(image: Image.Image) -> int:
-    """EXIF orientation 1..8; 1 where there is none or the EXIF data are damaged."""
-    try:
-        return image.getexif().get(ExifTags.Base.Orientation, 1)
-    except (SyntaxError, ValueError, OSError):
-        return 1
-
-
-def upright(exif: bytes) -> bytes:
-    """EXIF data without its orientation, which was applied to the pixels; as they are where they are damaged."""
-    try:
-        found = Image.Exif()
-        found.load(exif)
-        if ExifTags.Base.Orientation not in found:
-            return exif
-        del found[ExifTags.Base.Orientation]
-        return found.tobytes()
-    except (SyntaxError, ValueError, OSError, struct.error, KeyError, TypeError):
-        return exif
-
-
-def _tiff_exif(image: Image.Image) -> bytes:
-    """EXIF data of a TIFF, whose own tags they are: those that describe the picture, not the file. Empty if none."""
-    try:
-        found = image.getexif()
-        kept = Image.Exif()
-        for tag in TIFF_TAGS & set(found):
-            kept[tag] = found[tag]
-        for part in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
-            if found.get_ifd(part):
-                kept[part] = dict(found.get_ifd(part))
-        return kept.tobytes() if len(kept) else b""
-    except (SyntaxError, ValueError, OSError, struct.error, KeyError, TypeError):
-        return b""
-
-
-def losses(image: Image.Image, source: bytes = b"") -> list[str]:
+def losses(image: Image.Image, source: bytes = b"", strip: bool = False, of_frame: bool = False) -> list[str]:
     """What encoding cannot keep of an image, each in a few words.
 
-    `source` is the file that it was read from: Pillow reads 16-bit colour PNG as 8 bits without a word.
+    Args:
+        source: the file that it was read from: Pillow does not tell all that is in one.
+        strip: whether metadata are left out anyway.
+        of_frame: whether the other frames are kept elsewhere.
+
+    Raises:
+        Error: the file is damaged so that its frames cannot be counted.
     """
-    found = []
-    deep_png = source[:8] == b"\x89PNG\r\n\x1a\n" and source[24:25] == b"\x10"
-    if image.mode in DEEP_MODES or deep_png:
-        found.append("16-bit depth becomes 8 bits")
-    elif image.mode not in {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX"}:
+    beside = losses_beside_pixels(image, source, strip, of_frame)
+    return losses_of_pixels(image, source) + beside
+
+
+def losses_beside_pixels(image: Image.Image, source: bytes, strip: bool, of_frame: bool = False) -> list[str]:
+    """What `losses` says of all but an image's pixels, which need not be read for it."""
+    count = 1 if of_frame else count_frames(image)
+    found = [f"only the first of {count} frames is kept: see --frames"] if count > 1 else []
+    return found if strip else found + metadata.collect(image).notes + peek.left_out(image, source)
+
+
+def losses_of_pixels(image: Image.Image, source: bytes) -> list[str]:
+    """What `losses` says of an image's pixels."""
+    depth = peek.depth(image, source)
+    if image.mode in DEEP_MODES:
+        return [levels.rule(image)]
+    found = [f"{depth}-bit depth becomes 8 bits"] if depth > 8 else []
+    if image.mode not in PLAIN_MODES:
         found.append(f"{image.mode} becomes RGB")
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1:
-        found.append(f"only the first of {frames} frames is kept: see --frames")
     return found
+
+
+def turned(image: Image.Image, orientation: int) -> Image.Image:
+    """An image turned or mirrored as EXIF's orientation 1..8 says."""
+    return image.transpose(TURNS[orientation]) if orientation in TURNS else image
+
+
+def stripped(image: Image.Image) -> Image.Image:
+    """An image without its metadata, turned upright; what is transparent stays so."""
+    load_pixels(image)
+    image = turned(image, metadata.collect(image).orientation).copy()
+    image.info = {key: image.info[key] for key in ("transparency",) if key in image.info}
+    return image
 
 
 def take_apart(image: Image.Image) -> tuple[NDArray[np.uint8], dict[bytes, bytes]]:
     """An image of any mode as pixels, (H, W, 3) RGB or (H, W) grey, and the chunks that keep its alpha and metadata.
 
-    EXIF orientation is applied to the pixels and removed from the EXIF data, so that it is never applied twice.
+    The orientation is applied to the pixels and set to 1 in the EXIF data, so that it is never applied twice. CMYK is
+    converted by its profile.
     """
-    tiff_exif = _tiff_exif(image) if image.format == "TIFF" else b""
-    if _orientation(image) != 1:
-        image = ImageOps.exif_transpose(image)
-    chunks = {}
-    if image.info.get("icc_profile") and image.mode != "CMYK":
-        chunks[ICC] = image.info["icc_profile"]
-    if image.info.get("exif"):
-        chunks[EXIF] = image.info["exif"]
-    elif tiff_exif:
-        chunks[EXIF] = tiff_exif
-    if image.info.get("xmp"):
-        xmp = image.info["xmp"]
-        chunks[XMP] = xmp if isinstance(xmp, bytes) else xmp.encode()
+    load_pixels(image)
+    found = metadata.collect(image)
+    image, chunks = turned(image, found.orientation), found.chunks
     if image.mode in DEEP_MODES:
-        image = _to_eight_bits(image)
-    if image.mode in ALPHA_MODES or "transparency" in image.info:
-        grey = image.mode in GREY_MODES
-        image = image.convert("RGBA")
-        chunks[ALPHA] = _png(image.getchannel("A"))
+        image = levels.to_eight_bits(image)
+    elif image.mode in CONVERTED_MODES:
+        image = to_rgb(image)
+    grey = image.mode in GREY_MODES
+    if image.has_transparency_data:
+        key = image.info.get("transparency")
+        if image.mode == "RGB" and isinstance(key, tuple) and max(key) > 255:
+            alpha = levels.transparent_where(image)
+        else:
+            image = image.convert("RGBA")
+            alpha = image.getchannel("A")
+        chunks[ALPHA] = _png(alpha)
         image = image.convert("RGB")
         image = image.getchannel("G") if grey else image
-    return np.asarray(image.convert("L" if image.mode in GREY_MODES else "RGB")), chunks
+    return np.asarray(image.convert("L" if grey else "RGB")), chunks
 
 
 def put_together(pixels: NDArray[np.uint8], alpha: Image.Image | None, chunks: dict[bytes, bytes]) -> Image.Image:
@@ -143,17 +115,24 @@ def put_together(pixels: NDArray[np.uint8], alpha: Image.Image | None, chunks: d
     return image
 
 
-def read_alpha(chunks: dict[bytes, bytes], size: tuple[int, int]) -> Image.Image | None:
-    """The alpha channel of a file as an image of mode L and this size, if it has one. Raises `Error` if damaged."""
+def read_alpha(chunks: dict[bytes, bytes], size: tuple[int, int], max_pixels: int | None = None) -> Image.Image | None:
+    """The alpha channel of a file as an image of mode L and this size, if it has one.
+
+    Raises `Error` if it is damaged or has more than `max_pixels` pixels: all of it is read, for a part too.
+    """
     if ALPHA not in chunks:
         return None
+    if max_pixels is not None and size[0] * size[1] > max_pixels:
+        raise Error(f"an alpha channel of {size[0]} x {size[1]} is more than {max_pixels} pixels: see --max-pixels")
     try:
-        alpha = Image.open(io.BytesIO(chunks[ALPHA]), formats=["PNG"])
+        alpha = PngImageFile(io.BytesIO(chunks[ALPHA]))  # reads the header only, and knows no limit of pixels
         if alpha.size != size or alpha.mode != "L":
             raise Error("the alpha channel is damaged: its size or kind is wrong")
         alpha.load()
-    except (OSError, SyntaxError, ValueError) as error:
-        raise error if isinstance(error, Error) else Error(f"the alpha channel is damaged: {error}") from None
+    except (Error, MemoryError):
+        raise
+    except Exception as error:  # of many kinds
+        raise Error(f"the alpha channel is damaged: {error}") from None
     return alpha
 
 
@@ -171,26 +150,10 @@ def _png(image: Image.Image) -> bytes:
 
 def format_of(suffix: str) -> str:
     """Pillow's name of the format that a file name suffix such as ".png" means. Raises `Error` if there is none."""
-    kind = Image.registered_extensions().get(suffix.lower())
-    if kind is None or kind not in Image.SAVE:
-        raise Error(f"{suffix or 'a name without a suffix'}: no known picture format, use .png, .ppm, .jpg ...")
-    return kind
+    return formats.of(suffix).name
 
 
-def save_bytes(image: Image.Image, suffix: str) -> bytes:
-    """An image as a file of the format that belongs to a file name suffix, with its metadata.
-
-    Raises `Error` if Pillow cannot write that format or it cannot hold the image.
-    """
-    kind = format_of(suffix)
-    if kind in {"JPEG", "BMP", "PPM"} and image.mode in {"RGBA", "LA"}:
-        image = image.convert("L" if image.mode == "LA" else "RGB")
-    options = {key: image.info[key] for key in ("icc_profile", "exif", "xmp") if key in image.info}
-    if kind in {"JPEG", "WEBP", "AVIF"}:
-        options["quality"] = 95
-    out = io.BytesIO()
-    try:
-        image.save(out, kind, **options)
-    except (OSError, ValueError) as error:
-        raise Error(f"the picture cannot be written as {kind}: {error}") from None
-    return out.getvalue()
+def save_bytes(image: Image.Image, suffix: str, background: str = "white") -> bytes:
+    """An image as a file of the format that belongs to a file name suffix, with its metadata: `write_picture` without
+    what it says of losses."""
+    return write_picture(image, suffix, background)[0]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bitstream import Error
 from bitstream.container import ICC
-from codec import picture
+from codec import colour, picture
 from codec.decoder import to_pixels
 from codec.encoder import Progress, no_progress, region
 from codec.lptn import LPTN
@@ -123,14 +123,15 @@ def grey_density(pixels: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
 
 def through(image: Image.Image, change: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]) -> Image.Image:
     """An image of any mode with its pixels changed by a function of (H, W, 3) or (H, W) uint8, its alpha resized to
-    them, its metadata kept; a colour profile is dropped where colour becomes grey."""
+    them, its metadata kept; where colour becomes grey, its profile becomes a grey one of the same curve if it can."""
     before, chunks = picture.take_apart(image)
     after = change(before)
     alpha = picture.read_alpha(chunks, before.shape[1::-1])
     if alpha is not None and before.shape[:2] != after.shape[:2]:
         alpha = alpha.resize(after.shape[1::-1], Image.Resampling.BICUBIC)
-    if before.ndim > after.ndim:
-        chunks.pop(ICC, None)
+    if before.ndim > after.ndim and ICC in chunks:
+        profile, _ = colour.fit(chunks.pop(ICC), grey=True)
+        chunks |= {ICC: profile} if profile else {}
     return picture.put_together(after, alpha, chunks)
 
 

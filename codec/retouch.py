@@ -8,7 +8,7 @@ from typing import Any
 import codec
 from bitstream import Error
 from codec import files
-from codec.convert import deliver
+from codec.convert import deliver, refuse_losses
 from codec.encoder import Progress, no_progress
 
 
@@ -27,6 +27,8 @@ class RetouchJob:
     max_pixels: int = codec.MAX_PIXELS
     device: str = "auto"
     strip: bool = False  # leave out ICC profile, EXIF and XMP
+    strict: bool = False  # refuse what cannot be kept whole
+    background: str = "white"  # behind transparent pixels where the format has no alpha
     force: bool = False
     keep_times: bool = False
 
@@ -47,7 +49,8 @@ def retouch_file(job: RetouchJob, progress: Progress = no_progress) -> dict[str,
     files.check_absent(job.target, job.force)
     source = files.read_input(job.source)
     image = picture.open_image(source, job.max_pixels)
-    notes = [note.removesuffix(": see --frames") for note in picture.losses(image, source)]
+    notes = [note.removesuffix(": see --frames") for note in picture.losses(image, source, job.strip)]
+    refuse_losses(job, notes)
     if job.model is not None:
         made = codec.translate(image, job.model, strength=job.strength, device=job.device, progress=progress)
     else:

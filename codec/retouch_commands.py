@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from codec.console import one_line_errors, with_options
-from codec.many import DEVICE, MANY, MAX_PIXELS, QUIET, make_pictures
+from codec.many import DEVICE, KEEPING, MANY, MAX_PIXELS, QUIET, make_pictures
 
 SHARED = [
     click.argument("inputs", nargs=-1, required=True, metavar="INPUT..."),
@@ -18,7 +18,7 @@ SHARED = [
         help="Share of the change.",
     ),
     click.option("--format", "suffix", help="Output format such as png; by the name of OUTPUT if not given."),
-    click.option("--strip", is_flag=True, help="Leave out ICC profile, EXIF and XMP."),
+    *KEEPING,
     *MANY,
     MAX_PIXELS,
     DEVICE,

@@ -1,3 +1,4 @@
+import struct
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -5,11 +6,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
 
 import codec
-from bitstream import Error
+from bitstream import Error, read_header
 from codec import decoder, large
 from codec.cli import main
+from codec.rows import open_rows
 
 pytestmark = pytest.mark.skipif(find_spec("pyvips") is None, reason="pyvips is not installed")
 SIZE = (330, 270)
@@ -135,7 +138,7 @@ def test_forms_that_cannot_be_written_row_by_row(picture: Image.Image, tmp_path:
 
 def test_only_a_band_of_rows_is_held(picture: Image.Image, tmp_path: Path) -> None:
     picture.save(tmp_path / "a.png")
-    rows, _, _ = large._open(str(tmp_path / "a.png"))
+    rows, _, _ = open_rows(str(tmp_path / "a.png"))
     pixels = np.asarray(picture)
     assert np.array_equal(rows[0:100, 5:50], pixels[0:100, 5:50])
     assert np.array_equal(rows[40:160, 0:330], pixels[40:160])
@@ -169,3 +172,84 @@ def test_bands_are_the_picture(picture: Image.Image) -> None:
     assert [len(band) for band in bands] == [64, 64, 64, 64, 14]
     whole = decoder.decode_pixels(load(), header, tiles, decoder.View(piece=4))
     assert np.array_equal(np.concatenate(bands), whole)
+
+
+def camera(orientation: int) -> bytes:
+    """EXIF data with an orientation and a thumbnail, as bytes of a camera."""
+    entries = struct.pack("<HHI4s", 0x010E, 2, 4, b"cat\0") + struct.pack("<HHIHH", 0x0112, 3, 1, orientation, 0)
+    thumbnail = struct.pack("<HHHII", 1, 0x0201, 4, 1, 56) + bytes(4) + bytes(range(256))
+    return b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + entries + struct.pack("<I", 38) + thumbnail
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_metadata_are_those_of_a_small_picture(
+    orientation: int, suffix: str, picture: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'
+    extra = {"xmp": xmp} if suffix == ".jpg" else {}
+    picture.save(tmp_path / f"a{suffix}", exif=camera(orientation), quality=95, **extra)
+    code, text = lapic("encode", "-e", 0, tmp_path / f"a{suffix}", tmp_path / "large.lapic")
+    assert code == 0, text
+    code, text = lapic("decode", tmp_path / "large.lapic", tmp_path / f"large{suffix}", "--strict")
+    assert code == 0, text
+    monkeypatch.setattr(large, "LARGE", 10**9)
+    assert lapic("encode", "-e", 0, tmp_path / f"a{suffix}", tmp_path / "small.lapic")[0] == 0
+    assert lapic("decode", tmp_path / "small.lapic", tmp_path / f"small{suffix}")[0] == 0
+    ours, theirs = (read_header((tmp_path / f"{name}.lapic").read_bytes()) for name in ("large", "small"))
+    kinds = [b"iccp", b"exif", b"xmpd"]
+    assert [ours.chunks.get(kind) for kind in kinds] == [theirs.chunks.get(kind) for kind in kinds]
+    assert ours.chunks[b"exif"] == camera(1)
+    with Image.open(tmp_path / f"large{suffix}") as a, Image.open(tmp_path / f"small{suffix}") as b:
+        assert a.size == b.size == (SIZE if orientation < 5 else SIZE[::-1])
+        assert a.info["exif"] == b.info["exif"] == camera(1)
+        assert a.info.get("xmp") == b.info.get("xmp") == extra.get("xmp")
+        assert np.abs(np.asarray(a).astype(int) - np.asarray(b)).mean() < 2
+
+
+def test_the_same_is_said_as_of_a_small_picture(
+    picture: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = PngInfo()
+    text.add_text("Title", "a cat")
+    picture.save(tmp_path / "text.png", pnginfo=text, dpi=(300, 300))
+    picture.save(tmp_path / "pages.tif", save_all=True, append_images=[picture])
+    picture.convert("CMYK").save(tmp_path / "cmyk.tif")
+    grey = np.asarray(picture.convert("L"))
+    Image.fromarray(grey.astype(np.float32) / 255).save(tmp_path / "float.tif")
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    Image.fromarray(grey.astype(np.int32) * 1000).save(tmp_path / "int.tif")
+    said: dict[str, list[list[str]]] = {}
+    made: dict[str, list[Image.Image]] = {}
+    for limit in (20_000, 10**9):
+        monkeypatch.setattr(large, "LARGE", limit)
+        for source in [*tmp_path.glob("*.tif"), *tmp_path.glob("*.png")]:
+            target = tmp_path / f"{source.stem}.lapic"
+            code, words = lapic("encode", "-e", 0, "-q", 90, "--force", source, target)
+            assert code == 0, words
+            said.setdefault(source.name, []).append(words.splitlines()[:-1])
+            made.setdefault(source.name, []).append(codec.decode(target.read_bytes()))
+            assert lapic("encode", "-e", 0, "--strict", source, tmp_path / "strict.lapic")[0] == 1
+    assert len(said) == 6
+    for name, (a, b) in said.items():
+        assert a == b, name
+        assert a
+    for name, (a, b) in made.items():
+        assert (a.mode, a.info) == (b.mode, b.info), name
+        if name != "cmyk.tif":  # without a profile, libvips takes one of its own
+            assert np.abs(np.asarray(a).astype(int) - np.asarray(b)).mean() < 2, name
+
+
+def test_what_an_output_loses_is_said(picture: Image.Image, tmp_path: Path) -> None:
+    picture.info = {"exif": camera(1), "xmp": b"<x/>" + b" " * 70_000}
+    (tmp_path / "a.lapic").write_bytes(codec.encode(picture, 50, effort=0))
+    code, text = lapic("decode", tmp_path / "a.lapic", tmp_path / "a.jpg")
+    assert code == 0
+    assert "XMP of 70004 bytes is left out" in text
+    code, text = lapic("decode", tmp_path / "a.lapic", tmp_path / "a.tif")
+    assert code == 0
+    assert "EXIF is left out" in text
+    with Image.open(tmp_path / "a.tif") as found:
+        assert found.info["xmp"] == picture.info["xmp"]
+    assert lapic("decode", "--strict", tmp_path / "a.lapic", tmp_path / "b.tif")[0] == 1
+    assert not (tmp_path / "b.tif").exists()

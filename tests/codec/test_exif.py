@@ -1,0 +1,150 @@
+"""Odd EXIF data: what can be read of them turns the picture, and they never stop one."""
+
+import io
+import random
+import struct
+import warnings
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from codec import exif, picture, reading
+
+SMALL = Image.new("RGB", (8, 6), (90, 20, 30))
+
+
+def block(entries: list[tuple[int, int, int, bytes]], order: str = "<", values: bytes = b"", after: int = 0) -> bytes:
+    """EXIF data of (tag, type, count, four bytes); `values` lie behind the directory."""
+    head = b"II*\0" if order == "<" else b"MM\0*"
+    body = b"".join(struct.pack(order + "HHI", *entry[:3]) + entry[3] for entry in entries)
+    return (
+        b"Exif\0\0"
+        + head
+        + struct.pack(order + "IH", 8, len(entries))
+        + body
+        + struct.pack(order + "I", after)
+        + values
+    )
+
+
+def oriented(kind: str, order: str = "<") -> bytes:
+    """An orientation of 6 as different types have it."""
+    outside = struct.pack(order + "I", 8 + 2 + 12 + 4)
+    return {
+        "short": block([(0x0112, 3, 1, struct.pack(order + "HH", 6, 0))], order),
+        "byte": block([(0x0112, 1, 1, b"\6\0\0\0")], order),
+        "long": block([(0x0112, 4, 1, struct.pack(order + "I", 6))], order),
+        "two shorts": block([(0x0112, 3, 2, struct.pack(order + "HH", 6, 6))], order),
+        "text": block([(0x0112, 2, 2, b"6\0\0\0")], order),
+        "rational": block([(0x0112, 5, 1, outside)], order, struct.pack(order + "II", 12, 2)),
+        "double": block([(0x0112, 12, 1, outside)], order, struct.pack(order + "d", 6)),
+    }[kind]
+
+
+def jpeg(exif_data: bytes) -> bytes:
+    out = io.BytesIO()
+    SMALL.save(out, "JPEG", exif=exif_data)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("kind", ["short", "byte", "long", "two shorts", "text", "rational", "double"])
+def test_an_orientation_of_any_type_turns_the_picture(kind: str, order: str) -> None:
+    data = oriented(kind, order)
+    pixels, chunks = picture.take_apart(picture.open_image(jpeg(data)))
+    assert pixels.shape == (8, 6, 3)
+    assert exif.orientation(chunks[b"exif"]) == 1
+    assert len(chunks[b"exif"]) == len(data)
+    assert sum(a != b for a, b in zip(data, chunks[b"exif"], strict=True)) <= 8  # of one value
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"Exif\0\0", b"Exif\0\0garbage that is none", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff",
+     block([(0x0112, 99, 1, b"6666")]), block([(0x0112, 3, 0, b"\6\0\0\0")]), block([(0x0112, 5, 1, b"\xff\xff\0\0")]),
+     block([(0x010E, 5, 1, b"\x1a\0\0\0")], values=b"\1\0\0\0\3\0\0\0")],
+)  # fmt: skip
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif", ".avif"])
+@pytest.mark.filterwarnings("ignore")
+def test_what_cannot_be_read_is_kept_or_named(data: bytes, suffix: str) -> None:
+    pixels, chunks = picture.take_apart(picture.open_image(jpeg(data)))
+    assert chunks.get(b"exif", data) == data
+    image = picture.put_together(pixels, None, chunks)
+    made, notes = picture.write_picture(image, suffix)
+    found = reading.identify(io.BytesIO(made))
+    assert found.size == (8, 6)
+    if chunks and suffix != ".tif":
+        assert (found.info.get("exif", b"").endswith(data[6:]) and not notes) or any("EXIF" in note for note in notes)
+    elif chunks:
+        assert any("EXIF" in note for note in notes)
+
+
+def test_thumbnail_and_makers_note_of_a_turned_picture_stay_byte_for_byte() -> None:
+    thumbnail = bytes(range(256)) * 3
+    entries = [(0x010E, 2, 4, b"cat\0"), (0x0112, 3, 1, struct.pack("<HH", 8, 0))]
+    data = block(entries, values=struct.pack("<HHHII", 1, 0x0201, 4, 1, 56) + bytes(4) + thumbnail, after=38)
+    _, chunks = picture.take_apart(picture.open_image(jpeg(data)))
+    assert chunks[b"exif"] == data.replace(struct.pack("<IHH", 1, 8, 0), struct.pack("<IHH", 1, 1, 0))
+    image = picture.put_together(np.zeros((6, 8, 3), np.uint8), None, chunks)
+    for suffix in (".jpg", ".png", ".webp", ".avif"):
+        made, notes = picture.write_picture(image, suffix)
+        assert chunks[b"exif"][6:] in made, suffix
+        assert notes == []
+    _, notes = picture.write_picture(image, ".tif")
+    assert notes == ["EXIF becomes tags of TIFF: thumbnail, maker's note and unusual tags are not kept whole"]
+
+
+def test_an_orientation_in_xmp_is_applied_once() -> None:
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><r tiff:Orientation="6"/></x:xmpmeta>'
+    out = io.BytesIO()
+    SMALL.save(out, "JPEG", xmp=xmp)
+    pixels, chunks = picture.take_apart(picture.open_image(out.getvalue()))
+    assert pixels.shape == (8, 6, 3)
+    assert chunks[b"xmpd"] == xmp.replace(b'"6"', b'"1"')
+
+
+def test_mutated_exif_never_stops_a_picture() -> None:
+    whole = Image.Exif()
+    whole[0x010E], whole[0x0112], whole[0x011A], whole[0x0128] = "a cat", 6, 300.0, 2
+    whole[0x8769] = {0x9003: "2020:01:01 00:00:00", 0x829A: (1, 50), 0x927C: b"a maker's note"}
+    whole[0x8825] = {1: "N", 2: (1.0, 2.0, 3.0)}
+    chance = random.Random(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for number in range(200):
+            data = bytearray(whole.tobytes())
+            for _ in range(chance.choice([1, 2, 8])):
+                data[chance.randrange(6, len(data))] = chance.choice([0, 1, 2, 5, 7, 12, 255])
+            if number % 4 == 0:
+                del data[chance.randrange(8, len(data)) :]
+            source = jpeg(bytes(data))
+            image = picture.open_image(source)
+            picture.losses(image, source)
+            pixels, chunks = picture.take_apart(image)
+            made = picture.put_together(pixels, None, chunks)
+            for suffix in (".tif", ".jpg", ".png", ".webp"):
+                found = picture.open_image(picture.save_bytes(made, suffix))
+                assert found.size == made.size
+
+
+@pytest.mark.parametrize("form", ["AVIF", "TIFF"])
+def test_exif_that_keep_pillow_from_the_pixels_are_left_out(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = Image.Exif()
+    data[0x010E] = "a cat"
+    data[0x8769] = {0x9003: "2020:01:01 00:00:00"}
+    out = io.BytesIO()
+    SMALL.save(out, form, exif=data.tobytes())
+    source = out.getvalue()
+    plain = Image.Exif.load
+
+    def odd(self: Image.Exif, block: bytes) -> None:
+        raise AttributeError("odd")
+
+    monkeypatch.setattr(Image.Exif, "load", odd)
+    if form == "TIFF":
+        monkeypatch.setattr(Image.Exif, "_get_ifd_dict", odd)
+    image = picture.open_image(source)
+    assert image.size == SMALL.size
+    assert any("EXIF cannot be read" in note for note in picture.losses(image, source))
+    monkeypatch.setattr(Image.Exif, "load", plain)

@@ -1,0 +1,166 @@
+"""What each format keeps: the table in codec.formats against files, and docs/FORMATS.md against the table.
+
+`python -m tests.codec.test_formats` writes the page anew.
+"""
+
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from codec import exif, picture
+from codec.formats import ANY, FORMATS, Format
+
+PAGE = Path(__file__).parents[2] / "docs" / "FORMATS.md"
+INTRODUCTION = """# Picture formats that lapic writes
+
+What `decode`, `restore` and `translate` keep in each format. What a format does not keep is said in one line, or
+refused with `--strict`; alpha is composed on `--background` where there is no place for it. Made from the table in
+`codec/formats.py`, which the commands themselves follow, by `python -m tests.codec.test_formats`; a test holds both to
+files.
+
+A .lapic file itself keeps ICC profile, EXIF and XMP of up to 16 MiB each and alpha without loss. The resolution is kept
+in EXIF (72 dpi, which EXIF writes for an unknown one, is not). Text in PNG, comments, IPTC and further frames are not
+kept, and 16 bits become 8: `encode` says so, or refuses with `--strict`.
+"""
+ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'
+UNREAD = {"JXL", "HEIF", "PDF", "EPS"}  # Pillow needs a plugin or another program to write or to read these
+
+
+def size(most: int) -> str:
+    return "-" if not most else "yes" if most == ANY else f"to {most} bytes"
+
+
+def page() -> str:
+    lines = [
+        "| format | names | alpha | grey | ICC profile | EXIF | XMP | resolution | text | pixels |",
+        "|---|" + "---|" * 9,
+    ]
+    suffixes: dict[str, list[str]] = {}
+    for suffix, kind in sorted(Image.registered_extensions().items()):
+        suffixes.setdefault(kind, []).append(suffix)
+    plugins = {"JXL": [".jxl (with pillow-jxl-plugin)"], "HEIF": [".heic (with pillow-heif)"]}
+    for form in FORMATS.values():
+        names = ", ".join(plugins.get(form.name) or suffixes[form.name])
+        alpha = "yes" if form.alpha else "-"
+        alpha = "on or off" if form.name == "GIF" else alpha
+        exif_data = "as tags" if form.name == "TIFF" else size(form.exif)
+        lines.append(
+            f"| {form.name} | {names} | {alpha} | {'yes' if 'L' in form.modes else 'as RGB'} | {size(form.icc)} | "
+            f"{exif_data} | {size(form.xmp)} | {'yes' if form.resolution else '-'} | - | "
+            f"{'as they are' if form.lossless else '256 colours' if form.name == 'GIF' else 'lossy'} |"
+        )
+    return INTRODUCTION + "\n" + "\n".join(lines) + "\n"
+
+
+def test_the_page_is_up_to_date() -> None:
+    assert PAGE.read_text() == page(), "run: python -m tests.codec.test_formats"
+
+
+def sample(mode: str) -> Image.Image:
+    grey = np.arange(64 * 48).reshape(48, 64) % 251
+    image = Image.fromarray(np.stack([grey, grey[::-1], grey // 2, 255 - grey], 2).astype(np.uint8)).convert(mode)
+    image.info = {"icc_profile": ICC, "exif": described(), "xmp": XMP}
+    if mode in ("L", "LA"):
+        del image.info["icc_profile"]
+    return image
+
+
+def described() -> bytes:
+    data = Image.Exif()
+    data[0x010E], data[0x011A], data[0x011B], data[0x0128] = "a cat", 300.0, 300.0, 2
+    return data.tobytes()
+
+
+@pytest.mark.filterwarnings("ignore:IM image")
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
+@pytest.mark.parametrize("form", [form for form in FORMATS.values() if form.name not in UNREAD], ids=lambda f: f.name)
+def test_files_keep_what_the_table_says(form: Format, mode: str) -> None:
+    suffix = next(suffix for suffix, kind in Image.registered_extensions().items() if kind == form.name)
+    image = sample(mode)
+    data, notes = picture.write_picture(image, suffix)
+    with Image.open(io.BytesIO(data)) as found:
+        found.load()
+    said = " ".join(notes)
+    assert ("icc_profile" in found.info) == (bool(form.icc) and "icc_profile" in image.info)
+    assert ("ICC profile" in said) == (not form.icc and "icc_profile" in image.info)
+    assert (found.getexif().get(0x010E) == "a cat") == bool(form.exif) != ("EXIF" in said)
+    xmp = found.info.get("xmp") or found.info.get("XML:com.adobe.xmp")
+    assert (xmp == XMP) == bool(form.xmp) != ("XMP" in said)
+    assert (round(found.info.get("dpi", (0, 0))[0]) == 300) == form.resolution
+    if mode.endswith("A"):
+        assert found.has_transparency_data == form.alpha != ("no alpha" in said)
+    if form.lossless and form.name != "ICNS":
+        wanted = image if form.alpha or not mode.endswith("A") else picture.compose(image, "white")
+        assert np.array_equal(np.asarray(found.convert("RGBA")), np.asarray(wanted.convert("RGBA")))
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".bmp", ".ppm"])
+@pytest.mark.parametrize(("background", "expected"), [("white", 255), ("black", 0), ("#808080", 128)])
+def test_alpha_is_composed_on_a_background(suffix: str, background: str, expected: int) -> None:
+    for mode in ("RGBA", "LA"):
+        image = Image.new("RGBA", (16, 16), (200, 0, 0, 0)).convert(mode)
+        data, notes = picture.write_picture(image, suffix, background)
+        assert abs(np.asarray(Image.open(io.BytesIO(data))).astype(int) - expected).max() <= 2
+        assert len(notes) == 1
+        assert f"composed on {background}" in notes[0]
+        image.putalpha(255)
+        assert picture.write_picture(image, suffix, background)[1] == []  # nothing is transparent
+
+
+@pytest.mark.parametrize(("suffix", "most"), [(".jpg", 65533), (".png", 2**31), (".webp", 2**31), (".tif", 2**31)])
+def test_long_metadata_are_kept_or_named(suffix: str, most: int) -> None:
+    long = Image.Exif()
+    long[0x010E] = "a long story " * 8000
+    image = sample("RGB")
+    image.info |= {"exif": long.tobytes(), "xmp": XMP + b" " * 2_000_000, "icc_profile": ICC + bytes(300_000)}
+    data, notes = picture.write_picture(image, suffix)
+    found = picture.open_image(data)
+    assert found.info["icc_profile"] == image.info["icc_profile"]
+    if most < 2**20:
+        assert [note.split()[0] for note in notes] == ["EXIF", "XMP"]
+        assert not {"exif", "xmp"} & set(found.info)
+    else:
+        assert notes == []
+        assert found.info["xmp"] == image.info["xmp"]
+        assert len(found.getexif()[0x010E]) > 100_000
+
+
+def test_metadata_that_a_writer_refuses_are_left_out_with_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = Image.SAVE["WEBP"]
+
+    def refuse(image: Image.Image, *rest: object) -> None:
+        if image.encoderinfo.get("exif"):
+            raise AttributeError("odd")
+        plain(image, *rest)
+
+    monkeypatch.setitem(Image.SAVE, "WEBP", refuse)
+    data, notes = picture.write_picture(sample("RGB"), ".webp")
+    assert notes == ["EXIF cannot be written as WEBP and is left out"]
+    assert Image.open(io.BytesIO(data)).info["xmp"] == XMP
+
+
+def test_a_resolution_travels_in_exif() -> None:
+    plain = Image.new("RGB", (8, 6))
+    out = io.BytesIO()
+    plain.save(out, "PNG", dpi=(300, 150))
+    _, chunks = picture.take_apart(picture.open_image(out.getvalue()))
+    assert [round(part) for part in exif.resolution(chunks[b"exif"]) or ()] == [300, 150]
+    made = picture.put_together(np.zeros((4, 4, 3), np.uint8), None, chunks)
+    for suffix in (".png", ".jpg", ".tif", ".bmp"):
+        data, notes = picture.write_picture(made, suffix)
+        assert notes == []
+        assert [round(part) for part in Image.open(io.BytesIO(data)).info["dpi"]] == [300, 150]
+    assert picture.write_picture(made, ".ppm")[1] == ["the resolution is left out: PPM has no place for it"]
+    out = io.BytesIO()
+    plain.save(out, "PNG", dpi=(72, 72))
+    assert b"exif" not in picture.take_apart(picture.open_image(out.getvalue()))[1]
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    PAGE.write_text(page())
