@@ -178,7 +178,7 @@ def decode_file(job: DecodeJob, data: bytes, progress: Progress = no_progress) -
     if suffix not in SETTINGS or job.target == "-":
         raise Error(f"so large a picture goes into a file with {', '.join(SETTINGS)}")
     header, tiles = bitstream.read(data, job.max_pixels)
-    model = load_by_id(header.model, pick_device(job.device))
+    model = load_by_id(header.model, pick_device(job.device), given=job.model)
     view = decoder.View(job.scale, job.crop, PIECE, job.realism)
     area = view.area(header)
     width, height = (-(-(end) // job.scale) - begin // job.scale for begin, end in

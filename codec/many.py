@@ -15,6 +15,10 @@ DEVICE = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), de
 MAX_PIXELS = click.option(
     "--max-pixels", type=click.IntRange(1), default=codec.MAX_PIXELS, show_default=True, help="Refuse larger pictures."
 )
+MODEL = click.option(
+    "--model", metavar="FILE",
+    help="The model that the files need, as a weights file or by name; looked for by its id if not given.",
+)  # fmt: skip
 QUIET = click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 MANY = [
     click.option("--recursive", "-r", is_flag=True, help="Folders: also the folders below them, keeping the tree."),

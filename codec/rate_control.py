@@ -1,45 +1,82 @@
 """Finding the quality that meets a target: a number of bytes, of bits per pixel, or of dB.
 
-The analysis is done once for each model; each trial only quantises and codes (and, for PSNR, decodes).
+A draft, encoded with effort 0, takes a fraction of the time of the file that is given out, and both change alike with
+the quality. So the quality is found with drafts. A file encoded there with all effort says by how much the search for
+better symbols changes size or PSNR, and by so much the drafts' aim moves; after two or three files it stands still.
+
+The analysis is done once for each model; each trial only quantises and codes.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache, partial
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 import bitstream
 from bitstream import Error
 from bitstream.container import QUALITY_ONE
-from codec.decoder import decode_pixels
-from codec.encoder import analyse, encode_latents, header_of
-from codec.metrics import psnr
+from codec import hyper
+from codec.decoder import decode_pixels, to_pixels
+from codec.encoder import Progress, analyse, encode_latents, header_of, no_progress, region, round_latents
+from codec.metrics import psnr, psnr_of
 from codec.model import Model
-from codec.tiling import Rect
+from codec.network import assemble
+from codec.search import Draft, regions
+from codec.tiling import Rect, latent_bounds
 
-TRIALS = 16
+TRIALS = 16  # drafts on the way to one aim
+FILES = 3  # with all effort, if one of them serves
+SPARE_FILES = 3  # more of them for a size that none has kept to
+DRAFTS_IN_A_FILE = 8  # steps of progress that a file with all effort counts for
 BYTES_CLOSE, DECIBEL_CLOSE = 0.005, 0.02  # where the search may stop: relative, dB
-REACH, DECIBEL_REACH = 0.02, 0.1  # farther from its target no file is given out if the search can help it
+BYTES_REACH, DECIBEL_REACH = 0.02, 0.1  # farther from its target no file is given out if the search can help it
 BEYOND = 1.2  # times the highest quality that a model was trained for: so far pictures stay sane
+LOSSLESS = 120.0  # dB that stand for a PSNR without end; one wrong value in 3 x 2^24 pixels has 124
 
 
 @dataclass(frozen=True)
 class Target:
     """Exactly one of: `size`, bytes that must not be exceeded; `bpp`, bits per pixel of the whole file; `psnr`, dB."""
 
-    size: int | None = None
+    size: float | None = None
     bpp: float | None = None
     psnr: float | None = None
 
     def check(self) -> None:
         """Raise ValueError unless exactly one target is given, and positive."""
         given = [value for value in (self.size, self.bpp, self.psnr) if value is not None]
-        if len(given) != 1 or not given[0] > 0:
-            raise ValueError("give one target, and a positive one: size, bpp or psnr")
+        if len(given) != 1 or not 0 < given[0] < math.inf:
+            raise ValueError("give one target, and a positive finite number: size, bpp or psnr")
+
+    @property
+    def kind(self) -> Literal["size", "bpp", "psnr"]:
+        """Which of the three is given."""
+        return "size" if self.size is not None else "bpp" if self.bpp is not None else "psnr"
+
+    @property
+    def close(self) -> float:
+        """The excess that is as good as none."""
+        return DECIBEL_CLOSE if self.kind == "psnr" else BYTES_CLOSE
+
+    @property
+    def reach(self) -> float:
+        """The excess that is too much for a result."""
+        return DECIBEL_REACH if self.kind == "psnr" else BYTES_REACH
+
+    @property
+    def aim(self) -> float:
+        """The excess that is looked for: none, or a little less where the target must not be exceeded."""
+        return -self.close if self.kind == "size" else 0.0
+
+    def allows(self, excess: float) -> bool:
+        """Whether a file with this excess may be given out at all."""
+        return self.kind != "size" or excess <= 0
 
 
 @dataclass(frozen=True)
@@ -52,12 +89,146 @@ class Stretch:
 
 
 @dataclass(frozen=True)
-class _Trial:
-    """A file that was made: how far it is above the target (log ratio of bytes, or dB), its quality, its bytes."""
+class Place:
+    """A quality, and the model to encode with."""
 
-    excess: float
+    model: Callable[[], Model]
     quality: float
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A file that was made with all effort: how far it is above the target (log ratio of bytes, or dB)."""
+
+    place: Place
+    excess: float
     data: bytes
+
+
+@dataclass
+class Trials:
+    """One picture, encoded as often as it takes: drafts and files by their places."""
+
+    pixels: NDArray[np.uint8]
+    target: Target
+    tile: int
+    chunks: dict[bytes, bytes] | None
+    effort: int
+    lanes: bool
+    tune: str
+    progress: Progress
+    drafts: dict[Place, float] = field(default_factory=dict)  # their excess
+    files: dict[Place, Trial] = field(default_factory=dict)
+    latents: dict[bytes, list[tuple[Rect, Tensor]]] = field(default_factory=dict)  # by the models' ids
+    steps: int = 0  # of progress, done
+
+    def draft(self, place: Place) -> float:
+        """The excess of the picture encoded with effort 0."""
+        if place not in self.drafts:
+            if self.target.kind == "psnr":
+                self.drafts[place] = self._decibels(self._draft_psnr(place))
+            else:
+                data = self._encode(place, 0)
+                self.drafts[place] = self._bytes(data)
+                if not self.effort:
+                    self.files[place] = Trial(place, self.drafts[place], data)
+            self._step_to(min(self.steps + 1, TRIALS - 1))
+        return self.drafts[place]
+
+    def file(self, place: Place) -> Trial:
+        """The picture encoded with all effort."""
+        if place not in self.files:
+            data = self._encode(place, self.effort, partial(self._within_file, max(self.steps, TRIALS)))
+            if self.target.kind != "psnr":
+                excess = self._bytes(data)
+            elif not self.effort:
+                excess = self.draft(place)
+            else:
+                excess = self._decibels(psnr(self.pixels, decode_pixels(place.model(), *bitstream.read(data))))
+            self.files[place] = Trial(place, excess, data)
+        return self.files[place]
+
+    def between(self, model: Callable[[], Model], lowest: float, highest: float) -> list[Place]:
+        """The places of a model's drafts at these qualities and between them, from the lowest up."""
+        places = [one for one in self.drafts if one.model is model and lowest <= one.quality <= highest]
+        return sorted(places, key=lambda place: place.quality)
+
+    def best(self) -> Trial | None:
+        """The file nearest to the target of those that it allows."""
+        allowed = [trial for trial in self.files.values() if self.target.allows(trial.excess)]
+        return min(allowed, key=lambda trial: abs(trial.excess), default=None)
+
+    def refusal(self, trial: Trial) -> Error:
+        """The error that says what the nearest file gives."""
+        height, width = self.pixels.shape[:2]
+        if self.target.kind == "size":
+            gives, wanted = f"{len(trial.data)} bytes", f"{self.target.size:g}"
+        elif self.target.kind == "bpp":
+            gives, wanted = f"{8 * len(trial.data) / (height * width):.3f} bpp", f"{self.target.bpp:g}"
+        else:
+            gives, wanted = f"{trial.excess + (self.target.psnr or 0):.2f} dB", f"{self.target.psnr:g}"
+        side = "more" if trial.excess > 0 else "less"
+        found = f"quality {trial.place.quality:g} gives {gives}"
+        return Error(f"the target cannot be reached: {found}, {side} than {wanted}")
+
+    def finish(self) -> None:
+        """Say that all is done."""
+        total = self._steps_in_all()
+        self.progress(total, total)
+
+    def _bytes(self, data: bytes) -> float:
+        """The excess of a file's size."""
+        limit = self.target.size or (self.target.bpp or 0) * self.pixels.shape[0] * self.pixels.shape[1] / 8
+        return math.log(len(data) / limit)
+
+    def _decibels(self, found: float) -> float:
+        """The excess of a PSNR."""
+        return min(found, LOSSLESS) - (self.target.psnr or 0)
+
+    def _encode(self, place: Place, effort: int, progress: Progress = no_progress) -> bytes:
+        """The bytes of a file."""
+        model = place.model()
+        header = header_of(model, self.pixels, place.quality, self.tile, self.chunks)
+        tune = self.tune if effort or not self.effort else "psnr"
+        return encode_latents(model, header, self._latents(model), self.pixels, effort, progress, self.lanes, tune)
+
+    def _latents(self, model: Model) -> list[tuple[Rect, Tensor]]:
+        """What the analysis makes of the picture."""
+        if model.identity not in self.latents:
+            self.latents[model.identity] = list(analyse(model, self.pixels, self.tile))
+        return self.latents[model.identity]
+
+    @torch.no_grad()
+    def _draft_psnr(self, place: Place) -> float:
+        """PSNR in dB of the picture encoded with effort 0, by the synthesis alone: nothing is entropy-coded."""
+        model, channels = place.model(), 3 if self.pixels.ndim == 3 else 1
+        quality = hyper.fixed_point(place.quality, model.device)
+        gain, square_error = model.transforms.gain(quality), 0
+        tiles = {rect: round_latents(model, latent, quality) for rect, latent in self._latents(model)}
+        bounds = latent_bounds(self.pixels.shape[1], self.pixels.shape[0])
+        show = partial(region, self.pixels, device=model.device)
+        for part in regions(model, Draft(tiles, bounds, show, self.pixels.shape, quality)):
+            made = assemble(*model.transforms.synthesis(part.latent / gain, quality))
+            rows, columns = part.inside()
+            shown, original = (
+                to_pixels(picture[0, :, rows, columns], channels).int() for picture in (made, part.picture)
+            )
+            square_error += int((shown - original).square().sum(dtype=torch.int64))
+        return psnr_of(square_error / self.pixels.size)
+
+    def _steps_in_all(self) -> int:
+        return TRIALS + (FILES * DRAFTS_IN_A_FILE if self.effort else 0)
+
+    def _step_to(self, steps: int) -> None:
+        """Say that so many steps are done, unless more are."""
+        if steps > self.steps:
+            self.steps = steps
+            self.progress(steps, self._steps_in_all())
+
+    def _within_file(self, before: int, done: int, total: int) -> None:
+        """What a file's own progress means for that of the whole; the last step is left to `finish`."""
+        if self.effort:
+            self._step_to(min(before + DRAFTS_IN_A_FILE * done // total, self._steps_in_all() - 1))
 
 
 def encode_to_target(
@@ -69,12 +240,14 @@ def encode_to_target(
     effort: int = 0,
     lanes: bool = False,
     tune: str = "psnr",
+    progress: Progress = no_progress,
 ) -> bytes:
-    """The file of a picture that meets a target; the effort of `codec.search` is spent on every trial, tuned by `tune`.
+    """The file of a picture that meets a target, made with an effort of `codec.search` and tuned by `tune`.
 
     Args:
         stretches: of qualities to look in, in rising order. Between two of them sizes jump; in such a gap the model of
             the lower one serves some qualities above its own too.
+        progress: called with the steps done and the steps in all.
 
     Returns:
         For `size` the largest file found that is no larger, for `bpp` and `psnr` the closest file found.
@@ -84,66 +257,83 @@ def encode_to_target(
         Error: it lies more than 2 % (for PSNR: 0.1 dB) outside what these qualities reach.
     """
     target.check()
-    latents: dict[bytes, list[tuple[Rect, Tensor]]] = {}  # of each model
-    limit = target.size or (target.bpp or 0) * pixels.shape[0] * pixels.shape[1] / 8
-    close = BYTES_CLOSE if target.psnr is None else DECIBEL_CLOSE
-    aim = -close if target.size else 0.0  # stay a little below what must not be exceeded
-    tried: list[_Trial] = []
-
-    @cache
-    def trial(stretch: Stretch, quality: float) -> float:
-        """Make a file, and say how far it is above the aim."""
-        model = stretch.model()
-        if model.identity not in latents:
-            latents[model.identity] = list(analyse(model, pixels, tile))
-        header = header_of(model, pixels, quality, tile, chunks)
-        data = encode_latents(model, header, latents[model.identity], pixels, effort, lanes=lanes, tune=tune)
-        if target.psnr is None:
-            excess = math.log(len(data) / limit)
-        else:
-            excess = psnr(pixels, decode_pixels(model, *bitstream.read(data))) - target.psnr
-        tried.append(_Trial(excess, quality, data))
-        return excess - aim
-
-    def nearest() -> _Trial | None:
-        allowed = [one for one in tried if not target.size or one.excess <= 0]
-        return min(allowed, key=lambda one: abs(one.excess), default=None)
-
-    enough = (number for number, one in enumerate(stretches) if trial(one, one.highest) >= 0)
-    number = next(enough, len(stretches) - 1)
-    here = stretches[number]
-    _search(partial(trial, here), close, (here.lowest, here.highest))
-    best, reach = nearest(), REACH if target.psnr is None else DECIBEL_REACH
-    if number and trial(here, here.lowest) > 0 and (best is None or abs(best.excess) > reach):  # in the gap before it
-        below = stretches[number - 1]
-        _search(partial(trial, below), close, (below.highest, min(BEYOND * below.highest, here.highest)))
-        best = nearest()
-    within = math.inf if target.size else reach  # a smaller file than asked for is fine
-    ends = (stretches[0].lowest, stretches[-1].highest)
-    if best is None or (abs(best.excess) > within and best.quality in ends):
-        data = (best or tried[0]).data
-        what = f"{len(data)} bytes, {8 * len(data) / pixels.shape[0] / pixels.shape[1]:.3f} bpp"
-        raise Error(f"the target cannot be reached: quality {(best or tried[0]).quality:g}, the nearest, gives {what}")
+    trials = Trials(pixels, target, tile, chunks, effort, lanes, tune, progress)
+    aim = target.aim
+    change = 0.0  # of the excess, by the search for better symbols
+    for number in range(1 + FILES + SPARE_FILES if effort else 1):
+        place = place_for(trials, stretches, aim - change)
+        if place not in trials.files:
+            change = trials.file(place).excess - trials.draft(place)
+        best = trials.best()
+        if best and (abs(best.excess - target.aim) <= target.close or number >= FILES):
+            break
+        if number >= FILES - 1:  # none has kept to the size
+            aim -= 2 * target.close
+    lowest, highest = stretches[0], stretches[-1]
+    ends = Place(lowest.model, lowest.lowest), Place(highest.model, highest.highest)
+    best = trials.best() or trials.file(ends[0])
+    within = math.inf if target.kind == "size" else target.reach  # a smaller file than asked for is fine
+    if not target.allows(best.excess) or (abs(best.excess) > within and best.place in ends):
+        raise trials.refusal(best)
+    trials.finish()
     return best.data
 
 
-def _search(function: Callable[[float], float], close: float, between: tuple[float, float]) -> None:
-    """Call a rising function of the quality on the way to its root, in steps of 1/256.
+def place_for(trials: Trials, stretches: list[Stretch], aim: float) -> Place:
+    """Where a draft has an excess of about `aim`: at one of the ends if none has, and lower if the target allows no
+    more."""
+    target = trials.target
 
-    The Illinois variant of the regula falsi: the logarithm of the size is nearly a straight line over the quality."""
-    low, high = between
-    tried = {low: function(low)}
-    if tried[low] >= 0:
-        return
-    tried[high] = function(high)
-    below, above = tried[low], tried[high]
-    side = 0
-    while len(tried) < TRIALS and above > 0 and min(map(abs, tried.values())) > close and high - low > 1 / QUALITY_ONE:
+    def distance(place: Place) -> float:
+        return abs(trials.draft(place) - aim)
+
+    def nearest(places: list[Place]) -> Place:
+        limit = aim - target.aim if target.kind == "size" else math.inf
+        allowed = [place for place in places if trials.draft(place) <= limit]
+        return min(allowed or places[:1], key=distance)
+
+    tops = [Place(stretch.model, stretch.highest) for stretch in stretches]
+    number = next((number for number, top in enumerate(tops) if trials.draft(top) >= aim), len(tops) - 1)
+    here = stretches[number]
+    found = search(trials, here.model, here.lowest, here.highest, aim)
+    if number and trials.draft(Place(here.model, here.lowest)) > aim:  # it is in the gap before this stretch
+        top = tops[number - 1]
+        found.append(top)
+        if distance(nearest(found)) > target.reach:
+            found += search(trials, top.model, top.quality, min(BEYOND * top.quality, here.highest), aim)
+    return nearest(found)
+
+
+def search(trials: Trials, model: Callable[[], Model], lowest: float, highest: float, aim: float) -> list[Place]:
+    """Make drafts between two qualities, in steps of 1/256, until one is close to the aim or no other can be closer.
+
+    The Illinois variant of the regula falsi: the logarithm of the size is nearly a straight line over the quality. It
+    sets out from the drafts that are there.
+
+    Returns:
+        The places of all drafts between these qualities, from the lowest up.
+    """
+
+    def above_aim(quality: float) -> float:
+        return trials.draft(Place(model, quality)) - aim
+
+    if above_aim(lowest) >= 0 or above_aim(highest) < 0:
+        return trials.between(model, lowest, highest)
+    low, high = lowest, highest
+    for place in trials.between(model, lowest, highest):
+        if above_aim(place.quality) >= 0:
+            high = place.quality
+            break
+        low = place.quality
+    below, above = above_aim(low), above_aim(high)
+    nearest, side = min(-below, above), 0
+    for _ in range(TRIALS - 2):
+        if nearest <= trials.target.close or high - low <= 1 / QUALITY_ONE:
+            break
         guess = low + (high - low) * below / (below - above)
         guess = round(min(max(guess, low + 1 / QUALITY_ONE), high - 1 / QUALITY_ONE) * QUALITY_ONE) / QUALITY_ONE
-        if guess in tried:
-            break
-        value = tried[guess] = function(guess)
+        value = above_aim(guess)
+        nearest = min(nearest, abs(value))
         if value < 0:
             low, below = guess, value
             above = above / 2 if side == -1 else above
@@ -152,3 +342,4 @@ def _search(function: Callable[[float], float], close: float, between: tuple[flo
             high, above = guess, value
             below = below / 2 if side == 1 else below
             side = 1
+    return trials.between(model, lowest, highest)
