@@ -76,12 +76,15 @@ def check_image(image: Any) -> None:
 
     Raises:
         TypeError: it is no Pillow image.
+        ValueError: it has no pixels.
         Error: its file is damaged or closed, or the image itself is closed.
     """
     from PIL import Image
 
     if not isinstance(image, Image.Image):
         raise TypeError(f"a PIL.Image.Image is needed, not {type(image).__name__}: see Image.open and Image.fromarray")
+    if not image.width * image.height:
+        raise ValueError(f"an image of {image.width} x {image.height} has no pixels")
     try:
         image.load()
     except MemoryError:

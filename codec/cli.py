@@ -39,7 +39,7 @@ class _Bytes(click.ParamType):
 
     def convert(self, value: Any, param: Any, ctx: Any) -> int:
         text, factor = str(value), 1
-        if text[-1:] in "kKM":
+        if text.endswith(("k", "K", "M")):
             text, factor = text[:-1], 1_000_000 if text[-1] == "M" else 1000
         try:
             found = int(float(text) * factor)

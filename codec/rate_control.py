@@ -253,10 +253,11 @@ def encode_to_target(
         For `size` the largest file found that is no larger, for `bpp` and `psnr` the closest file found.
 
     Raises:
-        ValueError: the target is not one.
+        ValueError: the target is not one, or tile, effort or tune is out of range.
         Error: it lies more than 2 % (for PSNR: 0.1 dB) outside what these qualities reach.
     """
     target.check()
+    header_of(stretches[0].model(), pixels, stretches[0].lowest, tile, chunks)  # complain before the work, not after
     trials = Trials(pixels, target, tile, chunks, effort, lanes, tune, progress)
     aim = target.aim
     change = 0.0  # of the excess, by the search for better symbols
