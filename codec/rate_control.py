@@ -2,7 +2,7 @@
 
 A draft, encoded with effort 0, takes a fraction of the time of the file that is given out, and both change alike with
 the quality. So the quality is found with drafts. A file encoded there with all effort says by how much the search for
-better symbols changes size or PSNR, and by so much the drafts' aim moves; after two or three files it stands still.
+better symbols changes size or PSNR, and so what to expect of the next one, which is close after two or three files.
 
 The analysis is done once for each model; each trial only quantises and codes.
 """
@@ -32,7 +32,7 @@ from codec.tiling import Rect, latent_bounds
 
 TRIALS = 16  # drafts on the way to one aim
 FILES = 3  # with all effort, if one of them serves
-SPARE_FILES = 3  # more of them for a size that none has kept to
+SPARE_FILES = 3  # more of them if none does
 DRAFTS_IN_A_FILE = 8  # steps of progress that a file with all effort counts for
 BYTES_CLOSE, DECIBEL_CLOSE = 0.005, 0.02  # where the search may stop: relative, dB
 BYTES_REACH, DECIBEL_REACH = 0.02, 0.1  # farther from its target no file is given out if the search can help it
@@ -148,6 +148,14 @@ class Trials:
             self.files[place] = Trial(place, excess, data)
         return self.files[place]
 
+    def expected(self, place: Place) -> float:
+        """The excess that a file would have: that of the draft, changed as in the files of qualities around it."""
+        made = [trial for trial in self.files.values() if trial.place.model is place.model] or [*self.files.values()]
+        made.sort(key=lambda trial: trial.place.quality)
+        changes = [trial.excess - self.draft(trial.place) for trial in made]
+        change = np.interp(place.quality, [trial.place.quality for trial in made], changes) if made else 0.0
+        return self.draft(place) + float(change)
+
     def between(self, model: Callable[[], Model], lowest: float, highest: float) -> list[Place]:
         """The places of a model's drafts at these qualities and between them, from the lowest up."""
         places = [one for one in self.drafts if one.model is model and lowest <= one.quality <= highest]
@@ -260,15 +268,13 @@ def encode_to_target(
     header_of(stretches[0].model(), pixels, stretches[0].lowest, tile, chunks)  # complain before the work, not after
     trials = Trials(pixels, target, tile, chunks, effort, lanes, tune, progress)
     aim = target.aim
-    change = 0.0  # of the excess, by the search for better symbols
-    for number in range(1 + FILES + SPARE_FILES if effort else 1):
-        place = place_for(trials, stretches, aim - change)
-        if place not in trials.files:
-            change = trials.file(place).excess - trials.draft(place)
+    for number in range(1, 1 + FILES + SPARE_FILES if effort else 2):
+        trials.file(place_for(trials, stretches, aim))
         best = trials.best()
-        if best and (abs(best.excess - target.aim) <= target.close or number >= FILES):
+        enough = target.reach if number >= FILES else target.close
+        if best and abs(best.excess - target.aim) <= enough:
             break
-        if number >= FILES - 1:  # none has kept to the size
+        if not best and number >= FILES:  # none has kept to the size
             aim -= 2 * target.close
     lowest, highest = stretches[0], stretches[-1]
     ends = Place(lowest.model, lowest.lowest), Place(highest.model, highest.highest)
@@ -281,23 +287,23 @@ def encode_to_target(
 
 
 def place_for(trials: Trials, stretches: list[Stretch], aim: float) -> Place:
-    """Where a draft has an excess of about `aim`: at one of the ends if none has, and lower if the target allows no
+    """Where an excess of about `aim` is expected: at one of the ends if nowhere, and lower if the target allows no
     more."""
     target = trials.target
 
     def distance(place: Place) -> float:
-        return abs(trials.draft(place) - aim)
+        return abs(trials.expected(place) - aim)
 
     def nearest(places: list[Place]) -> Place:
         limit = aim - target.aim if target.kind == "size" else math.inf
-        allowed = [place for place in places if trials.draft(place) <= limit]
+        allowed = [place for place in places if trials.expected(place) <= limit]
         return min(allowed or places[:1], key=distance)
 
     tops = [Place(stretch.model, stretch.highest) for stretch in stretches]
-    number = next((number for number, top in enumerate(tops) if trials.draft(top) >= aim), len(tops) - 1)
+    number = next((number for number, top in enumerate(tops) if trials.expected(top) >= aim), len(tops) - 1)
     here = stretches[number]
     found = search(trials, here.model, here.lowest, here.highest, aim)
-    if number and trials.draft(Place(here.model, here.lowest)) > aim:  # it is in the gap before this stretch
+    if number and trials.expected(Place(here.model, here.lowest)) > aim:  # it is in the gap before this stretch
         top = tops[number - 1]
         found.append(top)
         if distance(nearest(found)) > target.reach:
@@ -306,7 +312,8 @@ def place_for(trials: Trials, stretches: list[Stretch], aim: float) -> Place:
 
 
 def search(trials: Trials, model: Callable[[], Model], lowest: float, highest: float, aim: float) -> list[Place]:
-    """Make drafts between two qualities, in steps of 1/256, until one is close to the aim or no other can be closer.
+    """Make drafts between two qualities, in steps of 1/256, until of one an excess close to the aim is expected or no
+    other can be closer.
 
     The Illinois variant of the regula falsi: the logarithm of the size is nearly a straight line over the quality. It
     sets out from the drafts that are there.
@@ -316,7 +323,7 @@ def search(trials: Trials, model: Callable[[], Model], lowest: float, highest: f
     """
 
     def above_aim(quality: float) -> float:
-        return trials.draft(Place(model, quality)) - aim
+        return trials.expected(Place(model, quality)) - aim
 
     if above_aim(lowest) >= 0 or above_aim(highest) < 0:
         return trials.between(model, lowest, highest)

@@ -11,9 +11,9 @@ import codec.pillow_plugin
 from codec.compat import import_torchvision
 
 
-@pytest.fixture
-def file(photo: Image.Image, tmp_path: Path) -> Path:
-    path = tmp_path / "photo.lapic"
+@pytest.fixture(scope="module")
+def file(photo: Image.Image, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("file") / "photo.lapic"
     photo.save(path, quality=40)
     return path
 
