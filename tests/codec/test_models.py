@@ -159,6 +159,25 @@ def test_another_model_than_the_files(coded: Path, own: tuple[Path, bytes], smal
     assert not (tmp_path / "out.png").exists()
 
 
+def test_large_pictures_by_an_own_model(
+    coded: Path, own: tuple[Path, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pyvips")
+    monkeypatch.setattr("codec.large.LARGE", 1)
+    fails_with(lapic("decode", coded, tmp_path / "out.png"), own[1].hex())
+    assert lapic("decode", coded, tmp_path / "out.png", "--model", own[0]).exit_code == 0
+
+
+def test_folders_that_are_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/a")
+    monkeypatch.setenv("LAPIC_MODELS", os.pathsep.join(["~/weights", "", "here"]))
+    monkeypatch.setenv("XDG_DATA_HOME", "no/absolute/path")
+    named = [Path("/home/a/weights"), Path("here")]
+    assert shipped.model_folders() == [*named, Path("/home/a/.local/share/lapic/models")]
+    monkeypatch.setenv("XDG_DATA_HOME", "/data")
+    assert shipped.model_folders() == [*named, Path("/data/lapic/models")]
+
+
 def test_realism_without_a_realistic_decoder(coded: Path, own: tuple[Path, bytes], tmp_path: Path) -> None:
     result = lapic("decode", coded, tmp_path / "out.png", "--model", own[0], "--realism", 1)
     fails_with(result, "no realistic decoder", "mine")
@@ -210,7 +229,7 @@ def wrong(own: tuple[Path, bytes], tmp_path_factory: pytest.TempPathFactory) -> 
         "truncated early": (written("early.safetensors", own[0].read_bytes()[:100]), "no whole safetensors file"),
         "empty": (written("empty.safetensors", b""), "no whole safetensors file"),
         "text": (written("notes.txt", b"not a model\n" * 100), "no whole safetensors file"),
-        "folder": (folder / "folder", "folder"),
+        "folder": (folder / "folder", "read: a folder"),
         "pipe": (folder / "pipe", "not a file"),
         "missing": (folder / "missing.safetensors", "no such file"),
         "long name": (Path("x" * 5000), "no such file"),
