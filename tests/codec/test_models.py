@@ -266,8 +266,9 @@ def test_files_that_hold_no_codec_model(
 @pytest.mark.parametrize("kind", sorted(set(KINDS) - {"translator"}))
 def test_files_that_hold_no_translator(kind: str, wrong: dict, small: Image.Image, tmp_path: Path) -> None:
     path, _ = wrong[kind]
+    word = "see --realism" if kind == "realistic decoder" else "weights"
     small.save(tmp_path / "in.png")
-    fails_with(lapic("translate", tmp_path / "in.png", tmp_path / "out.png", "--model", path))
+    fails_with(lapic("translate", tmp_path / "in.png", tmp_path / "out.png", "--model", path), word)
     with pytest.raises(codec.Error):
         codec.translate(small, path)
 
