@@ -83,8 +83,9 @@ def encode(
     where = pick_device(device)
     report = progress or encoder.no_progress
     if any(value is not None for value in targets):
-        from codec.rate_control import Stretch, Target, encode_to_target
+        from codec.rate_control import Stretch, encode_to_target
         from codec.shipped import SERVED
+        from codec.trials import Target
 
         served = SERVED if model == AUTO_MODEL else {model: load(model, where).qualities}
         stretches = [Stretch(partial(load, name, where), *qualities) for name, qualities in served.items()]

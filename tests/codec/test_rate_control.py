@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 import codec
-from codec import rate_control
+from codec import trials
 from codec.cli import main
 from codec.metrics import psnr
 from codec.model import load
@@ -63,16 +63,14 @@ def test_targets_between_two_models_files_are_reached(target: str, small: Image.
 
 def test_each_models_analysis_runs_once(small: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    real = rate_control.analyse
-    monkeypatch.setattr(rate_control, "analyse", lambda *given: calls.append(1) or real(*given))
-    trials = []
-    code = rate_control.encode_latents
-    monkeypatch.setattr(
-        rate_control, "encode_latents", lambda *given, **settings: trials.append(1) or code(*given, **settings)
-    )
+    real = trials.analyse
+    monkeypatch.setattr(trials, "analyse", lambda *given: calls.append(1) or real(*given))
+    made = []
+    code = trials.encode_latents
+    monkeypatch.setattr(trials, "encode_latents", lambda *given, **settings: made.append(1) or code(*given, **settings))
     codec.encode(small, size=12_000, effort=0)
     assert len(calls) == 2  # by each model
-    assert 4 <= len(trials) <= rate_control.TRIALS
+    assert 4 <= len(made) <= trials.DRAFTS
 
 
 def test_metadata_count(small: Image.Image) -> None:
@@ -108,7 +106,7 @@ def test_few_files_are_made_with_all_effort(
     small: Image.Image, target: dict, tune: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = []
-    code = rate_control.encode_latents
+    code = trials.encode_latents
 
     def encode_latents(
         model: object, header: object, latents: object, pixels: object, effort: int, *rest: object
@@ -116,10 +114,10 @@ def test_few_files_are_made_with_all_effort(
         made.append(effort)
         return code(model, header, latents, pixels, effort, *rest)
 
-    monkeypatch.setattr(rate_control, "encode_latents", encode_latents)
+    monkeypatch.setattr(trials, "encode_latents", encode_latents)
     data = codec.encode(small, **target, effort=2, tune=tune)
     assert set(made) <= {0, 2}
-    assert 1 <= made.count(2) <= rate_control.FILES
+    assert 1 <= made.count(2) <= trials.FILES
     if "size" in target:
         assert 0.98 * target["size"] <= len(data) <= target["size"]
     elif "bpp" in target:
@@ -134,9 +132,9 @@ def test_a_drafts_psnr_is_that_of_its_file(photo: Image.Image, mode: str) -> Non
     image = photo.convert(mode)
     pixels = np.asarray(image)
     model = partial(load, "photo")
-    trials = rate_control.Trials(pixels, rate_control.Target(psnr=1), 64, None, 0, False, "psnr", lambda *_: None)
+    tried = trials.Trials(pixels, trials.Target(psnr=1), 64, None, 0, False, "psnr", lambda *_: None)
     for quality in (10, 55):
-        found = 1 + trials.draft(rate_control.Place(model, quality))
+        found = 1 + tried.draft(trials.Place(model, quality))
         data = codec.encode(image, quality, tile=64, effort=0)
         assert found == pytest.approx(psnr(pixels, codec.decode(data)), abs=0.02)
 
