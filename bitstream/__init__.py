@@ -1,6 +1,6 @@
 """lapic's file format: bytes <-> symbols. NumPy and constriction only; docs/FORMAT.md is the specification."""
 
-from bitstream.container import Header, PixelFormat, Tile, read, read_header, write
+from bitstream.container import Header, PixelFormat, Tile, as_bytes, read, read_header, write
 from bitstream.entropy import (
     LANE_SYMBOLS,
     MISMATCH,
@@ -29,6 +29,7 @@ __all__ = [
     "Tables",
     "Tile",
     "TileDecoder",
+    "as_bytes",
     "decode_values",
     "encode_tile",
     "encode_values",

@@ -3,6 +3,7 @@
 import zlib
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Any
 
 from bitstream.error import Error
 from bitstream.varint import Reader, write_varint
@@ -148,6 +149,16 @@ def write(header: Header, tiles: list[Tile]) -> bytes:
     return b"".join([SIGNATURE, head, check, *(tile.payload for tile in tiles)])
 
 
+def as_bytes(data: Any) -> bytes:
+    """The contents of bytes, bytearray, memoryview or whatever else has a buffer. Raises TypeError for all else."""
+    if isinstance(data, bytes):
+        return data
+    try:
+        return memoryview(data).tobytes()
+    except TypeError:
+        raise TypeError(f"the bytes of a file are needed, not {type(data).__name__}: read it first") from None
+
+
 def read(
     data: bytes | bytearray | memoryview, max_pixels: int | None = None, salvage: bool = False
 ) -> tuple[Header, list[Tile]]:
@@ -159,7 +170,9 @@ def read(
 
     Raises:
         Error: not a lapic file, a newer version, damaged, or larger than `max_pixels`.
+        TypeError: `data` are no bytes.
     """
+    data = as_bytes(data)
     reader = Reader(data)
     header = _read_header(reader, max_pixels)
     rows, columns = header.grid()
@@ -180,8 +193,9 @@ def read_header(data: bytes | bytearray | memoryview) -> Header:
 
     Raises:
         Error: not a lapic file, a newer version, or visibly damaged.
+        TypeError: `data` are no bytes.
     """
-    return _read_header(Reader(data), None)
+    return _read_header(Reader(as_bytes(data)), None)
 
 
 def _read_header(reader: Reader, max_pixels: int | None) -> Header:

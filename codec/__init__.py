@@ -6,6 +6,7 @@ codec.info(data)["bytes"]                  # what each part costs
 image = codec.restore(image, "jpeg")       # repair what another codec or a camera damaged
 """
 
+import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from bitstream import Error
 
 if TYPE_CHECKING:
     from PIL import Image
+
+ModelName = str | os.PathLike[str]  # the name of a model, or the path of its weights file
 
 __version__ = "0.1.0"
 __all__ = ["Error", "decode", "encode", "info", "restore", "translate"]
@@ -28,7 +31,7 @@ def encode(
     image: "Image.Image",
     quality: float = DEFAULT_QUALITY,
     *,
-    model: str = AUTO_MODEL,
+    model: ModelName = AUTO_MODEL,
     tile: int = 1024,
     device: str = "auto",
     size: int | None = None,
@@ -46,8 +49,8 @@ def encode(
         image: a Pillow image of any mode. 16-bit channels become 8-bit, CMYK becomes RGB; alpha is kept losslessly, and
             ICC profile, EXIF and XMP are kept. RGB whose channels are equal is coded as grey and comes back as RGB.
         quality: 1 (smallest) to 100 (best).
-        model: "auto" (the shipped model that was trained for the quality), name of a shipped model or path of a weights
-            file.
+        model: "auto" (the shipped model that was trained for the quality), name of a shipped model, path of a weights
+            file, or name of an own model in one of `codec.shipped.model_folders`. Who decodes needs that model too.
         tile: edge of the independently coded tiles in pixels, 64 times a power of two up to 4096, or 0 for one tile
             (pictures of at most 2^24 pixels).
         device: "auto" (a GPU if there is one), "cpu" or "cuda".
@@ -60,35 +63,44 @@ def encode(
             grow by 0.4 %.
         keep_hidden: code the colours of fully transparent pixels as they are; else they are replaced by a smooth
             continuation of the colours around them, which takes fewer bytes.
-        progress: called as progress(done, total).
+        progress: called as progress(done, total): with tiles, or with the steps of the search for a target.
 
     Returns:
         The bytes of a .lapic file.
 
     Raises:
-        ValueError: quality, tile, effort or tune is out of range, or more than one target is given.
-        Error: the model cannot be loaded, or no quality reaches the target.
+        ValueError: quality, target, tile, effort, tune or device is out of range, or more than one target is given.
+        TypeError: an argument is of a wrong type.
+        Error: the image or the model cannot be read, or no quality reaches the target.
     """
-    from codec import encoder, picture, planes
+    from bitstream.container import MAX_EDGE
+    from codec import arguments, encoder, picture, planes
     from codec.model import load, load_for, pick_device
 
+    quality = arguments.number("quality", quality, 1, 100)
+    targets = [arguments.target(name, value) for name, value in (("size", size), ("bpp", bpp), ("psnr", psnr))]
+    effort, tile = arguments.whole("effort", effort, 0, 9), arguments.whole("tile", tile, 0, MAX_EDGE)
+    arguments.one_of("tune", tune, TUNES)
+    arguments.check_image(image)
     pixels, chunks = planes.simplify(*picture.take_apart(image), keep_hidden)
     where = pick_device(device)
-    if not size == bpp == psnr is None:
-        from codec.rate_control import Stretch, Target, encode_to_target
-        from codec.shipped import SERVED
-
-        served = SERVED if model == AUTO_MODEL else {model: load(model, where, None).qualities}
-        stretches = [Stretch(partial(load, name, where, None), *qualities) for name, qualities in served.items()]
-        return encode_to_target(stretches, pixels, Target(size, bpp, psnr), tile, chunks, effort, lanes, tune)
-    loaded = load_for(model, quality, where)
     report = progress or encoder.no_progress
+    if any(value is not None for value in targets):
+        from codec.rate_control import Stretch, encode_to_target
+        from codec.shipped import SERVED
+        from codec.trials import Target
+
+        served = SERVED if model == AUTO_MODEL else {model: load(model, where).qualities}
+        stretches = [Stretch(partial(load, name, where), *qualities) for name, qualities in served.items()]
+        return encode_to_target(stretches, pixels, Target(*targets), tile, chunks, effort, lanes, tune, report)
+    loaded = load_for(model, quality, where)
     return encoder.encode_pixels(loaded, pixels, quality, tile, chunks, report, effort, lanes=lanes, tune=tune)
 
 
 def decode(
-    data: bytes,
+    data: bytes | bytearray | memoryview,
     *,
+    model: ModelName | None = None,
     scale: int = 1,
     crop: tuple[int, int, int, int] | None = None,
     device: str = "auto",
@@ -100,6 +112,9 @@ def decode(
     """Decompress a .lapic file.
 
     Args:
+        data: all bytes of the file.
+        model: name or weights file of the model that the file needs; None looks for it by its id among the shipped ones
+            and in the folders of own models, see `codec.shipped.model_folders`.
         scale: 1, 2, 4 or 8 for a picture of 1/scale of the size, rounded up; smaller is faster.
         crop: (x, y, width, height), a part of the full-size picture in its pixels; only what it needs is decoded.
         device: "auto" (a GPU if there is one), "cpu" or "cuda".
@@ -115,24 +130,29 @@ def decode(
         An image of mode L, LA, RGB or RGBA; ICC profile, EXIF and XMP are in its `info`.
 
     Raises:
-        Error: not a lapic file, damaged, too large, or made for a model that is not installed or, with `realism`, has
-            no realistic decoder.
-        ValueError: scale, crop or realism is not possible.
+        Error: not a lapic file, damaged, too large, or made for a model that is not installed, is not the given one or,
+            with `realism`, has no realistic decoder.
+        ValueError: scale, crop, realism or device is not possible.
+        TypeError: an argument is of a wrong type.
     """
     import bitstream
-    from codec import decoder, picture
+    from codec import arguments, decoder, picture
     from codec.encoder import no_progress
     from codec.model import load_by_id, pick_device
 
+    scale, realism = arguments.one_of("scale", scale, (1, 2, 4, 8)), arguments.number("realism", realism, 0, 1)
+    crop = None if crop is None else arguments.rectangle("crop", crop)
+    if max_pixels is not None:
+        max_pixels = arguments.number("max_pixels", max_pixels, 0, float("inf"))
     if crop and max_pixels is not None and crop[2] * crop[3] > max_pixels:
         raise Error(f"{crop[2]} x {crop[3]} is more than {max_pixels} pixels: raise the limit to decode it")
     header, tiles = bitstream.read(data, None if crop else max_pixels, salvage=missing is not None)
-    model = load_by_id(header.model, pick_device(device))
+    loaded = load_by_id(header.model, pick_device(device), given=model)
     alpha = picture.read_alpha(header.chunks, (header.width, header.height), max_pixels)
     holes: list[Any] | None = None if missing is None else []
     watch = progress or no_progress
     view = decoder.View(scale, crop, realism=realism)
-    pixels = decoder.decode_pixels(model, header, tiles, view, watch, holes)
+    pixels = decoder.decode_pixels(loaded, header, tiles, view, watch, holes)
     if missing is not None:
         missing += [(hole.left, hole.top, hole.right, hole.bottom) for hole in holes or []]
     if alpha is not None:
@@ -140,21 +160,28 @@ def decode(
     return picture.put_together(pixels, alpha, header.chunks)
 
 
-def info(data: bytes) -> dict[str, Any]:
+def info(data: bytes | bytearray | memoryview, *, model: ModelName | None = None) -> dict[str, Any]:
     """What is in a .lapic file, without decoding it.
+
+    Args:
+        data: all bytes of the file.
+        model: as for `decode`; nothing but its name and id is read.
 
     Returns:
         width, height, mode, quality, model (id and name, the latter None if it is not installed), format_version,
         tile, tiles, bpp, and `bytes`: total, header (with checksums and tile table), metadata by kind, payload.
 
     Raises:
-        Error: not a lapic file, or damaged.
+        Error: not a lapic file, damaged, or `model` is not the one that it needs.
+        TypeError: `data` are no bytes.
     """
     import bitstream
     from bitstream.container import ALPHA, VERSION
-    from codec.shipped import shipped
+    from codec.shipped import check_model, installed_name
 
+    data = bitstream.as_bytes(data)
     header, tiles = bitstream.read(data)
+    name = installed_name(header.model) if model is None else check_model(model, header.model).stem
     payload = sum(len(tile.payload) for tile in tiles)
     metadata = {kind.decode("latin-1"): size for kind, size in header.chunk_sizes.items()}
     colour = "RGB" if header.channels == 3 else "L"
@@ -163,7 +190,7 @@ def info(data: bytes) -> dict[str, Any]:
         "height": header.height,
         "mode": colour + ("A" if ALPHA in header.chunks else ""),
         "quality": header.quality,
-        "model": {"id": header.model.hex(), "name": shipped().get(header.model)},
+        "model": {"id": header.model.hex(), "name": name},
         "format_version": VERSION,
         "tile": header.tile,
         "tiles": len(tiles),
@@ -203,19 +230,19 @@ def restore(
         An image of mode L, LA, RGB or RGBA.
 
     Raises:
-        ValueError: task, strength, scale or look is not possible.
+        ValueError: task, strength, scale, look or device is not possible.
+        TypeError: an argument is of a wrong type.
+        Error: the image cannot be read.
     """
-    from codec import restoration
+    from codec import arguments, restoration
     from codec.encoder import no_progress
     from codec.model import pick_device
 
-    if task not in ("auto", *restoration.RESTORERS):
-        raise ValueError(f"task {task!r} is none of auto, {', '.join(restoration.RESTORERS)}")
-    if scale not in (2, 4):
-        raise ValueError(f"scale {scale} is neither 2 nor 4")
-    if look not in restoration.LOOKS:
-        raise ValueError(f"look {look!r} is none of {', '.join(restoration.LOOKS)}")
-    _check_strength(strength)
+    arguments.one_of("task", task, ("auto", *restoration.RESTORERS))
+    scale = arguments.one_of("scale", scale, (2, 4))
+    arguments.one_of("look", look, tuple(restoration.LOOKS))
+    strength = arguments.number("strength", strength, 0, 1)
+    arguments.check_image(image)
     where = pick_device(device)
 
     def repair(pixels: Any) -> Any:
@@ -226,7 +253,7 @@ def restore(
 
 
 def translate(
-    image: "Image.Image", model: str, *, strength: float = 1.0, device: str = "auto", progress: Any = None
+    image: "Image.Image", model: ModelName, *, strength: float = 1.0, device: str = "auto", progress: Any = None
 ) -> "Image.Image":
     """Translate an image into the style that a model has learned.
 
@@ -239,22 +266,19 @@ def translate(
         progress: called as progress(done, total).
 
     Raises:
-        Error: the model cannot be read, or the image is too small for it.
-        ValueError: strength or factor is not possible.
+        Error: the image or the model cannot be read, or the image is too small for it.
+        ValueError: strength, factor or device is not possible.
+        TypeError: an argument is of a wrong type.
     """
-    from codec import restoration, translators
+    from codec import arguments, restoration, translators
     from codec.encoder import no_progress
     from codec.model import pick_device
 
-    _check_strength(strength)
-    if model.startswith("grey:"):
+    strength = arguments.number("strength", strength, 0, 1)
+    arguments.check_image(image)
+    if isinstance(model, str) and model.startswith("grey:"):
         factor = restoration.read_factor(model)
         return restoration.through(image, lambda pixels: restoration.grey_density(pixels, factor))
     loaded = translators.load(model, pick_device(device))
     report = progress or no_progress
     return restoration.through(image, lambda pixels: restoration.translate_pixels(loaded, pixels, "", strength, report))
-
-
-def _check_strength(strength: float) -> None:
-    if not 0 <= strength <= 1:
-        raise ValueError(f"strength {strength} is outside 0..1")

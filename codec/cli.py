@@ -10,9 +10,9 @@ import click
 import codec
 from bitstream.error import Error
 from codec import retouch_commands
-from codec.console import one_line_errors, quiet_pillow, tile_progress, with_options
+from codec.console import Finite, one_line_errors, quiet_pillow, tile_progress, with_options
 from codec.evaluation import commands
-from codec.many import DEVICE, KEEPING, MANY, MAX_PIXELS, QUIET, convert_many, make_pictures, note_losses
+from codec.many import DEVICE, KEEPING, MANY, MAX_PIXELS, MODEL, QUIET, convert_many, make_pictures, note_losses
 from codec.memory import keep_freed_memory
 from codec.workers import end_on_sigterm
 
@@ -39,21 +39,26 @@ class _Bytes(click.ParamType):
 
     def convert(self, value: Any, param: Any, ctx: Any) -> int:
         text, factor = str(value), 1
-        if text[-1:] in "kKM":
+        if text.endswith(("k", "K", "M")):
             text, factor = text[:-1], 1_000_000 if text[-1] == "M" else 1000
         try:
-            return int(float(text) * factor)
-        except ValueError:
+            found = int(float(text) * factor)
+        except (ValueError, OverflowError):  # the latter for numbers without end
+            found = 0
+        if found < 1:
             self.fail(f"{value!r} is not a number of bytes such as 50000, 200k or 1.5M", param, ctx)
+        return found
 
 
 def _print_version(context: click.Context, _: Any, wanted: bool) -> None:
     if wanted and not context.resilient_parsing:
-        from codec.shipped import shipped
+        from codec.shipped import own_models, shipped
 
         click.echo(f"lapic {codec.__version__}")
         for model_id, name in shipped().items():
             click.echo(f"model {name} {model_id.hex()}")
+        for model_id, path in own_models().items():
+            click.echo(f"own model {path.stem} {model_id.hex()} ({path})")
         context.exit()
 
 
@@ -61,19 +66,23 @@ def _print_version(context: click.Context, _: Any, wanted: bool) -> None:
 @click.option("--version", "-V", is_flag=True, is_eager=True, expose_value=False, callback=_print_version,
               help="Show the version and the installed models, and exit.")  # fmt: skip
 def main() -> None:
-    """A learned image codec: compress photos to small .lapic files, and back."""
+    """A learned image codec: compress photos to small .lapic files, and back.
+
+    Own models are found in the folders that the environment variable LAPIC_MODELS names and in
+    ~/.local/share/lapic/models.
+    """
 
 
 @main.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.argument("output")
 @click.option(
-    "-q", "--quality", type=click.FloatRange(1, 100), default=codec.DEFAULT_QUALITY, show_default=True,
+    "-q", "--quality", type=Finite(1, 100), default=codec.DEFAULT_QUALITY, show_default=True,
     help="1 (smallest) to 100 (best).",
 )  # fmt: skip
 @click.option("--size", type=_Bytes(), help="Instead of -q: at most so many bytes; 200k and 1.5M are understood.")
-@click.option("--bpp", type=click.FloatRange(0, min_open=True), help="Instead of -q: about so many bits per pixel.")
-@click.option("--psnr", type=click.FloatRange(0, min_open=True), help="Instead of -q: about so many dB.")
+@click.option("--bpp", type=Finite(0, min_open=True), help="Instead of -q: about so many bits per pixel.")
+@click.option("--psnr", type=Finite(0, min_open=True), help="Instead of -q: about so many dB.")
 @click.option(
     "-e", "--effort", type=click.IntRange(0, 9), default=codec.DEFAULT_EFFORT, show_default=True,
     help="How long to search for a smaller file: 0 (one pass) to 9; decoding takes no longer.",
@@ -86,7 +95,7 @@ def main() -> None:
 @click.option("--tile", type=int, default=1024, show_default=True, help="Edge of the tiles in pixels, 0 for one tile.")
 @click.option(
     "--model", default=codec.AUTO_MODEL, show_default=True,
-    help="A shipped model, or a weights file; auto: the shipped one for the quality.",
+    help="A model by its name, or a weights file, which decoders need too; auto: the shipped one for the quality.",
 )  # fmt: skip
 @click.option("--strip", is_flag=True, help="Leave out ICC profile, EXIF and XMP.")
 @click.option(
@@ -149,9 +158,10 @@ def encode(
 @click.option("--crop", type=_Crop(), help="Part of the full-size picture, in pixels.")
 @click.option("--format", "suffix", help="Output format such as png; by the name of OUTPUT if not given.")
 @click.option(
-    "--realism", type=click.FloatRange(0, 1), default=0.0, show_default=True,
+    "--realism", type=Finite(0, 1), default=0.0, show_default=True,
     help="0: nearest to the original; 1: looks most like a photo, with invented texture.",
 )  # fmt: skip
+@MODEL
 @click.option("--salvage", is_flag=True, help="Decode what is whole of a damaged file and fill in the rest.")
 @with_options(KEEPING)
 @with_options(MANY)
@@ -171,18 +181,19 @@ def decode(scale: str, **options: Any) -> None:
 
 @main.command()
 @click.argument("files", nargs=-1, required=True)
+@MODEL
 @MAX_PIXELS
 @DEVICE
 @QUIET
 @one_line_errors
-def verify(files: tuple[str, ...], max_pixels: int, device: str, quiet: bool) -> None:
+def verify(files: tuple[str, ...], model: str | None, max_pixels: int, device: str, quiet: bool) -> None:
     """Check that .lapic files decode, without writing anything."""
     from codec.convert import verify_file
 
     failed = False
     for name in files:
         try:
-            fine = verify_file(name, device, max_pixels)
+            fine = verify_file(name, device, max_pixels, model)
             if not quiet:
                 click.echo(f"{name}: {fine}")
         except Error as error:
@@ -194,21 +205,22 @@ def verify(files: tuple[str, ...], max_pixels: int, device: str, quiet: bool) ->
 
 @main.command()
 @click.argument("file")
+@MODEL
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @one_line_errors
-def info(file: str, as_json: bool) -> None:
+def info(file: str, model: str | None, as_json: bool) -> None:
     """Say what is in a .lapic file and what each part costs."""
     from codec import files
 
-    found = codec.info(files.read_input(file))
+    found = codec.info(files.read_input(file), model=model)
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
-    model = found["model"]
     click.echo(
         f"{found['width']} x {found['height']} {found['mode']}, quality {found['quality']:g}, {found['bpp']:.3f} bpp"
     )
-    click.echo(f"model {model['id']} ({model['name'] or 'not installed'}), format version {found['format_version']}")
+    name = found["model"]["name"] or "not installed"
+    click.echo(f"model {found['model']['id']} ({name}), format version {found['format_version']}")
     click.echo(f"{found['tiles']} tile(s)" + (f" of {found['tile']} pixels" if found["tile"] else ""))
     for part, size in found["bytes"].items():
         click.echo(f"{part:>10} {size:>10} bytes")

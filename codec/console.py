@@ -1,5 +1,6 @@
 """What the command lines share: one-line errors and progress. Imports nothing heavy."""
 
+import math
 import sys
 import time
 import warnings
@@ -10,6 +11,17 @@ from typing import Any
 import click
 
 from bitstream.error import Error
+
+
+class Finite(click.FloatRange):
+    """A number in a range that is neither "nan", which compares with nothing, nor "inf"."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        """The number, or a usage error."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number", param, ctx)
+        return number
 
 
 def one_line_errors(command: Callable) -> Callable:

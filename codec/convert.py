@@ -43,6 +43,7 @@ class DecodeJob:
     source: str
     target: str
     suffix: str = ".png"
+    model: str | None = None  # name or weights file; None looks for it by the file's id
     scale: int = 1
     crop: tuple[int, int, int, int] | None = None
     max_pixels: int = codec.MAX_PIXELS
@@ -164,6 +165,7 @@ def decode_file(job: DecodeJob, progress: Progress = no_progress) -> dict[str, A
     missing: list[tuple[int, int, int, int]] | None = [] if job.salvage else None
     image = codec.decode(
         data,
+        model=job.model,
         scale=job.scale,
         crop=job.crop,
         device=job.device,
@@ -213,8 +215,11 @@ def deliver(image: Any, job: Any, began: float, notes: list[str]) -> dict[str, A
     return size | {"bytes": len(data), "seconds": time.perf_counter() - began, "notes": notes}
 
 
-def verify_file(source: str, device: str = "auto", max_pixels: int = codec.MAX_PIXELS) -> str:
+def verify_file(source: str, device: str = "auto", max_pixels: int = codec.MAX_PIXELS, model: str | None = None) -> str:
     """Check that a file decodes, without making the picture.
+
+    Args:
+        model: name or weights file of the model that it needs; None looks for it by its id.
 
     Returns:
         One line about the file's contents.
@@ -228,9 +233,9 @@ def verify_file(source: str, device: str = "auto", max_pixels: int = codec.MAX_P
 
     data = files.read_input(source)
     header, tiles = bitstream.read(data, max_pixels, salvage=True)
-    model = load_by_id(header.model, pick_device(device))
+    loaded = load_by_id(header.model, pick_device(device), given=model)
     picture.read_alpha(header.chunks, (header.width, header.height), max_pixels)
-    damaged = decoder.damaged_tiles(model, header, tiles)
+    damaged = decoder.damaged_tiles(loaded, header, tiles)
     if damaged:
         areas = ", ".join(f"{area.width} x {area.height} at {area.left},{area.top}" for area in damaged[:4])
         more = " ..." if len(damaged) > 4 else ""

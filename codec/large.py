@@ -100,7 +100,7 @@ def decode_file(job: DecodeJob, data: bytes, progress: Progress = no_progress) -
     header, tiles = bitstream.read(data, job.max_pixels)
     chunks, notes = _fitting(header, suffix, job.strip)
     refuse_losses(job, notes)
-    model = load_by_id(header.model, pick_device(job.device))
+    model = load_by_id(header.model, pick_device(job.device), given=job.model)
     view = decoder.View(job.scale, job.crop, PIECE, job.realism)
     area = view.area(header)
     width, height = (-(-(end) // job.scale) - begin // job.scale for begin, end in

@@ -35,6 +35,10 @@ KEEPING = [
         help="Behind transparent pixels, for formats without alpha: a name, or #rrggbb.",
     ),
 ]  # fmt: skip
+MODEL = click.option(
+    "--model", metavar="FILE",
+    help="The model that the files need, as a weights file or by name; looked for by its id if not given.",
+)  # fmt: skip
 QUIET = click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 MANY = [
     click.option("--recursive", "-r", is_flag=True, help="Folders: also the folders below them, keeping the tree."),

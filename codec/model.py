@@ -2,9 +2,13 @@
 
 import hashlib
 import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, wraps
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,7 +20,10 @@ from bitstream import Error, Tables
 from codec import AUTO_MODEL, DEFAULT_MODEL, files, hyper
 from codec.network import Config, Transforms
 from codec.quantise import thresholds
-from codec.shipped import WEIGHTS, model_for, name_of
+from codec.shipped import check_model, file_state, find_model, model_for, model_id, name_of, unreadable
+
+Made = TypeVar("Made")
+KEPT = 4  # networks that stay in memory once they are loaded
 
 
 @dataclass
@@ -105,12 +112,43 @@ def save(
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a weights file. Raises `Error` if it cannot be read."""
+    file_state(path)
     try:
         with safe_open(path, framework="pt") as file:
             names = file.keys()
             return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
     except (OSError, SafetensorError) as error:
-        raise Error(f"weights {path.name} cannot be read: {error}") from None
+        raise Error(unreadable(path, error)) from None
+
+
+@contextmanager
+def damaged_weights(path: Path) -> Iterator[None]:
+    """Turn whatever making a network from a weights file raises into one `Error`: nothing else is known of the file."""
+    try:
+        yield
+    except (Error, MemoryError):
+        raise
+    except Exception:
+        raise Error(f"weights {path.name} are damaged: their tensors do not fit their configuration") from None
+
+
+def kept_while_unchanged(find: Callable[[str], Path]) -> Callable[[Callable[..., Made]], Callable[..., Made]]:
+    """Let a function of (name, device, dtype) return what it made before, as long as the file that `find` gives for the
+    name has not changed; the last few results are kept."""
+
+    def wrapper(load: Callable[..., Made]) -> Callable[..., Made]:
+        @lru_cache(maxsize=KEPT)
+        def kept(path: str, _: tuple[int, int], device: str, dtype: torch.dtype | None) -> Made:
+            return load(path, device, dtype)
+
+        @wraps(load)
+        def cached(name: str = DEFAULT_MODEL, device: str = "cpu", dtype: torch.dtype | None = None) -> Made:
+            path = find(name)
+            return kept(str(path), file_state(path), device, dtype)
+
+        return cached
+
+    return wrapper
 
 
 def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -119,12 +157,25 @@ def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def pick_device(name: str) -> str:
-    """ "auto" -> "cuda" if there is a GPU, else "cpu"; other names are checked. Raises `Error` for a missing device."""
+    """ "auto" -> "cuda" if there is a GPU, else "cpu"; other names are checked.
+
+    Raises:
+        Error: the device is not there.
+        ValueError: there is no such kind of device.
+    """
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if torch.device(name).type == "cuda" and not torch.cuda.is_available():
+    try:
+        device = torch.device(name)
+    except (RuntimeError, TypeError):
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise ValueError(f"device {name!r} is none of auto, cpu, cuda and cuda:N")
+    if device.type == "cuda" and not torch.cuda.is_available():
         raise Error("there is no CUDA device here: use --device cpu")
-    return name
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise Error(f"there is no device {name}: this machine has {torch.cuda.device_count()}")
+    return str(name)
 
 
 def default_dtype(device: torch.device) -> torch.dtype:
@@ -135,20 +186,31 @@ def default_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if has_bfloat16 else torch.float32
 
 
-@lru_cache(maxsize=4)
+@kept_while_unchanged(find_model)
 def load(name: str = DEFAULT_MODEL, device: str = "cpu", dtype: torch.dtype | None = None) -> Model:
-    """Load a shipped model by name, or a weights file by path.
+    """Load a model by its name or the path of its weights file, see `codec.shipped.find_model`.
 
     Args:
         device: "cpu", "cuda" or "cuda:N". dtype: of the networks; None chooses by device.
 
     Raises:
-        Error: there is no such file, it is damaged, or its integers do not match its id.
+        Error: there is no such file, it holds no codec model, it is damaged, or its integers do not match its id.
     """
-    path = WEIGHTS / f"{name}.safetensors" if (WEIGHTS / f"{name}.safetensors").exists() else Path(name)
+    path = find_model(name)
+    identifier = model_id(path)
     tensors, metadata = read_weights(path)
     where = torch.device(device)
-    dtype = dtype or default_dtype(where)
+    with damaged_weights(path):
+        model = _from_tensors(path.stem, tensors, metadata, where, dtype or default_dtype(where))
+    if model.identity != identifier:
+        raise Error(f"weights {path.name} are damaged: their integers do not match their id")
+    return model
+
+
+def _from_tensors(
+    name: str, tensors: dict[str, Tensor], metadata: dict[str, str], where: torch.device, dtype: torch.dtype
+) -> Model:
+    """A model from the contents of its weights file. Raises exceptions of many kinds where they do not fit."""
     config = Config(**json.loads(metadata["config"]))
     with torch.device("meta"):
         transforms = Transforms(config)
@@ -161,11 +223,9 @@ def load(name: str = DEFAULT_MODEL, device: str = "cpu", dtype: torch.dtype | No
     lengths = tensors["tables.lengths"].tolist()
     latent = [table.numpy() for table in tensors["tables.latent"].split(lengths)]
     tables = Tables(tensors["tables.hyper"].numpy(), latent)
-    if identity(integers, tables).hex() != metadata["id"]:
-        raise Error(f"weights {path.name} are damaged: their integers do not match their id")
-    return Model(
-        name=path.stem,
-        identity=bytes.fromhex(metadata["id"]),
+    model = Model(
+        name=name,
+        identity=identity(integers, tables),
         config=config,
         transforms=transforms,
         integers=integers,
@@ -173,23 +233,42 @@ def load(name: str = DEFAULT_MODEL, device: str = "cpu", dtype: torch.dtype | No
         centroid=tensors["centroid"].to(where),
         threshold=thresholds(tables).to(where),
         curvature=tensors.get("curvature", torch.ones_like(transforms.log_gain)).float().to(where),
-        card=json.loads(metadata["card"]),
+        card=dict(json.loads(metadata["card"])),
         device=where,
         dtype=dtype,
     )
+    low, high = model.qualities
+    if not 1 <= low <= high <= 100:
+        raise ValueError(f"the model is for qualities {low} to {high}")
+    return model
 
 
-def load_by_id(model_id: bytes, device: str = "cpu", dtype: torch.dtype | None = None) -> Model:
-    """The shipped model that a file's header names. Raises `Error` if it is not installed, or as `load` does."""
-    return load(name_of(model_id), device, dtype)
+def load_by_id(
+    model_id: bytes,
+    device: str = "cpu",
+    dtype: torch.dtype | None = None,
+    given: str | os.PathLike[str] | None = None,
+) -> Model:
+    """The model that a file's header names.
+
+    Args:
+        device, dtype: as for `load`.
+        given: name or weights file of the model; None looks for it among the shipped ones and in the folders of own
+            models, see `codec.shipped.model_folders`.
+
+    Raises:
+        Error: it is not installed, the given one is another, or as `load` does.
+    """
+    name = name_of(model_id) if given is None else str(check_model(given, model_id))
+    return load(name, device, dtype)
 
 
 def load_for(name: str, quality: float, device: str = "cpu") -> Model:
     """The model to encode with at a quality 1..100: the one that `load` knows by `name`, or for "auto" the shipped one
     that was trained for the quality. Raises `Error` as `load` does, and if the named one was not."""
     if name == AUTO_MODEL:
-        return load(model_for(quality), device, None)  # the words of `load_by_id`, so that the cache holds it once
-    model = load(name, device, None)
+        return load(model_for(quality), device)
+    model = load(name, device)
     low, high = model.qualities
     if not low <= quality <= high:
         raise Error(f"the model {model.name} is for qualities {low:g} to {high:g}: quality {quality:g} needs another")

@@ -42,10 +42,9 @@ class LapicImageFile(ImageFile.ImageFile):
 
     def _header(self) -> bitstream.Header:
         """The header, from as much of the file as it takes."""
-        assert self.fp is not None
-        data = b""
+        file, data = self._file(), b""
         while True:
-            more = self.fp.read(max(_FIRST, len(data)))
+            more = file.read(max(_FIRST, len(data)))
             data += more
             try:
                 return bitstream.read_header(data)
@@ -65,12 +64,18 @@ class LapicImageFile(ImageFile.ImageFile):
         return None
 
     def load(self) -> Any:
-        """Decode, the first time. Raises OSError for a damaged file."""
+        """Decode, the first time. The model is looked for by the file's id, see `codec.shipped.model_folders`. With
+        `ImageFile.LOAD_TRUNCATED_IMAGES` what is missing is filled from its surroundings.
+
+        Raises:
+            OSError: the file is damaged, or needs a model that is not installed.
+            ValueError: it was closed.
+        """
         if self.tile:
-            assert self.fp is not None
-            self.fp.seek(0)
+            missing: list[Any] | None = [] if ImageFile.LOAD_TRUNCATED_IMAGES else None
+            data = self.load_read(-1)
             try:
-                decoded = codec.decode(self.fp.read(), scale=self._scale, max_pixels=None)
+                decoded = codec.decode(data, scale=self._scale, max_pixels=None, missing=missing)
             except bitstream.Error as error:
                 raise OSError(str(error)) from None
             self.im = decoded.im
@@ -80,6 +85,28 @@ class LapicImageFile(ImageFile.ImageFile):
                 self.fp.close()
             self.fp = None
         return super().load()
+
+    def load_read(self, count: int) -> bytes:
+        """Bytes of the file from its beginning, all for -1. That there is this method tells `ImageFile.Parser` to wait
+        for the whole file."""
+        file = self._file()
+        file.seek(0)
+        return file.read(count)
+
+    def verify(self) -> None:
+        """Check the file but for its pixels: header, metadata and the tiles' lengths. Raises OSError if damaged."""
+        if self.tile:
+            try:
+                bitstream.read(self.load_read(-1))
+            except bitstream.Error as error:
+                raise OSError(str(error)) from None
+        super().verify()
+
+    def _file(self) -> IO[bytes]:
+        """The file that is read. Raises ValueError if it was closed, as Pillow does."""
+        if self.fp is None or getattr(self.fp, "closed", False):
+            raise ValueError("Operation on closed image")
+        return self.fp
 
 
 def _save(image: Image.Image, target: IO[bytes], _: str | bytes) -> None:

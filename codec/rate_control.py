@@ -1,45 +1,24 @@
 """Finding the quality that meets a target: a number of bytes, of bits per pixel, or of dB.
 
-The analysis is done once for each model; each trial only quantises and codes (and, for PSNR, decodes).
+A draft, encoded with effort 0, takes a fraction of the time of the file that is given out, and both change alike with
+the quality. So the quality is found with drafts. A file encoded there with all effort says by how much the search for
+better symbols changes size or PSNR, and so what to expect of the next one, which is close after two or three files.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-import bitstream
-from bitstream import Error
 from bitstream.container import QUALITY_ONE
-from codec.decoder import decode_pixels
-from codec.encoder import analyse, encode_latents, header_of
-from codec.metrics import psnr
+from codec.encoder import Progress, header_of, no_progress
 from codec.model import Model
-from codec.tiling import Rect
+from codec.trials import DRAFTS, FILES, Place, Target, Trials
 
-TRIALS = 16
-BYTES_CLOSE, DECIBEL_CLOSE = 0.005, 0.02  # where the search may stop: relative, dB
-REACH, DECIBEL_REACH = 0.02, 0.1  # farther from its target no file is given out if the search can help it
+SPARE_FILES = 3  # beyond FILES if none of those serves
 BEYOND = 1.2  # times the highest quality that a model was trained for: so far pictures stay sane
-
-
-@dataclass(frozen=True)
-class Target:
-    """Exactly one of: `size`, bytes that must not be exceeded; `bpp`, bits per pixel of the whole file; `psnr`, dB."""
-
-    size: int | None = None
-    bpp: float | None = None
-    psnr: float | None = None
-
-    def check(self) -> None:
-        """Raise ValueError unless exactly one target is given, and positive."""
-        given = [value for value in (self.size, self.bpp, self.psnr) if value is not None]
-        if len(given) != 1 or not given[0] > 0:
-            raise ValueError("give one target, and a positive one: size, bpp or psnr")
 
 
 @dataclass(frozen=True)
@@ -51,15 +30,6 @@ class Stretch:
     highest: float
 
 
-@dataclass(frozen=True)
-class _Trial:
-    """A file that was made: how far it is above the target (log ratio of bytes, or dB), its quality, its bytes."""
-
-    excess: float
-    quality: float
-    data: bytes
-
-
 def encode_to_target(
     stretches: list[Stretch],
     pixels: NDArray[np.uint8],
@@ -69,81 +39,100 @@ def encode_to_target(
     effort: int = 0,
     lanes: bool = False,
     tune: str = "psnr",
+    progress: Progress = no_progress,
 ) -> bytes:
-    """The file of a picture that meets a target; the effort of `codec.search` is spent on every trial, tuned by `tune`.
+    """The file of a picture that meets a target, made with an effort of `codec.search` and tuned by `tune`.
 
     Args:
         stretches: of qualities to look in, in rising order. Between two of them sizes jump; in such a gap the model of
             the lower one serves some qualities above its own too.
+        progress: called with the steps done and the steps in all.
 
     Returns:
         For `size` the largest file found that is no larger, for `bpp` and `psnr` the closest file found.
 
     Raises:
-        ValueError: the target is not one.
+        ValueError: the target is not one, or tile, effort or tune is out of range.
         Error: it lies more than 2 % (for PSNR: 0.1 dB) outside what these qualities reach.
     """
     target.check()
-    latents: dict[bytes, list[tuple[Rect, Tensor]]] = {}  # of each model
-    limit = target.size or (target.bpp or 0) * pixels.shape[0] * pixels.shape[1] / 8
-    close = BYTES_CLOSE if target.psnr is None else DECIBEL_CLOSE
-    aim = -close if target.size else 0.0  # stay a little below what must not be exceeded
-    tried: list[_Trial] = []
-
-    @cache
-    def trial(stretch: Stretch, quality: float) -> float:
-        """Make a file, and say how far it is above the aim."""
-        model = stretch.model()
-        if model.identity not in latents:
-            latents[model.identity] = list(analyse(model, pixels, tile))
-        header = header_of(model, pixels, quality, tile, chunks)
-        data = encode_latents(model, header, latents[model.identity], pixels, effort, lanes=lanes, tune=tune)
-        if target.psnr is None:
-            excess = math.log(len(data) / limit)
-        else:
-            excess = psnr(pixels, decode_pixels(model, *bitstream.read(data))) - target.psnr
-        tried.append(_Trial(excess, quality, data))
-        return excess - aim
-
-    def nearest() -> _Trial | None:
-        allowed = [one for one in tried if not target.size or one.excess <= 0]
-        return min(allowed, key=lambda one: abs(one.excess), default=None)
-
-    enough = (number for number, one in enumerate(stretches) if trial(one, one.highest) >= 0)
-    number = next(enough, len(stretches) - 1)
-    here = stretches[number]
-    _search(partial(trial, here), close, (here.lowest, here.highest))
-    best, reach = nearest(), REACH if target.psnr is None else DECIBEL_REACH
-    if number and trial(here, here.lowest) > 0 and (best is None or abs(best.excess) > reach):  # in the gap before it
-        below = stretches[number - 1]
-        _search(partial(trial, below), close, (below.highest, min(BEYOND * below.highest, here.highest)))
-        best = nearest()
-    within = math.inf if target.size else reach  # a smaller file than asked for is fine
-    ends = (stretches[0].lowest, stretches[-1].highest)
-    if best is None or (abs(best.excess) > within and best.quality in ends):
-        data = (best or tried[0]).data
-        what = f"{len(data)} bytes, {8 * len(data) / pixels.shape[0] / pixels.shape[1]:.3f} bpp"
-        raise Error(f"the target cannot be reached: quality {(best or tried[0]).quality:g}, the nearest, gives {what}")
+    header_of(stretches[0].model(), pixels, stretches[0].lowest, tile, chunks)  # complain before the work, not after
+    trials = Trials(pixels, target, tile, chunks, effort, lanes, tune, progress)
+    aim = target.aim
+    for number in range(1, 1 + FILES + SPARE_FILES if effort else 2):
+        trials.file(place_for(trials, stretches, aim))
+        best = trials.best()
+        enough = target.reach if number >= FILES else target.close
+        if best and abs(best.excess - target.aim) <= enough:
+            break
+        if not best and number >= FILES:  # none has kept to the size
+            aim -= 2 * target.close
+    lowest, highest = stretches[0], stretches[-1]
+    ends = Place(lowest.model, lowest.lowest), Place(highest.model, highest.highest)
+    best = trials.best() or trials.file(ends[0])
+    within = math.inf if target.kind == "size" else target.reach  # a smaller file than asked for is fine
+    if not target.allows(best.excess) or (abs(best.excess) > within and best.place in ends):
+        raise trials.refusal(best)
+    trials.finish()
     return best.data
 
 
-def _search(function: Callable[[float], float], close: float, between: tuple[float, float]) -> None:
-    """Call a rising function of the quality on the way to its root, in steps of 1/256.
+def place_for(trials: Trials, stretches: list[Stretch], aim: float) -> Place:
+    """Where an excess of about `aim` is expected: at one of the ends if nowhere, and lower if the target allows no
+    more."""
+    target = trials.target
 
-    The Illinois variant of the regula falsi: the logarithm of the size is nearly a straight line over the quality."""
-    low, high = between
-    tried = {low: function(low)}
-    if tried[low] >= 0:
-        return
-    tried[high] = function(high)
-    below, above = tried[low], tried[high]
-    side = 0
-    while len(tried) < TRIALS and above > 0 and min(map(abs, tried.values())) > close and high - low > 1 / QUALITY_ONE:
+    def distance(place: Place) -> float:
+        return abs(trials.expected(place) - aim)
+
+    def nearest(places: list[Place]) -> Place:
+        limit = aim - target.aim if target.kind == "size" else math.inf
+        allowed = [place for place in places if trials.expected(place) <= limit]
+        return min(allowed or places[:1], key=distance)
+
+    tops = [Place(stretch.model, stretch.highest) for stretch in stretches]
+    number = next((number for number, top in enumerate(tops) if trials.expected(top) >= aim), len(tops) - 1)
+    here = stretches[number]
+    found = search(trials, here.model, here.lowest, here.highest, aim)
+    if number and trials.expected(Place(here.model, here.lowest)) > aim:  # it is in the gap before this stretch
+        top = tops[number - 1]
+        found.append(top)
+        if distance(nearest(found)) > target.reach:
+            found += search(trials, top.model, top.quality, min(BEYOND * top.quality, here.highest), aim)
+    return nearest(found)
+
+
+def search(trials: Trials, model: Callable[[], Model], lowest: float, highest: float, aim: float) -> list[Place]:
+    """Make drafts between two qualities, in steps of 1/256, until of one an excess close to the aim is expected or no
+    other can be closer.
+
+    The Illinois variant of the regula falsi: the logarithm of the size is nearly a straight line over the quality. It
+    sets out from the drafts that are there.
+
+    Returns:
+        The places of all drafts between these qualities, from the lowest up.
+    """
+
+    def above_aim(quality: float) -> float:
+        return trials.expected(Place(model, quality)) - aim
+
+    if above_aim(lowest) >= 0 or above_aim(highest) < 0:
+        return trials.between(model, lowest, highest)
+    low, high = lowest, highest
+    for place in trials.between(model, lowest, highest):
+        if above_aim(place.quality) >= 0:
+            high = place.quality
+            break
+        low = place.quality
+    below, above = above_aim(low), above_aim(high)
+    nearest, side = min(-below, above), 0
+    for _ in range(DRAFTS - 2):
+        if nearest <= trials.target.close or high - low <= 1 / QUALITY_ONE:
+            break
         guess = low + (high - low) * below / (below - above)
         guess = round(min(max(guess, low + 1 / QUALITY_ONE), high - 1 / QUALITY_ONE) * QUALITY_ONE) / QUALITY_ONE
-        if guess in tried:
-            break
-        value = tried[guess] = function(guess)
+        value = above_aim(guess)
+        nearest = min(nearest, abs(value))
         if value < 0:
             low, below = guess, value
             above = above / 2 if side == -1 else above
@@ -152,3 +141,4 @@ def _search(function: Callable[[float], float], close: float, between: tuple[flo
             high, above = guess, value
             below = below / 2 if side == 1 else below
             side = 1
+    return trials.between(model, lowest, highest)

@@ -14,7 +14,7 @@ from torch import Tensor
 from bitstream import Error
 from codec import hyper, translators
 from codec.model import Model
-from codec.shipped import WEIGHTS
+from codec.shipped import SUFFIX, WEIGHTS, model_folders
 from codec.tiling import LATENT
 from codec.translator import Translator, TranslatorConfig, halo
 
@@ -38,9 +38,12 @@ def modulation(quality: Tensor, realism: float, levels: int) -> Tensor:
 
 
 def load(model: Model) -> Translator:
-    """The network for a model. Raises `Error` if none was trained for it."""
-    path = REALISM / f"{model.name}.safetensors"
-    if path.exists():
+    """The network for a model: the one of its name that was trained for its id, in the package or in the folder realism
+    of the folders of own models. Raises `Error` if there is none."""
+    for folder in (REALISM, *(own / "realism" for own in model_folders())):
+        path = folder / f"{model.name}{SUFFIX}"
+        if not path.is_file():
+            continue
         loaded = translators.load(str(path), str(model.device), model.dtype)
         if loaded.card.get("model") == model.identity.hex() and isinstance(loaded.net, Translator):
             return loaded.net

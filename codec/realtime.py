@@ -116,8 +116,11 @@ class RealtimeDecoder:
         """What is to be decoded. Raises `Error` if this decoder is not for the file."""
         if len(tiles) > 1:
             raise Error("only a file of one tile is decoded in real time: encode with tile=0 and lanes=True")
-        if (header.width, header.height) != (self.width, self.height) or header.model != self.model.identity:
+        if (header.width, header.height) != (self.width, self.height):
             raise Error(f"this decoder is for {self.width} x {self.height} pixels by the model {self.model.name}")
+        if header.model != self.model.identity:
+            ids = header.model.hex(), self.model.identity.hex()
+            raise Error(f"the file needs the model {ids[0]}, this decoder is for {self.model.name}, {ids[1]}")
         payload = bitstream.read_payload(tiles[0].payload)
         if len(payload.lanes) > self.lanes or sum(map(len, payload.lanes)) > self.words:
             raise Error(f"the file has more than {self.lanes} lanes or {self.words} words")

@@ -78,6 +78,8 @@ def translate_pixels(
     """
     if isinstance(loaded.net, LPTN):
         return _lptn(loaded, pixels, strength)
+    if loaded.net.config.beside:
+        raise Error(f"{loaded.name} is a realistic decoder, which cannot do without a file: see --realism")
     if (not task and len(loaded.tasks) > 1) or (task and task not in loaded.tasks):
         raise Error(f"{loaded.name} is for the tasks {', '.join(loaded.tasks)}")
     number = torch.tensor([loaded.tasks.index(task) if task else 0], device=loaded.device)

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from codec.console import one_line_errors, with_options
+from codec.console import Finite, one_line_errors, with_options
 from codec.many import DEVICE, KEEPING, MANY, MAX_PIXELS, QUIET, make_pictures
 
 SHARED = [
@@ -12,7 +12,7 @@ SHARED = [
     click.argument("output"),
     click.option(
         "--strength",
-        type=click.FloatRange(0, 1),
+        type=Finite(0, 1),
         default=1.0,
         show_default=True,
         help="Share of the change.",

@@ -1,8 +1,8 @@
 """The weights of translators, on disk and in memory: ours (codec.translator) and LPTN (codec.lptn)."""
 
 import json
+import os
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,8 @@ from safetensors.torch import save as serialise
 from bitstream import Error
 from codec import files
 from codec.lptn import LPTN
-from codec.model import default_dtype, read_weights
-from codec.shipped import WEIGHTS
+from codec.model import damaged_weights, default_dtype, kept_while_unchanged, read_weights
+from codec.shipped import SUFFIX, WEIGHTS
 from codec.translator import Translator, TranslatorConfig
 
 TRANSLATORS = WEIGHTS / "translators"
@@ -44,27 +44,36 @@ def save(path: Path, net: Translator | LPTN, card: dict[str, str]) -> None:
     files.write_output(str(path), serialise(tensors, metadata | {"card": json.dumps(card)}))
 
 
+def find(name: str | os.PathLike[str]) -> Path:
+    """The weights file that is meant by the name of a shipped translator or a path, which need not exist.
+
+    Raises:
+        TypeError: `name` is neither a string nor a path.
+    """
+    if not isinstance(name, str | os.PathLike):
+        raise TypeError(f"a translator is given by the path of its weights file, not by {type(name).__name__}")
+    shipped = {path.stem: path for path in TRANSLATORS.glob(f"*{SUFFIX}")}
+    return shipped.get(os.fspath(name), Path(name))
+
+
 def read(name: str) -> tuple[Translator | LPTN, dict[str, str]]:
     """A translator in float32 and its card, by the name of a shipped one or the path of a weights file.
 
     Raises:
         Error: there is no such file, it is damaged, or it is no translator.
     """
-    shipped = TRANSLATORS / f"{name}.safetensors"
-    path = shipped if shipped.exists() else Path(name)
+    path = find(name)
     tensors, metadata = read_weights(path)
     if metadata.get("kind") not in ("translator", "lptn"):
         raise Error(f"weights {path.name} are not those of a translator")
-    try:
+    with damaged_weights(path):
         config = json.loads(metadata["config"])
         if metadata["kind"] == "lptn":
             net: Translator | LPTN = LPTN(**config)
         else:
             net = Translator(config_of(config))
         net.load_state_dict({key: value.float() for key, value in tensors.items()})
-        return net, json.loads(metadata["card"])
-    except (KeyError, TypeError, ValueError, RuntimeError):
-        raise Error(f"weights {path.name} are damaged: their tensors do not fit their configuration") from None
+        return net, dict(json.loads(metadata["card"]))
 
 
 def config_of(stored: dict[str, Any]) -> TranslatorConfig:
@@ -74,7 +83,7 @@ def config_of(stored: dict[str, Any]) -> TranslatorConfig:
     )
 
 
-@lru_cache(maxsize=4)
+@kept_while_unchanged(find)
 def load(name: str, device: str = "cpu", dtype: torch.dtype | None = None) -> Loaded:
     """A translator ready for use: as `read`, on a device ("cpu", "cuda", "cuda:N").
 

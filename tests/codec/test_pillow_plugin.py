@@ -4,16 +4,16 @@ from pathlib import Path
 import imageio.v3 as imageio
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 import codec
 import codec.pillow_plugin
 from codec.compat import import_torchvision
 
 
-@pytest.fixture
-def file(photo: Image.Image, tmp_path: Path) -> Path:
-    path = tmp_path / "photo.lapic"
+@pytest.fixture(scope="module")
+def file(photo: Image.Image, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("file") / "photo.lapic"
     photo.save(path, quality=40)
     return path
 
@@ -42,6 +42,78 @@ def test_a_damaged_file_raises_oserror_on_load(file: Path) -> None:
         image.load()
 
 
+@pytest.mark.parametrize("chunk", [7, 1000, 10**6])
+def test_a_parser_takes_it_in_chunks(file: Path, chunk: int) -> None:
+    parser, data = ImageFile.Parser(), file.read_bytes()
+    for begin in range(0, len(data), chunk):
+        parser.feed(data[begin : begin + chunk])
+    image = parser.close()
+    assert (image.format, image.mode, image.size) == ("LAPIC", "RGB", (451, 300))
+    assert np.array_equal(np.asarray(image), np.asarray(codec.decode(data)))
+
+
+def test_a_parser_says_when_bytes_are_missing(file: Path) -> None:
+    for end in (0, 5, 20, -500):
+        parser = ImageFile.Parser()
+        parser.feed(file.read_bytes()[:end])
+        with pytest.raises(OSError, match=r"cannot parse|truncated"):
+            parser.close()
+
+
+def test_files_cut_in_the_header_are_not_identified(file: Path) -> None:
+    for end in (0, 3, 8, 14, 17):
+        with pytest.raises(UnidentifiedImageError):
+            Image.open(io.BytesIO(file.read_bytes()[:end]))
+
+
+def test_truncated_files_load_where_pillow_is_told_to(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    with Image.open(io.BytesIO(file.read_bytes()[:-500])) as image:
+        assert np.asarray(image).shape == (300, 451, 3)
+
+
+def test_verify_finds_damage_without_decoding(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def decoded(*_: object, **__: object) -> None:
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr(codec, "decode", decoded)
+    data = file.read_bytes()
+    Image.open(file).verify()
+    header = bytearray(data)
+    header[13] ^= 1  # the quality
+    for damaged in (data[:-500], bytes(header), data + b"!"):
+        with pytest.raises(OSError, match=r"truncated|checksum|follow"):
+            Image.open(io.BytesIO(damaged)).verify()
+
+
+def test_after_the_file_is_closed(file: Path) -> None:
+    expected = np.asarray(codec.decode(file.read_bytes()))
+    with file.open("rb") as opened:
+        image = Image.open(opened)
+        image.load()
+        image.load()
+    assert np.array_equal(np.asarray(image.copy()), expected)
+    assert image.crop((0, 0, 9, 9)).size == (9, 9)
+    image.verify()
+    with Image.open(file) as image:
+        image.load()
+    assert np.array_equal(np.asarray(image), expected)
+    for use in (
+        lambda image: image.load(),
+        lambda image: image.copy(),
+        lambda image: image.resize((5, 5)),
+        lambda image: image.verify(),
+    ):
+        with file.open("rb") as opened:
+            never_loaded = Image.open(opened)
+        with pytest.raises(ValueError, match="Operation on closed image"):
+            use(never_loaded)
+        with Image.open(file) as never_loaded:
+            pass
+        with pytest.raises(ValueError, match="Operation on closed image"):
+            use(never_loaded)
+
+
 def test_draft_decodes_a_smaller_picture(file: Path) -> None:
     with Image.open(file) as image:
         image.draft("RGB", (100, 70))
@@ -50,6 +122,9 @@ def test_draft_decodes_a_smaller_picture(file: Path) -> None:
     with Image.open(file) as image:
         image.thumbnail((60, 60))  # which uses draft
         assert image.size == (60, 40)
+        image.load()
+        assert image.draft("RGB", (10, 10)) is None
+        assert np.asarray(image).shape == (40, 60, 3)
 
 
 def test_modes_and_metadata(photo: Image.Image) -> None:

@@ -1,3 +1,4 @@
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -6,9 +7,10 @@ from click.testing import CliRunner
 from PIL import Image
 
 import codec
-from codec import rate_control
+from codec import trials
 from codec.cli import main
 from codec.metrics import psnr
+from codec.model import load
 from codec.shipped import HIGH_QUALITY
 
 
@@ -61,16 +63,14 @@ def test_targets_between_two_models_files_are_reached(target: str, small: Image.
 
 def test_each_models_analysis_runs_once(small: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    real = rate_control.analyse
-    monkeypatch.setattr(rate_control, "analyse", lambda *given: calls.append(1) or real(*given))
-    trials = []
-    code = rate_control.encode_latents
-    monkeypatch.setattr(
-        rate_control, "encode_latents", lambda *given, **settings: trials.append(1) or code(*given, **settings)
-    )
+    real = trials.analyse
+    monkeypatch.setattr(trials, "analyse", lambda *given: calls.append(1) or real(*given))
+    made = []
+    code = trials.encode_latents
+    monkeypatch.setattr(trials, "encode_latents", lambda *given, **settings: made.append(1) or code(*given, **settings))
     codec.encode(small, size=12_000, effort=0)
     assert len(calls) == 2  # by each model
-    assert 4 <= len(trials) <= rate_control.TRIALS
+    assert 4 <= len(made) <= trials.DRAFTS
 
 
 def test_metadata_count(small: Image.Image) -> None:
@@ -79,10 +79,85 @@ def test_metadata_count(small: Image.Image) -> None:
     assert len(codec.encode(image, size=4000, effort=0)) <= 4000
 
 
-@pytest.mark.parametrize("target", [{"size": 100}, {"bpp": 20.0}, {"psnr": 60.0}, {"psnr": 5.0}])
-def test_what_cannot_be_reached_is_said(small: Image.Image, target: dict) -> None:
-    with pytest.raises(codec.Error, match="cannot be reached"):
-        codec.encode(small, **target, effort=0)
+@pytest.mark.parametrize("effort", [0, 1])
+def test_what_cannot_be_reached_is_said_with_the_nearest_that_can(small: Image.Image, effort: int) -> None:
+    least, most = (codec.encode(small, quality, effort=effort) for quality in (1, 100))
+    bpp = [8 * len(data) / (256 * 192) for data in (least, most)]
+    decibel = [psnr(small, codec.decode(data)) for data in (least, most)]
+    for target, sentence in (
+        ({"size": 100}, f"quality 1 gives {len(least)} bytes, more than 100"),
+        ({"size": len(least) - 1}, f"quality 1 gives {len(least)} bytes, more than {len(least) - 1}"),
+        ({"bpp": 0.01}, f"quality 1 gives {bpp[0]:.3f} bpp, more than 0.01"),
+        ({"bpp": 20}, f"quality 100 gives {bpp[1]:.3f} bpp, less than 20"),
+        ({"psnr": 5}, f"quality 1 gives {decibel[0]:.2f} dB, more than 5"),
+        ({"psnr": 60}, f"quality 100 gives {decibel[1]:.2f} dB, less than 60"),
+    ):
+        with pytest.raises(codec.Error, match=f"cannot be reached: {sentence}$"):
+            codec.encode(small, **target, effort=effort)
+    assert codec.encode(small, size=len(least), effort=effort) == least
+
+
+@pytest.mark.parametrize(
+    ("target", "tune"),
+    [({"size": 1500}, "psnr"), ({"size": 5000}, "ssim"), ({"bpp": 0.3}, "psnr"), ({"bpp": 1.5}, "psnr"),
+     ({"psnr": 29}, "ssim"), ({"psnr": 38}, "psnr")],
+)  # fmt: skip
+def test_few_files_are_made_with_all_effort(
+    small: Image.Image, target: dict, tune: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    code = trials.encode_latents
+
+    def encode_latents(
+        model: object, header: object, latents: object, pixels: object, effort: int, *rest: object
+    ) -> bytes:
+        made.append(effort)
+        return code(model, header, latents, pixels, effort, *rest)
+
+    monkeypatch.setattr(trials, "encode_latents", encode_latents)
+    data = codec.encode(small, **target, effort=2, tune=tune)
+    assert set(made) <= {0, 2}
+    assert 1 <= made.count(2) <= trials.FILES
+    if "size" in target:
+        assert 0.98 * target["size"] <= len(data) <= target["size"]
+    elif "bpp" in target:
+        assert 8 * len(data) / (256 * 192) == pytest.approx(target["bpp"], rel=0.02)
+    else:
+        assert made.count(0) == 0  # drafts are measured without being coded
+        assert psnr(small, codec.decode(data)) == pytest.approx(target["psnr"], abs=0.1)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_drafts_psnr_is_that_of_its_file(photo: Image.Image, mode: str) -> None:
+    image = photo.convert(mode)
+    pixels = np.asarray(image)
+    model = partial(load, "photo")
+    tried = trials.Trials(pixels, trials.Target(psnr=1), 64, None, 0, False, "psnr", lambda *_: None)
+    for quality in (10, 55):
+        found = 1 + tried.draft(trials.Place(model, quality))
+        data = codec.encode(image, quality, tile=64, effort=0)
+        assert found == pytest.approx(psnr(pixels, codec.decode(data)), abs=0.02)
+
+
+@pytest.mark.parametrize("target", [{"size": 3000}, {"bpp": 0.5}, {"psnr": 30}])
+@pytest.mark.parametrize("effort", [0, 1])
+def test_progress_is_told(small: Image.Image, target: dict, effort: int) -> None:
+    told: list[tuple[int, int]] = []
+    codec.encode(small, **target, effort=effort, progress=lambda done, total: told.append((done, total)))
+    done = [steps for steps, _ in told]
+    assert len(done) > 3
+    assert done == sorted(set(done))
+    assert {total for _, total in told} == {done[-1]}
+    assert done[0] >= 1
+
+
+def test_pictures_without_any_error(small: Image.Image) -> None:
+    flat = Image.new("RGB", (64, 64), (128, 128, 128))
+    for target in ({"size": 5000}, {"psnr": 40}):
+        try:
+            assert codec.decode(codec.encode(flat, **target, effort=0)).size == (64, 64)
+        except codec.Error as error:
+            assert "cannot be reached: quality 1 gives" in str(error)
 
 
 def test_a_size_above_the_largest_file_gives_the_largest(small: Image.Image) -> None:

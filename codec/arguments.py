@@ -1,0 +1,107 @@
+"""What callers of the public functions may give: checked at once, so that nothing fails deep inside.
+
+Numbers may be NumPy scalars, as they come out of calculations; truth values and text are no numbers.
+"""
+
+from numbers import Real
+from typing import Any
+
+from bitstream import Error
+
+
+def number(name: str, value: Any, low: float, high: float) -> float:
+    """A real number as a float.
+
+    Raises:
+        TypeError: it is none.
+        ValueError: it is outside low..high, or not a number (nan).
+    """
+    found = float(_real(name, value))
+    if not low <= found <= high:
+        raise ValueError(f"{name} {value} is outside {low:g} to {high:g}")
+    return found
+
+
+def whole(name: str, value: Any, low: int, high: int) -> int:
+    """A whole number as an int, of any numeric type.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is not whole, or outside low..high.
+    """
+    found = _real(name, value)
+    if not low <= found <= high:
+        raise ValueError(f"{name} {value} is outside {low} to {high}")
+    if int(found) != found:
+        raise ValueError(f"{name} {value} is not a whole number")
+    return int(found)
+
+
+def one_of(name: str, value: Any, choices: tuple[Any, ...]) -> Any:
+    """One of some values, as it is among them. Raises ValueError: it is none of them."""
+    for choice in choices:
+        if type(value) is not bool and value == choice:
+            return choice
+    raise ValueError(f"{name} {value!r} is none of {', '.join(map(str, choices))}")
+
+
+def target(name: str, value: Any) -> float | None:
+    """A target as a positive number, None if none is given.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is not positive, or not finite.
+    """
+    if value is None:
+        return None
+    found = float(_real(name, value))
+    if not 0 < found < float("inf"):
+        raise ValueError(f"give one target, and a positive finite number: {name} is {value}")
+    return found
+
+
+def rectangle(name: str, value: Any) -> tuple[int, int, int, int]:
+    """Four whole numbers x, y, width, height. Raises TypeError or ValueError: they are not."""
+    try:
+        x, y, width, height = (whole(name, one, -(2**31), 2**31) for one in value)
+    except TypeError:
+        raise TypeError(f"{name} is x, y, width, height, four whole numbers, not {value!r}") from None
+    except ValueError:
+        raise ValueError(f"{name} is x, y, width, height, four whole numbers, not {value!r}") from None
+    return x, y, width, height
+
+
+def check_image(image: Any) -> None:
+    """Read the pixels of a Pillow image, if that is still to be done.
+
+    Raises:
+        TypeError: it is no Pillow image.
+        ValueError: it has no pixels.
+        Error: its file is damaged or closed, or the image itself is closed.
+    """
+    from PIL import Image
+
+    if not isinstance(image, Image.Image):
+        raise TypeError(f"a PIL.Image.Image is needed, not {type(image).__name__}: see Image.open and Image.fromarray")
+    if not image.width * image.height:
+        raise ValueError(f"an image of {image.width} x {image.height} has no pixels")
+    try:
+        image.load()
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's readers meet damaged and closed files with many kinds of exceptions
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if getattr(image, "fp", None) is None and isinstance(error, AttributeError | AssertionError):
+            reason = "its file is closed"
+        raise Error(f"the image cannot be read: {reason}") from None
+
+
+def _real(name: str, value: Any) -> Any:
+    """A real number. Raises TypeError if it is none, ValueError if a float cannot hold it."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TypeError(f"{name} is a number, not {type(value).__name__}")
+    try:
+        float(value)
+    except OverflowError:
+        raise ValueError(f"{name} is too large a number") from None
+    return value
