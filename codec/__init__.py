@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bitstream import Error
+from codec.host import isolated
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -24,6 +25,7 @@ AUTO_MODEL = "auto"
 MAX_PIXELS = 268_435_456
 
 
+@isolated
 def encode(
     image: "Image.Image",
     quality: float = DEFAULT_QUALITY,
@@ -83,6 +85,7 @@ def encode(
     return encoder.encode_pixels(loaded, pixels, quality, tile, chunks, report, effort, lanes=lanes, tune=tune)
 
 
+@isolated
 def decode(
     data: bytes,
     *,
@@ -174,6 +177,7 @@ def info(data: bytes) -> dict[str, Any]:
     }
 
 
+@isolated
 def restore(
     image: "Image.Image",
     task: str = "auto",
@@ -222,6 +226,7 @@ def restore(
     return restoration.through(image, repair)
 
 
+@isolated
 def translate(
     image: "Image.Image", model: str, *, strength: float = 1.0, device: str = "auto", progress: Any = None
 ) -> "Image.Image":

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from bitstream import Error, Tables
 from codec import AUTO_MODEL, DEFAULT_MODEL, files, hyper
+from codec.host import isolated
 from codec.network import Config, Transforms
 from codec.quantise import thresholds
 from codec.shipped import WEIGHTS, model_for, name_of
@@ -136,6 +137,7 @@ def default_dtype(device: torch.device) -> torch.dtype:
 
 
 @lru_cache(maxsize=4)
+@isolated
 def load(name: str = DEFAULT_MODEL, device: str = "cpu", dtype: torch.dtype | None = None) -> Model:
     """Load a shipped model by name, or a weights file by path.
 

@@ -11,6 +11,7 @@ from safetensors.torch import save as serialise
 
 from bitstream import Error
 from codec import files
+from codec.host import isolated
 from codec.lptn import LPTN
 from codec.model import default_dtype, read_weights
 from codec.shipped import WEIGHTS
@@ -61,7 +62,7 @@ def read(name: str) -> tuple[Translator | LPTN, dict[str, str]]:
             net: Translator | LPTN = LPTN(**config)
         else:
             net = Translator(config_of(config))
-        net.load_state_dict({key: value.float() for key, value in tensors.items()})
+        net.load_state_dict({key: value.float() for key, value in tensors.items()}, assign=True)
         return net, json.loads(metadata["card"])
     except (KeyError, TypeError, ValueError, RuntimeError):
         raise Error(f"weights {path.name} are damaged: their tensors do not fit their configuration") from None
@@ -75,6 +76,7 @@ def config_of(stored: dict[str, Any]) -> TranslatorConfig:
 
 
 @lru_cache(maxsize=4)
+@isolated
 def load(name: str, device: str = "cpu", dtype: torch.dtype | None = None) -> Loaded:
     """A translator ready for use: as `read`, on a device ("cpu", "cuda", "cuda:N").
 
