@@ -136,14 +136,16 @@ def _settings(cuda: bool) -> list[_Setting]:
     from torch.backends import cuda as on_cuda
     from torch.backends import cudnn, mkldnn
 
+    settings = [_Setting(mkldnn, "enabled", (True,))]
     if hasattr(mkldnn, "matmul"):
-        settings = [_Setting(part, "fp32_precision", PRECISE) for part in (mkldnn.matmul, mkldnn.conv)]
+        settings += [_Setting(part, "fp32_precision", PRECISE) for part in (mkldnn.matmul, mkldnn.conv)]
         of_cuda = [
             _Setting(on_cuda.matmul, "fp32_precision", PRECISE),
             _Setting(cudnn.conv, "fp32_precision", ("tf32",)),
         ]
     else:
-        settings, of_cuda = [_Setting(_Legacy(), "precision", PRECISE[::-1])], [_Setting(cudnn, "allow_tf32", (True,))]
+        settings.append(_Setting(_Legacy(), "precision", PRECISE[::-1]))
+        of_cuda = [_Setting(cudnn, "allow_tf32", (True,))]
     of_cuda += [
         _Setting(on_cuda.matmul, "allow_fp16_reduced_precision_reduction", (True,)),
         _Setting(cudnn, "benchmark", (False,)),
