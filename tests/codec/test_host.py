@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -91,7 +91,7 @@ def expected(effort: int) -> tuple[bytes, bytes]:
     return data, pixels(data)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=25, phases=[Phase.generate])  # a failing example is short enough
 @given(host_states, host_states, st.sampled_from([0, 1]))
 def test_bytes_and_pixels_are_the_same_in_any_state(
     encoding: tuple[State, ...], decoding: tuple[State, ...], effort: int
@@ -121,12 +121,13 @@ def test_models_loaded_first_in_a_state_serve_all_calls(state: State) -> None:
     for load in (model.load, translators.load):
         load.cache_clear()
     with state():
+        of_codec, of_translator = model.load("photo-high", "cpu").transforms, translators.load("camera", "cpu").net
         codec.decode(data, device="cpu", realism=1)
-        restored()
-        model.load("photo-high", "cpu")
     assert (encoded(1), pixels(data), restored()) == (data, shown, plain)
     assert codec.decode(data, device="cpu", realism=1).tobytes() == realistic
-    assert not any(weight.is_inference() for weight in model.load("photo-high", "cpu").transforms.parameters())
+    for weight in (*of_codec.parameters(), *of_translator.parameters()):
+        assert not weight.is_inference()
+        assert weight.device.type == "cpu"
 
 
 def test_threads_do_not_change_the_setting_of_the_host_or_each_others_bytes() -> None:
@@ -209,7 +210,9 @@ os.environ["OMP_NUM_THREADS"] = "2"
 import numpy as np
 from PIL import Image
 import codec
+from codec import threads
 
+threads.free_cores = lambda enough: enough  # so that there is a pool of threads, on a busy machine too
 image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (100, 130, 3), np.uint8))
 
 def work():
@@ -226,4 +229,4 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_forked_process_encodes_and_decodes() -> None:
-    subprocess.run([sys.executable, "-c", FORK], check=True, timeout=100)
+    subprocess.run([sys.executable, "-c", FORK], check=True, timeout=60)
