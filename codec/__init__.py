@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bitstream import Error
+from codec.host import isolated
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -27,6 +28,7 @@ AUTO_MODEL = "auto"
 MAX_PIXELS = 268_435_456
 
 
+@isolated
 def encode(
     image: "Image.Image",
     quality: float = DEFAULT_QUALITY,
@@ -97,6 +99,7 @@ def encode(
     return encoder.encode_pixels(loaded, pixels, quality, tile, chunks, report, effort, lanes=lanes, tune=tune)
 
 
+@isolated
 def decode(
     data: bytes | bytearray | memoryview,
     *,
@@ -204,6 +207,7 @@ def info(data: bytes | bytearray | memoryview, *, model: ModelName | None = None
     }
 
 
+@isolated
 def restore(
     image: "Image.Image",
     task: str = "auto",
@@ -252,6 +256,7 @@ def restore(
     return restoration.through(image, repair)
 
 
+@isolated
 def translate(
     image: "Image.Image", model: ModelName, *, strength: float = 1.0, device: str = "auto", progress: Any = None
 ) -> "Image.Image":

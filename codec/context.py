@@ -88,7 +88,6 @@ def _said(symbols: Tensor, features: Tensor, weights: Mapping[str, Tensor], name
     return a.activation(torch.add(beside, x, alpha=hyper.WEIGHT_ONE))
 
 
-@hyper.full_precision()
 def code(
     features: Tensor, quality: Tensor, weights: Mapping[str, Tensor], visit: Visit, arithmetic: Arithmetic = EXACT
 ) -> Coded:

@@ -14,11 +14,13 @@ from codec import hyper, postfilter
 from codec import realism as realistic
 from codec.context import Coded, Pass, code_latents, runs_kernels, shown_latents
 from codec.encoder import Progress, no_progress
+from codec.host import isolated
 from codec.model import Model
 from codec.network import assemble
 from codec.postfilter import PostFilter
 from codec.pyramid import reduce
 from codec.salvage import fill
+from codec.threads import fit_threads, set_threads
 from codec.tiling import LATENT, Rect, copy_shared, halo, latent_bounds, piece_edge, tile_edge
 from codec.translator import Translator
 
@@ -72,7 +74,6 @@ class _Latents:
         self.edge = tile_edge(header.tile, self.bounds)
         self.tiles = dict(zip(self.bounds.cut(self.edge), tiles, strict=True))
         self.done: dict[Rect, tuple[Rect, Tensor]] = {}  # by tile: what is held of it
-        self.pool = ThreadPoolExecutor(AT_ONCE)
         self.quality = hyper.fixed_point(header.quality, model.device)
         self.gain = model.transforms.gain(self.quality)
 
@@ -94,19 +95,27 @@ class _Latents:
             if tile.bottom > first:
                 self.done[tile] = _from_row(first, *part)
         shape = (1, self.model.config.latent, area.height, area.width)
-        out = torch.empty(shape, device=self.model.device).contiguous(memory_format=torch.channels_last)
+        out = torch.empty(shape, dtype=torch.float32, device=self.model.device)
+        out = out.contiguous(memory_format=torch.channels_last)
         fresh = [rect for rect in self.touched(area) if rect not in self.done]
-        with hyper.full_precision():
-            go = self.pool.map if len(fresh) > 1 else map
-            self.done |= {rect: (rect, latent) for rect, latent in zip(fresh, go(self._tile, fresh), strict=True)}
+        self.done |= {rect: (rect, latent) for rect, latent in zip(fresh, self._decoded(fresh), strict=True)}
         copy_shared(dict(self.done.values()), out, area)
         return out
+
+    def _decoded(self, rects: list[Rect]) -> list[Tensor]:
+        """y^ of some tiles, side by side if there are threads for it."""
+        threads = torch.get_num_threads()
+        if len(rects) == 1 or threads == 1:
+            return [self._tile(rect) for rect in rects]
+        with ThreadPoolExecutor(AT_ONCE, initializer=set_threads, initargs=[threads]) as pool:
+            return list(pool.map(self._tile, rects))
 
     @torch.inference_mode()
     def _tile(self, rect: Rect) -> Tensor:
         """y^ of one tile, (1, M, h, w)."""
         if rect in self.missing:
-            return torch.zeros(1, self.model.config.latent, rect.height, rect.width, device=self.model.device)
+            shape = (1, self.model.config.latent, rect.height, rect.width)
+            return torch.zeros(shape, dtype=torch.float32, device=self.model.device)
         try:
             _, _, coded = decode_symbols(self.model, self.header, self.tiles[rect], rect)
         except Error:
@@ -124,6 +133,7 @@ def _from_row(top: int, rect: Rect, latent: Tensor) -> tuple[Rect, Tensor]:
     return Rect(top, rect.left, rect.bottom, rect.right), latent[:, :, top - rect.top :].clone()
 
 
+@isolated
 def damaged_tiles(model: Model, header: Header, tiles: list[Tile]) -> list[Rect]:
     """The tiles whose symbols cannot be decoded or do not match their checksum, in pixels of the picture."""
     bounds = latent_bounds(header.width, header.height)
@@ -196,6 +206,7 @@ def synthesise(
     return picture
 
 
+@isolated
 @torch.inference_mode()
 def _bands(latents: _Latents, view: View, progress: Progress) -> Iterator[NDArray[np.uint8]]:
     """What is wanted from top to bottom: (h, w, header.channels) of the full width, a row of pieces high."""
@@ -216,6 +227,7 @@ def _bands(latents: _Latents, view: View, progress: Progress) -> Iterator[NDArra
         below = row.bottom - margin if row.bottom < cover.bottom else latents.bounds.bottom
         band = None
         for area in row.cut(edge):
+            fit_threads()
             seen = area.grow(margin, latents.bounds)
             picture = synthesise(model, latents.region(seen, below), latents.quality, view, own, finisher)
             rows, columns = area.times(unit).within(seen.times(unit))
@@ -242,6 +254,7 @@ def decode_bands(
     return _bands(_Latents(model, header, tiles, salvage=False), view, progress)
 
 
+@isolated
 def decode_pixels(
     model: Model,
     header: Header,

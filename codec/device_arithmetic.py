@@ -13,6 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from codec.hyper import ACTIVATION_MAX, INDEX_STEP, MEAN_MAX, SCALES, WEIGHT_ONE, Arithmetic
+from codec.products import product
 
 AT_ONCE = 1024  # numbers that a program makes
 
@@ -53,7 +54,7 @@ def _product(x: Tensor, weight: Tensor) -> Tensor:
     if x.is_cuda:
         out = torch.bmm(weight.half().expand(batch, -1, -1), flat.half(), out_dtype=torch.float32)
     else:
-        out = weight.float() @ flat.float()
+        out = product(weight.float(), flat.float())
     return out.reshape(batch, -1, height, width)
 
 

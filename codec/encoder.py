@@ -13,9 +13,11 @@ from torch.nn import functional as F
 from bitstream import Header, PixelFormat, Tile, encode_tile, lanes_for, symbols_crc, write
 from codec import TUNES, hyper, postfilter
 from codec.context import Pass, code_latents, low_channels, split
+from codec.host import isolated
 from codec.model import Model
 from codec.quantise import quantise
 from codec.search import Draft, Rounded, search
+from codec.threads import fit_threads
 from codec.tiling import LATENT, Rect, analysis_halo, latent_bounds, piece_edge, tile_edge
 
 Progress = Callable[[int, int], None]
@@ -25,6 +27,7 @@ def no_progress(done: int, total: int) -> None:
     """The default listener: `done` of `total` tiles are finished."""
 
 
+@isolated
 def encode_pixels(
     model: Model,
     pixels: NDArray[np.uint8],
@@ -69,12 +72,13 @@ def header_of(
     return header
 
 
-@torch.no_grad()
+@isolated
 def analyse(model: Model, pixels: NDArray[np.uint8], tile: int, piece: int = 0) -> Iterator[tuple[Rect, Tensor]]:
     """The latents y of each tile, (1, M, h, w), with its place, piece by piece; the same for every quality."""
     bounds = latent_bounds(pixels.shape[1], pixels.shape[0])
     edge = tile_edge(tile, bounds)
     for area in bounds.cut(max(edge, piece or piece_edge(bounds))):
+        fit_threads()
         seen = area.grow(analysis_halo(model.config), bounds)
         latent = model.transforms.analysis(region(pixels, seen, model.device))
         rows, columns = area.within(seen)
@@ -84,7 +88,7 @@ def analyse(model: Model, pixels: NDArray[np.uint8], tile: int, piece: int = 0) 
             yield rect, latent[:, :, rows, columns]
 
 
-@torch.no_grad()
+@isolated
 def encode_latents(
     model: Model,
     header: Header,

@@ -11,8 +11,7 @@ The idea of integer entropy networks: Balle, Johnston, Minnen, "Integer Networks
 Latent-Variable Models", ICLR 2019.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -61,21 +60,6 @@ def nearest_level(quality: Tensor, levels: int) -> Tensor:
     """The rate level 0..`levels`-1 nearest to fixed-point qualities (B,), whose tables the hyper-latent has."""
     position = (quality.to(torch.int64) - QUALITY_ONE) * (levels - 1)
     return (2 * position + QUALITY_SPAN) // (2 * QUALITY_SPAN)
-
-
-@contextmanager
-def full_precision() -> Iterator[None]:
-    """Float32 products in float32, whatever the caller allows: TF32 and bfloat16 keep too few bits for our integers.
-    While a step of training is compiled, which need not be exact, the precision stays as it is."""
-    if torch.compiler.is_compiling():
-        yield
-        return
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -147,7 +131,6 @@ def level_bias(table: Tensor, quality: Tensor, arithmetic: Arithmetic = EXACT) -
     return arithmetic.floor(interpolate_levels(table, quality) + 0.5).to(table.dtype)
 
 
-@full_precision()
 def hyper_synthesis(
     z: Tensor, quality: Tensor, weights: Mapping[str, Tensor], arithmetic: Arithmetic = EXACT
 ) -> Tensor:

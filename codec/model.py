@@ -18,6 +18,7 @@ from torch import Tensor
 
 from bitstream import Error, Tables
 from codec import AUTO_MODEL, DEFAULT_MODEL, files, hyper
+from codec.host import isolated
 from codec.network import Config, Transforms
 from codec.quantise import thresholds
 from codec.shipped import check_model, file_state, find_model, model_for, model_id, name_of, unreadable
@@ -187,6 +188,7 @@ def default_dtype(device: torch.device) -> torch.dtype:
 
 
 @kept_while_unchanged(find_model)
+@isolated
 def load(name: str = DEFAULT_MODEL, device: str = "cpu", dtype: torch.dtype | None = None) -> Model:
     """Load a model by its name or the path of its weights file, see `codec.shipped.find_model`.
 

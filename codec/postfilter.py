@@ -26,7 +26,7 @@ from codec.network import assemble
 from codec.search import Draft, error_weight, regions, symbol_bits
 
 REACH = 2
-OPPONENT = F.normalize(torch.tensor([[1.0, 1, 1], [1, 0, -1], [1, -2, 1]], dtype=torch.float64))
+OPPONENT = F.normalize(torch.tensor([[1.0, 1, 1], [1, 0, -1], [1, -2, 1]], dtype=torch.float64, device="cpu"))
 PAIRS = [(row, column) for row in range(REACH + 1) for column in range(-REACH, REACH + 1) if (row, column) > (0, 0)]
 FEATURES = 3 * (1 + 2 * len(PAIRS)) + 1
 SCALE = "filter.scale"  # the integer tensor (3, FEATURES) of scale indices by which a model's filters are coded
@@ -44,7 +44,7 @@ def _taps() -> Tensor:
     """Kernels (75, 3, 5, 5) that make all features but the constant of an RGB picture."""
     taps = []
     for colour in OPPONENT:
-        centre = torch.zeros(3, 5, 5, dtype=torch.float64)
+        centre = torch.zeros(3, 5, 5, dtype=torch.float64, device="cpu")
         centre[:, REACH, REACH] = colour
         taps.append(centre)
         for row, column in PAIRS:
@@ -57,7 +57,9 @@ def _taps() -> Tensor:
 
 TAPS = _taps()
 # A step of the pixel itself, or of the constant, changes far more pixels by far more than one of a difference.
-UNITS = torch.tensor([1 / 8 if tap.sum((1, 2)).abs().max() > 0 else 1.0 for tap in TAPS] + [1 / 64]).double()
+UNITS = torch.tensor(
+    [1 / 8 if tap.sum((1, 2)).abs().max() > 0 else 1.0 for tap in TAPS] + [1 / 64], dtype=torch.float64, device="cpu"
+)
 
 
 @dataclass(frozen=True)

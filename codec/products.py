@@ -10,6 +10,8 @@ from timeit import repeat
 import torch
 from torch import Tensor
 
+from codec.host import keeps_float32
+
 LOW = 4  # bits of an activation's lower byte
 LARGEST = 2**11  # activations from -LARGEST to LARGEST - 1 are two bytes so
 
@@ -18,13 +20,17 @@ def product(weight: Tensor, x: Tensor) -> Tensor:
     """weight (D, C) times x (B, C, N), both of integers as floats -> (B, D, N) of x's dtype.
 
     On a CPU that multiplies bytes exactly x must lie in -2048..2047; weights beyond a byte take the way of floats, as
-    does all else.
+    does all else, in float64 where the host program lets torch compute products of float32 in less.
     """
-    return _by_bytes(weight, x) if _fits(weight, x) else torch.matmul(weight, x)
+    if _fits(weight, x):
+        return _by_bytes(weight, x)
+    if x.dtype == torch.float32 and not keeps_float32(x.device.type):
+        return torch.matmul(weight.double(), x.double()).float()
+    return torch.matmul(weight, x)
 
 
 def _by_bytes(weight: Tensor, x: Tensor) -> Tensor:
-    out = torch.empty(len(x), len(weight), x.shape[2])
+    out = torch.empty(len(x), len(weight), x.shape[2], dtype=x.dtype, device=x.device)
     small = weight.to(torch.int8)
     for whole, place in zip(x, out, strict=True):
         whole = whole.to(torch.int16)
@@ -59,7 +65,7 @@ def _multiplies_bytes() -> bool:
 def _bytes_are_faster() -> bool:
     """Whether they take less time than floats, which depends on the library too: with torch 2.11 a Xeon took twice as
     long, with 2.13 an EPYC less than half."""
-    weight, x = torch.ones(192, 384), torch.ones(1, 384, 1536)
+    weight, x = torch.ones(192, 384, dtype=torch.float32), torch.ones(1, 384, 1536, dtype=torch.float32)
     ways = (_by_bytes, torch.matmul)
     of_bytes, of_floats = (min(repeat(lambda way=way: way(weight, x), repeat=5, number=1)) for way in ways)
     return of_bytes < of_floats

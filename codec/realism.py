@@ -57,7 +57,7 @@ def reach(net: Translator) -> int:
 
 def strength(quality: Tensor, realism: float) -> Tensor:
     """What a realism 0..1 comes to at fixed-point qualities (B,): less and less from 80 to 100, (B, 1, 1, 1)."""
-    left = (100 - quality / hyper.QUALITY_ONE) / (100 - LEARNED)
+    left = (100 - quality.float() / hyper.QUALITY_ONE) / (100 - LEARNED)
     return realism * left.clamp(0, 1).reshape(-1, 1, 1, 1)
 
 

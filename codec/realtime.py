@@ -20,6 +20,7 @@ from codec.context import shown_latents
 from codec.decoder import View, synthesise, to_pixels
 from codec.encoder import code_tile, round_latents, to_picture
 from codec.fused import FusedSynthesis, fusible
+from codec.host import isolated
 from codec.lane_encoder import Pushed, payload_of, push
 from codec.lanes import decode_packed, pack, packed_size, quality_of
 from codec.model import Model
@@ -56,6 +57,7 @@ class RealtimeDecoder:
         lanes, words: what files have at most; the words are of 32 bits. Without figures enough for 1.5 bits a pixel.
     """
 
+    @isolated
     def __init__(self, model: Model, width: int, height: int, lanes: int = 0, words: int = 0) -> None:
         self.model, self.width, self.height = model, width, height
         self.words = words or 3 * width * height // 64 + 64
@@ -88,6 +90,7 @@ class RealtimeDecoder:
         if before:
             yield before.checked()
 
+    @isolated
     @torch.inference_mode()
     def _launch(self, data: bytes) -> Launched:
         """Have a file decoded, without waiting for it."""
@@ -156,6 +159,7 @@ class RealtimeEncoder:
         ValueError: the quality is out of range.
     """
 
+    @isolated
     def __init__(
         self, model: Model, width: int, height: int, quality: float, lanes: int = 2048, capacity: int = 4096
     ) -> None:
@@ -167,6 +171,7 @@ class RealtimeEncoder:
         self.pixels = torch.zeros(height, width, 3, dtype=torch.uint8, device=model.device)
         self.made: Callable[[], tuple[Rounded, Pushed]] | None = None
 
+    @isolated
     @torch.inference_mode()
     def __call__(self, pixels: Tensor) -> bytes:
         """The file of a picture (H, W, 3) uint8."""

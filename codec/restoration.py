@@ -16,7 +16,9 @@ from bitstream.container import ICC
 from codec import colour, picture
 from codec.decoder import to_pixels
 from codec.encoder import Progress, no_progress, region
+from codec.host import isolated
 from codec.lptn import LPTN
+from codec.threads import fit_threads
 from codec.tiling import LATENT, PIECE, latent_bounds
 from codec.translator import halo
 from codec.translators import Loaded, load
@@ -61,6 +63,7 @@ def _to_pixels(result: Tensor, like: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return shown.reshape(*shown.shape[:2], *like.shape[2:])
 
 
+@isolated
 @torch.inference_mode()
 def translate_pixels(
     loaded: Loaded, pixels: NDArray[np.uint8], task: str = "", strength: float = 1.0, progress: Progress = no_progress
@@ -88,6 +91,7 @@ def translate_pixels(
     margin = -(-halo(loaded.net.config) // LATENT)
     pieces = list(bounds.cut(PIECE))
     for done, piece in enumerate(pieces, 1):
+        fit_threads()
         seen = piece.grow(margin, bounds)
         result = loaded.net(region(pixels, seen, loaded.device), number, strength)
         rows, columns = piece.times(LATENT).within(seen.times(LATENT))

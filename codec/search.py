@@ -24,6 +24,7 @@ from codec.context import Coded, Pass, arithmetic_on, code, features_of, shown_l
 from codec.model import Model
 from codec.network import Synthesis, assemble
 from codec.quantise import dequantise, spare
+from codec.threads import fit_threads
 from codec.tiling import LATENT, Rect, copy_shared
 from codec.tuning import structural
 
@@ -140,6 +141,7 @@ def search(model: Model, draft: Draft, effort: int, progress: Callable[[int, int
     steps, bits = STEPS[effort], symbol_bits(model.tables).to(draft.quality.device)
     done = 0
     for region in regions(model, draft):
+        fit_threads()
         improve(model, region, bits, draft.quality, steps, tune)
         done += len(region.tiles)
         progress(done, len(draft.tiles))
@@ -159,7 +161,8 @@ def regions(model: Model, draft: Draft) -> Iterator[Region]:
         last = max(corners, key=lambda rect: (rect.bottom, rect.right))
         area = Rect(corners[0].top, corners[0].left, last.bottom, last.right).grow(AROUND, draft.bounds)
         around = {rect: shown_latents(model, tile.coded) for rect, tile in draft.tiles.items() if rect.overlaps(area)}
-        latent = torch.empty(1, model.config.latent, area.height, area.width, device=draft.quality.device)
+        shape = (1, model.config.latent, area.height, area.width)
+        latent = torch.empty(shape, dtype=torch.float32, device=draft.quality.device)
         latent = latent.contiguous(memory_format=torch.channels_last)
         copy_shared(around, latent, area)
         counts = area.times(LATENT).grow(0, Rect(0, 0, height, width))
@@ -215,8 +218,8 @@ def improve(model: Model, region: Region, bits: Tensor, quality: Tensor, steps: 
         latent = best.clone()
         mobile = share(step) if step < steps else 0.0  # in the end each place only gets what served it best
         curvature = orthonormal * (alone + TOGETHER * mobile)
-        moves = (torch.rand(latent.shape, generator=generator) < mobile).to(latent.device)
-        reach = torch.where(vain == 0, 1.0, torch.where(vain % 2 == 1, SHORTER, LONGER))
+        moves = (torch.rand(latent.shape, generator=generator, dtype=torch.float32) < mobile).to(latent.device)
+        reach = torch.full_like(vain, LONGER).masked_fill_(vain % 2 == 1, SHORTER).masked_fill_(vain == 0, 1.0)
         wanted = best - moves * (reach * STRIDE / curvature) * uphill
         now = []
         for (inside, _), features in zip(region.tiles, said, strict=True):

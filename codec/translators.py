@@ -11,6 +11,7 @@ from safetensors.torch import save as serialise
 
 from bitstream import Error
 from codec import files
+from codec.host import isolated
 from codec.lptn import LPTN
 from codec.model import damaged_weights, default_dtype, kept_while_unchanged, read_weights
 from codec.shipped import SUFFIX, WEIGHTS
@@ -72,7 +73,7 @@ def read(name: str) -> tuple[Translator | LPTN, dict[str, str]]:
             net: Translator | LPTN = LPTN(**config)
         else:
             net = Translator(config_of(config))
-        net.load_state_dict({key: value.float() for key, value in tensors.items()})
+        net.load_state_dict({key: value.float() for key, value in tensors.items()}, assign=True)
         return net, dict(json.loads(metadata["card"]))
 
 
@@ -84,6 +85,7 @@ def config_of(stored: dict[str, Any]) -> TranslatorConfig:
 
 
 @kept_while_unchanged(find)
+@isolated
 def load(name: str, device: str = "cpu", dtype: torch.dtype | None = None) -> Loaded:
     """A translator ready for use: as `read`, on a device ("cpu", "cuda", "cuda:N").
 

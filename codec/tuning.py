@@ -25,7 +25,7 @@ TYPICAL = 900.0  # 2 sigma^2 + C where an error weighs one
 WINDOW = 9
 LIMITS = (0.5, 8.0)  # lower ones would break patterns and text of full contrast
 LUMA = (0.299, 0.587, 0.114)  # of BT.601
-LUMA_AXIS = F.normalize(torch.tensor(LUMA), dim=0)[:, None, None]
+LUMA_AXIS = F.normalize(torch.tensor(LUMA, dtype=torch.float32, device="cpu"), dim=0)[:, None, None]
 LUMA_WEIGHT, CHROMA_WEIGHT = 1.4, 0.5
 
 

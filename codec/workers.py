@@ -2,6 +2,8 @@
 
 Each process has a pipe and a thread of its own. A pool of the standard library would do too, but where its process is
 ended in the middle of a call it now and then takes its leave with a traceback.
+
+The processes share the cores: each takes its part of them as threads, for threads that wait for a core hold up others.
 """
 
 import multiprocessing
@@ -22,6 +24,8 @@ Call = tuple[Callable[[Any], Outcome], Any]  # a function of a module, and its a
 
 GRACE = 5.0  # seconds from SIGTERM to SIGKILL: the exception that a handler raises can be lost, such as in an import
 SPAWN = multiprocessing.get_context("spawn")
+THREADS = "OMP_NUM_THREADS"  # what torch, NumPy and most other libraries go by when they are loaded
+_environment = threading.Lock()
 
 
 def end_on_sigterm() -> None:
@@ -53,10 +57,32 @@ def _make_calls(connection: Connection) -> None:
                 connection.send(_failed(error))
 
 
+def threads_each(workers: int) -> int:
+    """Threads for each of so many processes: its part of the cores, fewer if OMP_NUM_THREADS says so."""
+    allowed = os.environ.get(THREADS, "").split(",")[0].strip()
+    share = max(1, cores() // workers)
+    return min(share, int(allowed)) if allowed.isdecimal() and int(allowed) else share
+
+
+@contextmanager
+def _told_threads(threads: int) -> Iterator[None]:
+    """While a process is started, which takes over the environment and loads its libraries by it."""
+    with _environment:
+        before = os.environ.get(THREADS)
+        os.environ[THREADS] = str(threads)
+        try:
+            yield
+        finally:
+            del os.environ[THREADS]
+            if before is not None:
+                os.environ[THREADS] = before
+
+
 class _Worker:
     """One process that can be killed by what it runs: it is then replaced, and only that call is lost."""
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
         self.process: multiprocessing.process.BaseProcess | None = None
         self.stopped = False
         self.changing = threading.Lock()
@@ -69,7 +95,8 @@ class _Worker:
             if self.process is None:
                 self.connection, theirs = SPAWN.Pipe()
                 self.process = SPAWN.Process(target=_make_calls, args=[theirs])
-                self.process.start()
+                with _told_threads(self.threads):
+                    self.process.start()
                 theirs.close()
 
     def run(self, call: Call) -> Outcome:
@@ -108,7 +135,7 @@ Crew = list[_Worker]
 def crew(workers: int) -> Iterator[Crew]:
     """Processes for one `run` after another, so that only the first waits for them to start; they end with the
     context."""
-    processes = [_Worker() for _ in range(workers)]
+    processes = [_Worker(threads_each(workers)) for _ in range(workers)]
     try:
         yield processes
     finally:

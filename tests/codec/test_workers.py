@@ -15,6 +15,12 @@ def process(_: int) -> dict:
     return {"process": os.getpid()}
 
 
+def threads(_: int) -> dict:
+    import torch
+
+    return {"threads": torch.get_num_threads()}
+
+
 def misbehave(how: str) -> dict:
     if how == "raise":
         raise ValueError("broken\nin two lines")
@@ -52,6 +58,16 @@ def test_a_crew_stays_for_the_next_calls_and_ends_with_its_context() -> None:
     for number in numbers[0]:
         with pytest.raises(ProcessLookupError):
             os.kill(number, 0)
+
+
+@pytest.mark.parametrize(("allowed", "workers", "expected"), [("", 2, 1), ("", 1, 2), ("1", 1, 1), ("7,2", 1, 2)])
+def test_processes_share_the_cores(allowed: str, workers: int, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("codec.workers.cores", lambda: 2)
+    monkeypatch.setenv("OMP_NUM_THREADS", allowed)
+    found: dict[int, dict] = {}
+    run([(threads, n) for n in range(workers)], workers, found.__setitem__)
+    assert [found[n] for n in range(workers)] == [{"threads": expected}] * workers
+    assert os.environ["OMP_NUM_THREADS"] == allowed
 
 
 @pytest.mark.parametrize("how", ["wait", "deaf"])

@@ -1,0 +1,75 @@
+"""How long the command takes on an idle machine, and beside processes that compute.
+
+python benchmarks/busy.py PICTURE [--beside 2]
+"""
+
+import argparse
+import multiprocessing
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+SPAWN = multiprocessing.get_context("spawn")
+
+
+def compute() -> None:
+    number = 0
+    while True:
+        number = (number * 3 + 1) % 1000003
+
+
+@contextmanager
+def busy(processes: int) -> Iterator[None]:
+    """A machine on which so many other processes compute."""
+    others = [SPAWN.Process(target=compute, daemon=True) for _ in range(processes)]
+    for other in others:
+        other.start()
+    time.sleep(2)
+    try:
+        yield
+    finally:
+        for other in others:
+            other.kill()
+            other.join()
+
+
+def seconds(arguments: list[str], runs: int) -> float:
+    """The median time of a run of the command."""
+    times = []
+    for _ in range(runs):
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "codec.cli", *arguments, "--quiet", "-f", "--device", "cpu"], check=True)
+        times.append(time.perf_counter() - began)
+    return statistics.median(times)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("picture")
+    parser.add_argument("--beside", type=int, default=2, help="processes that compute meanwhile")
+    parser.add_argument("--runs", type=int, default=3, help="of which the median counts")
+    options = parser.parse_args()
+    print(f"{os.cpu_count()} cores, {options.beside} computing processes; seconds with the start of Python and torch")
+    with tempfile.TemporaryDirectory() as folder:
+        file, back = str(Path(folder, "a.lapic")), str(Path(folder, "a.png"))
+        commands = {
+            "encode": ["encode", options.picture, file],
+            "encode -e 0": ["encode", options.picture, file, "-e", "0"],
+            "decode": ["decode", file, back],
+        }
+        idle = {name: seconds(command, options.runs) for name, command in commands.items()}
+        with busy(options.beside):
+            loaded = {name: seconds(command, options.runs) for name, command in commands.items()}
+    print(f"{'':12}{'idle':>8}{'busy':>8}{'ratio':>8}")
+    for name in commands:
+        print(f"{name:12}{idle[name]:8.2f}{loaded[name]:8.2f}{loaded[name] / idle[name]:8.1f}")
+
+
+if __name__ == "__main__":
+    main()

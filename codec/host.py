@@ -1,0 +1,215 @@
+"""The codec's calls, kept apart from what the host program has set in torch.
+
+Bytes and pixels must not depend on the program that calls. What torch keeps for each thread (autocast, gradients,
+inference mode, the default device, the number of threads) is set for the time of a call. What it keeps for the whole
+process is only touched where the host has changed it and it matters: by the first of several calls at once, and the
+last one sets it back. The default dtype is never touched: tensors are made with their own.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import wraps
+from inspect import isgeneratorfunction
+from typing import Any, ParamSpec, TypeVar
+
+from codec.threads import threads_of_call
+
+Arguments, Result = ParamSpec("Arguments"), TypeVar("Result")
+
+PRECISE = ("ieee", "none", "highest")  # what torch calls products of float32 in float32
+
+
+def isolated(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """A function, or a generator, whose code runs within `isolation`."""
+    if isgeneratorfunction(function):
+        return _isolated_generator(function)
+
+    @wraps(function)
+    def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        with isolation():
+            return function(*args, **kwargs)
+
+    return call
+
+
+def _isolated_generator(function: Callable[..., Any]) -> Callable[..., Any]:
+    """As `isolated`, left each time that the generator gives something."""
+
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        made = function(*args, **kwargs)
+        try:
+            while True:
+                with isolation():
+                    try:
+                        value = next(made)
+                    except StopIteration:
+                        return
+                yield value
+        finally:
+            made.close()
+
+    return call
+
+
+@contextmanager
+def isolation() -> Iterator[None]:
+    """A context in which torch computes as it does by itself, without gradients, see above."""
+    import torch
+
+    with ExitStack() as stack:
+        if torch.is_inference_mode_enabled():
+            stack.enter_context(torch.inference_mode(False))
+        if torch.is_grad_enabled():
+            stack.enter_context(torch.no_grad())
+        for kind in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        if torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        stack.enter_context(_process_wide.held())
+        stack.enter_context(threads_of_call())
+        yield
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """One that torch keeps for the whole process: an attribute, the values under which results are ours, the first of
+    which is set where it has another."""
+
+    owner: Any
+    name: str
+    fine: tuple[Any, ...]
+
+    def get(self) -> Any:
+        """Its value."""
+        return getattr(self.owner, self.name)
+
+    def put_back(self, value: Any) -> None:
+        """Set a value that it had. A precision that it had from a setting above goes on following that."""
+        if self.name == "fp32_precision":
+            setattr(self.owner, self.name, "none")
+            if self.get() == value:
+                return
+        setattr(self.owner, self.name, value)
+
+
+class _Legacy:
+    """The precision of products as torch keeps it up to 2.8, in the form of its later settings."""
+
+    @property
+    def precision(self) -> str:
+        """One of highest, high, medium."""
+        import torch
+
+        return torch.get_float32_matmul_precision()
+
+    @precision.setter
+    def precision(self, value: str) -> None:
+        import torch
+
+        torch.set_float32_matmul_precision(value)
+
+
+class _Deterministic:
+    """Whether torch takes deterministic algorithms only, as an attribute: (whether, whether it only warns)."""
+
+    @property
+    def mode(self) -> tuple[bool, bool]:
+        """Of `torch.use_deterministic_algorithms`."""
+        import torch
+
+        return torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+
+    @mode.setter
+    def mode(self, value: tuple[bool, bool]) -> None:
+        import torch
+
+        torch.use_deterministic_algorithms(value[0], warn_only=value[1])
+
+
+def _settings(cuda: bool) -> list[_Setting]:
+    """The settings that change what the codec computes on a CPU, and with `cuda` those of GPUs too."""
+    from torch.backends import cuda as on_cuda
+    from torch.backends import cudnn, mkldnn
+
+    settings = [_Setting(mkldnn, "enabled", (True,))]
+    if hasattr(mkldnn, "matmul"):
+        settings += [_Setting(part, "fp32_precision", PRECISE) for part in (mkldnn.matmul, mkldnn.conv)]
+        of_cuda = [
+            _Setting(on_cuda.matmul, "fp32_precision", PRECISE),
+            _Setting(cudnn.conv, "fp32_precision", ("tf32",)),
+        ]
+    else:
+        settings.append(_Setting(_Legacy(), "precision", PRECISE[::-1]))
+        of_cuda = [_Setting(cudnn, "allow_tf32", (True,))]
+    of_cuda += [
+        _Setting(on_cuda.matmul, "allow_fp16_reduced_precision_reduction", (True,)),
+        _Setting(cudnn, "benchmark", (False,)),
+        _Setting(cudnn, "deterministic", (False,)),
+        _Setting(_Deterministic(), "mode", ((False, False), (False, True))),
+    ]
+    return settings + of_cuda * cuda
+
+
+class _ProcessWide:
+    """The settings for the whole process, held while any call goes on."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.calls = 0
+        self.before: dict[_Setting, Any] = {}
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """While a call goes on. A value that the host sets meanwhile is what it finds afterwards."""
+        import torch
+
+        with self.lock:
+            self.calls += 1
+            for setting in _settings(torch.cuda.is_available()):
+                value = setting.get()
+                if value not in setting.fine:
+                    self.before[setting] = value
+                    setattr(setting.owner, setting.name, setting.fine[0])
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.calls = max(0, self.calls - 1)  # a call that goes on in a forked process counts no more
+                if self.calls == 0:
+                    self.release()
+
+    def in_child(self) -> None:
+        """In a forked process, where other threads' calls do not go on."""
+        self.lock = threading.Lock()
+        self.calls = 0
+        self.release()
+
+    def release(self) -> None:
+        """Set back what was changed, unless the host has changed it again."""
+        for setting, value in self.before.items():
+            if setting.get() == setting.fine[0]:
+                setting.put_back(value)
+        self.before = {}
+
+
+_process_wide = _ProcessWide()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_process_wide.in_child)
+
+
+def keeps_float32(device_type: str) -> bool:
+    """Whether products of float32 matrices are computed in float32 on a device as torch is set now, so that sums of
+    integers up to 2^24 are exact."""
+    import torch
+
+    if torch.compiler.is_compiling():  # a step of training, which need not be exact
+        return True
+    backend = torch.backends.cuda if device_type == "cuda" else torch.backends.mkldnn
+    if not hasattr(torch.backends.mkldnn, "matmul"):
+        return torch.get_float32_matmul_precision() in PRECISE
+    return backend.matmul.fp32_precision in PRECISE
