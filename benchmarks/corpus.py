@@ -14,11 +14,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 import codec
 from bitstream import Error
-from codec import files, picture
+from codec import files, metadata, picture
 from codec.convert import EncodeJob, encode_image
 from codec.metrics import psnr
 from codec.workers import run
@@ -36,7 +36,7 @@ def attempt(path: Path) -> dict[str, Any]:
         image.load()
         data = encode_image(image, EncodeJob(str(path), "-", quality=90))
         decoded = codec.decode(data)
-        shown = ImageOps.exif_transpose(image) if picture._orientation(image) != 1 else image
+        shown = picture.turned(image, metadata.collect(image).orientation)
         found = {"status": "encoded", "reason": ""}
         if decoded.size != shown.size:
             found = {"status": "WRONG", "reason": f"{decoded.size} instead of {shown.size}"}
