@@ -1,9 +1,9 @@
-"""The realistic decoder of one codec, taken over to another that was trained on from it.
+"""Adapt the realistic decoder of one codec to another that was trained further from it.
 
-The realistic decoder (codec.realism) reads the synthesis' features by one pointwise convolution. Where a codec learns
-on, its features drift away from those. Least squares, over the same pictures at the same qualities, tell what the old
-convolution would have seen from the new features, and that is again a pointwise convolution. No judges take part, so
-nothing that they taught is lost, and it takes a minute (docs/MODELS.md).
+The realistic decoder (codec.realism) reads the synthesis' features by one pointwise convolution. Further
+training of the codec changes these features. A new pointwise convolution is fitted by least squares, over the same
+pictures at the same qualities, to predict the old convolution's output from the new features. This needs no
+discriminator and takes a minute (docs/notebook/realism.md).
 """
 
 from pathlib import Path
@@ -35,8 +35,8 @@ def transfer(
         crops: how many crops of edge x edge pixels to fit to; edge is a multiple of 64.
 
     Returns:
-        The share, 0..1, of what the network saw that it does not see in the new features, on crops left out of the fit:
-        before and after.
+        The fraction, 0..1, of the variance of the network's input that the new features leave unexplained, on crops
+        left out of the fit: by the old convolution and by the new one.
 
     Raises:
         Error: a file cannot be read or is no realistic decoder.
@@ -53,9 +53,9 @@ def transfer(
     for number in range(crops):
         pixels = torch.from_numpy(store.batch(number, 1))
         quality = random_qualities(pixels, lowest, highest)
-        _, known, _ = decode_frozen(before, pixels, quality)
-        _, seen, _ = decode_frozen(after, pixels, quality)
-        pairs.append((_rows(seen), net.see(known).detach()[0].flatten(1).T.double()))  # (n, C + 1), (n, C')
+        _, features, _ = decode_frozen(before, pixels, quality)
+        _, changed, _ = decode_frozen(after, pixels, quality)
+        pairs.append((_rows(changed), net.see(features).detach()[0].flatten(1).T.double()))  # (n, C + 1), (n, C')
     fitted = [pair for number, pair in enumerate(pairs) if (number + 1) % CHECKED]
     square = sum(x.T @ x for x, _ in fitted)
     ridge = RIDGE * square.diagonal().mean() * torch.eye(len(square), dtype=square.dtype)
