@@ -96,7 +96,7 @@ def calibrate(
 ) -> tuple[Tables, Tensor]:
     """Tables and centroids measured on training pictures, with the prior where observations are few.
 
-    The encoder's rounding depends on the tables and the tables on its rounding, so both are found in turns.
+    The encoder's rounding depends on the tables and the tables on its rounding, so both are found by iteration.
 
     Args:
         pixels: (B, 3, H, W) uint8, edges multiples of 64.

@@ -39,7 +39,7 @@ class PairedOptions(Options):
 
 
 class Discriminators(nn.Module):
-    """A discriminator for each direction; `condition` beside the picture for pairs.
+    """A discriminator for each direction of translation, conditioned on the source picture for pairs.
 
     With `latents` the condition is that many channels of decoded latents at 1/16 of the size, of which a learned
     projection is concatenated to the picture, as in HiFiC (Mentzer et al., NeurIPS 2020).

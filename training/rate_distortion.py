@@ -114,7 +114,8 @@ class TrainableCodec(nn.Module):
 
     def forward(self, pixels: Tensor, quality: Tensor) -> Estimate:
         """Args: pixels (B, 3, H, W) uint8, H and W multiples of 64; quality (B,) integers 256..25600.
-        In training mode the rate sees additive noise, the distortion rounding (straight-through, see `rounding`).
+        In training mode the rate is that of latents with additive noise, the distortion that of rounded latents
+        (straight-through, see `rounding`).
         Pixels come as integers because Fabric's mixed precision would round floats to bfloat16 on their way in."""
         nets = self.transforms
         picture = normalise(pixels)

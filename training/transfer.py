@@ -59,15 +59,17 @@ def transfer(
     fitted = [pair for number, pair in enumerate(pairs) if (number + 1) % CHECKED]
     square = sum(x.T @ x for x, _ in fitted)
     ridge = RIDGE * square.diagonal().mean() * torch.eye(len(square), dtype=square.dtype)
-    found = torch.linalg.solve(square + ridge, sum(x.T @ y for x, y in fitted))  # (C + 1, C')
+    new_map = torch.linalg.solve(square + ridge, sum(x.T @ y for x, y in fitted))  # (C + 1, C')
     x, y = (torch.cat(parts) for parts in zip(*pairs[CHECKED - 1 :: CHECKED], strict=True))
-    as_it_was = torch.cat([net.see.weight.detach().flatten(1).T, net.see.bias.detach()[None]]).double()
-    left = [((y - x @ way).square().sum() / (y - y.mean(0)).square().sum()).item() for way in (as_it_was, found)]
+    old_map = torch.cat([net.see.weight.detach().flatten(1).T, net.see.bias.detach()[None]]).double()
+    unexplained = [
+        ((y - x @ linear).square().sum() / (y - y.mean(0)).square().sum()).item() for linear in (old_map, new_map)
+    ]
     with torch.no_grad():
-        net.see.weight.copy_(found[:-1].T[:, :, None, None])
-        net.see.bias.copy_(found[-1])
+        net.see.weight.copy_(new_map[:-1].T[:, :, None, None])
+        net.see.bias.copy_(new_map[-1])
     translators.save(out, net, card | {"model": after.identity.hex(), "transferred": f"from {before.identity.hex()}"})
-    return left[0], left[1]
+    return unexplained[0], unexplained[1]
 
 
 def _rows(features: Tensor) -> Tensor:
