@@ -122,6 +122,18 @@ class GraphTrainer:
             value.grad = None
 
 
+def check_device(name: str) -> None:
+    """Raise ValueError unless this is the name of a CUDA device that is there, or "cpu"."""
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ValueError(f"no such device: {name}") from None
+    if device.type not in ("cuda", "cpu"):
+        raise ValueError(f"not a CUDA device: {name}")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"there is no CUDA device {name}")
+
+
 def prepare(options: CudaGraphOptions) -> tuple[TrainableCodec, dict[str, float]]:
     """The model to train, on its device, and its prior training."""
     model, card = trainable(options.init)
@@ -137,10 +149,12 @@ def train_with_cuda_graph(options: CudaGraphOptions) -> Path:
     options.json to `options.out`, the transforms in half precision as an export has them. Returns the checkpoint.
 
     Raises:
-        ValueError: no quality is left between the lowest and the highest, or the distortion's shares are above 1.
+        ValueError: no quality is left between the lowest and the highest, the distortion's shares add up to more than
+            1, or there is no such device.
         FileNotFoundError: there are no pictures.
     """
     check_qualities(options.lowest, options.highest)
+    check_device(options.device)
     begun = time.monotonic()
     torch.manual_seed(options.seed)
     crops = DeviceCrops(Crops(options.data, options.patch, options.seed).pictures, options.patch, options.device)

@@ -177,9 +177,9 @@ class Distortion(nn.Module):
         mixture = self.mixture
         total = mixture.squares * square_error(made, target)
         with torch.autocast(made.device.type, enabled=False):
-            if self.structure:
+            if self.structure is not None:
                 total = total + mixture.structure * STRUCTURE_RATE * self.structure(made.float(), target)
-            if self.perceptual:
+            if self.perceptual is not None:
                 total = total + mixture.lpips * lpips_rate(quality) * self.perceptual.each(made, target)
         return total
 

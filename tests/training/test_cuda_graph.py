@@ -17,7 +17,7 @@ from training.data import Crops, DeviceCrops
 from training.export import trainable
 from training.initial import deepen
 from training.muon import Muon, StackedMuon
-from training.rate_distortion import TrainableCodec
+from training.rate_distortion import Estimate, TrainableCodec, normalise
 
 OPTIONS = CudaGraphOptions(
     data=EXAMPLES, out=Path("unused"), init="photo", batch=2, patch=64, log_every=10, device="cpu"
@@ -147,6 +147,9 @@ def test_wrong_options_are_named_in_one_line(tmp_path: Path) -> None:
             ["--objective", "eye", "--lpips", "0.7"],
             "the shares of structure, 0.5, and LPIPS, 0.7, add up to more than 1",
         ),
+        (["--device", "cuda:99"], "there is no CUDA device cuda:99"),
+        (["--device", "gpu"], "no such device: gpu"),
+        (["--device", "meta"], "not a CUDA device: meta"),
     ):
         result = CliRunner().invoke(main, [*words, "--device", "cpu", "--patch", "64", *wrong])
         assert result.exit_code == 1
@@ -184,6 +187,21 @@ def test_the_command_trains_for_a_time_with_defaults_of_its_own(
     assert (expected.batch, expected.patch) == (16, 256)
 
 
+@pytest.mark.parametrize("lpips", [0.0, 0.1])
+def test_the_loss_of_the_eye_compiles(lpips: float, backbone: Path) -> None:
+    """As on a GPU, but by the tracer alone: as one graph, except for LPIPS."""
+    torch.manual_seed(0)
+    distortion = dataclasses.replace(OPTIONS, objective="eye", lpips=lpips, backbone=backbone).distortion()
+    compiled = torch.compile(cuda_graph.loss, fullgraph=not lpips, dynamic=False, backend="eager")
+    pixels = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    picture = (normalise(pixels) * 0.9).requires_grad_()
+    added = [torch.zeros(2, 3, 64 // scale, 64 // scale) for scale in (8, 4, 2, 1)]
+    estimate = Estimate(picture, added, torch.full((2,), 900.0), torch.full((2,), 90.0))
+    quality = torch.tensor([9000, 20000])
+    totals = [one(estimate, pixels, quality, distortion)[0] for one in (cuda_graph.loss, compiled)]
+    assert totals[0].item() == pytest.approx(totals[1].item(), rel=1e-5)
+
+
 def test_the_objective_changes_the_step() -> None:
     moved = []
     for objective in ("psnr", "eye"):
@@ -196,8 +214,9 @@ def test_the_objective_changes_the_step() -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-def test_a_captured_step_learns() -> None:
-    one = trainer(dataclasses.replace(OPTIONS, device="cuda"))
+@pytest.mark.parametrize("objective", ["psnr", "eye"])
+def test_a_captured_step_learns(objective: str) -> None:
+    one = trainer(dataclasses.replace(OPTIONS, device="cuda", objective=objective))
     step = one.captured()
     one.rate.fill_(1e-4)
     one.figures.zero_()
