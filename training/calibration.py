@@ -1,4 +1,4 @@
-"""Probability tables, centroids and scales of filters as they really occur on pictures: what files are coded by."""
+"""The probability tables, centroids and filter scales of a model, measured on pictures."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -16,10 +16,10 @@ from codec.model import Model
 from codec.quantise import DETAIL, quantise, thresholds
 from codec.search import Draft, error_weight, search
 from training.postfilter import filter_scales
-from training.rate_distortion import TrainableCodec, normalise, random_qualities, scale_of
+from training.rate_distortion import TrainableCodec, normalise, quantiser, random_qualities, scale_of
 
 LARGEST_WIDTH = 1024
-EVERY = (1, 100)  # the qualities of a model that is trained for all
+ALL_QUALITIES = (1, 100)
 
 
 def integer_counts(probability: NDArray[np.float64]) -> NDArray[np.int32]:
@@ -73,25 +73,18 @@ def _observe(
     nets, parts, hypers = model.transforms, [], []
     levels = model.config.levels
 
-    def hyper_latent(gained: Tensor) -> Tensor:
-        return nets.hyper_analysis(gained).round().clamp(-hyper.HYPER_LATENT_MAX, hyper.HYPER_LATENT_MAX)
-
     integers = model.hyper_synthesis.integers()
-
-    def visit(part: context.Pass, mean: Tensor, index: Tensor) -> Tensor:
-        return quantise(gained[:, part.channels] - mean / hyper.MEAN_ONE, index, threshold)
-
     generator = torch.Generator().manual_seed(seed)
     for picture in pixels:
         y = nets.analysis(normalise(picture[None]))
         near = (torch.arange(levels) + torch.rand(levels, generator=generator) - 0.5).clamp(0, levels - 1)
         every = (hyper.QUALITY_ONE + near * hyper.QUALITY_SPAN / (levels - 1)).long()  # (L,)
-        hypers.append(hyper_latent(y * nets.gain(every)).flatten(2))  # (L, Z, h w / 16)
+        hypers.append(model.hyper_latent(y * nets.gain(every)).round().flatten(2))  # (L, Z, h w / 16)
         for _ in range(3):
             quality = random_qualities(pixels[:1], *qualities, generator)
             gained = y * nets.gain(quality)
-            features = hyper.hyper_synthesis(hyper_latent(gained), quality, integers)
-            coded = context.code(features, quality, integers, visit)
+            features = hyper.hyper_synthesis(model.hyper_latent(gained).round(), quality, integers)
+            coded = context.code(features, quality, integers, quantiser(gained, threshold))
             residual = (gained - coded.mean / hyper.MEAN_ONE).flatten()
             parts.append((residual, coded.index.to(torch.uint8).flatten()))
     residual, index = zip(*parts, strict=True)
@@ -99,11 +92,11 @@ def _observe(
 
 
 def calibrate(
-    model: TrainableCodec, pixels: Tensor, seed: int = 0, qualities: tuple[int, int] = EVERY
+    model: TrainableCodec, pixels: Tensor, seed: int = 0, qualities: tuple[int, int] = ALL_QUALITIES
 ) -> tuple[Tables, Tensor]:
-    """Tables and centroids as they really occur on training pictures, with the prior where observations are few.
+    """Tables and centroids measured on training pictures, with the prior where observations are few.
 
-    The encoder's rounding depends on the tables and the tables on its rounding, so both are found in turns.
+    The encoder's rounding depends on the tables and the tables on its rounding, so both are found by iteration.
 
     Args:
         pixels: (B, 3, H, W) uint8, edges multiples of 64.
@@ -130,20 +123,20 @@ def _observed_latent(prior: Tables, symbol: Tensor, index: Tensor) -> list[NDArr
         found = torch.bincount(values, minlength=2 * width + 3).double().numpy()
         found = (found + found[::-1]) / 2  # symmetric; its two ends are escapes
         found = np.append(found[1:-1], found[0] + found[-1])
-        trust = 30 * len(counts)  # observations that outweigh the prior
+        trust = 30 * len(counts)  # the number of observations that weighs as much as the prior
         latent.append(integer_counts(found + trust * (counts / 2**PRECISION)))
     return latent
 
 
 @torch.no_grad()
 def refit(
-    model: Model, prior: Tables, pixels: Tensor, seed: int = 0, qualities: tuple[int, int] = EVERY
+    model: Model, prior: Tables, pixels: Tensor, seed: int = 0, qualities: tuple[int, int] = ALL_QUALITIES
 ) -> tuple[Tables, Tensor]:
-    """Tables for the symbols that the default effort finds, which are fewer and smaller than those of plain rounding,
-    and the scale indices (3, FEATURES) of the filters that pictures want after it.
+    """Tables for the symbols of the default effort, which are fewer and smaller than those of plain rounding, and the
+    scale indices (3, FEATURES) of the filters fitted after it.
 
     Args:
-        model: with the tables of `calibrate`, by which the search reckons. prior, qualities: as there.
+        model: with the tables of `calibrate`, which give the search its rates. prior, qualities: as there.
         pixels: (B, 3, H, W) uint8, edges multiples of 64.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -172,7 +165,7 @@ def _observed_hyper(prior: Tables, z: Tensor) -> NDArray[np.int32]:
 
 def _centroids(seen: _Observed, symbol: Tensor) -> Tensor:
     """Mean of |s| - |r| over all residuals with the same scale index and magnitude, (64, 4); 0 where there are few, or
-    where it is negative, which reconstruction does not know."""
+    where it is negative, which the format cannot hold."""
     magnitude = symbol.abs().clamp(max=DETAIL - 1)
     cell = seen.index.long() * DETAIL + magnitude.long()
     inward = (symbol.abs() - seen.residual * symbol.sign()).clamp(-0.5, 0.5).double()

@@ -1,8 +1,8 @@
 """The recipe of stage 1: the codec, for rate and distortion."""
 
-import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,53 +13,50 @@ from codec.network import Config
 from codec.search import rate_weight
 from training.data import Crops, held_out
 from training.export import trainable
-from training.eye import SQUARES_ONLY, Distortion, Mixture
+from training.eye import ObjectiveOptions
 from training.initial import grow, initialise
-from training.loop import Batch, Figures, Models, Recipe, brought_along
+from training.loop import Batch, Figures, Loss, Models, Recipe
 from training.muon import Muon
 from training.rate_distortion import QualityOptions, TrainableCodec, check_qualities, loss, normalise, random_qualities
+from training.run_files import checkpoint_of, prior_training, read_options
 
-MUON_SHARE = 16.0  # of the learning rate: Muon's counts spectral size
+MUON_LR_SCALE = 16.0  # Muon's learning rate is the spectral norm of an update, not the size of its elements
 
 
 @dataclass(frozen=True)
-class CodecOptions(QualityOptions):
-    """A run of stage 1."""
+class RateDistortionOptions(ObjectiveOptions, QualityOptions):
+    """A run for rate and distortion."""
 
     data: Path = Path("data")
     validation: Path | None = None
+
+
+@dataclass(frozen=True)
+class CodecOptions(RateDistortionOptions):
+    """A run of stage 1."""
+
     init: str | None = None  # a shipped model or a weights file to start from; the KLT if None
     quarter: int = 0  # width of the stage at 1/4 that a model without one gets
     context: int = 0  # low channels that are coded first, as context, in a model that has no context
-    batch: int = 8
-    patch: int = 128
-    objective: str = "psnr"  # or "eye", by the shares that follow
-    structure: float = Mixture.structure
-    lpips: float = Mixture.lpips
-    backbone: Path | None = None  # of LPIPS
-
-    @property
-    def mixture(self) -> Mixture:
-        """The shares of the distortion."""
-        if self.objective == "psnr":
-            return SQUARES_ONLY
-        return Mixture(1 - self.structure - self.lpips, self.structure, self.lpips)
 
 
 def optimisers(model: nn.Module) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of analysis and synthesis, Adam for all else, each group with its share of the learning
-    rate: the linear paths, which start near their optimum and where noise costs quality at once; entropy model and
-    gains, which learn fast; the rest. In equal time Muon gains more than Adam (docs/MODELS.md)."""
+    """Muon for the matrices of analysis and synthesis, Adam for all else, in groups by learning rate: the linear paths,
+    which start near their optimum and are sensitive to noise; entropy model and gains, which learn fast; the rest. In
+    equal time Muon gains more than Adam (docs/notebook/training.md)."""
     matrices: list[Tensor] = []
     groups: dict[float, list] = {1.0: [], 2.0: [], 0.04: []}
     learned = [(name, value) for name, value in model.named_parameters() if value.requires_grad]
     for name, value in learned:
         fast = any(word in name for word in ("hyper", "density", "log_gain"))
-        share = 0.04 if ".linear." in name else 2.0 if fast else 1.0
-        is_matrix = share == 1.0 and value.ndim == 4 and min(value.shape[:2]) > 1
-        (matrices if is_matrix else groups[share]).append(value)
-    adam = [{"params": values, "share": share} for share, values in groups.items()]
-    return [Muon([{"params": matrices, "share": MUON_SHARE}]), torch.optim.Adam(adam, betas=(0.9, 0.99), fused=True)]
+        lr_scale = 0.04 if ".linear." in name else 2.0 if fast else 1.0
+        is_matrix = lr_scale == 1.0 and value.ndim == 4 and min(value.shape[:2]) > 1
+        (matrices if is_matrix else groups[lr_scale]).append(value)
+    adam = [{"params": values, "lr_scale": lr_scale} for lr_scale, values in groups.items()]
+    return [
+        Muon([{"params": matrices, "lr_scale": MUON_LR_SCALE}]),
+        torch.optim.Adam(adam, betas=(0.9, 0.99), fused=True),
+    ]
 
 
 def validation_qualities(lowest: int = 1, highest: int = 100) -> list[int]:
@@ -94,47 +91,65 @@ def validate(model: TrainableCodec, pictures: list[Tensor], lowest: int = 1, hig
 
 
 def _start(options: CodecOptions, config: Config, crops: Crops) -> tuple[TrainableCodec, Figures]:
-    """A model to train and the steps and hours of training that it brings along: the run's own, where it goes on; that
-    of `options.init`; or a new one that begins as the KLT."""
-    if (options.out / "checkpoint.pt").exists():
-        described = json.loads((options.out / "options.json").read_text())
-        return TrainableCodec(Config(**described["config"])), described["brought"]
+    """A model to train and its prior training: the run's own if it is resumed; that of `options.init`; or a new one
+    that starts as the KLT."""
+    if checkpoint_of(options.out).exists():
+        return TrainableCodec(Config(**read_options(options.out)["config"])), prior_training(options.out, {})
     sample = normalise(torch.from_numpy(crops.sample()))
     if options.init:
         model, card = trainable(options.init)
-        return grow(model, options.quarter, options.context, sample), brought_along(options, card)
+        return grow(model, options.quarter, options.context, sample), prior_training(options.out, card)
     config = replace(config, quarter=options.quarter or config.quarter, context=options.context or config.context)
     model = TrainableCodec(config)
     kept = initialise(model, sample)
     print(f"KLT start: {config.latent} channels keep {kept:.5f} of the energy")
-    return model, brought_along(options, {})
+    return model, prior_training(options.out, {})
 
 
 def recipe(options: CodecOptions, config: Config = Config(), part: tuple[int, int] = (0, 1)) -> Recipe:
     """The recipe for process `part` = (rank, count); with `options.init` that model's configuration is used."""
-    check_qualities(options.lowest, options.highest)
-    crops = Crops(options.data, options.patch, options.seed, part=part)
-    print(f"{len(crops.pictures)} pictures, {crops.megapixels:.0f} megapixels")
-    pictures = held_out(options.validation)
-    model, brought = _start(options, config, crops)
+    crops = read_crops(options, part)
+    model, prior = _start(options, config, crops)
     if options.init:
         finished = load(options.init)
         model.rounding = finished.threshold, finished.centroid
+    recipe = rate_distortion_recipe(options, crops, model, {"config": asdict(model.config), "prior_training": prior})
+    return replace(recipe, after_step=model.hyper_synthesis.keep_exact)
 
-    distortion = Distortion(options.mixture, options.backbone)
 
-    def objective(models: Models, batch: Batch, shared: object) -> tuple[Tensor, Figures]:
-        (pixels,) = batch
-        quality = random_qualities(pixels, options.lowest, options.highest)
-        total, bpp, mse = loss(models["model"](pixels, quality), pixels, quality, distortion)
-        return total, {"bpp": bpp.mean().item(), "mse": mse.mean().item()}
+def read_crops(options: RateDistortionOptions, part: tuple[int, int]) -> Crops:
+    """The training pictures of process `part` = (rank, count). Raises ValueError if there is no quality to train for,
+    and FileNotFoundError if there are no pictures."""
+    check_qualities(options.lowest, options.highest)
+    crops = Crops(options.data, options.patch, options.seed, part=part)
+    print(f"{len(crops.pictures)} pictures, {crops.megapixels:.0f} megapixels")
+    return crops
 
+
+def rate_distortion_recipe(
+    options: RateDistortionOptions, crops: Crops, model: nn.Module, notes: dict[str, Any]
+) -> Recipe:
+    """The recipe that trains `model`, which gives an Estimate for pixels and qualities, for rate and distortion."""
+    pictures = held_out(options.validation)
     return Recipe(
         models={"model": model},
         optimisers={"model": optimisers(model)},
-        losses={"model": objective},
+        losses={"model": objective(options)},
         batch=lambda step: (torch.from_numpy(crops.hard_batch(step, options.batch)),),
         validate=(lambda average: validate(average, pictures, options.lowest, options.highest)) if pictures else None,
-        after_step=model.hyper_synthesis.keep_exact,
-        notes={"config": asdict(model.config), "brought": brought},
+        notes=notes,
     )
+
+
+def objective(options: RateDistortionOptions) -> Loss:
+    """The loss of rate and distortion at random qualities, for a batch of crops (B, 3, P, P) uint8."""
+    distortion = options.distortion()
+
+    def rate_distortion(models: Models, batch: Batch, shared: object) -> tuple[Tensor, Figures]:
+        (pixels,) = batch
+        quality = random_qualities(pixels, options.lowest, options.highest)
+        estimate = models["model"](pixels, quality)
+        total, bpp, mse = loss(estimate, pixels, quality, distortion.to(pixels.device))
+        return total, {"bpp": bpp.mean().item(), "mse": mse.mean().item()}
+
+    return rate_distortion

@@ -1,7 +1,7 @@
-"""How the square error of the decoded picture bends over each latent channel: what the search's steps are made to.
+"""The curvature of the decoded picture's square error in each latent channel, by which the search scales its steps.
 
-A synthesis trained on rounded latents shrinks what looks like rounding noise, so the error bends less than it would
-behind an orthonormal transform, and least over the channels that carry little.
+A synthesis trained on rounded latents attenuates rounding noise, so curvatures are lower than behind an orthonormal
+transform, and lowest in channels of low energy.
 """
 
 from dataclasses import replace
@@ -14,10 +14,10 @@ from codec.model import Model
 from codec.network import assemble
 from training.latents import encode
 
-STEP = 0.1  # of the probes, in quantisation steps: small enough to see the tangent
-TRUSTED = 30  # quality from which on symbols are small enough for the tangent; below, they move beyond where it holds
-LEVELLED = 0.4  # what curvatures tend to below that quality, the same for all channels
-LEAST = 0.01  # the search divides by curvatures, and a channel that nothing reads has none
+STEP = 0.1  # of the probes, in quantisation steps: small enough for a linear approximation
+TRUSTED = 30  # quality from which on the linear approximation holds over a step of the search
+LEVELLED = 0.4  # towards which all curvatures are drawn below that quality
+LEAST = 0.01  # the search divides by curvatures, which are 0 in unused channels
 
 
 def with_curvature(model: Model, pixels: Tensor, seed: int = 0) -> Model:
@@ -29,14 +29,14 @@ def with_curvature(model: Model, pixels: Tensor, seed: int = 0) -> Model:
     qualities = [min(max(hyper.QUALITY_ONE + level * span, lowest), highest) for level in range(levels)]
     rows = {
         quality: _measured(model, pixels, torch.tensor([quality] * len(pixels)), generator)
-        for quality in dict.fromkeys(qualities)  # those beyond the model's are one
+        for quality in dict.fromkeys(qualities)  # levels beyond the model's qualities share one
     }
     return replace(model, curvature=torch.stack([rows[quality] for quality in qualities]))
 
 
 def _measured(model: Model, pixels: Tensor, quality: Tensor, generator: torch.Generator) -> Tensor:
     """(M,): the diagonal of J^T J for the synthesis' Jacobian J, its mean over all places, by Hutchinson's estimator:
-    with random signs d, J^T J d / d is right on average. At low qualities less different between channels."""
+    with random signs d, J^T J d / d is right on average. At low qualities, drawn towards LEVELLED."""
     with torch.no_grad():
         gain = model.transforms.gain(quality)
         latent = encode(model, pixels, quality, effort=0)[1] / gain

@@ -1,8 +1,11 @@
 """Training pictures: decoded once into memory by worker processes, then cropped at random."""
 
+import itertools
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -10,9 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-NOISY = 1 / 32  # of the crops drown in noise: what only knows photos spends four times the bits on pure noise
-PATTERNED = 1 / 16  # are patterns of few colours: stripes of full contrast break what only knows photos
-PATTERNS = 512  # that lie in a GPU's memory
+Item = TypeVar("Item")
+NOISE_FRACTION = 1 / 32  # of the crops are noise, on which a codec of photos alone spends four times the bits
+PATTERN_FRACTION = 1 / 16  # are patterns of few colours, such as stripes, which a codec of photos alone codes badly
+PATTERN_COUNT = 512  # patterns in a GPU's memory
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".ppm"}
 
 
@@ -54,7 +58,8 @@ def random_windows(
 ) -> Iterator[tuple[int, slice, slice]]:
     """`count` square windows into pictures of these heights and widths: a picture's number, rows and columns.
 
-    They are drawn one at a time, so the caller may use `rng` between them. chance: of each picture, see `by_area`.
+    They are drawn one at a time, so the caller may draw from `rng` between them. chance: of each picture, see
+    `by_area`.
     """
     for number in rng.choice(len(sizes), count, p=chance):
         top, left = (rng.integers(0, length - edge + 1) for length in sizes[number])
@@ -62,15 +67,15 @@ def random_windows(
 
 
 def by_area(sizes: list[tuple[int, ...]]) -> np.ndarray:
-    """Chances by which every place of pictures of these heights and widths is drawn as often."""
+    """Chances of pictures of these heights and widths that let every pixel be drawn equally often."""
     area = np.array(sizes, dtype=np.float64).prod(axis=1)
     return area / area.sum()
 
 
-def drown_some(crops: np.ndarray, rng: np.random.Generator, share: float = NOISY) -> np.ndarray:
-    """Crops (B, C, H, W) uint8, a share of them faded and drowned in noise, grey or coloured: harder than photos."""
+def add_noise_crops(crops: np.ndarray, rng: np.random.Generator, fraction: float = NOISE_FRACTION) -> np.ndarray:
+    """Crops (B, C, H, W) uint8, a fraction of them faded and with strong noise added, grey or coloured."""
     out = crops.copy()
-    for slot in np.flatnonzero(rng.random(len(crops)) < share):
+    for slot in np.flatnonzero(rng.random(len(crops)) < fraction):
         fade, amplitude = rng.random(), 2 ** rng.uniform(2, 8)
         colours = crops.shape[1] if rng.random() < 0.5 else 1
         noise = rng.normal(128 * (1 - fade), amplitude, (colours, *crops.shape[2:]))
@@ -80,8 +85,8 @@ def drown_some(crops: np.ndarray, rng: np.random.Generator, share: float = NOISY
 
 def pattern(rng: np.random.Generator, channels: int, edge: int) -> np.ndarray:
     """A pattern (C, edge, edge) uint8 of cells 1 to 4 pixels wide: stripes, checks, dots, or blocks that do not repeat;
-    grey or coloured, of any contrast, half of them of none but the ends of the range. Half of the cells are one pixel
-    wide, most periods two cells, and a fifth of all are checkerboards, for what is finest breaks first."""
+    grey or coloured, of any contrast, half of them only of 0 and 255. Half of the cells are one pixel wide, most
+    periods two cells, and a fifth of all are checkerboards, because the finest patterns are the hardest."""
     checks = rng.random() < 0.2
     period = (2, 2) if checks else rng.choice((1, 2, 3, 4, edge), 2, p=(0.25, 0.35, 0.1, 0.1, 0.2))
     colours = channels if rng.random() < 0.5 else 1
@@ -99,12 +104,22 @@ def pattern(rng: np.random.Generator, channels: int, edge: int) -> np.ndarray:
     return np.broadcast_to(whole, (channels, edge, edge))
 
 
-def pattern_some(crops: np.ndarray, rng: np.random.Generator, share: float = PATTERNED) -> np.ndarray:
-    """Crops (B, C, P, P) uint8, a share of them replaced by a `pattern`."""
+def add_pattern_crops(crops: np.ndarray, rng: np.random.Generator, fraction: float = PATTERN_FRACTION) -> np.ndarray:
+    """Crops (B, C, P, P) uint8, a fraction of them replaced by a `pattern`."""
     out = crops.copy()
-    for slot in np.flatnonzero(rng.random(len(crops)) < share):
+    for slot in np.flatnonzero(rng.random(len(crops)) < fraction):
         out[slot] = pattern(rng, *crops.shape[1:3])
     return out
+
+
+def prefetch(batch: Callable[[int], Item], first: int, threads: int) -> Iterator[Item]:
+    """batch(first), batch(first + 1), ... without end, computed by threads ahead of their use."""
+    with ThreadPoolExecutor(threads) as pool:
+        waiting = deque(pool.submit(batch, number) for number in range(first, first + 2 * threads))
+        for number in itertools.count(first + 2 * threads):
+            ready = waiting.popleft().result()
+            waiting.append(pool.submit(batch, number))
+            yield ready
 
 
 class Crops:
@@ -146,7 +161,7 @@ class Crops:
         self.chance = by_area(self.sizes)
 
     def sample(self) -> np.ndarray:
-        """About four megapixels of crops to fit a start to, (N, C, patch, patch) uint8."""
+        """About four megapixels of crops to fit initial weights to, (N, C, patch, patch) uint8."""
         return self.batch(0, max(8, 4_000_000 // self.patch**2))
 
     def batch(self, step: int, size: int) -> np.ndarray:
@@ -162,15 +177,15 @@ class Crops:
         return out
 
     def hard_batch(self, step: int, size: int) -> np.ndarray:
-        """As `batch`, with some crops drowned in noise and some replaced by patterns."""
+        """As `batch`, with strong noise in some crops and patterns in place of others."""
         rng = np.random.default_rng((self.seed, self.rank, step, 1))
-        return pattern_some(drown_some(self.batch(step, size), rng), rng)
+        return add_pattern_crops(add_noise_crops(self.batch(step, size), rng), rng)
 
 
 class DeviceCrops:
     """Random crops of photos (H, W, 3) that lie in a device's memory, one behind the other.
 
-    As `Crops.hard_batch`, but by the device's random numbers and without a word to the host.
+    As `Crops.hard_batch`, but by the device's random numbers and without synchronising with the host.
     """
 
     def __init__(self, pictures: list[NDArray[np.uint8]], patch: int, device: str) -> None:
@@ -184,7 +199,7 @@ class DeviceCrops:
         self.until = (areas.cumsum(0) / areas.sum()).float().to(device)
         self.steps = torch.arange(patch, device=device)
         rng = np.random.default_rng(0)
-        patterns = np.stack([pattern(rng, 3, patch).transpose(1, 2, 0) for _ in range(PATTERNS)])
+        patterns = np.stack([pattern(rng, 3, patch).transpose(1, 2, 0) for _ in range(PATTERN_COUNT)])
         self.patterns = torch.from_numpy(patterns).to(device)
 
     def __call__(self, size: int) -> Tensor:
@@ -202,17 +217,17 @@ class DeviceCrops:
         columns = torch.where(turned, down[:, :, None], across[:, None, :]) + left[:, None, None]
         place = self.begin[number][:, None, None] + 3 * (rows * width[:, None, None] + columns)
         crops = self.flat[place[..., None] + torch.arange(3, device=self.device)]  # (B, P, P, 3)
-        return self._harden_two(crops).permute(0, 3, 1, 2)
+        return self._add_hard_crops(crops).permute(0, 3, 1, 2)
 
-    def _harden_two(self, crops: Tensor) -> Tensor:
-        """The first crop faded and drowned in noise and the last one replaced by a pattern, at chances that make them
-        NOISY and PATTERNED of all crops."""
+    def _add_hard_crops(self, crops: Tensor) -> Tensor:
+        """Add noise to the first crop and replace the last by a pattern, so often that these become NOISE_FRACTION and
+        PATTERN_FRACTION of all crops."""
         chance, fade, level, grey, other_chance = torch.rand(5, device=self.device)
         noise = torch.randn(crops.shape[1:], device=self.device)
         noise = torch.where(grey < 0.5, noise[..., :1], noise)
         noisy = crops[0] * fade + 128 * (1 - fade) + noise * 2 ** (2 + 6 * level)
         noisy = noisy.round().clamp(0, 255).to(torch.uint8)
-        crops[0] = torch.where(chance < NOISY * len(crops), noisy, crops[0])
-        [patterned] = self.patterns[torch.randint(PATTERNS, (1,), device=self.device)]
-        crops[-1] = torch.where(other_chance < PATTERNED * len(crops), patterned, crops[-1])
+        crops[0] = torch.where(chance < NOISE_FRACTION * len(crops), noisy, crops[0])
+        [patterned] = self.patterns[torch.randint(PATTERN_COUNT, (1,), device=self.device)]
+        crops[-1] = torch.where(other_chance < PATTERN_FRACTION * len(crops), patterned, crops[-1])
         return crops

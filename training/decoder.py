@@ -1,13 +1,12 @@
-"""The recipe of the faithful decoder: the synthesis alone, from files as they are really made.
+"""The recipe of the faithful decoder: the synthesis alone, from latents as files hold them.
 
-While the codec is trained as a whole its synthesis sees latents that were simply rounded. Files hold others: rounded
-with regard to their bits, searched for, reconstructed at centroids. Here the synthesis learns from those, with encoder
-and entropy model as they shipped: the model keeps its id, and files made before decode better too.
+While the codec is trained as a whole its synthesis sees latents that were rounded to the nearest integer. Those in
+files are rounded by rate, changed by the search and reconstructed at centroids. Here the synthesis learns from them.
+Encoder and entropy model do not change: the model keeps its id, and files that exist decode better too.
 """
 
 import copy
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -17,50 +16,49 @@ from codec import DEFAULT_MODEL, hyper
 from codec.model import Model, load
 from codec.pyramid import partial_collapses, shuffle
 from codec.search import cost_of, symbol_bits
-from training.codec import optimisers, validate
-from training.data import Crops, held_out
+from training.codec import RateDistortionOptions, rate_distortion_recipe, read_crops
 from training.export import trainable
 from training.latents import EFFORT, encode, random_effort
-from training.loop import Batch, Figures, Models, Recipe, brought_along
-from training.rate_distortion import Estimate, QualityOptions, check_qualities, loss, random_qualities
+from training.loop import Recipe
+from training.rate_distortion import Estimate
+from training.run_files import prior_training
 
-REFRESH = 50  # steps after which the search knows what the synthesis has learned
+REFRESH = 50  # steps after which the search uses the synthesis as trained so far
 
 
 @dataclass(frozen=True)
-class DecoderOptions(QualityOptions):
+class DecoderOptions(RateDistortionOptions):
     """A run for the synthesis."""
 
-    data: Path = Path("data")
-    validation: Path | None = None
     model: str = DEFAULT_MODEL  # the codec, by name or weights file
     batch: int = 4
     patch: int = 192
 
 
 class TrainableSynthesis(nn.Module):
-    """A codec's synthesis behind the encoder that its users have, which searches with it."""
+    """A codec's synthesis behind its shipped encoder, whose search uses it."""
 
     def __init__(self, codec: str) -> None:
         super().__init__()
         self.net = trainable(codec)[0].transforms.synthesis
         self.codec = codec
-        self.encoder: Model | None = None  # no module, and so no part of what is trained
+        self.encoder: Model | None = None  # no module, so that it is not trained
         self.steps = 0
 
     def refresh(self, device: torch.device) -> Model:
         """The encoder, searching with the synthesis as it is now."""
         if self.encoder is None or self.encoder.device != device:
-            loaded = load(self.codec, str(device))  # others use it too
+            loaded = load(self.codec, str(device))  # cached, so copied
             self.encoder = replace(loaded, transforms=copy.deepcopy(loaded.transforms))
         with torch.no_grad():
             for old, new in zip(self.encoder.transforms.synthesis.parameters(), self.net.parameters(), strict=True):
                 old.copy_(new)
         return self.encoder
 
-    def forward(self, pixels: Tensor, quality: Tensor, effort: int = EFFORT) -> Estimate:
-        """Args: pixels (B, 3, H, W) uint8, H and W multiples of 64; quality (B,) fixed-point; effort 0..9.
-        The bits are those of the shipped tables."""
+    def forward(self, pixels: Tensor, quality: Tensor) -> Estimate:
+        """Args: pixels (B, 3, H, W) uint8, H and W multiples of 64; quality (B,) fixed-point.
+        The encoder's effort is EFFORT, in training mode sometimes 0. The bits are those of the shipped tables."""
+        effort = random_effort() if self.training else EFFORT
         stale = self.encoder is None or not self.training or self.steps % REFRESH == 0
         model = self.refresh(pixels.device) if stale else self.encoder
         self.steps += self.training
@@ -86,23 +84,7 @@ def _hyper_bits(model: Model, z: Tensor, quality: Tensor) -> Tensor:
 
 def recipe(options: DecoderOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
     """The recipe for process `part` = (rank, count)."""
-    check_qualities(options.lowest, options.highest)
-    crops = Crops(options.data, options.patch, options.seed, part=part)
-    print(f"{len(crops.pictures)} pictures, {crops.megapixels:.0f} megapixels")
-    pictures = held_out(options.validation)
-    model = TrainableSynthesis(options.model)
-
-    def objective(models: Models, batch: Batch, shared: object) -> tuple[Tensor, Figures]:
-        (pixels,) = batch
-        quality = random_qualities(pixels, options.lowest, options.highest)
-        total, bpp, mse = loss(models["model"](pixels, quality, random_effort()), pixels, quality)
-        return total, {"bpp": bpp.mean().item(), "mse": mse.mean().item()}
-
-    return Recipe(
-        models={"model": model},
-        optimisers={"model": optimisers(model)},
-        losses={"model": objective},
-        batch=lambda step: (torch.from_numpy(crops.hard_batch(step, options.batch)),),
-        validate=(lambda average: validate(average, pictures, options.lowest, options.highest)) if pictures else None,
-        notes={"kind": "synthesis", "brought": brought_along(options, load(options.model).card)},
-    )
+    crops = read_crops(options, part)
+    prior = prior_training(options.out, load(options.model).card)
+    notes = {"kind": "synthesis", "prior_training": prior}
+    return rate_distortion_recipe(options, crops, TrainableSynthesis(options.model), notes)

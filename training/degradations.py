@@ -1,7 +1,7 @@
-"""Damage for restorers to learn from, made on the fly: what other codecs, cameras and scalers do to pictures.
+"""Degradations that restorers are trained on, applied on the fly: those of other codecs, cameras and scalers.
 
-Every degradation takes pixels, (H, W, 3) or grey (H, W), uint8, and a NumPy generator that decides all that is random,
-and gives pixels of the same shape.
+Every degradation takes pixels, (H, W, 3) or grey (H, W), uint8, and a NumPy generator that gives all random values,
+and return pixels of the same shape.
 """
 
 import io
@@ -26,7 +26,7 @@ def compress(pixels: Pixels, quality: int, subsampling: str = "4:2:0") -> Pixels
 
 def jpeg(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     """JPEG of quality 5 to 95, 4:2:0 or 4:4:4, once or twice, the second time with the grid shifted by 0 to 7 pixels:
-    restorers that saw only single compression fail on pictures from the wild (Jiang, Zhang, Timofte, FBCNN, ICCV
+    restorers trained on single compression fail on pictures from the web (Jiang, Zhang, Timofte, FBCNN, ICCV
     2021)."""
     first, second = (int(quality) for quality in rng.integers(5, 96, 2))
     subsampling = "4:4:4" if rng.random() < 0.3 else "4:2:0"
@@ -65,10 +65,10 @@ def gaussian_blur(pixels: Pixels, sigma: float) -> Pixels:
 
 
 def blur(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """Gaussian blur of sigma 0.3 to 3, or resize blur by 1.2 to 4: a model trained on one fails on the other.
+    """Gaussian blur of sigma 0.3 to 3, or resize blur by 1.2 to 4: a model trained on one of them fails on the other.
 
-    Half of the resizing is by 2, as most of it is in the wild. Its pixels are all interpolated in the same two phases,
-    which a network that rarely sees that factor does not learn to use.
+    Half of the resizing is by 2, the most common factor in practice. Its pixels have only two interpolation phases,
+    which a network rarely trained on that factor does not exploit.
     """
     if rng.random() < 0.5:
         return gaussian_blur(pixels, rng.uniform(0.3, 3))
@@ -90,8 +90,8 @@ def damage(pixels: Pixels, task: str, rng: np.random.Generator) -> tuple[Pixels,
     """A pair to learn `task` from: the damaged picture and what it was, (H, W, 3) both.
 
     One picture in five is made grey first, its three channels equal before and after the damage. Three in ten of those
-    for "jpeg" get grain of sigma 0 to 8 on both sides: a restorer that never saw any takes film's for damage and
-    removes it from pictures of high quality.
+    for "jpeg" get grain of sigma 0 to 8 on both sides: a restorer trained without grain removes that of film
+    from pictures of high quality.
     """
     grey = rng.random() < GREY_SHARE
     clean = np.asarray(Image.fromarray(pixels).convert("L")) if grey else pixels

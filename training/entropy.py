@@ -2,8 +2,8 @@
 
 Analysis and synthesis stay as they are, so a picture decodes to the same pixels from fewer bits. All pictures are
 analysed once, before the first step, and a step costs a tenth of one of stage 1. The result is a new model with an id
-of its own. Let the learning rate fall to 0 and do without the moving average (`--average 0`): the weights have learned
-to live with their own rounding, which is not that of their mean.
+of its own. Let the learning rate fall to 0 and use no moving average (`--average 0`): the weights are trained with
+their own rounding, which differs from that of their mean.
 """
 
 from dataclasses import asdict, dataclass
@@ -19,11 +19,12 @@ from codec.network import Config
 from codec.search import rate_weight
 from codec.tiling import LATENT
 from training.codec import validation_qualities
-from training.data import Crops, drown_some, held_out
+from training.data import Crops, add_noise_crops, held_out
 from training.export import trainable
 from training.latents import LatentCrops, analysed
-from training.loop import Batch, Figures, Models, Recipe, brought_along
+from training.loop import Batch, Figures, Models, Recipe
 from training.rate_distortion import QualityOptions, TrainableCodec, check_qualities, random_qualities
+from training.run_files import prior_training
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def recipe(options: EntropyOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
     finished = load(options.model)
     print(f"{len(pictures.pictures)} pictures, {pictures.megapixels:.0f} megapixels: analysed first", flush=True)
     rng = np.random.default_rng(options.seed)
-    hard = (drown_some(picture.transpose(2, 0, 1)[None], rng)[0] for picture in pictures.pictures)
+    hard = (add_noise_crops(picture.transpose(2, 0, 1)[None], rng)[0] for picture in pictures.pictures)
     latents = [analysed(finished, picture.transpose(1, 2, 0)) for picture in hard]
     crops = LatentCrops(latents, options.patch // LATENT, options.seed, part[0])
     held = [analysed(finished, picture.permute(1, 2, 0).numpy()) for picture in held_out(options.validation)]
@@ -100,10 +101,10 @@ def recipe(options: EntropyOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
 
     return Recipe(
         models={"model": model},
-        optimisers={"model": [torch.optim.Adam([{"params": learned, "share": 1.0}], betas=(0.9, 0.98), fused=True)]},
+        optimisers={"model": [torch.optim.Adam([{"params": learned, "lr_scale": 1.0}], betas=(0.9, 0.98), fused=True)]},
         losses={"model": objective},
         batch=lambda step: (crops.batch(step, options.batch).view(torch.int16),),
         validate=(lambda average: validate(average, held, options.lowest, options.highest)) if held else None,
         after_step=model.hyper_synthesis.keep_exact,
-        notes={"config": asdict(model.config), "brought": brought_along(options, card)},
+        notes={"config": asdict(model.config), "prior_training": prior_training(options.out, card)},
     )

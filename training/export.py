@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,28 +17,38 @@ from codec.shipped import WEIGHTS
 from codec.translator import Translator
 from codec.translators import config_of
 from codec.translators import save as save_translator
-from training.calibration import EVERY, calibrate, prior_tables, refit
+from training import loop
+from training.calibration import ALL_QUALITIES, calibrate, prior_tables, refit
 from training.curvature import with_curvature
 from training.data import Crops
-from training.loop import blend
 from training.rate_distortion import TrainableCodec
+from training.run_files import read_options
 from training.whitening import WhitenedTranslator
 
-PROBED, PROBED_EDGE = 32, 256  # pictures on which curvatures are measured, and their edge: with 8 they vary by a tenth
+# Pictures on which curvatures are measured, and their edge in pixels: with 8 pictures they vary by a tenth.
+PROBED, PROBED_EDGE = 32, 256
 
 
 def _card(state: dict, options: dict) -> dict[str, str]:
-    """Provenance: steps and hours of this run and of those whose weights it started from."""
-    brought = options["brought"]
-    steps, hours = int(state["step"] + brought["steps"]), round(state["seconds"] / 3600 + brought["hours"], 2)
-    qualities = {key: str(options[key]) for key in ("lowest", "highest") if key in options}
-    return {"steps": str(steps), "hours": str(hours)} | qualities
+    """Provenance: steps and hours of this run and of its prior training."""
+    prior = options["prior_training"]
+    steps, hours = int(state["step"] + prior["steps"]), round(state["seconds"] / 3600 + prior["hours"], 2)
+    return {"steps": str(steps), "hours": str(hours)}
+
+
+def _codec_card(state: dict, options: dict) -> dict[str, str]:
+    """Provenance of a codec, with the qualities that it is for."""
+    return _card(state, options) | {key: str(options[key]) for key in ("lowest", "highest") if key in options}
+
+
+def _read_run(checkpoint: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A checkpoint's state and its run's options."""
+    return torch.load(checkpoint, map_location="cpu", weights_only=True), read_options(checkpoint.parent)
 
 
 def export_translator(checkpoint: Path, path: Path) -> None:
     """Write the averaged translator of a run (training.restoration, training.translation) as a weights file."""
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    options = json.loads((checkpoint.parent / "options.json").read_text())
+    state, options = _read_run(checkpoint)
     path.parent.mkdir(parents=True, exist_ok=True)
     weights = part(state["average"], "net")
     if options["kind"] == "lptn":
@@ -55,70 +66,68 @@ def export_checkpoint(
     data: Path | None = None,
     folder: Path | None = None,
     crops: int = 64,
-    share: float = 1.0,
+    interpolate: float = 1.0,
 ) -> tuple[Path, bytes]:
     """Write `checkpoint`'s averaged model as NAME.safetensors into `folder` (the package's weights by default).
 
     Args:
         data: training pictures for `calibrate`; the run's own if None.
         crops: how many crops of 512 x 512 pixels to take from them.
-        share: of the way from the weights that the run started from to its end, 0..1. Part of it keeps most of what a
-            run on other pictures taught and forgets next to nothing (WiSE-FT: Wortsman et al., CVPR 2022).
+        interpolate: between the weights that the run started from, 0, and its last, 1. Values between keep most of what
+            a run on other pictures gains and lose little elsewhere (WiSE-FT: Wortsman et al., CVPR 2022).
 
     Returns:
         The file and the model id.
 
     Raises:
-        ValueError: the integer bound does not hold, or the run of which a share is wanted started from nothing.
+        ValueError: the integer bound does not hold, or `interpolate` is below 1 and the run did not start from weights.
     """
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    options = json.loads((checkpoint.parent / "options.json").read_text())
+    state, options = _read_run(checkpoint)
     average = TrainableCodec(Config(**options["config"]))
     average.load_state_dict(state["average"])
-    if share < 1:
-        _draw_back(average, options.get("init"), share)
+    if interpolate < 1:
+        interpolate_weights(average, options.get("init"), interpolate)
     store = Crops(data or Path(options["data"]), 512, seed=1, max_gib=1.0)
     pixels = torch.from_numpy(store.batch(0, crops))
-    qualities = (options.get("lowest", EVERY[0]), options.get("highest", EVERY[1]))
+    qualities = (options.get("lowest", ALL_QUALITIES[0]), options.get("highest", ALL_QUALITIES[1]))
     tables, centroid = calibrate(average, pixels, qualities=qualities)
     path = (folder or WEIGHTS) / f"{name}.safetensors"
 
     integers, density = average.hyper_synthesis.integers(), average.density.state_dict()
 
     def write(integers: dict[str, Tensor], tables: Tables, curvature: Tensor) -> bytes:
-        card = _card(state, options)
+        card = _codec_card(state, options)
         return save(path, average.config, average.transforms, integers, tables, centroid, curvature, density, card)
 
     write(integers, tables, torch.ones_like(average.transforms.log_gain))
-    model = load.__wrapped__(str(path))  # not to be kept: its tables change
+    model = load.__wrapped__(str(path))  # not cached, because its tables change
     model = with_curvature(model, pixels[:PROBED, :, :PROBED_EDGE, :PROBED_EDGE])
     tables, scales = refit(model, prior_tables(average), pixels, qualities=qualities)
     return path, write(integers | {postfilter.SCALE: scales}, tables, model.curvature)
 
 
-def _draw_back(average: TrainableCodec, init: str | None, share: float) -> None:
-    """Leave the averaged model at a share of the way from the weights `init`."""
+def interpolate_weights(average: TrainableCodec, init: str | None, keep: float) -> None:
+    """Move the averaged model towards the weights `init` and keep the fraction `keep`, 0..1, of its own."""
     if not init:
-        raise ValueError("a share of a run is from weights to weights, and this run started from none")
-    blend(average, trainable(init)[0], share)
+        raise ValueError("interpolation is between two sets of weights, and this run started from none")
+    loop.interpolate(average, trainable(init)[0], keep)
 
 
 def export_synthesis(
     checkpoint: Path, name: str, folder: Path | None = None, crops: int = PROBED
 ) -> tuple[Path, bytes]:
-    """Write a model as NAME.safetensors, as it was but for the averaged synthesis of a run (training.decoder), whose
-    curvatures are measured on so many crops of the run's pictures.
+    """Write a run's model (training.decoder) as NAME.safetensors with its averaged synthesis, whose curvatures are
+    measured on `crops` crops of the run's pictures.
 
     Returns:
-        The file and the model id, which is that of before.
+        The file and the model id, which does not change.
     """
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    options = json.loads((checkpoint.parent / "options.json").read_text())
+    state, options = _read_run(checkpoint)
     old, (average, _) = load(options["model"]), trainable(options["model"])
     average.transforms.synthesis.load_state_dict(part(state["average"], "net"))
     path = (folder or WEIGHTS) / f"{name}.safetensors"
     density = average.density.state_dict()
-    card = _card(state, options) | {key: old.card[key] for key in ("lowest", "highest") if key in old.card}
+    card = _codec_card(state, options) | {key: old.card[key] for key in ("lowest", "highest") if key in old.card}
     pixels = torch.from_numpy(Crops(Path(options["data"]), PROBED_EDGE, seed=1, max_gib=1.0).batch(0, crops))
     new = with_curvature(replace(old, transforms=average.transforms), pixels)
     save(path, new.config, new.transforms, new.integers, new.tables, new.centroid, new.curvature, density, card)

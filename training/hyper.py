@@ -1,4 +1,4 @@
-"""The trainable twin of the exact hyper-synthesis: the same integers forward, gradients backward."""
+"""The exact hyper-synthesis in training form: the same integers forward, gradients backward."""
 
 import math
 
@@ -47,7 +47,7 @@ def _quick_depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return F.conv2d(x, weight.reshape(-1, 1, 3, 3), bias, padding=1, groups=len(weight))
 
 
-# The shipped integers to the bit, and something near them in a third of the time.
+# EXACT gives the shipped integers; QUICK approximates them in a third of the time.
 EXACT = hyper.Arithmetic(floor=_Floor.apply, clamp=torch.clamp)
 QUICK = hyper.Arithmetic(_quick_pointwise, _quick_sums, _quick_depthwise, _Floor.apply, torch.clamp)
 
@@ -66,7 +66,7 @@ class HyperSynthesis(nn.Module):
             if name.endswith("weight") and shape[1] == 9:
                 value.normal_(0, 0.1)[:, 4] += 1
             elif name.endswith("weight") and not name.endswith(("leave.weight", "join.weight")):
-                value.normal_(0, (2 / shape[1]) ** 0.5)  # the others add nothing yet
+                value.normal_(0, (2 / shape[1]) ** 0.5)  # the others start at zero
             self.parameters_by_name[name.replace(".", "_")] = nn.Parameter(value)
         with torch.no_grad():
             self.parameters_by_name["point4_weight"] *= 0.02
@@ -92,14 +92,14 @@ class HyperSynthesis(nn.Module):
 
     @torch.no_grad()
     def set_integers(self, integers: dict[str, Tensor]) -> None:
-        """Set the parameters to the values that `integers` gives back."""
+        """Set the parameters so that `integers` returns these."""
         for name in self.names:
             one = hyper.WEIGHT_ONE if name.endswith("weight") else hyper.SUM_ONE
             self.parameters_by_name[name.replace(".", "_")].copy_(integers[name].float() / one)
 
     def forward(self, z: Tensor, quality: Tensor, visit: context.Visit, quick: bool = False) -> context.Coded:
         """As `codec.hyper.hyper_synthesis` and `codec.context.code` after it, differentiable in z, in the symbols and
-        in the parameters. With `quick` only about so, and in autocast's precision."""
+        in the parameters. With `quick` it is approximate, in autocast's precision."""
         arithmetic, enabled = (QUICK, torch.is_autocast_enabled(z.device.type)) if quick else (EXACT, False)
         with torch.autocast(z.device.type, enabled=enabled):
             weights = self.integers(smooth=True)

@@ -1,5 +1,5 @@
-"""The start of training: linear paths from the principal components of photos, gains from the rate-distortion slope,
-networks that see whitened inputs. Without the whitening the smooth part of a photo drowns the rest and the networks
+"""The initial weights: linear paths from the principal components of photos, gains from the rate-distortion slope, and
+networks whose inputs are whitened. Without the whitening the smooth part of a photo dominates their inputs, and they
 learn nothing in the first hours."""
 
 from dataclasses import replace
@@ -28,7 +28,7 @@ def _channels_last(x: Tensor) -> Tensor:
 
 
 def _keep_scale(nets: nn.Module) -> None:
-    """Initialise so that features keep about unit scale from the first block to the last."""
+    """Initialise so that features keep about unit scale from the first block to the last, in place."""
     for module in nets.modules():
         if isinstance(module, nn.Conv2d) and module.bias is not None:
             nn.init.zeros_(module.bias)
@@ -45,7 +45,7 @@ def _keep_scale(nets: nn.Module) -> None:
 
 @torch.no_grad()
 def whiten_quarter(nets: Transforms, crops: Tensor) -> None:
-    """Let the stage at 1/4 see cells of 4x4 pixels of unit variance, in place; its last layers are left to the caller.
+    """Whiten the inputs of the stage at 1/4, cells of 4x4 pixels, in place. The caller sets its last layers.
 
     Args:
         crops: (B, 3, P, P) in -1..1, P a multiple of 4.
@@ -61,7 +61,7 @@ def whiten_quarter(nets: Transforms, crops: Tensor) -> None:
 
 @torch.no_grad()
 def grow(model: TrainableCodec, quarter: int, low: int, crops: Tensor) -> TrainableCodec:
-    """A model that computes what `model` does and has two parts besides that add nothing yet.
+    """A model with the same output as `model` and with two new parts whose last layers are zero.
 
     Args:
         quarter: width of a stage at 1/4 if the model has none, 0 for none.
@@ -80,7 +80,7 @@ def grow(model: TrainableCodec, quarter: int, low: int, crops: Tensor) -> Traina
 
 @torch.no_grad()
 def deepen(model: TrainableCodec, coarse: int, fine: int) -> TrainableCodec:
-    """A model that computes what `model` does and has blocks in its analysis besides that add nothing yet.
+    """A model with the same output as `model` and with new blocks in its analysis whose last layers are zero.
 
     Args:
         coarse: blocks at 1/16 beyond the synthesis', if the model's analysis has none. fine: likewise at 1/8.
@@ -107,7 +107,7 @@ def initialise(model: TrainableCodec, crops: Tensor) -> float:
         crops: (B, 3, P, P) in -1..1, P a multiple of 16; a few thousand blocks suffice.
 
     Returns:
-        The share of the blocks' energy (0..1) that the latent channels keep.
+        The fraction, 0..1, of the blocks' energy that the latent channels keep.
     """
     nets = model.transforms
     eighths = F.pixel_unshuffle(crops, 8)  # (B, 192, P/8, P/8)
@@ -133,5 +133,5 @@ def initialise(model: TrainableCodec, crops: Tensor) -> float:
     # At high rate a uniform step D costs D^2/12 and the slope of the entropy makes D = sqrt(12 / lambda) about right.
     step = (12 / weight).sqrt() / 127.5
     nets.log_gain.copy_(-step.log()[:, None].expand_as(nets.log_gain))
-    model.hyper_synthesis.set_scales(0.5 * deviation / step[:, None])  # most of a photo is calmer than its average
+    model.hyper_synthesis.set_scales(0.5 * deviation / step[:, None])  # most of a photo has less energy than its mean
     return float(kept)

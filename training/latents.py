@@ -1,4 +1,4 @@
-"""The latents of pictures as a finished encoder makes them: what trains a decoder or an entropy model for it."""
+"""The latents of pictures from a finished encoder, to train a decoder or an entropy model on."""
 
 import numpy as np
 import torch
@@ -13,8 +13,8 @@ from codec.tiling import LATENT
 from training.data import by_area, random_windows
 from training.rate_distortion import normalise
 
-EFFORT = 2  # of latents to learn from; the default effort takes three times as long for a percent or two
-SEARCHED_SHARE = 0.7  # of the steps see such latents, the others what rounding gave
+EFFORT = 2  # of encoding; the default takes three times as long for a percent or two
+SEARCHED_SHARE = 0.7  # of the steps encode with EFFORT, the others with 0
 
 
 def random_effort() -> int:
@@ -53,7 +53,7 @@ def analysed(model: Model, pixels: NDArray[np.uint8]) -> Tensor:
 
 
 class LatentCrops:
-    """Random crops of pictures' latents, which are analysed but once.
+    """Random crops of pictures' latents, which are analysed once.
 
     As `training.data.Crops`: batch number `step` is a function of seed, rank and step alone.
 

@@ -2,17 +2,13 @@
 what, is a Recipe."""
 
 import copy
-import csv
 import itertools
-import json
 import signal
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +17,9 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from codec.model import default_dtype
+from training.data import prefetch
 from training.muon import Muon
+from training.run_files import CsvLog, checkpoint_of, megapixels_per_step, text, write_checkpoint, write_options
 
 Batch = tuple[Tensor, ...]
 Figures = dict[str, float]
@@ -34,17 +32,19 @@ Loss = Callable[[Models, Batch, dict[str, Any]], tuple[Tensor, Figures]]
 class Options:
     """One training run. Learning rate: linear warm-up, constant, then linear to zero over the last `decay` steps.
 
-    Processes either share every gradient (`together` 1) or learn on their own and take the mean of their weights every
-    `together` steps (local SGD: Stich, ICLR 2019), which costs next to no time.
+    Processes either share every gradient (`sync_every` 1) or learn on their own and take the mean of their weights
+    every `sync_every` steps (local SGD: Stich, ICLR 2019), which costs next to no time.
     """
 
     out: Path
     steps: int = 100_000
+    batch: int = 8  # crops in a step of each process
+    patch: int = 128  # their edge in pixels
     learning_rate: float = 5e-4
     warmup: int = 200
     decay: int = 10_000
     average: float = 0.999  # decay of the exponential moving average of the weights
-    clip: float = 1.0
+    clip: float = 1.0  # largest norm of a gradient
     seed: int = 0
     max_minutes: float = float("inf")
     checkpoint_minutes: float = 5.0
@@ -53,8 +53,8 @@ class Options:
     accelerator: str = "auto"
     devices: int = 1
     nodes: int = 1
-    together: int = 1
-    loaders: int = 2  # threads that make batches ahead of the loop
+    sync_every: int = 1
+    loaders: int = 2  # threads that prefetch batches
 
 
 @dataclass
@@ -63,10 +63,10 @@ class Recipe:
 
     Attributes:
         models: by name; "model" is the one that is averaged, validated and exported.
-        optimisers: of each model. A parameter group learns at the run's rate times its "share".
-        losses: of each model, in the order of play. Called with the models, a batch on the device and a dictionary
-            that lives for one step, by which one loss can leave something to the next. Gives what the model's
-            optimisers minimise, and figures for the log.
+        optimisers: of each model. A parameter group's learning rate is the run's times its "lr_scale".
+        losses: of each model, in the order in which they are minimised. Called with the models, a batch on the device
+            and a dictionary that lives for one step, by which one loss passes tensors to the next. Gives what the
+            model's optimisers minimise, and figures for the log.
         batch: the batch of step n on the CPU, a function of n alone, so that training resumes exactly. Pixels come as
             integers because Fabric's mixed precision would round floats to bfloat16 on their way into a model.
         validate: figures of the averaged model, called at every checkpoint.
@@ -85,19 +85,12 @@ class Recipe:
 
 def precision_of(options: Options) -> str:
     """Lightning Fabric's name of a run's precision; if it may choose, bfloat16 autocast where the device computes in
-    that, else float32: a processor that has to imitate bfloat16 takes five times as long."""
+    that, else float32: a processor that emulates bfloat16 takes five times as long."""
     if options.precision != "auto":
         return options.precision
     on_gpu = options.accelerator != "cpu" and torch.cuda.is_available()
     computes = default_dtype(torch.device("cuda" if on_gpu else "cpu"))
     return "32-true" if computes == torch.float32 else "bf16-mixed"
-
-
-def brought_along(options: Options, card: dict[str, str]) -> Figures:
-    """Steps and hours behind the weights that a run starts from: those noted in a run that goes on, else the card's."""
-    if (options.out / "checkpoint.pt").exists():
-        return json.loads((options.out / "options.json").read_text())["brought"]
-    return {key: float(card.get(key, 0)) for key in ("steps", "hours")}
 
 
 def learning_rate(options: Options, step: int) -> float:
@@ -107,40 +100,16 @@ def learning_rate(options: Options, step: int) -> float:
     return options.learning_rate * rise * max(fall, 0.0)
 
 
-def blend(average: nn.Module, model: nn.Module, decay: float) -> None:
-    """Move the averaged weights towards the model's and keep `decay`, 0..1, of what they were."""
+def interpolate(average: nn.Module, model: nn.Module, keep: float) -> None:
+    """Move the averaged weights to keep average + (1 - keep) model, keep in 0..1, in place."""
     pairs = list(zip(average.parameters(), model.parameters(), strict=True))
     with torch.no_grad():
-        torch._foreach_lerp_([a for a, _ in pairs], [m for _, m in pairs], 1 - decay)
+        torch._foreach_lerp_([a for a, _ in pairs], [m for _, m in pairs], 1 - keep)
 
 
-def _ahead(batch: Callable[[int], Batch], first: int, threads: int) -> Iterator[Batch]:
-    """batch(first), batch(first + 1), ... for ever, made by threads before they are asked for."""
-    with ThreadPoolExecutor(threads) as pool:
-        waiting = deque(pool.submit(batch, number) for number in range(first, first + 2 * threads))
-        for number in itertools.count(first + 2 * threads):
-            made = waiting.popleft().result()
-            waiting.append(pool.submit(batch, number))
-            yield made
-
-
-class _Log:
-    """A CSV file that grows by one row a call; columns are fixed by the first row."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def write(self, row: Figures) -> None:
-        fresh = not self.path.exists()
-        with self.path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, list(row))
-            if fresh:
-                writer.writeheader()
-            writer.writerow(row)
-
-
-def _stop_on_signals() -> list[int]:
-    """A list that SIGINT and SIGTERM add to, so that the loop ends with a checkpoint; a second SIGINT ends at once."""
+def _signals_received() -> list[int]:
+    """A list that SIGINT and SIGTERM append to, so that the loop ends with a checkpoint; a second SIGINT ends at
+    once."""
     received: list[int] = []
 
     def note(number: int, _: object) -> None:
@@ -153,56 +122,160 @@ def _stop_on_signals() -> list[int]:
     return received
 
 
-def _rates(options: Options, step: int, optimisers: list[torch.optim.Optimizer]) -> None:
-    """Set the learning rates for one step."""
-    for group in (group for optimiser in optimisers for group in optimiser.param_groups):
-        group["lr"] = learning_rate(options, step) * group["share"]
-
-
-def _take_step(
-    fabric: Fabric, options: Options, recipe: Recipe, models: Models, optimisers: Optimisers, step: int, batch: Batch
-) -> Figures:
-    """One step of every model. A gradient that is not finite is skipped, not taken."""
-    torch.manual_seed(options.seed * 1_000_003 + step * fabric.world_size + fabric.global_rank)
-    batch = tuple(fabric.to_device(part) for part in batch)
-    figures: Figures = {}
-    shared: dict[str, Any] = {}
-    skipped = False
-    for name, loss in recipe.losses.items():
-        _rates(options, step, optimisers[name])
-        with fabric.no_backward_sync(models[name]) if _alone(options, fabric) else nullcontext():
-            total, found = loss(models, batch, shared)
-            fabric.backward(total)
-        norm = torch.nn.utils.clip_grad_norm_(models[name].parameters(), options.clip)
-        prefix = "" if name == "model" else f"{name}_"
-        figures |= {f"{prefix}loss": total.item()} | found | {f"{prefix}norm": norm.item()}
-        if torch.isfinite(norm):
-            for optimiser in optimisers[name]:
-                optimiser.step()
-        else:
-            skipped = True
-        for model in models.values():  # one model's loss leaves gradients in the others
-            model.zero_grad(set_to_none=True)
-    recipe.after_step()
-    return figures | {"skipped": float(skipped)}
-
-
-def _alone(options: Options, fabric: Fabric) -> bool:
-    """Whether each of several processes has gradients of its own."""
-    return options.together > 1 and fabric.world_size > 1
-
-
 def _average_over_processes(fabric: Fabric, modules: Iterable[nn.Module], optimisers: Iterable) -> None:
-    """Let all processes have the mean of their modules and of what their optimisers remember."""
-    kept = [value for one in optimisers for state in one.state.values() for value in state.values()]
-    learned = [value for module in modules for value in module.parameters()]
+    """Replace parameters and the tensors in optimisers' states by their means over all processes."""
+    states = [value for one in optimisers for state in one.state.values() for value in state.values()]
+    parameters = [value for module in modules for value in module.parameters()]
     with torch.no_grad():
-        for value in learned + [one for one in kept if isinstance(one, Tensor)]:
+        for value in parameters + [one for one in states if isinstance(one, Tensor)]:
             value.copy_(fabric.all_reduce(value, reduce_op="mean"))
 
 
-def _line(figures: Figures) -> str:
-    return "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
+class Trainer:
+    """A run under way.
+
+    Attributes:
+        models, optimisers: as Fabric wraps them.
+        average: the exponential moving average of the model.
+        step: steps taken. seconds: time taken, both with those before the run was resumed.
+        has_local_gradients: whether each of several processes learns from its own gradients.
+    """
+
+    def __init__(self, options: Options, fabric: Fabric, recipe: Recipe) -> None:
+        self.options, self.fabric, self.recipe = options, fabric, recipe
+        self.has_local_gradients = options.sync_every > 1 and fabric.world_size > 1
+        self.models: Models = {}
+        self.optimisers: Optimisers = {}
+        for name, model in recipe.models.items():
+            model = model.to(memory_format=torch.channels_last)
+            self.models[name], *self.optimisers[name] = fabric.setup(model, *recipe.optimisers[name])
+            for optimiser in recipe.optimisers[name]:
+                if isinstance(optimiser, Muon):
+                    optimiser.has_local_gradients = self.has_local_gradients
+        self.average = fabric.to_device(copy.deepcopy(recipe.models["model"]))
+        self.step, self.seconds = 0, 0.0
+        self.log, self.validation_log = CsvLog(options.out / "train.csv"), CsvLog(options.out / "validation.csv")
+        self.window: list[Figures] = []  # of the steps since the last row of the log
+
+    def _checkpoint_state(self) -> dict[str, Any]:
+        """What a checkpoint holds."""
+        state = {"average": self.average, "step": self.step, "seconds": self.seconds} | self.models
+        for name, several in self.optimisers.items():
+            state |= {f"{name}_optimiser_{number}": one for number, one in enumerate(several)}
+        return state
+
+    def resume(self) -> None:
+        """Go on from the run's checkpoint if there is one."""
+        checkpoint = checkpoint_of(self.options.out)
+        if not checkpoint.exists():
+            return
+        state = self._checkpoint_state()
+        self.fabric.load(checkpoint, state)
+        self.step, self.seconds = state["step"], state["seconds"]
+        for group in self._parameter_groups(*self.optimisers):
+            if "share" in group:  # the name of lr_scale in older checkpoints
+                group["lr_scale"] = group.pop("share")
+        self.fabric.print(f"resumed at step {self.step}")
+
+    def run(self) -> None:
+        """Take steps until the run is over, with a row of the log every `log_every` steps and a checkpoint now and
+        then and at the end."""
+        self.first_step, self.seconds_before = self.step, self.seconds
+        self.began = self.saved = time.monotonic()
+        self.signals = _signals_received()
+        batches = prefetch(self.recipe.batch, self.step, self.options.loaders)
+        _, is_over = self._due()
+        while not is_over:
+            self.window.append(self.take_step(next(batches)))
+            self.step += 1
+            if self.has_local_gradients and self.step % self.options.sync_every == 0:
+                _average_over_processes(self.fabric, self.models.values(), [])
+            interpolate(self.average, self.models["model"], min(self.options.average, self.step / (self.step + 9)))
+            if len(self.window) == self.options.log_every:
+                self.write_log()
+            must_save, is_over = self._due()
+            if must_save:
+                self.save()
+        batches.close()
+        self.save()
+
+    def _due(self) -> tuple[bool, bool]:
+        """Whether to save and go on, and whether the run is over. The first process decides for all, and only when
+        they synchronise: otherwise one would wait for another without end."""
+        options = self.options
+        if self.has_local_gradients and self.step % options.sync_every and self.step < options.steps:
+            return False, False
+        now = time.monotonic()
+        is_over = self.step >= options.steps or now - self.began >= options.max_minutes * 60 or bool(self.signals)
+        due = not is_over and now - self.saved > options.checkpoint_minutes * 60, is_over
+        return self.fabric.broadcast(due) if self.fabric.world_size > 1 else due
+
+    def take_step(self, batch: Batch) -> Figures:
+        """One step of every model. A step whose gradient is not finite is skipped."""
+        torch.manual_seed(self.options.seed * 1_000_003 + self.step * self.fabric.world_size + self.fabric.global_rank)
+        batch = tuple(self.fabric.to_device(part) for part in batch)
+        figures: Figures = {}
+        shared: dict[str, Any] = {}
+        skipped = False
+        for name, loss in self.recipe.losses.items():
+            model = self.models[name]
+            with self.fabric.no_backward_sync(model) if self.has_local_gradients else nullcontext():
+                total, details = loss(self.models, batch, shared)
+                self.fabric.backward(total)
+            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), self.options.clip)
+            prefix = "" if name == "model" else f"{name}_"
+            figures |= {f"{prefix}loss": total.item()} | details | {f"{prefix}norm": norm.item()}
+            if torch.isfinite(norm):
+                self._update(name)
+            else:
+                skipped = True
+            for other in self.models.values():  # one model's loss leaves gradients in the others
+                other.zero_grad(set_to_none=True)
+        self.recipe.after_step()
+        return figures | {"skipped": float(skipped)}
+
+    def _update(self, name: str) -> None:
+        """Let a model's optimisers take a step at the learning rate of now."""
+        for group in self._parameter_groups(name):
+            group["lr"] = learning_rate(self.options, self.step) * group["lr_scale"]
+        for optimiser in self.optimisers[name]:
+            optimiser.step()
+
+    def _parameter_groups(self, *names: str) -> Iterator[dict[str, Any]]:
+        """The parameter groups of these models' optimisers."""
+        return (group for name in names for optimiser in self.optimisers[name] for group in optimiser.param_groups)
+
+    def write_log(self) -> None:
+        """Write the means over the window to train.csv and to the console, with the speed since the run began."""
+        figures = {name: sum(row[name] for row in self.window) / len(self.window) for name in self.window[0]}
+        self.window.clear()
+        elapsed = time.monotonic() - self.began
+        speed = (self.step - self.first_step) / elapsed
+        pixels = speed * self.fabric.world_size * megapixels_per_step(self.options)
+        left = min((self.options.steps - self.step) / speed / 60, self.options.max_minutes - elapsed / 60)
+        if self.fabric.is_global_zero:
+            self.log.write({"step": self.step, "steps/s": speed, "megapixels/s": pixels} | figures)
+        self.fabric.print(
+            f"step {self.step}  {text(figures)}  {speed:.2f} steps/s  {pixels:.3g} megapixels/s  {left:.0f} min left",
+            flush=True,
+        )
+
+    def save(self) -> None:
+        """Write a checkpoint and validate the averaged model."""
+        fabric = self.fabric
+        self.seconds = self.seconds_before + time.monotonic() - self.began
+        if self.has_local_gradients:
+            optimisers = itertools.chain(*self.optimisers.values())
+            _average_over_processes(fabric, [*self.models.values(), self.average], optimisers)
+        state = self._checkpoint_state()
+        write_checkpoint(self.options.out, lambda path: fabric.save(path, state), fabric.is_global_zero)
+        if fabric.is_global_zero and self.recipe.validate:
+            with fabric.autocast():
+                report = self.recipe.validate(self.average)
+            self.validation_log.write({"step": self.step, "hours": self.seconds / 3600} | report)
+            fabric.print(text(report))
+        fabric.barrier()
+        self.saved = time.monotonic()
 
 
 def train(options: Options, prepare: Callable[[tuple[int, int]], Recipe]) -> nn.Module:
@@ -215,85 +288,16 @@ def train(options: Options, prepare: Callable[[tuple[int, int]], Recipe]) -> nn.
         prepare: makes the recipe for process (rank, count) of a distributed run.
     """
     options = replace(options, precision=precision_of(options))
-    kind, precision = options.accelerator, options.precision
-    fabric = Fabric(accelerator=kind, devices=options.devices, num_nodes=options.nodes, precision=precision)
+    fabric = Fabric(
+        accelerator=options.accelerator, devices=options.devices, num_nodes=options.nodes, precision=options.precision
+    )
     fabric.launch()
     options.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
     recipe = prepare((fabric.global_rank, fabric.world_size))
-    models: Models = {}
-    optimisers: Optimisers = {}
-    for name, model in recipe.models.items():
-        model = model.to(memory_format=torch.channels_last)
-        models[name], *optimisers[name] = fabric.setup(model, *recipe.optimisers[name])
-        for optimiser in recipe.optimisers[name]:
-            if isinstance(optimiser, Muon):
-                optimiser.alone = _alone(options, fabric)
-    average = fabric.to_device(copy.deepcopy(recipe.models["model"]))
-    state: dict[str, Any] = {"average": average, "step": 0, "seconds": 0.0} | models
-    for name, several in optimisers.items():
-        state |= {f"{name}_optimiser_{number}": one for number, one in enumerate(several)}
-    checkpoint = options.out / "checkpoint.pt"
-    if checkpoint.exists():
-        fabric.load(checkpoint, state)
-        fabric.print(f"resumed at step {state['step']}")
+    trainer = Trainer(options, fabric, recipe)
+    trainer.resume()
     if fabric.is_global_zero:
-        described = asdict(options) | recipe.notes
-        (options.out / "options.json").write_text(json.dumps(described, default=str, indent=2))
-
-    log, validation_log = _Log(options.out / "train.csv"), _Log(options.out / "validation.csv")
-    began = saved = time.monotonic()
-    before, first = state["seconds"], state["step"]
-    window: list[Figures] = []
-    stop = _stop_on_signals()
-
-    def save() -> None:
-        state["seconds"] = before + time.monotonic() - began
-        if _alone(options, fabric):
-            _average_over_processes(fabric, [*models.values(), average], itertools.chain(*optimisers.values()))
-        fabric.save(checkpoint.with_suffix(".new"), state)
-        if fabric.is_global_zero:
-            checkpoint.with_suffix(".new").replace(checkpoint)
-            if recipe.validate:
-                with fabric.autocast():
-                    report = recipe.validate(average)
-                validation_log.write({"step": state["step"], "hours": state["seconds"] / 3600} | report)
-                fabric.print(_line(report))
-        fabric.barrier()
-
-    def due() -> tuple[bool, bool]:
-        """Whether to save and go on, and whether to end. The first process decides for all when they meet, so that
-        none waits for another for ever."""
-        if _alone(options, fabric) and state["step"] % options.together and state["step"] < options.steps:
-            return False, False
-        now = time.monotonic()
-        done = state["step"] >= options.steps or now - began >= options.max_minutes * 60 or bool(stop)
-        both = not done and now - saved > options.checkpoint_minutes * 60, done
-        return fabric.broadcast(both) if fabric.world_size > 1 else both
-
-    batches = _ahead(recipe.batch, first, options.loaders)
-    done = due()[1]
-    while not done:
-        window.append(_take_step(fabric, options, recipe, models, optimisers, state["step"], next(batches)))
-        state["step"] += 1
-        if _alone(options, fabric) and state["step"] % options.together == 0:
-            _average_over_processes(fabric, models.values(), [])
-        blend(average, models["model"], min(options.average, state["step"] / (state["step"] + 9)))
-        if len(window) == options.log_every:
-            figures = {name: sum(row[name] for row in window) / len(window) for name in window[0]}
-            window.clear()
-            speed = (state["step"] - first) / (time.monotonic() - began)
-            run = (time.monotonic() - began) / 60
-            left = min((options.steps - state["step"]) / speed / 60, options.max_minutes - run)
-            if fabric.is_global_zero:
-                log.write({"step": state["step"], "steps/s": speed} | figures)
-            fabric.print(
-                f"step {state['step']}  {_line(figures)}  {speed:.2f} steps/s  {left:.0f} min left", flush=True
-            )
-        time_to_save, done = due()
-        if time_to_save:
-            save()
-            saved = time.monotonic()
-    batches.close()
-    save()
-    return average
+        write_options(options, recipe.notes)
+    trainer.run()
+    return trainer.average

@@ -18,7 +18,7 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # coefficients of Jordan et al., for 
 
 def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
     """Roughly U V^T of the singular value decomposition U S V^T of a (D, C) matrix, or of each of a stack (N, D, C), by
-    Newton-Schulz iterations, in bfloat16 unless the processor has to imitate it: all singular values end between about
+    Newton-Schulz iterations, in bfloat16 unless the processor emulates it: all singular values end between about
     0.7 and 1.2."""
     a, b, c = NEWTON_SCHULZ
     x = matrix.float() if default_dtype(matrix.device) == torch.float32 else matrix.bfloat16()
@@ -40,18 +40,18 @@ class Muon(torch.optim.Optimizer):
         lr: spectral size of an update. momentum: decay of the momentum.
 
     Attributes:
-        alone: whether the processes of a distributed run have gradients of their own (`training.loop`).
+        has_local_gradients: whether each process of a distributed run learns from its own gradients (`training.loop`).
     """
 
     def __init__(self, params: Iterable[Any], lr: float = 5e-3, momentum: float = 0.95) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum})
-        self.alone = False
+        self.has_local_gradients = False
 
     @torch.no_grad()
     def step(self, closure: Callable | None = None) -> None:
         """One update of every parameter that has a gradient. In a distributed run whose gradients are equal
-        everywhere, each process orthogonalises its part of the updates and all share the results."""
-        shared = dist.is_initialized() and not self.alone
+        everywhere, each process orthogonalises its part of the updates, and all of them sum the results."""
+        shared = dist.is_initialized() and not self.has_local_gradients
         rank, count = (dist.get_rank(), dist.get_world_size()) if shared else (0, 1)
         for group in self.param_groups:
             weights = [weight for weight in group["params"] if weight.grad is not None]
@@ -76,8 +76,8 @@ class Muon(torch.optim.Optimizer):
 
 
 class StackedMuon:
-    """`Muon` for many matrices of few shapes: those of one shape as one stack, by a rate that is a tensor, so that a
-    CUDA graph can hold it."""
+    """`Muon` for many matrices of few shapes: those of one shape are one stack, and the learning rate is a tensor, so
+    that a CUDA graph can replay it."""
 
     def __init__(self, muon: Muon) -> None:
         shapes: dict[tuple[int, int], list[Tensor]] = {}
@@ -85,19 +85,19 @@ class StackedMuon:
             for weight in group["params"]:
                 shapes.setdefault((weight.shape[0], weight[0].numel()), []).append(weight)
         self.weights = list(shapes.values())
-        self.momentum = muon.param_groups[0]["momentum"]
-        self.share = muon.param_groups[0]["share"]
-        self.kept = [torch.zeros(len(some), *shape, device=some[0].device) for shape, some in shapes.items()]
+        self.decay = muon.param_groups[0]["momentum"]
+        self.lr_scale = muon.param_groups[0]["lr_scale"]
+        self.momenta = [torch.zeros(len(some), *shape, device=some[0].device) for shape, some in shapes.items()]
 
     @torch.no_grad()
     def step(self, rate: Tensor) -> None:
-        """One update at a learning rate. What is not finite in a gradient counts as 0."""
-        for weights, kept in zip(self.weights, self.kept, strict=True):
+        """One update at a learning rate. Values of a gradient that are not finite count as 0."""
+        for weights, momentum in zip(self.weights, self.momenta, strict=True):
             gradient = torch.stack([weight.grad.flatten(1) for weight in weights]).nan_to_num(0, 0, 0)  # (N, D, C)
-            kept.mul_(self.momentum).add_(gradient)
-            update = orthogonalise(gradient + self.momentum * kept)
-            shape = max(1.0, kept.shape[1] / kept.shape[2]) ** 0.5
-            update = update.float() * (-self.share * shape * rate)
+            momentum.mul_(self.decay).add_(gradient)
+            update = orthogonalise(gradient + self.decay * momentum)
+            shape = max(1.0, momentum.shape[1] / momentum.shape[2]) ** 0.5
+            update = update.float() * (-self.lr_scale * shape * rate)
             torch._foreach_add_(weights, [one.reshape(weights[0].shape) for one in update.unbind()])
 
 

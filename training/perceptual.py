@@ -1,7 +1,7 @@
-"""Losses by a network that was trained to recognise things: LPIPS, content and style.
+"""Losses by the features of a classification network: LPIPS, content and style.
 
 All take pictures (B, 3, H, W) in -1..1 and need the features of SqueezeNet 1.1, which torchvision downloads or a file
-gives (codec.evaluation.metrics.lpips_model).
+holds (codec.evaluation.metrics.lpips_model).
 """
 
 from pathlib import Path

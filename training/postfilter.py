@@ -1,4 +1,4 @@
-"""How wide each coefficient of the filters (codec.postfilter) spreads, as the scale index by which it is coded."""
+"""The scale indices by which the coefficients of the picture filters (codec.postfilter) are coded, from pictures."""
 
 import numpy as np
 import torch
@@ -10,22 +10,22 @@ from codec.search import symbol_bits
 
 FIRST = 16  # the scale index to begin with: a standard deviation of 0.8
 ROUNDS = 3
-DOUBT = 0.5  # a picture that is added to the others, of which each coefficient is 0 and 1 to equal parts
+PRIOR = 0.5  # weight of magnitude 0 and of magnitude 1 in each coefficient's statistics, in pictures
 
 
-def filter_scales(tables: Tables, found: list[tuple[float, Statistics]]) -> Tensor:
+def filter_scales(tables: Tables, pictures: list[tuple[float, Statistics]]) -> Tensor:
     """Scale indices (3, FEATURES) of the model's `filter.scale`.
 
-    How coefficients are rounded depends on their scale indices and these on the coefficients, so both are found in
-    turns.
+    How coefficients are rounded depends on their scale indices and these on the coefficients, so both are found by
+    iteration.
 
     Args:
-        found: of each picture what an error is worth, as `codec.search.error_weight` gives it, and its statistics.
+        pictures: the weight of an error (`codec.search.error_weight`) and the statistics of each picture.
     """
     bits = symbol_bits(tables).double().numpy()
     index = np.full((3, FEATURES), FIRST, np.uint8)
     for _ in range(ROUNDS):
-        magnitudes = np.abs(np.stack([fit(one, weight, bits, index)[0] for weight, one in found])).astype(int)
-        spent = [row[magnitudes].sum(0) + DOUBT * (row[0] + row[1]) for row in bits[1:]]
-        index = np.stack(spent).argmin(0).astype(np.uint8) + 1  # index 0 would cost nothing, until it is needed
+        magnitudes = np.abs(np.stack([fit(one, weight, bits, index)[0] for weight, one in pictures])).astype(int)
+        spent = [row[magnitudes].sum(0) + PRIOR * (row[0] + row[1]) for row in bits[1:]]
+        index = np.stack(spent).argmin(0).astype(np.uint8) + 1  # index 0 can code nothing but 0
     return torch.from_numpy(index.astype(np.int32))

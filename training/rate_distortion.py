@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from codec import hyper
 from codec.compat import import_compressai
-from codec.context import Coded, Pass
+from codec.context import Coded, Pass, Visit
 from codec.network import Config, Transforms
 from codec.pyramid import partial_collapses, reduce, shuffle
 from codec.quantise import dequantise, quantise
@@ -19,7 +19,7 @@ from training.loop import Options
 import_compressai()
 from compressai.entropy_models import EntropyBottleneck, GaussianConditional  # noqa: E402
 
-TYPICAL, FLOOR = 12.0, 6.0  # loss of a crop of photos, on average, and what is too little to pull as hard as that
+TYPICAL_COST, COST_FLOOR = 12.0, 6.0  # loss of a photo's crop on average, and what `loss` adds before its logarithm
 
 
 def scale_of(index: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ def random_qualities(
 
 @dataclass
 class Estimate:
-    """What one pass gives: the linear path's picture (B, 3, H, W) in -1..1, what the pyramid adds to it at 1/8, 1/4,
+    """Result of one pass: the linear path's picture (B, 3, H, W) in -1..1, what the pyramid adds to it at 1/8, 1/4,
     1/2 and 1/1 of the size, and the bits (B,) of y and z by the entropy models."""
 
     linear: Tensor
@@ -87,10 +87,9 @@ class _RoundedByRate(torch.autograd.Function):
 
 
 def rounded_by_rate(residual: Tensor, symbol: Tensor, index: Tensor, threshold: Tensor, centroid: Tensor) -> Tensor:
-    """Residuals (B, M, h, w) in steps as a decoder reconstructs them from the symbols that an encoder makes of them
-    (`codec.quantise`), with the slope that this has on average over half a step to either side: 0 in the middle of the
-    dead zone, about 1 elsewhere. The straight-through gradient, 1 everywhere, would promise gains that the dead zone
-    swallows."""
+    """Residuals (B, M, h, w) in steps as a decoder reconstructs them from their symbols (`codec.quantise`), with the
+    mean slope of that function over half a step to either side as gradient: 0 in the middle of the dead zone, about 1
+    elsewhere. The straight-through gradient, 1 everywhere, is wrong inside the dead zone."""
     return _RoundedByRate.apply(residual, symbol, index, threshold, centroid)
 
 
@@ -99,8 +98,8 @@ class TrainableCodec(nn.Module):
     (Minnen, Balle, Toderici, NeurIPS 2018, without the autoregressive context).
 
     Attributes:
-        rounding: thresholds and centroids (`codec.quantise`) of the encoder that a finished model has already: it
-            learns from pictures as its files show them. None for plain rounding.
+        rounding: thresholds and centroids (`codec.quantise`) of a finished model's encoder: the model then learns
+            from pictures as its files decode. None for plain rounding.
     """
 
     def __init__(self, config: Config = Config()) -> None:
@@ -115,7 +114,8 @@ class TrainableCodec(nn.Module):
 
     def forward(self, pixels: Tensor, quality: Tensor) -> Estimate:
         """Args: pixels (B, 3, H, W) uint8, H and W multiples of 64; quality (B,) integers 256..25600.
-        In training mode the rate sees additive noise, the distortion rounding (straight-through, see `rounding`).
+        In training mode the rate is that of latents with additive noise, the distortion that of rounded latents
+        (straight-through, see `rounding`).
         Pixels come as integers because Fabric's mixed precision would round floats to bfloat16 on their way in."""
         nets = self.transforms
         picture = normalise(pixels)
@@ -131,18 +131,11 @@ class TrainableCodec(nn.Module):
         return Estimate(linear=shuffle(base, 8), added=partial_collapses(pyramid), bits_y=bits_y, bits_z=bits_z)
 
     def entropy(self, gained: Tensor, quality: Tensor, quick: bool = False) -> tuple[Coded, Tensor, Tensor]:
-        """What gained latents (B, M, h, w) become, with symbols as files hold them where there is a `rounding`, and the
-        bits (B,) of y and z. quick: see `HyperSynthesis.forward`."""
+        """Symbols, means and scale indices of gained latents (B, M, h, w), rounded as in files if there is a
+        `rounding`, and the bits (B,) of y and z. quick: see `HyperSynthesis.forward`."""
         threshold = self.rounding[0].to(gained.device) if self.rounding else None
-        z = self.transforms.hyper_analysis(gained).clamp(-hyper.HYPER_LATENT_MAX, hyper.HYPER_LATENT_MAX)
-
-        def visit(part: Pass, mean: Tensor, index: Tensor) -> Tensor:
-            residual = gained[:, part.channels] - mean / hyper.MEAN_ONE
-            with torch.no_grad():
-                rounded = residual.round() if threshold is None else quantise(residual, index, threshold)
-            return straight_through(rounded, residual)
-
-        coded = self.hyper_synthesis(straight_through(z.round(), z), quality, visit, quick)
+        z = self.hyper_latent(gained)
+        coded = self.hyper_synthesis(straight_through(z.round(), z), quality, quantiser(gained, threshold), quick)
         mean = coded.mean / hyper.MEAN_ONE
         with torch.autocast(gained.device.type, enabled=False):
             likelihood_z = self.hyper_likelihood(z, quality)
@@ -151,9 +144,13 @@ class TrainableCodec(nn.Module):
         bits_y, bits_z = (-likelihood.log2().flatten(1).sum(1) for likelihood in (likelihood_y, likelihood_z))
         return coded, bits_y, bits_z
 
+    def hyper_latent(self, gained: Tensor) -> Tensor:
+        """Hyper-latents z (B, Z, h/4, w/4) of gained latents (B, M, h, w), in their range and not yet rounded."""
+        return self.transforms.hyper_analysis(gained).clamp(-hyper.HYPER_LATENT_MAX, hyper.HYPER_LATENT_MAX)
+
     def hyper_likelihood(self, z: Tensor, quality: Tensor) -> Tensor:
         """Likelihood of z (B, Z, h, w), with noise in training and rounded else, by the densities of the nearest rate
-        level: at low rates most channels fall silent, which one density for all rates would have to pay for."""
+        level: at low rates most channels are 0, which one density for all rates would code at a higher rate."""
         levels, density = self.config.levels, self.density
         values = z + torch.rand_like(z) - 0.5 if self.training else z.round()
         every = values.transpose(0, 1).flatten(1).repeat(levels, 1)[:, None]  # (L Z, 1, B h w)
@@ -163,14 +160,28 @@ class TrainableCodec(nn.Module):
         return likelihood[level, :, torch.arange(len(z), device=z.device)]  # (B, Z, h, w)
 
 
+def quantiser(gained: Tensor, threshold: Tensor | None) -> Visit:
+    """How the symbols of gained latents (B, M, h, w) are found in each pass of `codec.context.code`: the differences to
+    the means, rounded by thresholds (`codec.quantise`) or to the nearest integer if None, with the gradient of the
+    differences."""
+
+    def visit(part: Pass, mean: Tensor, index: Tensor) -> Tensor:
+        residual = gained[:, part.channels] - mean / hyper.MEAN_ONE
+        with torch.no_grad():
+            rounded = residual.round() if threshold is None else quantise(residual, index, threshold)
+        return straight_through(rounded, residual)
+
+    return visit
+
+
 def loss(estimate: Estimate, pixels: Tensor, quality: Tensor, distortion: Distortion) -> tuple[Tensor, Tensor, Tensor]:
     """Mean over the batch of (lambda 255^2 D + bpp) / sqrt(lambda), and bpp and MSE (B,) in 0..255 units. D is the
-    distortion, the MSE unless it says otherwise.
+    `distortion`, the MSE by default.
 
     The rate of a picture grows about as sqrt(lambda): dividing by it lets a relative saving weigh the same at every
     quality. Pictures at 1/2, 1/4 and 1/8 count 2 % each, so that early-stopped decodes are sane. The gradient is
-    that of the mean logarithm of what each crop costs plus FLOOR, so a relative saving also weighs about the same in
-    every crop: busy ones, and pure noise above all, would drown what smooth ones teach.
+    that of the mean logarithm of each crop's cost plus COST_FLOOR, so a relative saving also weighs about the same in
+    every crop: otherwise busy crops, and noise above all, would dominate it.
     """
     picture = normalise(pixels)
     bpp = (estimate.bits_y + estimate.bits_z) / (pixels.shape[-1] * pixels.shape[-2])
@@ -182,5 +193,5 @@ def loss(estimate: Estimate, pixels: Tensor, quality: Tensor, distortion: Distor
     weight = rate_weight(quality)
     error = distortion(estimate.picture, picture, quality)
     total = (weight * (error + 0.02 * small_mse) + bpp) / weight.sqrt()
-    felt = (TYPICAL + FLOOR) * (total + FLOOR).log()
-    return straight_through(total, felt).mean(), bpp.detach(), mse.detach()
+    log_cost = (TYPICAL_COST + COST_FLOOR) * (total + COST_FLOOR).log()
+    return straight_through(total, log_cost).mean(), bpp.detach(), mse.detach()

@@ -2,7 +2,7 @@
 
 The loss is that of Mentzer et al., "High-Fidelity Generative Image Compression" (HiFiC), NeurIPS 2020: distortion,
 LPIPS and a discriminator that sees the decoded latents too, D(x, y). The weights of the latter two are multiplied by
-the realism, drawn for each step, so that one network learns the way from faithful to realistic.
+the realism, drawn for each step, so that one network learns all degrees from faithful to realistic.
 """
 
 from dataclasses import asdict, dataclass
@@ -22,12 +22,12 @@ from training import paired
 from training.data import Crops, list_pictures, read_rgb
 from training.latents import EFFORT, encode, random_effort
 from training.loop import Batch, Figures, Models, Recipe
-from training.paired import Judges, PairedOptions
+from training.paired import Discriminators, PairedOptions
 from training.rate_distortion import normalise, random_qualities
 from training.restoration import optimisers, root_mean_square, start
 from training.whitening import WhitenedTranslator
 
-FULL_SHARE = 0.6  # of the steps ask for all the realism, the others for less
+FULL_SHARE = 0.6  # of the steps train full realism, the others a random amount below
 QUALITIES = (10, 30, 50)  # of the validation
 EDGE = 256  # of the validation's pictures
 
@@ -44,17 +44,17 @@ class RealismOptions(PairedOptions):
     patch: int = 128
     lpips: float = 1.0
     gan: bool = True
-    adversary: float = 0.1
-    game: str = "non-saturating"
-    stamps: float = 0.1
+    gan_weight: float = 0.1
+    gan_loss: str = "non-saturating"
+    periodic_weight: float = 0.1
     distortion: float = 0.02  # weight of the root mean square error in grey levels
-    worst: int = realism.LEARNED  # qualities from 1 to this are learned; beyond there is nothing to invent
+    highest: int = realism.LEARNED  # qualities from 1 to this are learned; above, decodes lack no texture
 
 
 @torch.no_grad()
 def decode_frozen(model: Model, pixels: Tensor, quality: Tensor, effort: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-    """What a decoder knows of pictures (B, 3, H, W) uint8, multiples of 16 in size, that were encoded at fixed-point
-    qualities (B,) and an effort 0..9.
+    """The input of the realistic decoder for pictures (B, 3, H, W) uint8, multiples of 16 in size, encoded at
+    fixed-point qualities (B,) and an effort 0..9.
 
     Returns:
         The faithful picture (B, 3, H, W) in -1..1, the synthesis' features (B, C, H/8, W/8), and the latents y^ in
@@ -67,13 +67,13 @@ def decode_frozen(model: Model, pixels: Tensor, quality: Tensor, effort: int = 0
 
 
 class TrainableFinisher(nn.Module):
-    """The translator behind a frozen codec; takes pictures as integers, for mixed precision would round others."""
+    """The translator behind a frozen codec. It takes integer pictures, because mixed precision would round floats."""
 
     def __init__(self, codec: str) -> None:
         super().__init__()
         config = load(codec).config
         self.net = WhitenedTranslator(realism.config_for(config.levels, config.fine))
-        self.codec = codec  # a name or a weights file; not the model, which is no part of what is trained
+        self.codec = codec  # a name or a weights file; not the model, whose weights are not trained
 
     def forward(
         self, pixels: Tensor, quality: Tensor, how_real: float, effort: int = EFFORT
@@ -86,8 +86,8 @@ class TrainableFinisher(nn.Module):
 
 @torch.no_grad()
 def validate(model: TrainableFinisher, pictures: list[Tensor], lpips: nn.Module, out: Path) -> Figures:
-    """LPIPS and PSNR of the faithful and the realistic decode, means over pictures (3, H, W) uint8, and as `score` how
-    much of the LPIPS is left. Writes what it saw as a picture: original, faithful, realistic, a row for each."""
+    """LPIPS and PSNR of the faithful and the realistic decode, means over pictures (3, H, W) uint8, and as `score` the
+    ratio of their LPIPS. Writes validation.png: original, faithful and realistic, a row for each."""
     device = next(model.parameters()).device
     figures: Figures = {}
     rows = []
@@ -95,9 +95,9 @@ def validate(model: TrainableFinisher, pictures: list[Tensor], lpips: nn.Module,
         fixed = hyper.fixed_point(quality, device)
         found = []
         for number, picture in enumerate(pictures):
-            made, faithful, _ = model(picture[None].to(device), fixed, 1.0)
+            realistic, faithful, _ = model(picture[None].to(device), fixed, 1.0)
             real = normalise(picture[None].to(device))
-            both = [shown.clamp(-1, 1) for shown in (faithful, made)]
+            both = [shown.clamp(-1, 1) for shown in (faithful, realistic)]
             distance = [lpips(shown, real).item() for shown in both]
             found.append([*distance, *(10 * torch.log10(4 / (shown - real).square().mean()).item() for shown in both)])
             if number < 2:
@@ -126,20 +126,20 @@ def recipe(options: RealismOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
     held_out = [_middle(read_rgb(path)) for path in paths]
     codec = load(options.model)
     model = TrainableFinisher(options.model)
-    brought = start(model, options, crops, f"a realistic decoder for the model {codec.name}")
+    prior = start(model, options, crops, f"a realistic decoder for the model {codec.name}")
     models: Models = {"model": model}
     if options.gan:
-        models["discriminator"] = Judges(channels=3, latents=codec.config.latent)
+        models["discriminator"] = Discriminators(channels=3, latents=codec.config.latent)
     lpips = paired.perceptual(options)
 
     def generator(models: Models, batch: Batch, shared: dict[str, Any]) -> tuple[Tensor, Figures]:
         (pixels,) = batch
-        quality = random_qualities(pixels, highest=options.worst)
-        full, some = torch.rand(2).tolist()
-        how_real = 1.0 if full < FULL_SHARE else some
-        made, _, latent = models["model"](pixels, quality, how_real, random_effort())
-        pictures = {"made": made, "real": normalise(pixels), "condition": latent}
-        distance = root_mean_square(made, pictures["real"])
+        quality = random_qualities(pixels, highest=options.highest)
+        chance, partial = torch.rand(2).tolist()
+        how_real = 1.0 if chance < FULL_SHARE else partial
+        realistic, _, latent = models["model"](pixels, quality, how_real, random_effort())
+        pictures = {"fake": realistic, "real": normalise(pixels), "condition": latent}
+        distance = root_mean_square(realistic, pictures["real"])
         more, figures = paired.generator(options, lpips, models, pictures, shared)
         return options.distortion * distance + how_real * more, {"rmse": distance.item()} | figures
 
@@ -152,7 +152,7 @@ def recipe(options: RealismOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
         notes={
             "kind": "translator",
             "config": asdict(model.net.config),
-            "brought": brought,
+            "prior_training": prior,
             "card": {"model": codec.identity.hex()},
         },
     )

@@ -15,14 +15,15 @@ from codec.translators import read
 from training import degradations, paired
 from training.data import Crops, list_pictures, read_rgb
 from training.degradations import DEGRADATIONS, damage
-from training.loop import Batch, Figures, Models, Recipe, brought_along
+from training.loop import Batch, Figures, Models, Recipe
 from training.muon import Muon
-from training.paired import Judges, PairedOptions
+from training.paired import Discriminators, PairedOptions
 from training.rate_distortion import normalise
+from training.run_files import checkpoint_of, prior_training
 from training.whitening import WhitenedTranslator
 
 TASK_SHARE = {"jpeg": 0.4, "denoise": 0.2, "deblur": 0.28, "upscale": 0.12}  # of the samples
-MUON_SHARE = 16.0
+MUON_LR_SCALE = 16.0
 EDGE = 16  # validation pictures are cut to multiples of this
 CASES: dict[str, tuple[str, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]]] = {
     "jpeg10": ("jpeg", lambda pixels: degradations.compress(pixels, 10)),
@@ -56,8 +57,8 @@ def optimisers(model: nn.Module) -> list[torch.optim.Optimizer]:
     for name, value in model.named_parameters():
         inner = value.ndim == 4 and min(value.shape[:2]) > 1 and not name.startswith("leave")
         (matrices if inner else rest).append(value)
-    adam = torch.optim.Adam([{"params": rest, "share": 1.0}], betas=(0.9, 0.99), fused=True)
-    return [Muon([{"params": matrices, "share": MUON_SHARE}]), adam]
+    adam = torch.optim.Adam([{"params": rest, "lr_scale": 1.0}], betas=(0.9, 0.99), fused=True)
+    return [Muon([{"params": matrices, "lr_scale": MUON_LR_SCALE}]), adam]
 
 
 class TrainableRestorer(nn.Module):
@@ -75,8 +76,8 @@ class TrainableRestorer(nn.Module):
 def root_mean_square(restored: Tensor, clean: Tensor) -> Tensor:
     """Mean over the batch of each sample's root mean square error in grey levels, of pictures (B, 3, H, W) in -1..1.
 
-    Every sample's gradient has the same length, however strong its damage. The mean of the squares would follow the
-    worst samples only; PSNR itself, the best: flat crops, whose errors are nearly nothing.
+    Every sample's gradient has the same length, however strong its damage. The gradient of the mean square follows the
+    samples with the largest errors; that of PSNR, the flat crops, whose errors are near zero.
     """
     error = (restored - clean).square().flatten(1).mean(1)
     return 127.5 * (error + 1e-6).sqrt().mean()
@@ -118,18 +119,18 @@ def validate(model: nn.Module, pictures: list[NDArray[np.uint8]]) -> Figures:
 
 
 def start(model: Any, options: Any, crops: Crops, wanted: str) -> Figures:
-    """Whiten a model's `net` by crops, take over the weights of `options.init` if a run does not go on, and give the
-    steps and hours that it brings along. Raises ValueError if those weights are not the `wanted` ones."""
-    if (options.out / "checkpoint.pt").exists():
-        return brought_along(options, {})
+    """Whiten a model's `net` by crops, load the weights of `options.init`, both unless the run is resumed, and return
+    the prior training. Raises ValueError if those weights are not the `wanted` ones."""
+    if checkpoint_of(options.out).exists():
+        return prior_training(options.out, {})
     model.net.fit(normalise(torch.from_numpy(crops.sample())))
     if not options.init:
-        return brought_along(options, {})
+        return prior_training(options.out, {})
     plain, card = read(options.init)
     if not isinstance(plain, Translator) or plain.config != model.net.config:
         raise ValueError(f"{options.init} is not {wanted}")
     model.net.unfold(plain)
-    return brought_along(options, card)
+    return prior_training(options.out, card)
 
 
 def recipe(options: RestorationOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
@@ -139,15 +140,15 @@ def recipe(options: RestorationOptions, part: tuple[int, int] = (0, 1)) -> Recip
     held_out = [read_rgb(path) for path in (list_pictures(options.validation) if options.validation else [])]
     model = TrainableRestorer(TranslatorConfig(options.tasks, options.widths, options.blocks))
     wanted = f"a restorer of this size with the tasks {', '.join(options.tasks)}"
-    brought = start(model, options, crops, wanted)
-    models: Models = {"model": model} | ({"discriminator": Judges(channels=6)} if options.gan else {})
+    prior = start(model, options, crops, wanted)
+    models: Models = {"model": model} | ({"discriminator": Discriminators(channels=6)} if options.gan else {})
     lpips = paired.perceptual(options)
 
     def generator(models: Models, batch: Batch, shared: dict[str, Any]) -> tuple[Tensor, Figures]:
         damaged, clean, task = batch
-        made, real = models["model"](damaged, task), normalise(clean)
-        distance = root_mean_square(made, real)
-        pictures = {"made": made, "real": real, "condition": normalise(damaged)}
+        restored, real = models["model"](damaged, task), normalise(clean)
+        distance = root_mean_square(restored, real)
+        pictures = {"fake": restored, "real": real, "condition": normalise(damaged)}
         more, figures = paired.generator(options, lpips, models, pictures, shared)
         return distance + more, {"rmse": distance.item()} | figures
 
@@ -157,5 +158,5 @@ def recipe(options: RestorationOptions, part: tuple[int, int] = (0, 1)) -> Recip
         losses=paired.losses(options, generator),
         batch=lambda step: pairs(crops, options, step),
         validate=(lambda average: validate(average, held_out)) if held_out else None,
-        notes={"kind": "translator", "config": asdict(model.net.config), "brought": brought},
+        notes={"kind": "translator", "config": asdict(model.net.config), "prior_training": prior},
     )

@@ -1,9 +1,9 @@
-"""The realistic decoder of one codec, taken over to another that was trained on from it.
+"""Adapt the realistic decoder of one codec to another that was trained further from it.
 
-The realistic decoder (codec.realism) reads the synthesis' features by one pointwise convolution. Where a codec learns
-on, its features drift away from those. Least squares, over the same pictures at the same qualities, tell what the old
-convolution would have seen from the new features, and that is again a pointwise convolution. No judges take part, so
-nothing that they taught is lost, and it takes a minute (docs/MODELS.md).
+The realistic decoder (codec.realism) reads the synthesis' features by one pointwise convolution. Further
+training of the codec changes these features. A new pointwise convolution is fitted by least squares, over the same
+pictures at the same qualities, to predict the old convolution's output from the new features. This needs no
+discriminator and takes a minute (docs/notebook/realism.md).
 """
 
 from pathlib import Path
@@ -35,8 +35,8 @@ def transfer(
         crops: how many crops of edge x edge pixels to fit to; edge is a multiple of 64.
 
     Returns:
-        The share, 0..1, of what the network saw that it does not see in the new features, on crops left out of the fit:
-        before and after.
+        The fraction, 0..1, of the variance of the network's input that the new features leave unexplained, on crops
+        left out of the fit: by the old convolution and by the new one.
 
     Raises:
         Error: a file cannot be read or is no realistic decoder.
@@ -53,21 +53,23 @@ def transfer(
     for number in range(crops):
         pixels = torch.from_numpy(store.batch(number, 1))
         quality = random_qualities(pixels, lowest, highest)
-        _, known, _ = decode_frozen(before, pixels, quality)
-        _, seen, _ = decode_frozen(after, pixels, quality)
-        pairs.append((_rows(seen), net.see(known).detach()[0].flatten(1).T.double()))  # (n, C + 1), (n, C')
+        _, features, _ = decode_frozen(before, pixels, quality)
+        _, changed, _ = decode_frozen(after, pixels, quality)
+        pairs.append((_rows(changed), net.see(features).detach()[0].flatten(1).T.double()))  # (n, C + 1), (n, C')
     fitted = [pair for number, pair in enumerate(pairs) if (number + 1) % CHECKED]
     square = sum(x.T @ x for x, _ in fitted)
     ridge = RIDGE * square.diagonal().mean() * torch.eye(len(square), dtype=square.dtype)
-    found = torch.linalg.solve(square + ridge, sum(x.T @ y for x, y in fitted))  # (C + 1, C')
+    new_map = torch.linalg.solve(square + ridge, sum(x.T @ y for x, y in fitted))  # (C + 1, C')
     x, y = (torch.cat(parts) for parts in zip(*pairs[CHECKED - 1 :: CHECKED], strict=True))
-    as_it_was = torch.cat([net.see.weight.detach().flatten(1).T, net.see.bias.detach()[None]]).double()
-    left = [((y - x @ way).square().sum() / (y - y.mean(0)).square().sum()).item() for way in (as_it_was, found)]
+    old_map = torch.cat([net.see.weight.detach().flatten(1).T, net.see.bias.detach()[None]]).double()
+    unexplained = [
+        ((y - x @ linear).square().sum() / (y - y.mean(0)).square().sum()).item() for linear in (old_map, new_map)
+    ]
     with torch.no_grad():
-        net.see.weight.copy_(found[:-1].T[:, :, None, None])
-        net.see.bias.copy_(found[-1])
+        net.see.weight.copy_(new_map[:-1].T[:, :, None, None])
+        net.see.bias.copy_(new_map[-1])
     translators.save(out, net, card | {"model": after.identity.hex(), "transferred": f"from {before.identity.hex()}"})
-    return left[0], left[1]
+    return unexplained[0], unexplained[1]
 
 
 def _rows(features: Tensor) -> Tensor:

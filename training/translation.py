@@ -16,11 +16,12 @@ from codec.translators import read
 from training import paired
 from training.adversarial import accuracy, discriminator_loss, generator_loss
 from training.data import Crops, read_pair, read_rgb
-from training.loop import Batch, Figures, Models, Recipe, brought_along
-from training.paired import Judges, PairedOptions
+from training.loop import Batch, Figures, Models, Recipe
+from training.paired import Discriminators, PairedOptions
 from training.perceptual import Style
 from training.rate_distortion import normalise
 from training.restoration import optimisers
+from training.run_files import prior_training
 from training.whitening import WhitenedTranslator
 
 TASK = "translate"
@@ -51,7 +52,7 @@ class TrainableTranslators(nn.Module):
     def __init__(self, net: WhitenedTranslator | LPTN, both: bool = False) -> None:
         super().__init__()
         self.net = net
-        self.back = _fresh(net) if both else None
+        self.back = _untrained(net) if both else None
 
     def forward(self, pixels: Tensor, back: bool = False) -> Tensor:
         """Pictures (B, 3, H, W), uint8 or floats in -1..1, translated: floats, about -1..1."""
@@ -62,39 +63,39 @@ class TrainableTranslators(nn.Module):
         return net(picture, torch.zeros(len(picture), dtype=torch.long, device=picture.device))
 
 
-def _fresh(net: WhitenedTranslator | LPTN) -> WhitenedTranslator | LPTN:
+def _untrained(net: WhitenedTranslator | LPTN) -> WhitenedTranslator | LPTN:
     """An untrained network of the same kind, with the same whitening."""
     if isinstance(net, LPTN):
         return LPTN(**net.counts())
-    made = WhitenedTranslator(net.config)
-    made.gain.copy_(net.gain)
-    return made
+    untrained = WhitenedTranslator(net.config)
+    untrained.gain.copy_(net.gain)
+    return untrained
 
 
 def _start(options: TranslationOptions, sample: Tensor) -> tuple[WhitenedTranslator | LPTN, Figures]:
-    """The network to train, and the steps and hours that it brings along."""
+    """The network to train, and its prior training."""
     plain, card = read(options.init) if options.init else (None, {})
-    brought = brought_along(options, card)
+    prior = prior_training(options.out, card)
     if options.net == "lptn":
         if plain is not None and not isinstance(plain, LPTN):
             raise ValueError(f"{options.init} is not an LPTN")
-        return plain or LPTN(), brought
+        return plain or LPTN(), prior
     if plain is not None and not isinstance(plain, Translator):
-        raise ValueError(f"{options.init} is not a translator of our own: see --net")
+        raise ValueError(f"{options.init} is not a translator of lapic's own kind: see --net")
     config = replace(plain.config, tasks=(TASK,)) if plain else TranslatorConfig(tasks=(TASK,))
     net = WhitenedTranslator(config)
     net.fit(sample)
     if plain:
-        one = Translator(config)  # of the tasks of the start the first is taken
-        one.load_state_dict({k: v[:1] if k.endswith("table") else v for k, v in plain.state_dict().items()})
-        net.unfold(one)
-    return net, brought
+        first = Translator(config)  # of the initial weights' tasks, the first
+        first.load_state_dict({k: v[:1] if k.endswith("table") else v for k, v in plain.state_dict().items()})
+        net.unfold(first)
+    return net, prior
 
 
 def _optimisers(net: nn.Module) -> list[torch.optim.Optimizer]:
     """As the restorer's for our translator; Adam for LPTN, whose convolutions are no matrices."""
     if isinstance(net, LPTN):
-        return [torch.optim.Adam([{"params": list(net.parameters()), "share": 1.0}], betas=(0.9, 0.99))]
+        return [torch.optim.Adam([{"params": list(net.parameters()), "lr_scale": 1.0}], betas=(0.9, 0.99))]
     return optimisers(net)
 
 
@@ -109,12 +110,12 @@ def recipe(options: TranslationOptions, part: tuple[int, int] = (0, 1)) -> Recip
     raise ValueError("a translator learns from --pairs A B, from --from A --to B, or from --from A --style PICTURE")
 
 
-def _made(models: Models, losses: dict[str, Any], batch: Any, brought: Figures) -> Recipe:
-    """A recipe around the models of one of the ways to train."""
+def _recipe(models: Models, losses: dict[str, Any], batch: Any, prior: Figures) -> Recipe:
+    """A recipe of these models and losses."""
     net, back = models["model"].net, models["model"].back
     generators = _optimisers(net) + (_optimisers(back) if back is not None else [])
     config = net.counts() if isinstance(net, LPTN) else asdict(net.config)
-    notes = {"kind": "lptn" if isinstance(net, LPTN) else "translator", "config": config, "brought": brought}
+    notes = {"kind": "lptn" if isinstance(net, LPTN) else "translator", "config": config, "prior_training": prior}
     optimisers = paired.optimisers(models, generators)
     return Recipe(models=models, optimisers=optimisers, losses=losses, batch=batch, notes=notes)
 
@@ -122,22 +123,22 @@ def _made(models: Models, losses: dict[str, Any], batch: Any, brought: Figures) 
 def _paired(options: TranslationOptions, part: tuple[int, int]) -> Recipe:
     """pix2pixHD's recipe: L1; with `lpips` LPIPS; with `gan` multi-scale PatchGANs and feature matching."""
     crops = Crops(options.pairs[0], options.patch, options.seed, part=part, read=partial(read_pair, options.pairs))
-    net, brought = _start(options, normalise(torch.from_numpy(crops.batch(0, 64)[:, :3])))
+    net, prior = _start(options, normalise(torch.from_numpy(crops.batch(0, 64)[:, :3])))
     models: Models = {"model": TrainableTranslators(net)}
     lpips = paired.perceptual(options)
     if options.gan:
-        models["discriminator"] = Judges(channels=6)
+        models["discriminator"] = Discriminators(channels=6)
 
     def generator(models: Models, batch: Batch, shared: dict[str, Any]) -> tuple[Tensor, Figures]:
         source, target = batch[0][:, :3], normalise(batch[0][:, 3:])
-        made = models["model"](source)
-        distance = F.l1_loss(made, target)
-        pictures = {"made": made, "real": target, "condition": normalise(source)}
+        translated = models["model"](source)
+        distance = F.l1_loss(translated, target)
+        pictures = {"fake": translated, "real": target, "condition": normalise(source)}
         more, figures = paired.generator(options, lpips, models, pictures, shared)
         return DISTORTION * distance + more, {"l1": 127.5 * distance.item()} | figures
 
     losses = paired.losses(options, generator)
-    return _made(models, losses, lambda step: (torch.from_numpy(crops.batch(step, options.batch)),), brought)
+    return _recipe(models, losses, lambda step: (torch.from_numpy(crops.batch(step, options.batch)),), prior)
 
 
 def _unpaired(options: TranslationOptions, part: tuple[int, int]) -> Recipe:
@@ -145,54 +146,54 @@ def _unpaired(options: TranslationOptions, part: tuple[int, int]) -> Recipe:
     CycleGAN's (Zhu et al., ICCV 2017), which is DualGAN's with another adversarial loss."""
     first = Crops(options.source, options.patch, options.seed, part=part)
     second = Crops(options.target, options.patch, options.seed + 1, part=part)
-    net, brought = _start(options, normalise(torch.from_numpy(first.batch(0, 64))))
+    net, prior = _start(options, normalise(torch.from_numpy(first.batch(0, 64))))
     models: Models = {
         "model": TrainableTranslators(net, both=options.cycle),
-        "discriminator": Judges(3, both=options.cycle),
+        "discriminator": Discriminators(3, both=options.cycle),
     }
 
     def generator(models: Models, batch: Batch, shared: dict[str, Any]) -> tuple[Tensor, Figures]:
         source, target = (normalise(pixels) for pixels in batch)
-        made = models["model"](batch[0])
-        shared |= {"there": (target, made.detach())}
-        total = generator_loss(options.game, models["discriminator"](made))
+        translated = models["model"](batch[0])
+        shared |= {"there": (target, translated.detach())}
+        total = generator_loss(options.gan_loss, models["discriminator"](translated))
         if not options.cycle:
-            kept = (made - source).square().mean()
+            kept = (translated - source).square().mean()
             return total + RECONSTRUCTION * kept, {"changed": 127.5 * kept.sqrt().item()}
         back = models["model"](batch[1], back=True)
         shared |= {"back": (source, back.detach())}
-        total = total + generator_loss(options.game, models["discriminator"](back, back=True))
-        cycle = F.l1_loss(models["model"](made, back=True), source) + F.l1_loss(models["model"](back), target)
+        total = total + generator_loss(options.gan_loss, models["discriminator"](back, back=True))
+        cycle = F.l1_loss(models["model"](translated, back=True), source) + F.l1_loss(models["model"](back), target)
         return total + CYCLE * cycle, {"cycle": 127.5 * cycle.item()}
 
     def discriminator(models: Models, batch: Batch, shared: dict[str, Any]) -> tuple[Tensor, Figures]:
         total, right = torch.zeros((), device=batch[0].device), []
         for way, pictures in shared.items():
-            real, made = (models["discriminator"](picture, back=way == "back") for picture in pictures)
-            total = total + discriminator_loss(options.game, real, made)
-            right.append(accuracy(options.game, real, made))
+            real, fake = (models["discriminator"](picture, back=way == "back") for picture in pictures)
+            total = total + discriminator_loss(options.gan_loss, real, fake)
+            right.append(accuracy(options.gan_loss, real, fake))
         return total, {"accuracy": sum(right) / len(right)}
 
     def batch(step: int) -> Batch:
         return tuple(torch.from_numpy(crops.batch(step, options.batch)) for crops in (first, second))
 
-    return _made(models, {"model": generator, "discriminator": discriminator}, batch, brought)
+    return _recipe(models, {"model": generator, "discriminator": discriminator}, batch, prior)
 
 
 def _styled(options: TranslationOptions, part: tuple[int, int]) -> Recipe:
     """Johnson's recipe: the content of the photo, the Gram matrices of one picture."""
     crops = Crops(options.source, options.patch, options.seed, part=part)
-    net, brought = _start(options, normalise(torch.from_numpy(crops.batch(0, 64))))
+    net, prior = _start(options, normalise(torch.from_numpy(crops.batch(0, 64))))
     wanted = torch.from_numpy(np.array(read_rgb(options.style).transpose(2, 0, 1)))[None]
     loss = Style(normalise(wanted), backbone=options.backbone)
 
     def generator(models: Models, batch: Batch, shared: dict[str, Any]) -> tuple[Tensor, Figures]:
-        made = models["model"](batch[0])
-        return loss.to(made.device)(made, normalise(batch[0])), {}
+        translated = models["model"](batch[0])
+        return loss.to(translated.device)(translated, normalise(batch[0])), {}
 
-    return _made(
+    return _recipe(
         {"model": TrainableTranslators(net)},
         {"model": generator},
         lambda step: (torch.from_numpy(crops.batch(step, options.batch)),),
-        brought,
+        prior,
     )

@@ -1,10 +1,10 @@
-"""The translator in training form: it sees and changes whitened DCT coefficients, not pixels.
+"""The translator in training form: its input and output are whitened DCT coefficients in place of pixels.
 
-Neighbouring pixels are nearly equal: to a network that starts from random weights, detail is a thousandth of the energy
-that it sees, though it is most of what a restorer has to decide on. In front of the trainable layers stands here the
-orthonormal 4x4 DCT (Ahmed, Natarajan, Rao, 1974) of three opponent colours, each coefficient divided by its standard
-deviation over photos; behind them the inverse DCT. Both are fixed and linear, and `fold` multiplies them into the 1x1
-layers next to them: what ships is a plain codec.translator.Translator of the same arithmetic.
+Neighbouring pixels are nearly equal: detail, which a restorer has to predict, is a thousandth of the energy of its
+input, and a network with random weights would neglect it. In front of the trainable layers stands the orthonormal
+4x4 DCT (Ahmed, Natarajan, Rao, 1974) of three opponent colours, each coefficient divided by its standard deviation over
+photos; behind them the inverse DCT. Both are fixed and linear, and `fold` multiplies them into the 1x1 layers next to
+them: the exported network is a plain codec.translator.Translator of the same arithmetic.
 """
 
 import copy

@@ -60,6 +60,17 @@ def test_the_bits_are_those_of_the_file(coffee: np.ndarray) -> None:
     assert (found.bits_y + found.bits_z).item() == pytest.approx(payload, rel=0.02)
 
 
+def test_the_objective_reaches_the_synthesis(tmp_path: Path) -> None:
+    found = []
+    for objective in ("psnr", "eye"):
+        options = DecoderOptions(
+            data=EXAMPLES, out=tmp_path / objective, objective=objective, steps=1, batch=1, patch=64,
+            warmup=0, precision="32-true", accelerator="cpu", average=0.0,
+        )  # fmt: skip
+        found.append(train(options, lambda part, plan=options: recipe(plan, part)).net.leave.weight)
+    assert not torch.equal(*found)
+
+
 def test_the_search_follows_what_is_learned(coffee: np.ndarray) -> None:
     model = TrainableSynthesis(DEFAULT_MODEL).eval()
     picture = torch.from_numpy(coffee[:128, :128].copy()).permute(2, 0, 1)

@@ -1,4 +1,4 @@
-"""The objective made for the eye: SSIMULACRA2's terms as a loss, and their mixture with other measures."""
+"""The objective that follows perception: SSIMULACRA2's terms as a loss, and their mixture with other measures."""
 
 import io
 from pathlib import Path
@@ -13,7 +13,7 @@ from codec import hyper
 from codec.evaluation.metrics import ssimulacra2
 from tests.conftest import EXAMPLES
 from training import eye
-from training.eye import SQUARES_ONLY, Distortion, Mixture, square_error
+from training.eye import SQUARES_ONLY, Distortion, Mixture, Structure, square_error
 
 
 def _tensor(pixels: np.ndarray) -> Tensor:
@@ -31,13 +31,13 @@ def test_it_scores_as_the_package_does(photo: Image.Image, form: str, quality: i
     file = io.BytesIO()
     photo.save(file, form, quality=quality)
     original, decoded = np.asarray(photo), np.asarray(Image.open(file).convert("RGB"))
-    found = eye.score(eye.structure(_tensor(decoded), _tensor(original), as_scored=True)).item()
+    found = eye.score(Structure(as_scored=True)(_tensor(decoded), _tensor(original))).item()
     assert found == pytest.approx(ssimulacra2(original, decoded), abs=1)
 
 
 def test_identical_pictures_have_no_distance_and_a_finite_gradient(photo: Image.Image) -> None:
     made = _tensor(np.asarray(photo)).requires_grad_()
-    total = eye.structure(made, made.detach())
+    total = Structure()(made, made.detach())
     total.sum().backward()
     assert total.item() == pytest.approx(0, abs=1e-3)
     assert torch.isfinite(made.grad).all()
@@ -50,7 +50,7 @@ def test_blur_costs_more_than_its_square_error_says(photo: Image.Image) -> None:
     noise = torch.randn(original.shape, generator=torch.Generator().manual_seed(0))
     noisy = original + noise * (blurred - original).square().mean().sqrt()
     assert square_error(noisy, original).item() == pytest.approx(square_error(blurred, original).item(), rel=0.05)
-    assert not torch.allclose(eye.structure(noisy, original), eye.structure(blurred, original), rtol=0.1)
+    assert not torch.allclose(Structure()(noisy, original), Structure()(blurred, original), rtol=0.1)
 
 
 def test_a_mixture_adds_up_its_measures(photo: Image.Image, backbone: Path) -> None:

@@ -53,10 +53,10 @@ def realistic(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mod
     return load(dtype=torch.float32)
 
 
-def test_the_game_is_logged(run: Path) -> None:
+def test_the_losses_are_logged(run: Path) -> None:
     rows = (run / "train.csv").read_text().splitlines()
     columns = rows[0].split(",")
-    assert {"loss", "rmse", "game", "discriminator_loss", "accuracy"} <= set(columns)
+    assert {"loss", "rmse", "gan_loss", "discriminator_loss", "accuracy"} <= set(columns)
     assert len(rows) == STEPS + 1
     assert 0 <= float(rows[-1].split(",")[columns.index("accuracy")]) <= 1
 

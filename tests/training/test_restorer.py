@@ -68,7 +68,7 @@ def test_folding_changes_the_form_and_not_the_function(whitened: WhitenedTransla
     assert torch.allclose(other(picture, task), expected, atol=1e-4)
 
 
-def test_every_sample_pulls_equally_hard() -> None:
+def test_every_sample_has_an_equal_gradient() -> None:
     clean = torch.zeros(2, 3, 8, 8)
     shown = torch.stack([torch.full((3, 8, 8), 0.01), torch.full((3, 8, 8), 0.5)]).requires_grad_()
     total = root_mean_square(shown, clean)
@@ -99,8 +99,8 @@ def test_a_run_resumes_exactly_and_its_weights_ship(tmp_path: Path) -> None:
     assert card["steps"] == "6"
     assert net.config.widths == SMALL.widths
     run(options(tmp_path / "more", init=str(path), steps=1))
-    brought = json.loads((tmp_path / "more" / "options.json").read_text())["brought"]
-    assert brought["steps"] == 6
+    prior = json.loads((tmp_path / "more" / "options.json").read_text())["prior_training"]
+    assert prior["steps"] == 6
     with pytest.raises(ValueError, match="not a restorer of this size"):
         run(options(tmp_path / "other", init=str(path), tasks=("jpeg",)))
 
@@ -114,9 +114,9 @@ def test_learning_to_restore_works(tmp_path: Path) -> None:
 
 
 def test_a_realistic_restorer_starts_from_a_faithful_one(tmp_path: Path, backbone: Path) -> None:
-    more = {"gan": True, "lpips": 1.0, "backbone": backbone, "adversary": 0.1, "tasks": ("jpeg",), "widths": (96, 192)}
+    more = {"gan": True, "lpips": 1.0, "backbone": backbone, "gan_weight": 0.1, "tasks": ("jpeg",), "widths": (96, 192)}
     run(options(tmp_path, init="jpeg", blocks=(2, 2), steps=2, log_every=1, **more))
     rows = [row.split(",") for row in (tmp_path / "train.csv").read_text().splitlines()]
     figures = dict(zip(rows[0], map(float, rows[1]), strict=True))
-    assert figures["loss"] == pytest.approx(figures["rmse"] + figures["lpips"] + 0.1 * figures["game"], rel=1e-4)
+    assert figures["loss"] == pytest.approx(figures["rmse"] + figures["lpips"] + 0.1 * figures["gan_loss"], rel=1e-4)
     assert 0 <= figures["accuracy"] <= 1

@@ -23,8 +23,9 @@ from tests.conftest import EXAMPLES
 from training import codec as stage1
 from training.calibration import calibrate, integer_counts
 from training.codec import CodecOptions, recipe
-from training.data import Crops, drown_some, list_pictures, pattern, pattern_some
+from training.data import Crops, add_noise_crops, add_pattern_crops, list_pictures, pattern
 from training.export import export_checkpoint, trainable
+from training.eye import Distortion
 from training.hyper import EXACT, QUICK, HyperSynthesis, straight_through
 from training.initial import grow, initialise
 from training.loop import learning_rate, precision_of, train
@@ -83,6 +84,35 @@ def test_resuming_is_exact(tmp_path: Path) -> None:
     assert not torch.equal(weights(whole), weights(other))
 
 
+def test_a_run_of_an_older_version_is_resumed_and_exported(tmp_path: Path) -> None:
+    """Its options.json, optimisers and log have other names and one column less."""
+    whole = train_codec(options(tmp_path / "whole", steps=12), TINY)
+    old = tmp_path / "old"
+    train_codec(options(old, steps=7, decay=0, log_every=1), TINY)
+    described = json.loads((old / "options.json").read_text())
+    described["brought"] = described.pop("prior_training") | {"steps": 100}
+    (old / "options.json").write_text(json.dumps(described))
+    state = torch.load(old / "checkpoint.pt", weights_only=True)
+    for name in ("model_optimiser_0", "model_optimiser_1"):
+        for group in state[name]["param_groups"]:
+            group["share"] = group.pop("lr_scale")
+    torch.save(state, old / "checkpoint.pt")
+    (old / "train.csv").write_text("step,steps/s,loss\n7,1.0,20.0\n")
+
+    assert torch.equal(weights(whole), weights(train_codec(options(old, steps=12, log_every=5), TINY)))
+    rows = (old / "train.csv").read_text().splitlines()
+    assert [row.count(",") for row in rows] == [2, 2, 2]
+    assert float(rows[2].split(",")[0]) == 12
+    path, _ = export_checkpoint(old / "checkpoint.pt", "old", folder=tmp_path, crops=2)
+    assert trainable(str(path))[1]["steps"] == "112"
+
+
+def test_the_log_says_how_fast_pixels_are_read(run: Path) -> None:
+    rows = [row.split(",") for row in (run / "train.csv").read_text().splitlines()]
+    figures = dict(zip(rows[0], map(float, rows[-1]), strict=True))
+    assert figures["megapixels/s"] == pytest.approx(figures["steps/s"] * 2 * 64**2 / 1e6)
+
+
 def test_two_processes_train_one_model(tmp_path: Path) -> None:
     """They see other crops than one process would, share every gradient or now and then their weights, end with one
     model, and leave one checkpoint."""
@@ -94,10 +124,10 @@ def test_two_processes_train_one_model(tmp_path: Path) -> None:
         "train = loop.train\n"
         "def show(*plan):\n"
         "    total = sum(float(value.double().sum()) for value in train(*plan).parameters())\n"
-        "    print(f'weights {together} {total}\\n', end='', flush=True)\n"  # in one piece, for two write at once
+        "    print(f'weights {sync_every} {total}\\n', end='', flush=True)\n"  # in one piece, for two write at once
         "loop.train = show\n"
-        "for together in '12':\n"
-        "    own = ['--together', together, '--out', f'{sys.argv[1]}/{together}']\n"
+        "for sync_every in '12':\n"
+        "    own = ['--sync-every', sync_every, '--out', f'{sys.argv[1]}/{sync_every}']\n"
         "    main(['codec', *sys.argv[2:], *own], standalone_mode=False)\n"
     )
     plan = {"data": EXAMPLES, "steps": 3, "batch": 1, "patch": 64, "log-every": 1, "accelerator": "cpu", "devices": 2}
@@ -105,11 +135,11 @@ def test_two_processes_train_one_model(tmp_path: Path) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(EXAMPLES.parent)}
     command = [sys.executable, str(script), str(tmp_path), *options]
     said = subprocess.run(command, check=True, timeout=200, env=environment, stdout=subprocess.PIPE, text=True).stdout
-    for together in (1, 2):
-        first, second = (line for line in said.splitlines() if line.startswith(f"weights {together} "))
+    for sync_every in (1, 2):
+        first, second = (line for line in said.splitlines() if line.startswith(f"weights {sync_every} "))
         assert first == second
-        assert torch.load(tmp_path / str(together) / "checkpoint.pt", weights_only=True)["step"] == 3
-        assert len((tmp_path / str(together) / "train.csv").read_text().splitlines()) == 4
+        assert torch.load(tmp_path / str(sync_every) / "checkpoint.pt", weights_only=True)["step"] == 3
+        assert len((tmp_path / str(sync_every) / "train.csv").read_text().splitlines()) == 4
 
 
 def test_time_is_up(tmp_path: Path) -> None:
@@ -156,12 +186,12 @@ def test_training_goes_on_from_exported_weights(run: Path, tmp_path: Path) -> No
         str(export_checkpoint(tmp_path / "more" / "checkpoint.pt", "more", folder=tmp_path, crops=2)[0])
     )
     assert card["steps"] == "62"
-    half, _ = export_checkpoint(tmp_path / "more" / "checkpoint.pt", "half", folder=tmp_path, crops=2, share=0.5)
+    half, _ = export_checkpoint(tmp_path / "more" / "checkpoint.pt", "half", folder=tmp_path, crops=2, interpolate=0.5)
     start, middle, end = (weights(trainable(str(one))[0]) for one in (path, half, tmp_path / "more.safetensors"))
     assert ((middle - start).norm() / (end - start).norm()).item() == pytest.approx(0.5, abs=0.05)
     assert ((middle - end).norm() / (end - start).norm()).item() == pytest.approx(0.5, abs=0.05)
     with pytest.raises(ValueError, match="started from none"):
-        export_checkpoint(run / "checkpoint.pt", "half", folder=tmp_path, crops=2, share=0.5)
+        export_checkpoint(run / "checkpoint.pt", "half", folder=tmp_path, crops=2, interpolate=0.5)
 
 
 def test_the_trainable_twin_computes_the_shipped_integers() -> None:
@@ -310,10 +340,10 @@ def test_qualities_in_the_wrong_order(tmp_path: Path) -> None:
         recipe(options(tmp_path, lowest=90, highest=80), TINY)
 
 
-def test_some_crops_drown_in_noise() -> None:
+def test_some_crops_get_strong_noise() -> None:
     crops = Crops(EXAMPLES, 64).batch(0, 100)
-    found = drown_some(crops, np.random.default_rng(1), 0.25)
-    assert np.array_equal(found, drown_some(crops, np.random.default_rng(1), 0.25))
+    found = add_noise_crops(crops, np.random.default_rng(1), 0.25)
+    assert np.array_equal(found, add_noise_crops(crops, np.random.default_rng(1), 0.25))
     changed = (found != crops).any((1, 2, 3))
     assert 15 < changed.sum() < 35
     noise = np.abs(np.diff(found[changed].astype(int), axis=3)).mean((1, 2, 3))
@@ -323,8 +353,8 @@ def test_some_crops_drown_in_noise() -> None:
 
 def test_some_crops_are_patterns_of_few_colours() -> None:
     crops = Crops(EXAMPLES, 64).batch(0, 100)
-    found = pattern_some(crops, np.random.default_rng(1), 0.25)
-    assert np.array_equal(found, pattern_some(crops, np.random.default_rng(1), 0.25))
+    found = add_pattern_crops(crops, np.random.default_rng(1), 0.25)
+    assert np.array_equal(found, add_pattern_crops(crops, np.random.default_rng(1), 0.25))
     assert 15 < (found != crops).any((1, 2, 3)).sum() < 35
     rng = np.random.default_rng(0)
     several = [pattern(rng, 3, 64) for _ in range(100)]
@@ -336,14 +366,14 @@ def test_some_crops_are_patterns_of_few_colours() -> None:
     assert checks > 4
 
 
-def test_noise_cannot_drown_what_other_crops_teach() -> None:
+def test_noise_does_not_dominate_the_gradient() -> None:
     pixels = torch.from_numpy(Crops(EXAMPLES, 64).batch(0, 1))
     model = TrainableCodec(TINY)
     initialise(model, normalise(pixels))
     quality, gradients = torch.tensor([25600]), []
     for picture in (pixels, torch.randint(0, 256, pixels.shape, dtype=torch.uint8)):
         model.zero_grad()
-        total, _, _ = loss(model(picture, quality), picture, quality)
+        total, _, _ = loss(model(picture, quality), picture, quality, Distortion())
         total.backward()
         gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]).norm())
     assert gradients[1] < 5 * gradients[0]

@@ -14,7 +14,7 @@ from training import adversarial, perceptual
 from training.adversarial import MultiScaleDiscriminator, accuracy, discriminator_loss, feature_matching, generator_loss
 from training.cli import main
 from training.grey import fit_factor
-from training.paired import repeated
+from training.paired import periodic_artefacts
 from training.perceptual import gram
 
 SMALL = ["--steps", "4", "--batch", "2", "--patch", "64", "--decay", "1", "--accelerator", "cpu"]
@@ -51,7 +51,7 @@ def test_pairs_are_learned_and_the_weights_translate(pairs: tuple[Path, Path], t
 
 @pytest.mark.parametrize(
     "extra",
-    [["--gan"], ["--gan", "--game", "hinge"], ["--net", "lptn"], ["--lpips", "1", "--lpips-backbone", "BACKBONE"]],
+    [["--gan"], ["--gan", "--gan-loss", "hinge"], ["--net", "lptn"], ["--lpips", "1", "--lpips-backbone", "BACKBONE"]],
 )
 def test_the_ways_to_learn_from_pairs(
     extra: list[str], pairs: tuple[Path, Path], tmp_path: Path, backbone: Path
@@ -126,20 +126,20 @@ def test_the_factor_allows_for_clipping() -> None:
 
 def test_a_discriminator_learns_what_it_sees() -> None:
     torch.manual_seed(0)
-    judge = MultiScaleDiscriminator(scales=2, width=8)
-    optimiser = torch.optim.Adam(judge.parameters(), 2e-3, betas=(0.5, 0.99))
+    discriminator = MultiScaleDiscriminator(scales=2, width=8)
+    optimiser = torch.optim.Adam(discriminator.parameters(), 2e-3, betas=(0.5, 0.99))
     for _ in range(30):
         real, made = torch.rand(4, 3, 64, 64), torch.rand(4, 3, 64, 64) / 4
-        loss = discriminator_loss("hinge", judge(real), judge(made))
+        loss = discriminator_loss("hinge", discriminator(real), discriminator(made))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    assert accuracy("hinge", judge(real), judge(made)) > 0.9
-    assert [scale[-1].shape[-1] for scale in judge(real)] == [7, 3]
+    assert accuracy("hinge", discriminator(real), discriminator(made)) > 0.9
+    assert [scale[-1].shape[-1] for scale in discriminator(real)] == [7, 3]
 
 
-@pytest.mark.parametrize("kind", adversarial.KINDS)
-def test_both_sides_of_the_game_pull_apart(kind: str) -> None:
+@pytest.mark.parametrize("kind", adversarial.GAN_LOSSES)
+def test_generator_and_discriminator_want_the_opposite(kind: str) -> None:
     sure, fooled = ([[torch.full((1, 1, 2, 2), value)]] for value in (-3.0, 3.0))
     assert discriminator_loss(kind, fooled, sure) < discriminator_loss(kind, sure, fooled)
     assert kind == "least-squares" or generator_loss(kind, fooled) < generator_loss(kind, sure)
@@ -152,14 +152,16 @@ def test_feature_matching_compares_inner_layers_only() -> None:
     assert feature_matching(real, [[torch.zeros(1, 2), torch.ones(1)]]).item() == 0
 
 
-def test_a_stamp_is_told_from_texture() -> None:
+def test_periodic_artefacts_are_told_from_texture() -> None:
     torch.manual_seed(0)
-    stamp = torch.rand(1, 3, 4, 4) - 0.5
+    cell = torch.rand(1, 3, 4, 4) - 0.5
     texture = torch.rand(1, 3, 128, 128) - 0.5
-    assert repeated(stamp.repeat(1, 1, 32, 32)).item() == pytest.approx(
-        127.5 * stamp.square().mean().sqrt().item(), rel=1e-3
+    assert periodic_artefacts(cell.repeat(1, 1, 32, 32)).item() == pytest.approx(
+        127.5 * cell.square().mean().sqrt().item(), rel=1e-3
     )
-    assert repeated(texture).item() == pytest.approx(127.5 * texture.square().mean().sqrt().item() / 4, rel=0.1)
+    assert periodic_artefacts(texture).item() == pytest.approx(
+        127.5 * texture.square().mean().sqrt().item() / 4, rel=0.1
+    )
 
 
 def test_gram_matrices_forget_places() -> None:

@@ -10,23 +10,25 @@ from click.testing import CliRunner
 
 from codec.network import Config
 from tests.conftest import EXAMPLES
-from training import captured
-from training.captured import CapturedOptions, Trainer, learning_rate, train_captured
+from training import cuda_graph
 from training.cli import main
+from training.cuda_graph import CudaGraphOptions, GraphTrainer, learning_rate, train_with_cuda_graph
 from training.data import Crops, DeviceCrops
 from training.export import trainable
 from training.initial import deepen
 from training.muon import Muon, StackedMuon
-from training.rate_distortion import TrainableCodec
+from training.rate_distortion import Estimate, TrainableCodec, normalise
 
-OPTIONS = CapturedOptions(EXAMPLES, Path("unused"), "photo", batch=2, patch=64, log_every=10, device="cpu")
+OPTIONS = CudaGraphOptions(
+    data=EXAMPLES, out=Path("unused"), init="photo", batch=2, patch=64, log_every=10, device="cpu"
+)
 
 
-def trainer(options: CapturedOptions = OPTIONS) -> Trainer:
+def trainer(options: CudaGraphOptions = OPTIONS) -> GraphTrainer:
     torch.manual_seed(0)
     crops = DeviceCrops(Crops(EXAMPLES, options.patch).pictures, options.patch, options.device)
     model, _ = trainable(options.init)
-    return Trainer(options, model.to(options.device).train(), crops)
+    return GraphTrainer(options, model.to(options.device).train(), crops)
 
 
 def test_crops_are_windows_of_the_pictures() -> None:
@@ -35,7 +37,7 @@ def test_crops_are_windows_of_the_pictures() -> None:
     first = np.stack([numbers % 251, numbers // 251, np.full_like(numbers, 7)], axis=2).astype(np.uint8)
     second = np.stack([np.full((30, 30), 200), *np.indices((30, 30))], axis=2).astype(np.uint8)
     crops = DeviceCrops([first, second], 16, "cpu")
-    crops._harden_two = lambda plain: plain
+    crops._add_hard_crops = lambda plain: plain
     windows = {
         picture[top : top + 16, left : left + 16].tobytes()
         for picture in (first, second)
@@ -53,7 +55,7 @@ def test_crops_are_windows_of_the_pictures() -> None:
     assert 20 < (found[..., 0] == 200).all((1, 2)).sum() < 120
 
 
-def test_some_crops_drown_and_some_are_patterns() -> None:
+def test_some_crops_are_noise_and_some_are_patterns() -> None:
     torch.manual_seed(0)
     crops = DeviceCrops([np.full((64, 64, 3), 90, np.uint8)], 32, "cpu")
     patterns = {one.numpy().tobytes() for one in crops.patterns}
@@ -84,11 +86,11 @@ def test_a_deeper_analysis_gives_the_same_at_first(coffee: np.ndarray) -> None:
         torch.nn.init.zeros_(block.join.weight)
 
 
-def test_matrices_in_stacks_learn_as_they_do_alone() -> None:
+def test_matrices_in_stacks_learn_as_they_do_one_by_one() -> None:
     torch.manual_seed(0)
     shapes = [(8, 8), (8, 8), (16, 8), (8, 24)]
     alone, stacked = ([torch.nn.Parameter(torch.ones(*shape, 1, 1)) for shape in shapes] for _ in range(2))
-    one, all_ = Muon([{"params": alone, "share": 16.0}]), StackedMuon(Muon([{"params": stacked, "share": 16.0}]))
+    one, all_ = Muon([{"params": alone, "lr_scale": 16.0}]), StackedMuon(Muon([{"params": stacked, "lr_scale": 16.0}]))
     one.param_groups[0]["lr"] = 16 * 1e-3
     for _ in range(3):
         for a, b in zip(alone, stacked, strict=True):
@@ -105,11 +107,11 @@ def test_a_gradient_that_is_not_finite_is_skipped() -> None:
     one = trainer()
     one.rate.fill_(1e-4)
     before = torch.cat([value.detach().flatten() for value in one.learned])
-    one.loss = lambda *given: tuple(part * float("nan") for part in captured.loss(*given))
+    one.loss = lambda *given: tuple(part * float("nan") for part in cuda_graph.loss(*given))
     one.step()
     assert one.figures[3] == 1
     assert torch.equal(before, torch.cat([value.detach().flatten() for value in one.learned]))
-    one.loss = captured.loss
+    one.loss = cuda_graph.loss
     one.step()
     assert one.figures[3] == 1
     assert not torch.equal(before, torch.cat([value.detach().flatten() for value in one.learned]))
@@ -123,26 +125,98 @@ def test_the_rate_rises_and_falls() -> None:
     assert rates[60] == pytest.approx(OPTIONS.learning_rate / 2)
 
 
-def test_a_run_by_the_clock_can_be_exported(tmp_path: Path) -> None:
+def test_a_run_for_a_time_can_be_exported(tmp_path: Path) -> None:
     made = dataclasses.replace(OPTIONS, out=tmp_path, minutes=0.1, more_fine=1, highest=60)
-    checkpoint = train_captured(made)
+    checkpoint = train_with_cuda_graph(made)
     state = torch.load(checkpoint, weights_only=True)
     assert state["step"] >= 10
+    rows = [row.split(",") for row in (tmp_path / "train.csv").read_text().splitlines()]
+    figures = dict(zip(rows[0], map(float, rows[1]), strict=True))
+    assert figures["step"] == 10
+    assert figures["megapixels/s"] == pytest.approx(figures["steps/s"] * 2 * 64**2 / 1e6)
     model, _ = trainable("photo")
     model = TrainableCodec(dataclasses.replace(model.config, more_fine=model.config.more_fine or 1))
     model.load_state_dict(state["average"])
 
 
 def test_wrong_options_are_named_in_one_line(tmp_path: Path) -> None:
-    words = ["captured", "--data", str(EXAMPLES), "--init", "photo", "--out", str(tmp_path), "--device", "cpu"]
-    result = CliRunner().invoke(main, [*words, "--lowest", "60", "--highest", "20"])
-    assert result.exit_code == 1
-    assert result.output == "Error: the lowest quality, 60, is above the highest, 20\n"
+    words = ["codec", "--cuda-graph", "--data", str(EXAMPLES), "--init", "photo", "--out", str(tmp_path)]
+    for wrong, reason in (
+        (["--lowest", "60", "--highest", "20"], "the lowest quality, 60, is above the highest, 20"),
+        (
+            ["--objective", "eye", "--lpips", "0.7"],
+            "the shares of structure, 0.5, and LPIPS, 0.7, add up to more than 1",
+        ),
+        (["--device", "cuda:99"], "there is no CUDA device cuda:99"),
+        (["--device", "gpu"], "no such device: gpu"),
+        (["--device", "meta"], "not a CUDA device: meta"),
+    ):
+        result = CliRunner().invoke(main, [*words, "--device", "cpu", "--patch", "64", *wrong])
+        assert result.exit_code == 1
+        assert result.output == f"Error: {reason}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--cuda-graph"], "--cuda-graph needs --init"),
+        (["--cuda-graph", "--init", "photo", "--steps", "9"], "--steps does not go with --cuda-graph"),
+        (["--cuda-graph", "--init", "photo", "--validation", str(EXAMPLES)], "--validation does not go with"),
+        (["--init", "photo", "--minutes", "1"], "--minutes needs --cuda-graph"),
+        (["--more-fine", "1"], "--more-fine needs --cuda-graph"),
+        (["--structure", "0.2"], "--structure needs --objective eye"),
+    ],
+)
+def test_options_that_do_not_go_together(words: list[str], reason: str, tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["codec", "--data", str(EXAMPLES), "--out", str(tmp_path / "run"), *words])
+    assert result.exit_code == 2
+    assert f"Error: {reason}" in result.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_command_trains_for_a_time_with_defaults_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plans = []
+    monkeypatch.setattr(cuda_graph, "train_with_cuda_graph", plans.append)
+    words = ["--cuda-graph", "--data", str(EXAMPLES), "--init", "photo", "--out", str(tmp_path), "--minutes", "2"]
+    result = CliRunner().invoke(main, ["codec", *words, "--objective", "eye", "--structure", "0.3"])
+    assert result.exit_code == 0, result.output
+    expected = CudaGraphOptions(data=EXAMPLES, out=tmp_path, init="photo", minutes=2, objective="eye", structure=0.3)
+    assert plans == [expected]
+    assert (expected.batch, expected.patch) == (16, 256)
+
+
+@pytest.mark.parametrize("lpips", [0.0, 0.1])
+def test_the_loss_of_the_eye_compiles(lpips: float, backbone: Path) -> None:
+    """As on a GPU, but by the tracer alone: as one graph, except for LPIPS."""
+    torch.manual_seed(0)
+    distortion = dataclasses.replace(OPTIONS, objective="eye", lpips=lpips, backbone=backbone).distortion()
+    compiled = torch.compile(cuda_graph.loss, fullgraph=not lpips, dynamic=False, backend="eager")
+    pixels = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    picture = (normalise(pixels) * 0.9).requires_grad_()
+    added = [torch.zeros(2, 3, 64 // scale, 64 // scale) for scale in (8, 4, 2, 1)]
+    estimate = Estimate(picture, added, torch.full((2,), 900.0), torch.full((2,), 90.0))
+    quality = torch.tensor([9000, 20000])
+    totals = [one(estimate, pixels, quality, distortion)[0] for one in (cuda_graph.loss, compiled)]
+    assert totals[0].item() == pytest.approx(totals[1].item(), rel=1e-5)
+
+
+def test_the_objective_changes_the_step() -> None:
+    moved = []
+    for objective in ("psnr", "eye"):
+        one = trainer(dataclasses.replace(OPTIONS, objective=objective))
+        one.rate.fill_(1e-4)
+        torch.manual_seed(1)
+        one.step()
+        moved.append(torch.cat([value.detach().flatten() for value in one.learned]))
+    assert not torch.equal(*moved)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-def test_a_captured_step_learns() -> None:
-    one = trainer(dataclasses.replace(OPTIONS, device="cuda"))
+@pytest.mark.parametrize("objective", ["psnr", "eye"])
+def test_a_captured_step_learns(objective: str) -> None:
+    one = trainer(dataclasses.replace(OPTIONS, device="cuda", objective=objective))
     step = one.captured()
     one.rate.fill_(1e-4)
     one.figures.zero_()

@@ -1,0 +1,81 @@
+"""The files of a run: options.json, checkpoint.pt, and its logs as CSV."""
+
+import csv
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+FORMER_NAMES = {"brought": "prior_training"}  # keys of options.json in older runs
+
+
+def write_options(options: Any, notes: dict[str, Any]) -> None:
+    """Write the options of a run, a dataclass with the folder `out`, and what an export needs besides (`notes`) to
+    options.json."""
+    described = asdict(options) | notes
+    (options.out / "options.json").write_text(json.dumps(described, default=str, indent=2))
+
+
+def read_options(out: Path) -> dict[str, Any]:
+    """The options and notes of the run in the folder `out`. Raises OSError if there are none."""
+    described = json.loads((out / "options.json").read_text())
+    return {FORMER_NAMES.get(key, key): value for key, value in described.items()}
+
+
+def checkpoint_of(out: Path) -> Path:
+    """The path of a run's checkpoint."""
+    return out / "checkpoint.pt"
+
+
+def write_checkpoint(out: Path, write: Callable[[Path], object], is_first: bool = True) -> Path:
+    """Replace a run's checkpoint, whole or not at all, and return its path.
+
+    Args:
+        write: writes the new checkpoint to a path; every process calls it.
+        is_first: whether this is the first process, which puts the new checkpoint in the old one's place.
+    """
+    path = checkpoint_of(out)
+    new = path.with_suffix(".new")
+    write(new)
+    if is_first:
+        new.replace(path)
+    return path
+
+
+def prior_training(out: Path, card: dict[str, str]) -> dict[str, float]:
+    """Steps and hours of training behind the weights that the run in `out` starts from: as options.json has them if the
+    run is resumed, else those of the weights' card."""
+    return read_options(out)["prior_training"] if checkpoint_of(out).exists() else training_of(card)
+
+
+def training_of(card: dict[str, str]) -> dict[str, float]:
+    """Steps and hours of training behind weights, by their card."""
+    return {key: float(card.get(key, 0)) for key in ("steps", "hours")}
+
+
+class CsvLog:
+    """A CSV file that grows by one row a call. Its columns are those of its first row, also in a resumed run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def write(self, row: dict[str, float]) -> None:
+        """Append a row: figures without a column are left out, columns without a figure stay empty."""
+        with self.path.open("a+", newline="") as file:
+            file.seek(0)
+            columns = next(csv.reader(file), None)
+            writer = csv.DictWriter(file, columns or list(row), extrasaction="ignore")
+            if columns is None:
+                writer.writeheader()
+            writer.writerow(row)
+
+
+def text(figures: dict[str, float]) -> str:
+    """Figures as one line of the console."""
+    return "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
+
+
+def megapixels_per_step(options: Any) -> float:
+    """Megapixels of a step's crops in each process, by the options `batch` and `patch`."""
+    return options.batch * options.patch**2 / 1e6
