@@ -246,13 +246,8 @@ def run() -> None:
     with boundary():
         try:
             main(prog_name="lapic")
-        except SystemExit as end:
-            if end.code == 1:
-                interrupts.check()  # which click takes for an error of its own while it reads the arguments
-            raise
         finally:
-            if not streams.flush():
-                raise Error("cannot write to standard output")
+            streams.flush()
 
 
 if __name__ == "__main__":

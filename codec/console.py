@@ -1,7 +1,6 @@
 """What the command lines share: one-line errors and progress. Imports nothing heavy."""
 
 import logging
-import signal
 import sys
 import time
 import warnings
@@ -37,10 +36,9 @@ def boundary() -> Iterator[None]:
     except (click.ClickException, click.exceptions.Exit, click.Abort, GeneratorExit):
         raise
     except BaseException as error:
-        number = signal.SIGINT if isinstance(error, KeyboardInterrupt) else interrupts.received()
-        if number and (not isinstance(error, SystemExit) or isinstance(error, interrupts.Ended)):
-            say(f"lapic: {'interrupted' if number == signal.SIGINT else f'ended by {signal.Signals(number).name}'}")
-            sys.exit(128 + number)
+        if end := interrupts.ended_by(error):
+            say(f"lapic: {end.reason}")
+            sys.exit(end.code)
         if isinstance(error, SystemExit):
             raise
         show_traceback(error)

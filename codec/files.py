@@ -160,7 +160,7 @@ class Found:
     def remark(self) -> str:
         """One line that counts what is left out; empty if nothing is."""
         total = self.left_out.total()
-        counts = ", ".join(f"{count} {kind}" for kind, count in self.left_out.most_common())
+        counts = ", ".join(f"{count} {kind}" for kind, count in sorted(self.left_out.items()))
         return f"{total} file{'s' * (total > 1)} left out: {counts}" if total else ""
 
 
@@ -194,7 +194,7 @@ def look_in(folder: Path, suffixes: set[str], recursive: bool = False) -> Found:
             elif os.path.isfile(entry.path):
                 found.files.append(Path(entry.path))
             else:
-                found.left_out["no regular files"] += 1
+                found.left_out["not regular files"] += 1
     found.files.sort()
     return found
 

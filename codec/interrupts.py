@@ -7,7 +7,12 @@ _received: list[int] = []
 
 
 class Ended(SystemExit):
-    """SIGTERM or SIGHUP came."""
+    """A signal came. It is not KeyboardInterrupt, with which Python sometimes ends a process in a way of its own even
+    where it was caught."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.reason = "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
 
 
 def end_on_sigterm() -> None:
@@ -18,27 +23,27 @@ def end_on_sigterm() -> None:
 
 
 def end_on_signals() -> None:
-    """`end_on_sigterm`, and the same for SIGINT, where it is not ignored, by KeyboardInterrupt."""
+    """The same for SIGINT too, where it is not ignored."""
     end_on_sigterm()
     if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
         signal.signal(signal.SIGINT, _end)
 
 
-def received() -> int | None:
-    """The first signal that came, if one did."""
-    return _received[0] if _received else None
-
-
 def check() -> None:
     """Raise again what a signal raised: an exception can be lost, or taken for another, such as within an import."""
     if _received:
-        raise _exception(_received[0])
+        raise Ended(_received[0])
+
+
+def ended_by(error: BaseException) -> Ended | None:
+    """The signal that an exception comes from, None if it comes from none."""
+    if isinstance(error, Ended):
+        return error
+    if isinstance(error, KeyboardInterrupt):
+        return Ended(signal.SIGINT)
+    return Ended(_received[0]) if _received and not isinstance(error, SystemExit) else None
 
 
 def _end(number: int, _: types.FrameType | None) -> None:
     _received.append(number)
-    raise _exception(number)
-
-
-def _exception(number: int) -> BaseException:
-    return KeyboardInterrupt() if number == signal.SIGINT else Ended(128 + number)
+    raise Ended(number)

@@ -11,9 +11,9 @@ import click
 
 import codec
 from bitstream.error import Error
+from codec import interrupts
 from codec.console import say, stage_progress, tile_progress
 from codec.failures import attempt, named
-from codec.interrupts import Ended
 from codec.streams import STANDARD_OUTPUT
 
 DEVICE = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
@@ -66,11 +66,12 @@ def convert_many(
     report = batch.Report(rows)
     try:
         batch.process(plan.pairs, work, job_of, many["jobs"], many["skip_existing"], lambda row: step(), report)
-    except (KeyboardInterrupt, Ended) as end:
-        say("lapic: interrupted; --skip-existing goes on from here")
+    except (KeyboardInterrupt, interrupts.Ended) as error:
+        end = interrupts.ended_by(error)
+        say(f"lapic: {end.reason}; --skip-existing goes on from here")
         if manifest:
             batch.write_manifest(report, manifest)
-        sys.exit(end.code if isinstance(end, Ended) else 130)
+        sys.exit(end.code)
     for row in report.of("failed"):
         say(f"lapic: {named(row['error'], row['source'], row['target'] or '-')}")
     if not many["quiet"]:

@@ -91,14 +91,13 @@ def tell(text: str, line: bool = False) -> None:
         _abandon(stream)
 
 
-def flush() -> bool:
-    """Whether standard output has taken all that was written to it; if not, nothing of it is tried again."""
+def flush() -> None:
+    """See that standard output has taken all that was written to it. Raises `Error` if not; it is not tried again."""
     try:
         sys.stdout.flush()
-    except (OSError, ValueError):
+    except OSError as error:
         _abandon(sys.stdout)
-        return False
-    return True
+        raise Error(f"cannot write to standard output: {error.strerror}") from None
 
 
 def is_terminal() -> bool:

@@ -10,9 +10,9 @@ from typing import Any
 import click
 
 from bitstream.error import Error
+from codec import interrupts
 from codec.console import needs, one_line_errors, say, stage_progress, with_options, write_line
 from codec.failures import about
-from codec.interrupts import Ended
 
 LPIPS = [
     click.option("--lpips-net", type=click.Choice(["squeeze", "alex", "vgg"]), default="squeeze", show_default=True),
@@ -96,9 +96,10 @@ def evaluate(
     )
     try:
         path = evaluate(options, say, stage_progress)
-    except (KeyboardInterrupt, Ended) as end:
-        say(f"lapic: interrupted; what was measured stays in {out}, run the same again to go on")
-        sys.exit(end.code if isinstance(end, Ended) else 130)
+    except (KeyboardInterrupt, interrupts.Ended) as error:
+        end = interrupts.ended_by(error)
+        say(f"lapic: {end.reason}; what was measured stays in {out}, run the same again to go on")
+        sys.exit(end.code)
     results = json.loads(path.read_text())
     _print_summary(results)
     write_line(f"{path.with_name('report.html') if settings['report'] else path}")

@@ -17,7 +17,11 @@ def process(_: int) -> dict:
 
 def misbehave(how: str) -> dict:
     if how == "raise":
-        raise ValueError("broken\nin two lines")
+        raise KeyError("broken\nin two lines")
+    if how == "panic":
+        raise BaseException("a library in Rust")
+    if how == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
     if how == "die":
         os._exit(3)
     if how == "deaf":
@@ -38,7 +42,15 @@ def test_a_call_that_raises_or_dies_costs_itself_only() -> None:
     run(calls, 1, found.__setitem__)
     assert [found[n].get("value") for n in range(5)] == [2, None, 4, None, 6]
     assert "died" in found[1]["error"]
-    assert found[3]["error"] == "ValueError: broken"
+    assert found[3]["error"].startswith("KeyError: 'broken\\nin two lines' (unexpected: please report it")
+
+
+def test_whatever_ends_a_call_is_named() -> None:
+    found = {}
+    run([(misbehave, "panic"), (misbehave, "kill"), (double, 4)], 1, found.__setitem__)
+    assert found[0]["error"].startswith("BaseException: a library in Rust")
+    assert found[1]["error"] == "the process that ran it died (killed, perhaps for want of memory)"
+    assert found[2] == {"value": 8}
 
 
 def test_a_crew_stays_for_the_next_calls_and_ends_with_its_context() -> None:
