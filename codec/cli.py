@@ -246,6 +246,8 @@ def run() -> None:
     with boundary():
         try:
             main(prog_name="lapic")
+        except OSError as error:  # click printed help, for commands have a boundary of their own
+            raise Error(f"cannot write to standard output: {error.strerror}") from None
         finally:
             streams.flush()
 

@@ -1,6 +1,5 @@
 """What a failure is called: one line, whatever was raised and by whom."""
 
-import os
 import re
 import traceback
 from collections.abc import Callable, Iterator
@@ -9,7 +8,7 @@ from typing import Any
 
 from bitstream.error import Error
 from codec import interrupts
-from codec.streams import printable, tell
+from codec.streams import debugging, printable, tell
 
 PASSING = (KeyboardInterrupt, SystemExit, GeneratorExit)  # no failures: they end the process
 OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
@@ -64,6 +63,6 @@ def about(source: str, target: str = "-") -> Iterator[None]:
 
 
 def show_traceback(error: BaseException) -> None:
-    """Print where an exception comes from, if the environment asks for it by LAPIC_DEBUG=1."""
-    if os.environ.get("LAPIC_DEBUG", "0") != "0":
+    """Print where an exception comes from, if the environment asks for it."""
+    if debugging():
         tell("".join(traceback.format_exception(error)))

@@ -33,26 +33,47 @@ def open_closed() -> None:
             setattr(sys, name, os.fdopen(number, "w" if number else "r", errors="backslashreplace", closefd=False))
 
 
+def debugging() -> bool:
+    """Whether the environment asks for tracebacks and for what libraries print, by LAPIC_DEBUG=1."""
+    return os.environ.get("LAPIC_DEBUG", "0") != "0"
+
+
 @contextmanager
 def results_apart() -> Iterator[None]:
-    """Until the block ends only `write` reaches standard output: what libraries print goes to standard error."""
+    """Until the block ends only `write` reaches standard output: what libraries print in Python goes to standard error,
+    what they print otherwise, such as remarks of libtiff, nowhere, unless `debugging`."""
     global _results
-    stream, kept = sys.stdout, None
-    with suppress(OSError, ValueError, AttributeError):  # a stream that is no file, as in tests
-        if stream.fileno() == 1:
-            stream.flush()
-            kept = os.dup(1)
-            os.dup2(2, 1)
-    _results = os.fdopen(kept, "wb") if kept is not None else getattr(stream, "buffer", None)
+    stdout, stderr = sys.stdout, sys.stderr
+    null = os.open(os.devnull, os.O_WRONLY)
+    kept_stderr = None if debugging() else _aside(stderr, 2, null)
+    kept_stdout = _aside(stdout, 1, 2)
+    os.close(null)
+    if kept_stderr is not None:
+        sys.stderr = os.fdopen(kept_stderr, "w", 1, stderr.encoding, "backslashreplace", closefd=False)
+    _results = getattr(stdout, "buffer", None) if kept_stdout is None else os.fdopen(kept_stdout, "wb", closefd=False)
     try:
         with redirect_stdout(sys.stderr):
             yield
     finally:
-        if kept is not None:
-            os.dup2(kept, 1)
-            with suppress(OSError):
-                _results.close()
-        _results = None
+        _results, sys.stderr = None, stderr
+        for kept, number in ((kept_stdout, 1), (kept_stderr, 2)):
+            if kept is not None:
+                os.dup2(kept, number)
+                os.close(kept)
+
+
+def _aside(stream: Any, number: int, other: int) -> int | None:
+    """Let a descriptor mean what another does, and return a copy of what it meant; None for a stream that is not the
+    process' own, as in tests."""
+    try:
+        if stream.fileno() != number:
+            return None
+        stream.flush()
+        kept = os.dup(number)
+    except (OSError, ValueError, AttributeError):
+        return None
+    os.dup2(other, number)
+    return kept
 
 
 def write(data: bytes | str) -> None:

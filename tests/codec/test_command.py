@@ -185,9 +185,11 @@ def test_standard_output_holds_results_alone(
         "codec.info = info\nfrom codec.__main__ import run\nrun()\n"
     )
     command = [sys.executable, "-c", script, "info", "o.lapic", "--json"]
-    found = subprocess.run(command, cwd=coded, capture_output=True, text=True)
-    assert json.loads(found.stdout)["width"] == 48
-    assert sorted(found.stderr.splitlines()) == ["a child", "a library"]
+    for debug, printed in (("0", ["a library"]), ("1", ["a child", "a library"])):
+        environment = os.environ | {"LAPIC_DEBUG": debug}
+        found = subprocess.run(command, cwd=coded, capture_output=True, text=True, env=environment)
+        assert json.loads(found.stdout)["width"] == 48
+        assert sorted(found.stderr.splitlines()) == printed
 
 
 def test_the_name_of_standard_output_is_standard_output(coded: Path) -> None:
