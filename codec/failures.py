@@ -27,7 +27,9 @@ def reason(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         name = error.filename.decode(errors="replace") if isinstance(error.filename, bytes) else error.filename
         return printable(error.strerror if name is None else f"{name}: {error.strerror}")
-    return printable(f"{type(error).__name__}: {message} (unexpected: please report it; LAPIC_DEBUG=1 shows where)")
+    module = type(error).__module__
+    kind = f"{module}." * (module != "builtins") + type(error).__qualname__
+    return printable(f"{kind}: {message} (unexpected: please report it; LAPIC_DEBUG=1 shows where)")
 
 
 def named(reason: str, source: str, target: str = "-") -> str:
