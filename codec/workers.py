@@ -11,6 +11,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -29,7 +30,8 @@ SPAWN = multiprocessing.get_context("spawn")
 def _make_calls(connection: Connection) -> None:
     """What a process does: make the calls that come, until the other side is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what it means
-    _block_interrupts(signal.SIG_UNBLOCK)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # which `_start` blocked
     end_on_sigterm()
     os.dup2(2, 1)  # what libraries print is no result of the command
     quiet_pillow()
@@ -40,10 +42,12 @@ def _make_calls(connection: Connection) -> None:
             connection.send(attempt(work, argument))  # whatever is thrown costs its own call only
 
 
-def _block_interrupts(how: int) -> None:
-    """Block SIGINT in this thread and the processes that it starts, or unblock it, where the system can."""
+def _start(process: multiprocessing.process.BaseProcess) -> None:
+    """Start a process that SIGINT does not reach before it ignores it, where the system can see to that."""
     if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(how, {signal.SIGINT})
+        resource_tracker.ensure_running()  # for its start unblocks SIGINT
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    process.start()
 
 
 class _Worker:
@@ -62,8 +66,7 @@ class _Worker:
             if self.process is None:
                 self.connection, theirs = SPAWN.Pipe()
                 self.process = SPAWN.Process(target=_make_calls, args=[theirs])
-                _block_interrupts(signal.SIG_BLOCK)  # until the process ignores it
-                self.process.start()
+                _start(self.process)
                 theirs.close()
 
     def run(self, call: Call) -> Outcome:

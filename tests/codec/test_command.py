@@ -139,6 +139,7 @@ def test_what_only_this_process_can_open_is_read_here(folder: Path) -> None:
     pairs = [batch.Pair(Path(source), folder / "out") for source in (f"/dev/fd/{reading}", folder / "plain.png")]
     batch.process(pairs, where, lambda pair: pair, 2, False, lambda row: None, report)
     os.close(reading)
+    assert len(report.rows) == 2
     rows = {row["source"]: row for row in report.rows}
     assert (rows[f"/dev/fd/{reading}"]["process"], rows[f"/dev/fd/{reading}"]["bytes"]) == (os.getpid(), 6)
     assert rows[str(folder / "plain.png")]["process"] != os.getpid()
@@ -377,6 +378,7 @@ def test_an_interruption_that_a_library_turns_into_an_error_is_one_all_the_same(
         "codec.encode = encode\nfrom codec.__main__ import run\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\nrun()\n"
     )
-    command = [sys.executable, "-c", script, "encode", "plain.png", "o.lapic"]
+    command = [sys.executable, "-c", script, "encode", "plain.png", "plain.png", "out", "--json", "m.json"]
     found = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    assert (found.returncode, found.stderr) == (130, "lapic: interrupted\n")
+    assert (found.returncode, found.stderr) == (130, "lapic: interrupted; --skip-existing goes on from here\n")
+    assert json.loads((folder / "m.json").read_text()) == []

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from codec.workers import crew, run
+from codec.workers import SPAWN, crew, run
 
 
 def double(number: int) -> dict:
@@ -28,6 +28,25 @@ def misbehave(how: str) -> dict:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     time.sleep(60)
     return {}
+
+
+class Interrupted(SPAWN.Process):
+    """A process that Ctrl-C reaches while it starts."""
+
+    def start(self) -> None:
+        super().start()
+        os.kill(self.pid, signal.SIGINT)
+
+
+def test_an_interruption_while_a_worker_starts_is_left_to_the_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # background shells hand it down ignored
+    monkeypatch.setattr(SPAWN, "Process", Interrupted)
+    found = {}
+    try:
+        run([(double, 1)], 1, found.__setitem__)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert found == {0: {"value": 2}}
 
 
 def test_results_come_with_their_numbers() -> None:
