@@ -7,6 +7,7 @@ payload, the tile table) and puts it together with the right header checksum; ot
 that parse, one in eight is entropy-decoded, and one in 256 decoded to pixels; in half of those the checksum of the
 symbols is taken for right, so that nonsense gets past it. Only `bitstream.Error` may be raised; an input that takes
 more than 5 seconds, or a process of more than 2 GiB, ends the run as a failure (libFuzzer's -timeout, -rss_limit_mb).
+benchmarks/fuzz_command.py does the same to the encoder: mutated pictures, through the command.
 """
 
 import os

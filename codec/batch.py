@@ -2,6 +2,7 @@
 
 import glob
 import json
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,6 +11,7 @@ from typing import Any
 
 from bitstream import Error
 from codec import files
+from codec.failures import attempt
 from codec.workers import run
 
 
@@ -37,52 +39,59 @@ class Report:
         return ", ".join(f"{count} {status}" for status, count in counts.items() if count or status == "done")
 
 
+@dataclass
+class Plan:
+    """What a command line asks for: the pairs to do, what was found in folders, and why some inputs cannot be read."""
+
+    pairs: list[Pair] = field(default_factory=list)
+    found: files.Found = field(default_factory=files.Found)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
 def is_batch(inputs: tuple[str, ...], output: str) -> bool:
     """Whether the names on a command line mean many files into a folder, rather than one file to another."""
     if len(inputs) > 1 or output.endswith(("/", "\\")):
         return True
     return "-" not in (inputs[0], output) and (
-        Path(output).is_dir() or Path(inputs[0]).is_dir() or _is_pattern(inputs[0])
+        os.path.isdir(output) or os.path.isdir(inputs[0]) or _is_pattern(inputs[0])
     )
 
 
 def _is_pattern(name: str) -> bool:
     """Whether a name has wildcards and is no file itself."""
-    return glob.has_magic(name) and not Path(name).exists()
+    return glob.has_magic(name) and not os.path.exists(name)
 
 
-def plan(inputs: Iterable[str], output: str, suffixes: set[str], to: str, recursive: bool) -> list[Pair]:
+def plan(inputs: Iterable[str], output: str, suffixes: set[str], to: str, recursive: bool) -> Plan:
     """Pairs for all inputs: files, patterns, and folders whose tree is kept below `output`.
 
     Args:
         suffixes: of the files to take from folders. to: suffix of the new files.
 
     Raises:
-        Error: a pattern matches nothing, or two inputs would become the same file.
+        Error: two inputs would become the same file.
     """
+    made = Plan()
     pairs: dict[Path, Path] = {}
     for name in inputs:
         matches = sorted(glob.glob(name, recursive=True)) if _is_pattern(name) else [name]
         if not matches:
-            raise Error(f"{name} matches no file")
-        for given in map(Path, matches):
-            for source in files.files_in(given, suffixes, recursive):
-                inside = source.relative_to(given) if given.is_dir() else Path(source.name)
+            made.failed[name] = f"{name} matches no file"
+        for given in matches:
+            sources = [Path(given)]
+            if os.path.isdir(given):
+                found = files.look_in(Path(given), suffixes, recursive)
+                sources = found.files
+                made.found.add(found)
+            for source in sources:
+                inside = source.relative_to(given) if os.path.isdir(given) else Path(source.name)
                 target = Path(output) / inside.with_suffix(to)
                 if pairs.get(target, source) != source:
                     raise Error(f"{pairs[target]} and {source} would both become {target}")
                 pairs[target] = source
-    return [Pair(source, target) for target, source in pairs.items()]
-
-
-def _call(work: Callable[[Any], dict[str, Any]], job: Any) -> dict[str, Any]:
-    """Run `work` on a job, with a one-line reason for whatever goes wrong."""
-    try:
-        return work(job)
-    except (Error, ValueError) as error:
-        return {"error": str(error)}
-    except MemoryError:
-        return {"error": "not enough memory"}
+    made.pairs = [Pair(source, target) for target, source in pairs.items()]
+    made.failed |= {str(folder): f"cannot read {folder}: {why}" for folder, why in made.found.unreadable.items()}
+    return made
 
 
 def process(
@@ -92,7 +101,8 @@ def process(
     jobs: int,
     skip_existing: bool,
     step: Callable[[dict[str, Any]], None],
-) -> Report:
+    report: Report,
+) -> None:
     """Do `work(job_of(pair))` for every pair: in this process, or in `jobs` others.
 
     A file that fails does not stop the rest. Files are written whole or not at all, so an interrupted run goes on when
@@ -100,17 +110,20 @@ def process(
 
     Args:
         step: hears each row of the report as it is made.
+        report: gets the rows, so that those of an interrupted run are not lost.
     """
-    report = Report()
 
     def note(pair: Pair, status: str, facts: dict[str, Any]) -> None:
         row = {"source": str(pair.source), "target": str(pair.target), "status": status, **facts}
         report.rows.append(row)
         step(row)
 
+    def done(pair: Pair, found: dict[str, Any]) -> None:
+        note(pair, "failed" if "error" in found else "done", found)
+
     todo = []
     for pair in pairs:
-        if skip_existing and pair.target.exists():
+        if skip_existing and os.path.exists(pair.target):
             note(pair, "skipped", {})
             continue
         try:
@@ -118,17 +131,13 @@ def process(
             todo.append(pair)
         except OSError as error:
             note(pair, "failed", {"error": f"cannot make {pair.target.parent}: {error.strerror}"})
-    if jobs == 1:
-        for pair in todo:
-            found = _call(work, job_of(pair))
-            note(pair, "failed" if "error" in found else "done", found)
-    elif todo:
-
-        def listen(number: int, found: dict[str, Any]) -> None:
-            note(todo[number], "failed" if "error" in found else "done", found)
-
-        run([(partial(_call, work), job_of(pair)) for pair in todo], jobs, listen)
-    return report
+    # what another process cannot open, such as a pipe of this one, is read here
+    apart = [pair for pair in todo if jobs > 1 and os.path.isfile(pair.source)]
+    if apart:
+        calls = [(partial(attempt, work), job_of(pair)) for pair in apart]
+        run(calls, min(jobs, len(calls)), lambda number, found: done(apart[number], found))
+    for pair in todo if not apart else [pair for pair in todo if not os.path.isfile(pair.source)]:
+        done(pair, attempt(work, job_of(pair)))
 
 
 def write_manifest(report: Report, name: str) -> None:

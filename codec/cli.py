@@ -1,20 +1,31 @@
 """The command `lapic`. Nothing heavy is imported before a command needs it."""
 
 import json
+import os
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
 
 import codec
 from bitstream.error import Error
-from codec import retouch_commands
-from codec.console import Finite, one_line_errors, quiet_pillow, tile_progress, with_options
+from codec import interrupts, retouch_commands, streams
+from codec.console import Finite, boundary, one_line_errors, quiet_pillow, say, with_options, write_line
 from codec.evaluation import commands
-from codec.many import DEVICE, KEEPING, MANY, MAX_PIXELS, MODEL, QUIET, convert_many, make_pictures, note_losses
+from codec.failures import about, attempt, named
+from codec.many import (
+    DEVICE,
+    KEEPING,
+    MANY,
+    MAX_PIXELS,
+    MODEL,
+    QUIET,
+    check_name,
+    convert_many,
+    convert_one,
+    make_pictures,
+)
 from codec.memory import keep_freed_memory
-from codec.workers import end_on_sigterm
 
 
 class _Crop(click.ParamType):
@@ -111,16 +122,18 @@ def main() -> None:
 @one_line_errors
 def encode(
     inputs: tuple[str, ...], output: str, frames: bool, quiet: bool, recursive: bool, jobs: int, skip_existing: bool,
-    manifest: str | None, **settings: Any,
+    manifest: str | None, force_format: bool, **settings: Any,
 ) -> None:  # fmt: skip
     """Compress pictures to .lapic files; "-" is standard input or output.
 
-    Several inputs, folders and patterns go into the folder OUTPUT, as PICTURE.lapic.
+    Several inputs, folders and patterns go into the folder OUTPUT, as PICTURE.lapic. An OUTPUT with the name of another
+    picture format, such as photo.jpg, is refused.
     """
     from codec import batch, convert, files
 
     if sum(settings[target] is not None for target in ("size", "bpp", "psnr")) > 1:
         raise click.UsageError("--size, --bpp and --psnr exclude each other")
+    output = "-" if output in streams.STANDARD_OUTPUT else output
     if not frames and batch.is_batch(inputs, output):
         many = {"recursive": recursive, "jobs": jobs, "skip_existing": skip_existing, "manifest": manifest}
 
@@ -132,20 +145,20 @@ def encode(
         return
     if len(inputs) > 1:
         raise Error("--frames takes one INPUT")
-    if skip_existing and Path(output).exists():
+    if not frames:
+        check_name(output, force_format, lapic=True)
+    if skip_existing and os.path.exists(output):
         return
     job = convert.EncodeJob(inputs[0], output, **settings)
-    facts = (convert.encode_frames if frames else convert.encode_file)(job, tile_progress(quiet))
-    note_losses(inputs[0], facts, quiet, manifest, output)
+    facts = convert_one(convert.encode_frames if frames else convert.encode_file, job, quiet, manifest)
     if not quiet:
         count = facts.get("frames", 1)
         searched = any(settings[target] is not None for target in ("size", "bpp", "psnr"))
         quality = f"quality {facts['quality']:g}, " if searched and not frames else ""
         pixels, seconds = facts["width"] * facts["height"] * count, facts["seconds"]
-        click.echo(
+        say(
             f"{facts['width']} x {facts['height']}, {f'{count} frames, ' if frames else ''}{facts['bytes']} bytes, "
-            f"{quality}{8 * facts['bytes'] / pixels:.3f} bpp, {seconds:.2f} s, {pixels / seconds / 1e6:.1f} MP/s",
-            err=True,
+            f"{quality}{8 * facts['bytes'] / pixels:.3f} bpp, {seconds:.2f} s, {pixels / seconds / 1e6:.1f} MP/s"
         )
 
 
@@ -192,13 +205,12 @@ def verify(files: tuple[str, ...], model: str | None, max_pixels: int, device: s
 
     failed = False
     for name in files:
-        try:
-            fine = verify_file(name, device, max_pixels, model)
-            if not quiet:
-                click.echo(f"{name}: {fine}")
-        except Error as error:
+        found = attempt(lambda name: {"fine": verify_file(name, device, max_pixels, model)}, name)
+        if "error" in found:
             failed = True
-            click.echo(f"lapic: {name}: {error}", err=True)
+            say(f"lapic: {named(found['error'], name)}")
+        elif not quiet:
+            write_line(f"{name}: {found['fine']}")
     if failed:
         sys.exit(1)
 
@@ -212,18 +224,19 @@ def info(file: str, model: str | None, as_json: bool) -> None:
     """Say what is in a .lapic file and what each part costs."""
     from codec import files
 
-    found = codec.info(files.read_input(file), model=model)
+    with about(file):
+        found = codec.info(files.read_input(file), model=model)
     if as_json:
-        click.echo(json.dumps(found, indent=2))
+        streams.write(json.dumps(found, indent=2) + "\n")
         return
-    click.echo(
+    name = found["model"]["name"] or "not installed"
+    write_line(
         f"{found['width']} x {found['height']} {found['mode']}, quality {found['quality']:g}, {found['bpp']:.3f} bpp"
     )
-    name = found["model"]["name"] or "not installed"
-    click.echo(f"model {found['model']['id']} ({name}), format version {found['format_version']}")
-    click.echo(f"{found['tiles']} tile(s)" + (f" of {found['tile']} pixels" if found["tile"] else ""))
+    write_line(f"model {found['model']['id']} ({name}), format version {found['format_version']}")
+    write_line(f"{found['tiles']} tile(s)" + (f" of {found['tile']} pixels" if found["tile"] else ""))
     for part, size in found["bytes"].items():
-        click.echo(f"{part:>10} {size:>10} bytes")
+        write_line(f"{part:>10} {size:>10} bytes")
 
 
 @main.command()
@@ -235,10 +248,10 @@ def selftest() -> None:
     failed = 0
     for trial in trials():
         failed += not trial.passed
-        click.echo(f"{'ok  ' if trial.passed else 'FAIL'} {trial.what}: {trial.found}")
+        write_line(f"{'ok  ' if trial.passed else 'FAIL'} {trial.what}: {trial.found}")
     if failed:
         raise Error(f"this machine does not decode exactly: {failed} trial(s) failed")
-    click.echo("this machine decodes exactly")
+    write_line("this machine decodes exactly")
 
 
 for command in (
@@ -253,10 +266,17 @@ for command in (
 
 def run() -> None:
     """The process of the command: what holds for all of it, then the command."""
-    end_on_sigterm()
+    streams.open_closed()
+    interrupts.end_on_signals()
     quiet_pillow()
     keep_freed_memory()
-    main(prog_name="lapic")
+    with boundary():
+        try:
+            main(prog_name="lapic")
+        except OSError as error:  # click printed help, for commands have a boundary of their own
+            raise Error(f"cannot write to standard output: {error.strerror}") from None
+        finally:
+            streams.flush()
 
 
 if __name__ == "__main__":

@@ -1,16 +1,50 @@
 """What the command lines share: one-line errors and progress. Imports nothing heavy."""
 
+import logging
 import math
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any
 
 import click
 
 from bitstream.error import Error
+from codec import interrupts, streams
+from codec.failures import reason, show_traceback
+from codec.streams import printable, tell
+
+
+def say(line: str) -> None:
+    """Print a line on standard error."""
+    tell(printable(line) + "\n", line=True)
+
+
+def write_line(line: str) -> None:
+    """Print a line of results on standard output. Raises `Error` if that fails."""
+    streams.write(printable(line) + "\n")
+
+
+@contextmanager
+def boundary() -> Iterator[None]:
+    """Turn whatever is raised into one line on standard error and an exit code: 1, or 128 and the number of the signal
+    that ended the process."""
+    try:
+        yield
+    except (click.ClickException, click.exceptions.Exit, click.Abort, GeneratorExit):
+        raise
+    except BaseException as error:
+        if end := interrupts.ended_by(error):
+            say(f"lapic: {end.reason}")
+            sys.exit(end.code)
+        if isinstance(error, SystemExit):
+            raise
+        show_traceback(error)
+        say(f"lapic: {reason(error)}")
+        sys.exit(1)
 
 
 class Finite(click.FloatRange):
@@ -25,16 +59,12 @@ class Finite(click.FloatRange):
 
 
 def one_line_errors(command: Callable) -> Callable:
-    """Turn expected failures into one line on standard error and exit code 1."""
+    """Put a command into the `boundary`, and keep standard output for what it writes itself."""
 
     @wraps(command)
     def guarded(*args: Any, **kwargs: Any) -> None:
-        try:
+        with boundary(), streams.results_apart():
             command(*args, **kwargs)
-        except (Error, ValueError, MemoryError) as error:
-            reason = "not enough memory" if isinstance(error, MemoryError) else str(error)
-            click.echo(f"lapic: {reason}", err=True)
-            sys.exit(1)
 
     return guarded
 
@@ -67,8 +97,11 @@ def needs(extra: str) -> Callable[[Callable], Callable]:
 
 
 def quiet_pillow() -> None:
-    """Pillow's warnings about odd files are not for the users of a command, who get one line for what fails."""
-    warnings.filterwarnings("ignore", module=r"PIL\..*")
+    """What Pillow and other libraries remark on odd files is not for the users of a command, who get one line for what
+    fails. `python -W` shows it."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+        logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 
 def tile_progress(quiet: bool) -> Callable[[int, int], None]:
@@ -76,9 +109,10 @@ def tile_progress(quiet: bool) -> Callable[[int, int], None]:
     began = time.monotonic()
 
     def show(done: int, total: int) -> None:
-        if sys.stderr.isatty() and not quiet and total > 1 and time.monotonic() - began > 1:
+        interrupts.check()
+        if not quiet and streams.is_terminal() and total > 1 and time.monotonic() - began > 1:
             left = (time.monotonic() - began) * (total - done) / done
-            click.echo(f"\r{done}/{total}  {left:.0f} s left   ", err=True, nl=done == total)
+            tell(f"\r{done}/{total}  {left:.0f} s left   " + "\n" * (done == total))
 
     return show
 
@@ -87,15 +121,16 @@ def stage_progress(total: int, what: str) -> Callable[[], None]:
     """Progress of a long stage: what is returned is called after each of its `total` steps. On a terminal it draws one
     line that changes, elsewhere a line every half minute."""
     began, done, shown = time.monotonic(), 0, 0.0
-    terminal = sys.stderr.isatty()
+    terminal = streams.is_terminal()
 
     def step() -> None:
         nonlocal done, shown
         done += 1
+        interrupts.check()
         now = time.monotonic()
         if now - max(shown, began) > (0.2 if terminal else 30) or (terminal and done == total):
             shown = now
             text = f"{what}: {done}/{total}, {(now - began) / done * (total - done):.0f} s left"
-            click.echo(f"\r{text}   " if terminal else text, err=True, nl=not terminal or done == total)
+            tell((f"\r{text}   " if terminal else text) + "\n" * (not terminal or done == total))
 
     return step

@@ -1,5 +1,6 @@
 """One file in, one file out: what the commands do for each file, in this process or in a worker's."""
 
+import os
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -70,7 +71,7 @@ def encode_file(job: EncodeJob, progress: Progress = no_progress) -> dict[str, A
 
     began = time.perf_counter()
     files.check_absent(job.target, job.force)
-    if job.source != "-" and large.is_large_file(job.source):
+    if job.source != "-" and os.path.isfile(job.source) and large.is_large_file(job.source):
         return large.encode_file(job, progress)
     source = files.read_input(job.source)
     image = picture.open_image(source, job.max_pixels)
@@ -247,7 +248,5 @@ def verify_file(source: str, device: str = "auto", max_pixels: int = codec.MAX_P
 def finish_times(job: Any) -> None:
     """Give a job's target the times of its source, where that was asked."""
     if job.keep_times:
-        import os
-
         found = Path(job.source).stat()
         os.utime(job.target, ns=(found.st_atime_ns, found.st_mtime_ns))

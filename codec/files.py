@@ -1,13 +1,20 @@
 """Files and pipes: whole inputs in, whole outputs out."""
 
+import errno
 import os
 import secrets
+import stat
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bitstream import Error
+from codec import streams
+
+UNREGISTERED = {".avif", ".avifs", ".heic", ".heif", ".hif", ".jxl", ".webp"}  # picture formats that Pillow may lack
 
 
 def read_input(name: str) -> bytes:
@@ -15,44 +22,62 @@ def read_input(name: str) -> bytes:
     try:
         return sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
     except OSError as error:
-        raise Error(f"cannot read {name}: {error.strerror}") from None
+        shown = "standard input" if name == "-" else name
+        raise Error(f"cannot read {shown}: {error.strerror}") from None
 
 
 def check_absent(name: str, force: bool) -> None:
-    """Raise `Error` if a file of this name exists and must not be replaced: before the work, to save it."""
-    if not force and name != "-" and Path(name).is_file():
-        raise Error(f"{name} exists: --force replaces it")
+    """Raise `Error` if no file of this name can be written, or if one exists and must not be replaced: before the work,
+    to save it."""
+    if name in streams.STANDARD_OUTPUT:
+        return
+    try:
+        if stat.S_ISREG(os.stat(name).st_mode) and not force:
+            raise Error(f"{name} exists: --force replaces it")
+        if os.path.isdir(name):
+            raise Error(f"cannot write {name}: {os.strerror(errno.EISDIR)}")
+    except FileNotFoundError:
+        folder = os.path.dirname(os.path.realpath(name))
+        if not os.path.isdir(folder):
+            raise Error(f"cannot write {name}: {os.strerror(errno.ENOENT)}") from None
+    except OSError as error:
+        raise Error(f"cannot write {name}: {error.strerror}") from None
 
 
 def write_output(name: str, data: bytes, force: bool = True) -> None:
     """Write a file whole or not at all (beside its place, synced, then renamed), or to standard output for "-".
+
+    A link is followed: the file that it names is written. Devices and pipes are written to as they are.
 
     Args:
         force: whether an existing file may be replaced.
 
     Raises `Error` with the reason if that fails; then no file is left and an older one stays as it was.
     """
+    if name in streams.STANDARD_OUTPUT:
+        streams.write(data)
+        return
     path = Path(name)
-    if name != "-" and not (path.exists() and not path.is_file()):
+    if os.path.isfile(path) or not os.path.exists(path):
         with replacing(path, force) as beside, beside.open("xb") as file:
             file.write(data)
         return
     try:
-        if name == "-":
-            sys.stdout.buffer.write(data)
-            sys.stdout.buffer.flush()
-        else:  # a device or a pipe cannot be replaced, only written to
-            path.write_bytes(data)
+        path.write_bytes(data)
     except OSError as error:
         raise Error(f"cannot write {name}: {error.strerror}") from None
 
 
 @contextmanager
 def replacing(path: Path, force: bool, suffix: str = ".part") -> Iterator[Path]:
-    """A place beside a file, with this suffix; what was written there when the block ends gets the file's name.
+    """A place beside a file, with this suffix; what was written there when the block ends gets the file's name, or,
+    where that is a link, the name of the file that the link means.
 
     Raises `Error` as `write_output` does; if the block fails, what it wrote is cleared away.
     """
+    asked, path = path, Path(os.path.realpath(path))
+    if os.path.lexists(path) and not path.is_file():
+        raise Error(f"cannot write {asked}: it is no regular file")
     beside = path.parent / f".lapic-{secrets.token_hex(8)}{suffix}"
     try:
         try:  # from before the file exists, so that a signal at any point finds it cleared away
@@ -68,9 +93,9 @@ def replacing(path: Path, force: bool, suffix: str = ".part") -> Iterator[Path]:
         if os.name == "posix":
             _sync(path.parent)
     except FileExistsError:
-        raise Error(f"{path} exists: --force replaces it") from None
+        raise Error(f"{asked} exists: --force replaces it") from None
     except OSError as error:
-        raise Error(f"cannot write {path}: {error.strerror}") from None
+        raise Error(f"cannot write {asked}: {error.strerror}") from None
 
 
 def _rename_to_new(beside: Path, path: Path) -> None:
@@ -110,10 +135,76 @@ def picture_suffixes() -> set[str]:
     return {suffix for suffix, form in Image.registered_extensions().items() if form in Image.OPEN}
 
 
+def foreign_suffixes() -> set[str]:
+    """File name suffixes, in small letters, that mean a picture of another format than lapic's."""
+    from PIL import Image
+
+    return (set(Image.registered_extensions()) | UNREGISTERED) - {".lapic"}
+
+
+@dataclass
+class Found:
+    """What is in a folder: `files` to take, how many others of which kind are left out, and the folders that cannot be
+    read, each with the reason."""
+
+    files: list[Path] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+    unreadable: dict[Path, str] = field(default_factory=dict)
+
+    def add(self, other: "Found") -> None:
+        """Take in what is in another folder."""
+        self.files += other.files
+        self.left_out += other.left_out
+        self.unreadable |= other.unreadable
+
+    def remark(self) -> str:
+        """One line that counts what is left out; empty if nothing is."""
+        total = self.left_out.total()
+        counts = ", ".join(f"{count} {kind}" for kind, count in sorted(self.left_out.items()))
+        return f"{total} file{'s' * (total > 1)} left out: {counts}" if total else ""
+
+
+def look_in(folder: Path, suffixes: set[str], recursive: bool = False) -> Found:
+    """The files in a folder (and in the folders below it) with one of these suffixes, sorted.
+
+    Hidden files and folders are left out, as are pipes, devices and broken links; links to folders are not followed.
+    """
+    found, waiting = Found(), [folder]
+    others = "not lapic files" if suffixes == {".lapic"} else "not pictures"
+    while waiting:
+        inside = waiting.pop()
+        try:
+            with os.scandir(inside) as entries:
+                listed = list(entries)
+        except OSError as error:
+            found.unreadable[inside] = error.strerror
+            continue
+        for entry in listed:
+            if entry.is_dir(follow_symlinks=False):
+                if entry.name.startswith("."):
+                    found.left_out["hidden"] += recursive
+                elif recursive:
+                    waiting.append(Path(entry.path))
+            elif os.path.isdir(entry.path):
+                found.left_out["links to folders"] += recursive
+            elif entry.name.startswith("."):
+                found.left_out["hidden"] += 1
+            elif Path(entry.name).suffix.lower() not in suffixes:
+                found.left_out[others] += 1
+            elif os.path.isfile(entry.path):
+                found.files.append(Path(entry.path))
+            else:
+                found.left_out["not regular files"] += 1
+    found.files.sort()
+    return found
+
+
 def files_in(path: Path, suffixes: set[str], recursive: bool = False) -> Iterator[Path]:
-    """A file itself, or the files with one of these suffixes in a folder (and in the folders below it), sorted."""
-    if not path.is_dir():
+    """A file itself, or the files that `look_in` finds in a folder. Raises `Error` if a folder cannot be read."""
+    if not os.path.isdir(path):
         yield path
         return
-    found = path.rglob("*") if recursive else path.iterdir()
-    yield from sorted(file for file in found if file.suffix.lower() in suffixes and file.is_file())
+    found = look_in(path, suffixes, recursive)
+    for folder, reason in found.unreadable.items():
+        raise Error(f"cannot read {folder}: {reason}")
+    yield from found.files

@@ -1,7 +1,9 @@
 """What the commands that convert pictures share: their options, and the way from many files to a folder."""
 
+import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,10 @@ import click
 
 import codec
 from bitstream.error import Error
-from codec.console import stage_progress, tile_progress
+from codec import interrupts
+from codec.console import say, stage_progress, tile_progress
+from codec.failures import attempt, named
+from codec.streams import STANDARD_OUTPUT
 
 DEVICE = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 MAX_PIXELS = click.option(
@@ -45,46 +50,99 @@ MANY = [
     click.option("--jobs", "-j", type=click.IntRange(1), default=1, show_default=True, help="Files at a time."),
     click.option("--skip-existing", is_flag=True, help="Leave out files whose output exists: resumes a run."),
     click.option("--force", "-f", is_flag=True, help="Replace existing files."),
+    click.option("--force-format", is_flag=True, help="Write to OUTPUT though its name tells of another format."),
     click.option("--json", "manifest", metavar="FILE", help='Write what became of each file as JSON ("-": print it).'),
 ]
+
+
+def check_name(output: str, forced: bool, lapic: bool = False) -> None:
+    """Raise `Error` if the name of an output file tells of a format that it will not have, unless that is forced.
+
+    Args:
+        lapic: whether a .lapic file is written; then names without a suffix, or with one of no picture format, will do.
+    """
+    from codec import files
+
+    suffix = Path(output).suffix
+    if forced or output == "-" or suffix.lower() not in (files.foreign_suffixes() if lapic else {".lapic"}):
+        return
+    made = "a lapic file" if lapic else "a picture"
+    raise Error(f"{output}: {made} should not be called {suffix} (--force-format writes it all the same)")
 
 
 def convert_many(
     work: Callable, job_of: Callable, suffixes: set[str], to: str, inputs: tuple[str, ...], output: str, many: dict
 ) -> None:
     """Convert many files, with progress; failures are reported at the end and make the exit code 1."""
-    from codec import batch
+    from codec import batch, files
 
-    pairs = batch.plan(inputs, output, suffixes, to, many["recursive"])
-    if not pairs:
-        raise Error(f"there is nothing to do in {', '.join(inputs)}")
-    step = stage_progress(len(pairs), "files") if not many["quiet"] else lambda: None
+    if output == "-":
+        raise Error("several files cannot go to standard output: name a folder")
+    plan = batch.plan(inputs, output, suffixes, to, many["recursive"])
+    remark = plan.found.remark()
+    if not plan.pairs and not plan.failed:
+        raise Error(f"there is nothing to do in {', '.join(inputs)}" + f" ({remark})" * bool(remark))
+    manifest = many["manifest"]
+    if manifest:
+        files.check_absent(manifest, force=True)
+    step = stage_progress(len(plan.pairs), "files") if not many["quiet"] else lambda: None
+    rows = [{"source": name, "target": None, "status": "failed", "error": why} for name, why in plan.failed.items()]
+    report = batch.Report(rows)
     try:
-        report = batch.process(
-            pairs, work, job_of, min(many["jobs"], len(pairs)), many["skip_existing"], lambda row: step()
-        )
-    except KeyboardInterrupt:
-        click.echo("\nlapic: interrupted; --skip-existing goes on from here", err=True)
-        sys.exit(130)
-    if many["manifest"]:
-        batch.write_manifest(report, many["manifest"])
+        batch.process(plan.pairs, work, job_of, many["jobs"], many["skip_existing"], lambda row: step(), report)
+    except (KeyboardInterrupt, interrupts.Ended) as error:
+        end = interrupts.ended_by(error)
+        say(f"lapic: {end.reason}; --skip-existing goes on from here")
+        if manifest:
+            batch.write_manifest(report, manifest)
+        sys.exit(end.code)
     for row in report.of("failed"):
-        named = row["error"] if row["source"] in row["error"] else f"{row['source']}: {row['error']}"
-        click.echo(f"lapic: {named}", err=True)
+        say(f"lapic: {named(row['error'], row['source'], row['target'] or '-')}")
     if not many["quiet"]:
         for row in report.of("done"):
             for note in row["notes"]:
-                click.echo(f"{row['source']}: {note}", err=True)
+                say(f"{row['source']}: {note}")
         for hint in dict.fromkeys(hint for row in report.of("done") for hint in row.get("hints", [])):
-            click.echo(f"lapic: {hint}", err=True)
-        click.echo(report.summary(), err=True)
+            say(f"lapic: {hint}")
+        if remark:
+            say(remark)
+        say(report.summary())
+    if manifest:
+        batch.write_manifest(report, manifest)
     if report.of("failed"):
         sys.exit(1)
 
 
+def convert_one(work: Callable, job: Any, quiet: bool, manifest: str | None) -> dict[str, Any]:
+    """Convert one file, say what it could not keep or what of it is missing, and write the manifest if one is asked
+    for.
+
+    Returns:
+        The facts that `work` found. Raises `Error` if it failed.
+    """
+    from codec import batch, files
+
+    if manifest:
+        files.check_absent(manifest, force=True)
+    facts = attempt(partial(work, progress=tile_progress(quiet)), job)
+    status = "failed" if "error" in facts else "done"
+    if status == "done" and not quiet:
+        for note in facts["notes"]:
+            say(f"{job.source}: {note}")
+        for hint in facts.get("hints", []):
+            say(f"lapic: {hint}")
+    if manifest:
+        row = {"source": job.source, "target": job.target, "status": status, **facts}
+        batch.write_manifest(batch.Report([row]), manifest)
+    if status == "failed":
+        raise Error(named(facts["error"], job.source, job.target))
+    return facts
+
+
 def make_pictures(
     work: Callable, job: Callable, suffixes: set[str], inputs: tuple[str, ...], output: str, suffix: str | None,
-    quiet: bool, recursive: bool, jobs: int, skip_existing: bool, manifest: str | None, **settings: Any,
+    quiet: bool, recursive: bool, jobs: int, skip_existing: bool, manifest: str | None, force_format: bool,
+    **settings: Any,
 ) -> None:  # fmt: skip
     """Make one picture file, or many in a folder.
 
@@ -95,6 +153,7 @@ def make_pictures(
     """
     from codec import batch
 
+    output = "-" if output in STANDARD_OUTPUT else output
     if batch.is_batch(inputs, output):
         many = {"recursive": recursive, "jobs": jobs, "skip_existing": skip_existing, "manifest": manifest}
         to = f".{suffix or 'png'}"
@@ -104,21 +163,8 @@ def make_pictures(
 
         convert_many(work, job_of, suffixes, to, inputs, output, many | {"quiet": quiet})
         return
-    if skip_existing and Path(output).exists():
+    check_name(output, force_format)
+    if skip_existing and os.path.exists(output):
         return
     suffix = f".{suffix}" if suffix else Path(output).suffix if output != "-" else ".png"
-    facts = work(job(inputs[0], output, suffix, **settings), tile_progress(quiet))
-    note_losses(inputs[0], facts, quiet, manifest, output)
-
-
-def note_losses(name: str, facts: dict[str, Any], quiet: bool, manifest: str | None, target: str) -> None:
-    """Say what one file could not keep or what of it is missing; write the manifest if one is asked for."""
-    from codec import batch
-
-    if not quiet:
-        for note in facts["notes"]:
-            click.echo(f"{name}: {note}", err=True)
-        for hint in facts.get("hints", []):
-            click.echo(f"lapic: {hint}", err=True)
-    if manifest:
-        batch.write_manifest(batch.Report([{"source": name, "target": target, "status": "done", **facts}]), manifest)
+    convert_one(work, job(inputs[0], output, suffix, **settings), quiet, manifest)

@@ -13,10 +13,13 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
 
 from codec.console import quiet_pillow
+from codec.failures import attempt, reason
+from codec.interrupts import end_on_sigterm
 from codec.memory import keep_freed_memory
 
 Outcome = dict[str, Any]
@@ -28,33 +31,27 @@ THREADS = "OMP_NUM_THREADS"  # what torch, NumPy and most other libraries go by 
 _environment = threading.Lock()
 
 
-def end_on_sigterm() -> None:
-    """Let SIGTERM end the process as an exception does, so that half-written files are cleared away."""
-
-    def end(number: int, _: object) -> None:
-        raise SystemExit(128 + number)
-
-    signal.signal(signal.SIGTERM, end)
-
-
-def _failed(error: Exception) -> Outcome:
-    """What a call that raised gives: one line."""
-    return {"error": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"}
-
-
 def _make_calls(connection: Connection) -> None:
     """What a process does: make the calls that come, until the other side is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what it means
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # which `_start` blocked
     end_on_sigterm()
+    os.dup2(2, 1)  # what libraries print is no result of the command
     quiet_pillow()
     keep_freed_memory()
     with suppress(EOFError, BrokenPipeError):
         while True:
             work, argument = connection.recv()
-            try:
-                connection.send(work(argument))
-            except Exception as error:  # whatever is thrown costs its own call only
-                connection.send(_failed(error))
+            connection.send(attempt(work, argument))  # whatever is thrown costs its own call only
+
+
+def _start(process: multiprocessing.process.BaseProcess) -> None:
+    """Start a process that SIGINT does not reach before it ignores it, where the system can see to that."""
+    if hasattr(signal, "pthread_sigmask"):
+        resource_tracker.ensure_running()  # for its start unblocks SIGINT
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    process.start()
 
 
 def threads_each(workers: int) -> int:
@@ -96,7 +93,7 @@ class _Worker:
                 self.connection, theirs = SPAWN.Pipe()
                 self.process = SPAWN.Process(target=_make_calls, args=[theirs])
                 with _told_threads(self.threads):
-                    self.process.start()
+                    _start(self.process)
                 theirs.close()
 
     def run(self, call: Call) -> Outcome:
@@ -107,11 +104,12 @@ class _Worker:
             return self.connection.recv()
         except (EOFError, OSError):
             with self.changing:
+                ended = self.process
                 if not self.stopped:  # else `wait` still needs it
                     self.process = None
-            return {"error": "the process that ran it died"}
+            return {"error": f"the process that ran it died{_how(ended)}"}
         except Exception as error:  # a call that cannot be sent
-            return _failed(error)
+            return {"error": reason(error)}
 
     def stop(self) -> None:
         """Ask the process to end, also in the middle of a call; no other call is taken."""
@@ -126,6 +124,17 @@ class _Worker:
             self.process.join(GRACE)
             self.process.kill()
             self.process.join()
+
+
+def _how(process: multiprocessing.process.BaseProcess | None) -> str:
+    """What ended a process, in parentheses, where the system tells."""
+    if process is None:
+        return ""
+    process.join(GRACE)
+    code = process.exitcode
+    if code == -signal.SIGKILL:
+        return " (killed, perhaps for want of memory)"
+    return f" ({signal.Signals(-code).name})" if code is not None and code < 0 else ""
 
 
 Crew = list[_Worker]

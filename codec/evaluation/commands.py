@@ -1,6 +1,7 @@
 """The commands `lapic evaluate`, `lapic plot` and `lapic compare`; what they need is imported when they run."""
 
 import json
+import math
 import shlex
 import sys
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import Any
 import click
 
 from bitstream.error import Error
-from codec.console import needs, one_line_errors, stage_progress, with_options
+from codec import interrupts
+from codec.console import needs, one_line_errors, say, stage_progress, with_options, write_line
+from codec.failures import about
 
 LPIPS = [
     click.option("--lpips-net", type=click.Choice(["squeeze", "alex", "vgg"]), default="squeeze", show_default=True),
@@ -71,7 +74,8 @@ def evaluate(
 ) -> None:
     """Measure lapic and other codecs on PICTURES (files and folders): real files, times, metrics, plots, a report.
 
-    What was measured is kept in OUT, so that an interrupted or extended evaluation measures only what is new.
+    What was measured is kept in OUT, so that an interrupted or extended evaluation measures only what is new. Pictures
+    that cannot be read are named and left out; the exit code is 1 then.
     """
     from codec.evaluation.evaluate import Options, evaluate
     from codec.evaluation.metrics import METRICS
@@ -91,12 +95,16 @@ def evaluate(
         **settings,
     )
     try:
-        path = evaluate(options, lambda line: click.echo(line, err=True), stage_progress)
-    except KeyboardInterrupt:
-        click.echo(f"\nlapic: interrupted; what was measured stays in {out}, run the same again to go on", err=True)
-        sys.exit(130)
-    _print_summary(json.loads(path.read_text()))
-    click.echo(f"{path.with_name('report.html') if settings['report'] else path}")
+        path = evaluate(options, say, stage_progress)
+    except (KeyboardInterrupt, interrupts.Ended) as error:
+        end = interrupts.ended_by(error)
+        say(f"lapic: {end.reason}; what was measured stays in {out}, run the same again to go on")
+        sys.exit(end.code)
+    results = json.loads(path.read_text())
+    _print_summary(results)
+    write_line(f"{path.with_name('report.html') if settings['report'] else path}")
+    if results["unreadable"]:
+        sys.exit(1)
 
 
 def _print_summary(results: dict[str, Any]) -> None:
@@ -110,7 +118,7 @@ def _print_summary(results: dict[str, Any]) -> None:
         figure = "no shared range" if difference.rate is None else f"{difference.rate:+.1f} %"
         remark = f"  ({difference.warning})" if difference.warning and difference.rate is not None else ""
         origin = "" if anchor.measured else ", published"
-        click.echo(f"BD-rate of {curves[0].label} against {anchor.label + origin:40} {figure:>10}{remark}")
+        write_line(f"BD-rate of {curves[0].label} against {anchor.label + origin:40} {figure:>10}{remark}")
 
 
 @click.command()
@@ -129,13 +137,13 @@ def plot(results: tuple[Path, ...], out: Path, published: bool) -> None:
         try:
             stored = json.loads(path.read_text())["curves"]
             sets.append((path.parent.name or path.stem, [curve_module.Curve(**curve) for curve in stored]))
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise Error(f"{path} is not a results.json of lapic evaluate") from None
     drawn_together = plots.unlike(sets) + (curve_module.published() if published else [])
     out.mkdir(parents=True, exist_ok=True)
     title = ", ".join(name for name, _ in sets)
     for paths in plots.draw(drawn_together, out, title).values():
-        click.echo(f"{paths[1]}")
+        write_line(f"{paths[1]}")
 
 
 @click.command()
@@ -158,10 +166,11 @@ def compare(
         raise Error("compare two pictures or two folders, not one of each")
     found = _compare_folders(a, b, inception) if a.is_dir() else _compare_pictures(a, b, lpips_net, lpips_backbone)
     if as_json:
-        click.echo(json.dumps({key: None if value == float("inf") else value for key, value in found.items()}))
+        finite = {key: value if value is not None and math.isfinite(value) else None for key, value in found.items()}
+        write_line(json.dumps(finite))
         return
     for name, value in found.items():
-        click.echo(f"{name:12} {'-' if value is None else format(value, '.4f')}")
+        write_line(f"{name:12} {'-' if value is None else format(value, '.4f')}")
 
 
 def _compare_folders(a: Path, b: Path, inception: Path | None) -> dict[str, Any]:
@@ -181,7 +190,7 @@ def _compare_folders(a: Path, b: Path, inception: Path | None) -> dict[str, Any]
     if not found:
         raise Error("; ".join(reasons))
     for reason in reasons:
-        click.echo(f"skipped: {reason}", err=True)
+        say(f"skipped: {reason}")
     return found
 
 
@@ -194,6 +203,10 @@ def _compare_pictures(a: Path, b: Path, net: str, backbone: Path | None) -> dict
     try:
         lpips_model(net, backbone)
     except Error as reason:
-        click.echo(f"lpips is skipped: {reason}", err=True)
+        say(f"lpips is skipped: {reason}")
         wanted = tuple(metric for metric in METRICS if metric != "lpips")
-    return all_metrics(load_rgb(a), load_rgb(b), wanted, net, backbone)
+    pictures = []
+    for path in (a, b):
+        with about(str(path)):
+            pictures.append(load_rgb(path))
+    return all_metrics(*pictures, wanted, net, backbone)

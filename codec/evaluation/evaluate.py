@@ -6,15 +6,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bitstream import Error
-from codec import files
-from codec.evaluation import codecs, metrics, plane
-from codec.evaluation.cache import Cache, Point, digest_of, key_of
+from codec.evaluation import codecs, metrics, pictures, plane
+from codec.evaluation.cache import Cache, Point, key_of
 from codec.evaluation.codecs import Codec, Unavailable
 from codec.evaluation.curves import Curve, mean_curves, published
 from codec.evaluation.matching import MatchJob, match
-from codec.evaluation.measure import Job, MemoryJob, measure, memory
+from codec.evaluation.measure import Job, MemoryJob, check, measure, memory
 from codec.evaluation.report import pictures_of, write_report
 from codec.evaluation.results import METRIC_PACKAGES, package_version, write_results
+from codec.failures import named
 from codec.workers import Call, Crew, cores, crew, run
 
 Say = Callable[[str], None]
@@ -52,6 +52,7 @@ class _Session:
     cache: Cache
     crew: Crew
     watch: Watch
+    unreadable: dict[str, str]  # file -> why it cannot be measured
 
 
 def evaluate(options: Options, say: Say = lambda line: None, watch: Watch = lambda total, what: lambda: None) -> Path:
@@ -69,6 +70,7 @@ def evaluate(options: Options, say: Say = lambda line: None, watch: Watch = lamb
     """
     with crew(options.jobs or cores()) as processes:
         session = _begin(options, say, watch, processes)
+        _leave_out_unreadable(session, say)
         points = _measure(session, _ladder(session), "points")
         for point in points:
             if "error" in point:
@@ -79,7 +81,7 @@ def evaluate(options: Options, say: Say = lambda line: None, watch: Watch = lamb
         if not curves:
             raise Error("no codec made a file of every picture")
         looks = _looks(session, points) if options.report else []
-        pictures = pictures_of(looks, options.out, session.pictures, processes, watch) if looks else []
+        shots = pictures_of(looks, options.out, session.pictures, processes, watch) if looks else []
     used = _memory(session, points)
     rows = plane.rows_of(points, options.realism, options.out, session.pictures, say, watch) if options.realism else []
     _add_cost(curves)
@@ -96,6 +98,7 @@ def evaluate(options: Options, say: Say = lambda line: None, watch: Watch = lamb
         curves,
         used,
         rows,
+        session.unreadable,
     )
 
     from codec.evaluation import plots
@@ -103,7 +106,7 @@ def evaluate(options: Options, say: Say = lambda line: None, watch: Watch = lamb
     title = f"{len(session.pictures)} pictures, means"
     drawn = plots.draw(shown, options.out, title) | plots.perception(rows, options.out, title)
     if options.report:
-        write_report(options.out, results, shown, drawn, pictures)
+        write_report(options.out, results, shown, drawn, shots)
     return options.out / "results.json"
 
 
@@ -122,14 +125,8 @@ def _begin(options: Options, say: Say, watch: Watch, processes: Crew) -> _Sessio
     unknown = {name for name, _ in options.qualities} - measured
     if unknown:
         raise Error(f"qualities were given for {', '.join(sorted(unknown))}, which is not measured")
-    pictures: dict[str, Path] = {}
-    for path in (file for given in options.pictures for file in files.files_in(given, files.picture_suffixes())):
-        name, number = path.stem, 2
-        while name in pictures:
-            name, number = f"{path.stem}-{number}", number + 1
-        pictures[name] = path
-    if not pictures:
-        raise Error("there are no pictures to measure")
+    found_pictures, unreadable = pictures.find(options.pictures, say)
+    digests = pictures.digests(found_pictures, unreadable)
     wanted = []
     for metric in options.metrics:
         try:
@@ -139,14 +136,27 @@ def _begin(options: Options, say: Say, watch: Watch, processes: Crew) -> _Sessio
         except (Error, ModuleNotFoundError) as reason:
             say(f"{metric} is skipped: {reason}")
     try:
-        digests = {name: digest_of(path) for name, path in pictures.items()}
         for codec_ in found:
             (options.out / "files" / _encoder(codec_).name).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Error(f"{error.filename}: {error.strerror}") from None
     options = replace(options, metrics=tuple(wanted))
     cache = Cache(options.out / "points.jsonl")
-    return _Session(options, found, pictures, digests, cache, processes, watch)
+    return _Session(options, found, found_pictures, digests, cache, processes, watch, unreadable)
+
+
+def _leave_out_unreadable(session: _Session, say: Say) -> None:
+    """Leave the pictures that cannot be read out of the session, each with a line. Raises `Error` if none is left."""
+    keys = {name: json.dumps(["readable", digest]) for name, digest in session.digests.items()}
+    new = {key: name for name, key in keys.items() if key not in session.cache.points}
+    checked = _run(session, [(check, session.pictures[name]) for name in new.values()], list(new), "pictures")
+    for name, key in keys.items():
+        if "error" in checked.get(key, {}):
+            session.unreadable[str(session.pictures.pop(name))] = checked[key]["error"]
+    for path, reason in session.unreadable.items():
+        say(f"lapic: {named(reason, path)}")
+    if not session.pictures:
+        raise Error("none of the pictures can be measured")
 
 
 def _ladder(session: _Session) -> list[Wanted]:

@@ -45,6 +45,12 @@ def load_rgb(path: Path) -> NDArray[np.uint8]:
     return pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
 
 
+def check(path: Path) -> dict[str, Any]:
+    """{"width", "height"} of a picture that can be measured. Raises `Error` if it cannot."""
+    height, width = load_rgb(path).shape[:2]
+    return {"width": width, "height": height}
+
+
 @lru_cache(maxsize=2)
 def _original(path: Path) -> NDArray[np.uint8]:
     """A picture that is measured, kept for the next codec; it must not change during an evaluation."""

@@ -80,8 +80,8 @@ def lpips_model(net: str = "squeeze", backbone: Path | None = None) -> Any:
             stored = np.load(backbone)
             names = {name: "features." + name.split(".", 1)[1] for name in model.net.state_dict()}
             model.net.load_state_dict({ours: torch.from_numpy(stored[theirs]) for ours, theirs in names.items()})
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # torchvision's download, and files of any kind, fail in many ways
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise Error(f"LPIPS has no backbone ({reason}): give one with --lpips-backbone") from None
     return model.requires_grad_(False)
 

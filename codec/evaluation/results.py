@@ -51,12 +51,13 @@ def write_results(
     curves: list[Curve],
     memory: dict[str, Point],
     plane: list[dict[str, Any]],
+    unreadable: dict[str, str],
 ) -> dict[str, Any]:
     """Write results.json and results.csv into `out` and return what the former holds.
 
     Args:
         lpips_net: None if LPIPS was not measured. looks: the points at the same file size. memory: of each codec.
-        plane: rows of codec.evaluation.plane.
+        plane: rows of codec.evaluation.plane. unreadable: why a picture could not be measured, by its file.
     """
     results = {
         "lapic": codec.__version__,
@@ -72,6 +73,7 @@ def write_results(
         "same_size": looks,
         "memory": memory,
         "plane": plane,
+        "unreadable": unreadable,
         "curves": [asdict(curve) for curve in curves],
     }
     files.write_output(str(out / "results.json"), json.dumps(results, indent=1).encode())

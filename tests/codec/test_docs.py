@@ -12,7 +12,14 @@ INTRODUCTION = """# The command line
 Made from the commands' own `--help` by `python -m tests.codec.test_docs`; a test holds it to them.
 
 **Exit codes**: 0 done; 1 something failed, and one line on standard error for each failure says what; 2 wrong usage;
-130 interrupted. Outputs appear whole or not at all. Nothing is replaced without `--force`.
+130 interrupted, 143 ended by SIGTERM; 141 nobody reads standard output any more. Outputs appear whole or not at all.
+Nothing is replaced without `--force`; a link is followed. With `LAPIC_DEBUG=1` in the environment a failure comes with
+its traceback, and what libraries print is shown.
+
+**Names**: `encode` writes to a name that ends in `.lapic`, has no suffix or one of no picture format; `photo.jpg` is
+refused unless `--force-format` is given, as is `decode` to a name that ends in `.lapic`. `-` is standard input or
+output; pipes and devices are read and written as they are. From a folder the files with a known suffix are taken;
+hidden files, pipes and broken links are left out, links to folders are not followed, and one line counts them.
 
 **Completion** for your shell, as click gives it: put `eval "$(_LAPIC_COMPLETE=bash_source lapic)"` into `~/.bashrc`
 (`zsh_source` into `~/.zshrc`; for fish, `_LAPIC_COMPLETE=fish_source lapic | source`).

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from codec.workers import crew, run
+from codec.workers import SPAWN, crew, run
 
 
 def double(number: int) -> dict:
@@ -23,13 +23,36 @@ def threads(_: int) -> dict:
 
 def misbehave(how: str) -> dict:
     if how == "raise":
-        raise ValueError("broken\nin two lines")
+        raise KeyError("broken\nin two lines")
+    if how == "panic":
+        raise BaseException("a library in Rust")
+    if how == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
     if how == "die":
         os._exit(3)
     if how == "deaf":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     time.sleep(60)
     return {}
+
+
+class Interrupted(SPAWN.Process):
+    """A process that Ctrl-C reaches while it starts."""
+
+    def start(self) -> None:
+        super().start()
+        os.kill(self.pid, signal.SIGINT)
+
+
+def test_an_interruption_while_a_worker_starts_is_left_to_the_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # background shells hand it down ignored
+    monkeypatch.setattr(SPAWN, "Process", Interrupted)
+    found = {}
+    try:
+        run([(double, 1)], 1, found.__setitem__)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert found == {0: {"value": 2}}
 
 
 def test_results_come_with_their_numbers() -> None:
@@ -44,7 +67,15 @@ def test_a_call_that_raises_or_dies_costs_itself_only() -> None:
     run(calls, 1, found.__setitem__)
     assert [found[n].get("value") for n in range(5)] == [2, None, 4, None, 6]
     assert "died" in found[1]["error"]
-    assert found[3]["error"] == "ValueError: broken"
+    assert found[3]["error"].startswith("KeyError: 'broken\\nin two lines' (unexpected: please report it")
+
+
+def test_whatever_ends_a_call_is_named() -> None:
+    found = {}
+    run([(misbehave, "panic"), (misbehave, "kill"), (double, 4)], 1, found.__setitem__)
+    assert found[0]["error"].startswith("BaseException: a library in Rust")
+    assert found[1]["error"] == "the process that ran it died (killed, perhaps for want of memory)"
+    assert found[2] == {"value": 8}
 
 
 def test_a_crew_stays_for_the_next_calls_and_ends_with_its_context() -> None:

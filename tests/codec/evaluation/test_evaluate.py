@@ -1,10 +1,14 @@
 import csv
 import dataclasses
+import http.client
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +18,10 @@ from PIL import Image
 
 import codec
 from codec.cli import main
+from codec.compat import import_torchvision
 from codec.evaluation import codecs
 from codec.evaluation.matching import quality_at_size
+from codec.evaluation.metrics import lpips_model
 from codec.metrics import psnr
 
 SMALL = ["--qualities", "lapic=20,50,80", "--qualities", "jpeg=10,50,90", "--metrics", "psnr,ms_ssim"]
@@ -134,6 +140,37 @@ def test_a_failing_codec_costs_its_points_only(pictures: Path, tmp_path: Path, n
     assert [("error" in p) for p in points] == [p["picture"] == "wide" and p["codec"] == "webp" for p in points]
 
 
+def test_a_broken_picture_is_named_and_the_others_are_measured(pictures: Path, tmp_path: Path, no_memory: None) -> None:
+    three, out = tmp_path / "three", tmp_path / "out"
+    shutil.copytree(pictures, three)
+    (three / "half.png").write_bytes((three / "left.png").read_bytes()[:3000])
+    (three / "._left.png").write_bytes(b"\0\5\26\7\0\2\0\0Mac OS X")
+    asked = ["--codecs", "jpeg", "--qualities", "jpeg=10,60", "--metrics", "psnr", "--no-report", "--jobs", 1]
+    for _ in range(2):  # the second time most comes from the cache
+        result = CliRunner().invoke(main, [str(part) for part in ("evaluate", three, "--out", out, *asked)])
+        assert result.exit_code == 1
+        lines = result.stderr.splitlines()
+        assert lines[0] == "1 file left out: 1 hidden"
+        assert [line for line in lines if line.startswith("lapic: ")] == lines[1:]
+        assert len(lines) == 2
+        assert lines[1].startswith(f"lapic: {three}/half.png: the picture is damaged")
+    results = json.loads((out / "results.json").read_text())
+    assert {point["picture"] for point in results["points"]} == {"left", "right"}
+    assert len(results["curves"][0]["bpp"]) == 2
+    assert list(results["unreadable"]) == [f"{three}/half.png"]
+
+
+def test_pictures_that_cannot_even_be_opened(pictures: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    result = CliRunner().invoke(main, ["evaluate", str(tmp_path / "pipe.png"), "--out", str(tmp_path / "out"),
+                                       "--codecs", "jpeg", "--metrics", "psnr"])  # fmt: skip
+    assert result.exit_code == 1
+    assert result.stderr.splitlines() == [
+        f"lapic: cannot read {tmp_path}/pipe.png: it is no regular file",
+        "lapic: none of the pictures can be measured",
+    ]
+
+
 def test_when_nothing_can_be_measured_one_line_ends_it(tmp_path: Path) -> None:
     Image.new("RGB", (16400, 16), (90, 120, 40)).save(tmp_path / "wide.png")
     some = ["--codecs", "webp", "--qualities", "webp=10", "--metrics", "psnr"]
@@ -238,6 +275,26 @@ def test_compare_prints_every_metric(pictures: Path, evaluated: Path, tmp_path: 
     points = json.loads((evaluated / "results.json").read_text())["points"]
     same = next(p for p in points if (p["picture"], p["codec"], p["quality"]) == ("left", "lapic", 50))
     assert found["ms_ssim"] == pytest.approx(same["ms_ssim"], abs=1e-4)
+
+
+@pytest.mark.parametrize("error", [http.client.IncompleteRead(b""), OSError("offline"), zipfile.BadZipFile()])
+def test_compare_prints_json_alone_where_lpips_cannot_be_had(
+    error: Exception, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def download(*_: object, **__: object) -> None:
+        print("Downloading: a backbone")
+        raise error
+
+    import_torchvision()
+    monkeypatch.setattr("torch.hub.load_state_dict_from_url", download)
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", download)
+    lpips_model.cache_clear()
+    result = CliRunner().invoke(main, ["compare", str(pictures / "left.png"), str(pictures / "right.png"), "--json"])
+    assert result.exit_code == 0, result.output
+    assert set(json.loads(result.stdout)) == {"psnr", "ms_ssim", "ms_ssim_db", "ssimulacra2"}
+    first, second = result.stderr.splitlines()
+    assert first == "Downloading: a backbone"
+    assert second.startswith("lpips is skipped: LPIPS has no backbone (")
 
 
 def test_bad_requests_get_one_line(pictures: Path, tmp_path: Path) -> None:

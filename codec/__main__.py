@@ -1,0 +1,22 @@
+"""The process of the command: what `lapic` and `python -m codec` run."""
+
+import sys
+
+from codec import interrupts
+
+
+def run() -> None:
+    """Answer to signals from here on, for the imports take a while; then run the command."""
+    interrupts.end_on_signals()
+    try:
+        from codec import cli
+    except BaseException as error:
+        if end := interrupts.ended_by(error):
+            print(f"lapic: {end.reason}", file=sys.stderr)
+            sys.exit(end.code)
+        raise
+    cli.run()
+
+
+if __name__ == "__main__":
+    run()

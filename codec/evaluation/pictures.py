@@ -1,0 +1,48 @@
+"""Which pictures an evaluation is to measure, and which of them cannot be read."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from bitstream import Error
+from codec import files
+from codec.evaluation.cache import digest_of
+
+
+def find(given: tuple[Path, ...], say: Callable[[str], None]) -> tuple[dict[str, Path], dict[str, str]]:
+    """The pictures in files and folders by unique names, and why folders cannot be read, by their names.
+
+    Args:
+        say: hears how many files of a folder are left out.
+
+    Raises:
+        Error: there are no pictures.
+    """
+    found = files.Found()
+    for path in given:
+        found.add(files.look_in(path, files.picture_suffixes()) if path.is_dir() else files.Found([path]))
+    if remark := found.remark():
+        say(remark)
+    if not found.files and not found.unreadable:
+        raise Error("there are no pictures to measure")
+    pictures: dict[str, Path] = {}
+    for path in found.files:
+        name, number = path.stem, 2
+        while name in pictures:
+            name, number = f"{path.stem}-{number}", number + 1
+        pictures[name] = path
+    return pictures, {str(folder): f"cannot read {folder}: {reason}" for folder, reason in found.unreadable.items()}
+
+
+def digests(pictures: dict[str, Path], unreadable: dict[str, str]) -> dict[str, str]:
+    """SHA-256 of each picture's file; a picture that cannot be read is moved from `pictures` to `unreadable`."""
+    made = {}
+    for name, path in list(pictures.items()):
+        try:
+            if not path.is_file():  # a pipe can be read once only
+                raise Error(f"cannot read {path}: it is no regular file")
+            made[name] = digest_of(path)
+        except (OSError, Error) as error:
+            unreadable[str(pictures.pop(name))] = (
+                str(error) if isinstance(error, Error) else f"cannot read {path}: {error.strerror}"
+            )
+    return made

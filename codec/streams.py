@@ -1,0 +1,139 @@
+"""The standard streams of the command: only results go to standard output, and a stream that is closed or full costs
+its own text alone."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
+from typing import Any, BinaryIO
+
+from bitstream.error import Error
+
+STANDARD_OUTPUT = {"-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"}
+BROKEN_PIPE = 128 + 13  # the exit code of a program that SIGPIPE ends
+
+_results: BinaryIO | None = None  # standard output while `results_apart` holds
+_unfinished = False  # whether standard error is in the middle of a line
+
+
+def open_closed() -> None:
+    """Open the descriptors 0, 1 and 2 where they are closed, or the next file that is opened would get the number, and
+    what libraries print would be written into it. Reading or writing 0 and 1 fails then, as it does while they are
+    closed; what is written to 2 vanishes."""
+    for number, flags, name in ((0, os.O_WRONLY, "stdin"), (1, os.O_RDONLY, "stdout"), (2, os.O_WRONLY, "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, flags)
+            if opened == number:
+                os.set_inheritable(number, True)
+            else:
+                os.dup2(opened, number)
+                os.close(opened)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", errors="backslashreplace", closefd=False))
+
+
+def debugging() -> bool:
+    """Whether the environment asks for tracebacks and for what libraries print, by LAPIC_DEBUG=1."""
+    return os.environ.get("LAPIC_DEBUG", "0") != "0"
+
+
+@contextmanager
+def results_apart() -> Iterator[None]:
+    """Until the block ends only `write` reaches standard output: what libraries print in Python goes to standard error,
+    what they print otherwise, such as remarks of libtiff, nowhere, unless `debugging`."""
+    global _results
+    stdout, stderr = sys.stdout, sys.stderr
+    null = os.open(os.devnull, os.O_WRONLY)
+    kept_stderr = None if debugging() else _aside(stderr, 2, null)
+    kept_stdout = _aside(stdout, 1, 2)
+    os.close(null)
+    if kept_stderr is not None:
+        sys.stderr = os.fdopen(kept_stderr, "w", 1, stderr.encoding, "backslashreplace", closefd=False)
+    _results = getattr(stdout, "buffer", None) if kept_stdout is None else os.fdopen(kept_stdout, "wb", closefd=False)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _results, sys.stderr = None, stderr
+        for kept, number in ((kept_stdout, 1), (kept_stderr, 2)):
+            if kept is not None:
+                os.dup2(kept, number)
+                os.close(kept)
+
+
+def _aside(stream: Any, number: int, other: int) -> int | None:
+    """Let a descriptor mean what another does, and return a copy of what it meant; None for a stream that is not the
+    process' own, as in tests."""
+    try:
+        if stream.fileno() != number:
+            return None
+        stream.flush()
+        kept = os.dup(number)
+    except (OSError, ValueError, AttributeError):
+        return None
+    os.dup2(other, number)
+    return kept
+
+
+def write(data: bytes | str) -> None:
+    """Write a result to standard output, at once.
+
+    Raises `Error` with the reason if that fails, and SystemExit if nobody reads any more.
+    """
+    stream = _results or getattr(sys.stdout, "buffer", None)
+    if stream is None:
+        raise Error("cannot write to standard output: there is none")
+    try:
+        stream.write(data.encode("utf-8", "backslashreplace") if isinstance(data, str) else data)
+        stream.flush()
+    except OSError as error:
+        _abandon(stream)
+        if isinstance(error, BrokenPipeError):
+            sys.exit(BROKEN_PIPE)
+        raise Error(f"cannot write to standard output: {error.strerror}") from None
+
+
+def tell(text: str, line: bool = False) -> None:
+    """Write to standard error, if it takes it: no work fails for want of it.
+
+    Args:
+        line: begin a new line, if the last text did not end its own.
+    """
+    global _unfinished
+    stream = sys.stderr
+    text = f"\n{text}" if line and _unfinished else text
+    _unfinished = not text.endswith("\n")
+    try:
+        if stream is not None:
+            stream.write(text)
+            stream.flush()
+    except (OSError, ValueError):
+        _abandon(stream)
+
+
+def flush() -> None:
+    """See that standard output has taken all that was written to it. Raises `Error` if not; it is not tried again."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        _abandon(sys.stdout)
+        raise Error(f"cannot write to standard output: {error.strerror}") from None
+
+
+def is_terminal() -> bool:
+    """Whether somebody watches standard error."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+def printable(text: str) -> str:
+    """A text on one line: whatever is not to be shown as it is, such as line breaks, is written as an escape."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _abandon(stream: Any) -> None:
+    """Let what a stream still holds vanish: Python would try it again when the process ends, and complain."""
+    with suppress(OSError, ValueError, AttributeError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
