@@ -14,10 +14,10 @@ import numpy as np
 from PIL import Image, ImageFilter
 from sheet import Row, sheet
 
-import codec
-from codec.metrics import psnr
-from codec.restoration import LOOKS
-from training.degradations import compress, gaussian_noise
+import lapic
+from lapic.codec.metrics import psnr
+from lapic.codec.restore.restoration import LOOKS
+from lapic.training.degradations import compress, gaussian_noise
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -30,7 +30,7 @@ def row(clean: Image.Image, shown: dict[str, Image.Image], box: tuple[int, ...])
 
 def looks(damaged: Image.Image, task: str) -> dict[str, Image.Image]:
     """Restored in either way."""
-    return {f"restored, {look}": codec.restore(damaged, task, look=look) for look in LOOKS}
+    return {f"restored, {look}": lapic.restore(damaged, task, look=look) for look in LOOKS}
 
 
 def restored() -> list[Row]:
@@ -66,7 +66,7 @@ def daylight(model: str) -> list[Row]:
         clean = Image.open(EXAMPLES / name).convert("RGB")
         dark = Image.fromarray(dusk_pairs.dusk(np.asarray(clean), np.random.default_rng(0)))
         box = (100, 20, 400, 280)
-        rows.append(row(clean, {"dusk": dark, "translated": codec.translate(dark, model)}, box))
+        rows.append(row(clean, {"dusk": dark, "translated": lapic.translate(dark, model)}, box))
     return rows
 
 

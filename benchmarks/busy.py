@@ -44,7 +44,9 @@ def seconds(arguments: list[str], runs: int) -> float:
     times = []
     for _ in range(runs):
         began = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "codec.cli", *arguments, "--quiet", "-f", "--device", "cpu"], check=True)
+        subprocess.run(
+            [sys.executable, "-m", "lapic.codec.cli", *arguments, "--quiet", "-f", "--device", "cpu"], check=True
+        )
         times.append(time.perf_counter() - began)
     return statistics.median(times)
 

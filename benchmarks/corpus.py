@@ -16,12 +16,14 @@ from typing import Any
 
 from PIL import Image
 
-import codec
-from bitstream import Error
-from codec import files, metadata, picture
-from codec.convert import EncodeJob, encode_image
-from codec.metrics import psnr
-from codec.workers import run
+import lapic
+from lapic.bitstream import Error
+from lapic.codec import files
+from lapic.codec.command.convert import encode_image
+from lapic.codec.command.jobs import EncodeJob
+from lapic.codec.command.workers import run
+from lapic.codec.metrics import psnr
+from lapic.codec.picture import metadata, pillow
 
 LEAST_PSNR, LONGEST = 24.0, 20.0  # dB at an eighth of the resolution, seconds
 MAX_PIXELS = 16_000_000
@@ -32,11 +34,11 @@ def attempt(path: Path) -> dict[str, Any]:
     began = time.monotonic()
     try:
         source = files.read_input(str(path))
-        image = picture.open_image(source, MAX_PIXELS)
+        image = pillow.open_image(source, MAX_PIXELS)
         image.load()
         data = encode_image(image, EncodeJob(str(path), "-", quality=90))
-        decoded = codec.decode(data)
-        shown = picture.turned(image, metadata.collect(image).orientation)
+        decoded = lapic.decode(data)
+        shown = pillow.turned(image, metadata.collect(image).orientation)
         found = {"status": "encoded", "reason": ""}
         if decoded.size != shown.size:
             found = {"status": "WRONG", "reason": f"{decoded.size} instead of {shown.size}"}

@@ -5,8 +5,8 @@ python benchmarks/cost.py [--model photo]
 
 import argparse
 
-from codec.evaluation.cost import cost
-from codec.model import load
+from lapic.codec.evaluation.cost import cost
+from lapic.codec.model.codec_weights import load
 
 
 def main() -> None:

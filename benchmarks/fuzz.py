@@ -22,14 +22,22 @@ from unittest import mock
 import atheris
 import torch
 
-with atheris.instrument_imports(include=["bitstream", "codec.picture", "codec.decoder", "codec.tiling"]):
-    import bitstream
-    import codec
-    from bitstream import container, entropy
-    from codec import decoder, picture, tiling
-from codec.model import load, load_by_id
-from codec.selftest import GOLDEN
-from codec.shipped import shipped
+with atheris.instrument_imports(
+    include=["bitstream", "lapic.codec.picture.pillow", "lapic.codec.decode.decoder", "lapic.codec.picture.tiling"]
+):
+    pass
+    pass
+    pass
+    pass
+import lapic
+from lapic import bitstream
+from lapic.bitstream import container, entropy
+from lapic.codec.decode import decoder
+from lapic.codec.decode import symbols as symbols_module
+from lapic.codec.model.codec_weights import load, load_by_id
+from lapic.codec.model.shipped import shipped
+from lapic.codec.picture import pillow, tiling
+from lapic.codec.selftest import GOLDEN
 
 MAX_PIXELS = 1_000_000
 DECODE_PIXELS = 40_000
@@ -46,8 +54,8 @@ def check(data: bytes) -> None:
     try:
         header, tiles = bitstream.read(data, MAX_PIXELS, salvage=bool(draw >> 20 & 1))
         counts["parsed"] += 1
-        codec.info(data)
-        picture.read_alpha(header.chunks, (header.width, header.height))
+        lapic.info(data)
+        pillow.read_alpha(header.chunks, (header.width, header.height))
         if header.width * header.height > DECODE_PIXELS:
             return
         if draw % 8 == 0:
@@ -78,7 +86,7 @@ def entropy_decode(header: bitstream.Header, tiles: list[bitstream.Tile]) -> Non
     """The symbols of the first tile, with the true hyper-synthesis."""
     bounds = tiling.latent_bounds(header.width, header.height)
     rect = next(iter(bounds.cut(tiling.tile_edge(header.tile, bounds))))
-    decoder.decode_symbols(load_by_id(header.model), header, tiles[0], rect)
+    symbols_module.decode_symbols(load_by_id(header.model), header, tiles[0], rect)
 
 
 def mutate(data: bytes, max_size: int, seed: int) -> bytes:

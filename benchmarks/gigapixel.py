@@ -14,8 +14,8 @@ from pathlib import Path
 
 RUN = """
 import sys, time
-from codec.cli import main
-from codec.memory import keep_freed_memory, status
+from lapic.codec.cli import main
+from lapic.codec.memory import keep_freed_memory, status
 keep_freed_memory()
 began = time.perf_counter()
 main(sys.argv[1:], standalone_mode=False)

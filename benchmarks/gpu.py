@@ -16,14 +16,18 @@ from PIL import Image
 from speed import peer
 from stages import clock
 
-import bitstream
-from codec import AUTO_MODEL, DEFAULT_EFFORT, context, decoder, encoder
-from codec.capture import captured
-from codec.checksum import symbols_crc
-from codec.device_tables import tables_of
-from codec.lanes import LaneDecoder, decode_packed, latent_order, quality_of
-from codec.model import Model, load_for
-from codec.realtime import RealtimeDecoder, RealtimeEncoder
+from lapic import bitstream
+from lapic.codec.decode import decoder
+from lapic.codec.defaults import AUTO_MODEL, DEFAULT_EFFORT
+from lapic.codec.encode import encoder
+from lapic.codec.exact import context
+from lapic.codec.gpu.crc import symbols_crc
+from lapic.codec.gpu.entropy_decode import LaneDecoder, decode_packed, latent_order, quality_of
+from lapic.codec.gpu.graph import captured
+from lapic.codec.gpu.tables import tables_of
+from lapic.codec.model import latents
+from lapic.codec.model.codec_weights import Model, load_for
+from lapic.codec.realtime import RealtimeDecoder, RealtimeEncoder
 
 CUDA = torch.device("cuda")
 STREAMED = 200  # decodes of one file in a row
@@ -76,10 +80,10 @@ def stages(decode: RealtimeDecoder) -> None:
 
     def networks() -> object:
         known = iter(symbols)
-        return context.code_latents(model, z[None].float(), quality, (height, width), lambda *_: next(known))
+        return latents.code_latents(model, z[None].float(), quality, (height, width), lambda *_: next(known))
 
     def shown() -> torch.Tensor:
-        latent = context.shown_latents(model, coded) / model.transforms.gain(quality)
+        latent = latents.shown_latents(model, coded) / model.transforms.gain(quality)
         return latent.contiguous(memory_format=torch.channels_last)
 
     latent, size = shown(), (decode.height, decode.width)

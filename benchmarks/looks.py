@@ -1,4 +1,4 @@
-"""What `codec.restore(..., look="realistic")` costs in PSNR and buys in LPIPS and as a distribution.
+"""What `lapic.restore(..., look="realistic")` costs in PSNR and buys in LPIPS and as a distribution.
 
     python benchmarks/looks.py FOLDER [--lpips-backbone FILE] [--limit N]
 
@@ -15,13 +15,13 @@ import numpy as np
 from PIL import Image
 from restoration import blurred, full_size, halved, noisy
 
-import codec
-from codec.evaluation.distance import frechet, mobilenet_features
-from codec.evaluation.metrics import lpips
-from codec.metrics import psnr
-from codec.restoration import LOOKS
-from training.data import list_pictures, read_rgb
-from training.degradations import compress, resize_blur
+import lapic
+from lapic.codec.evaluation.distance import frechet, mobilenet_features
+from lapic.codec.evaluation.metrics import lpips
+from lapic.codec.metrics import psnr
+from lapic.codec.restore.restoration import LOOKS
+from lapic.training.data import list_pictures, read_rgb
+from lapic.training.degradations import compress, resize_blur
 
 CASES = {
     "JPEG 10": ("jpeg", partial(compress, quality=10)),
@@ -48,7 +48,7 @@ def main() -> None:
         damaged = [harm(pixels) for pixels in clean]
         sets = {"damaged": [full_size(pixels, like) for pixels, like in zip(damaged, clean, strict=True)]}
         for look in LOOKS:
-            sets[look] = [np.asarray(codec.restore(Image.fromarray(pixels), task, look=look)) for pixels in damaged]
+            sets[look] = [np.asarray(lapic.restore(Image.fromarray(pixels), task, look=look)) for pixels in damaged]
         for look, shown in sets.items():
             error = np.mean([psnr(a, b) for a, b in zip(clean, shown, strict=True)])
             distance = np.mean(

@@ -2,7 +2,7 @@
 
     python benchmarks/realism.py FOLDER [--quality 30] [--steps 5] [--lpips-backbone FILE] [--limit N]
 
-"conditioned" is `codec.decode(data, realism=r)`: the network knows r, and r scales what it adds. "blended" tells it 1
+"conditioned" is `lapic.decode(data, realism=r)`: the network knows r, and r scales what it adds. "blended" tells it 1
 always, so that r is the weight of its last layer alone (network interpolation, as in ESRGAN, between it and nothing).
 """
 
@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-import codec
-from codec import realism
-from codec.evaluation.metrics import lpips
-from codec.metrics import psnr
-from training.data import list_pictures, read_rgb
+import lapic
+from lapic.codec.decode import realism
+from lapic.codec.evaluation.metrics import lpips
+from lapic.codec.metrics import psnr
+from lapic.training.data import list_pictures, read_rgb
 
 conditioned = realism.modulation
 
@@ -30,13 +30,13 @@ def main() -> None:
     parser.add_argument("--limit", type=int)
     options = parser.parse_args()
     pictures = [read_rgb(path) for path in list_pictures(options.folder)[: options.limit]]
-    files = [codec.encode(Image.fromarray(pixels), options.quality) for pixels in pictures]
+    files = [lapic.encode(Image.fromarray(pixels), options.quality) for pixels in pictures]
     ways = {"conditioned": conditioned, "blended": lambda quality, _, levels: conditioned(quality, 1.0, levels)}
     print("| realism | | PSNR, dB | LPIPS |\n|---|---|---|---|")
     for how_real in np.linspace(0, 1, options.steps):
         for name, way in ways.items():
             realism.modulation = way
-            made = [np.asarray(codec.decode(data, realism=how_real)) for data in files]
+            made = [np.asarray(lapic.decode(data, realism=how_real)) for data in files]
             error = np.mean([psnr(a, b) for a, b in zip(pictures, made, strict=True)])
             distances = [lpips(a, b, backbone=options.lpips_backbone) for a, b in zip(pictures, made, strict=True)]
             print(f"| {how_real:.2f} | {name} | {error:.2f} | {np.mean(distances):.4f} |", flush=True)

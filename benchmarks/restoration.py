@@ -1,4 +1,4 @@
-"""What `codec.restore` gains on standard test pictures, beside the damaged pictures themselves.
+"""What `lapic.restore` gains on standard test pictures, beside the damaged pictures themselves.
 
     python benchmarks/restoration.py FOLDER [--sets live1,classic5,kodak,set5,set14] [--limit N]
 
@@ -17,10 +17,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-import codec
-from codec.metrics import psnr
-from training.data import list_pictures
-from training.degradations import compress, gaussian_noise, resize_blur
+import lapic
+from lapic.codec.metrics import psnr
+from lapic.training.data import list_pictures
+from lapic.training.degradations import compress, gaussian_noise, resize_blur
 
 Pixels = NDArray[np.uint8]
 
@@ -101,14 +101,14 @@ def restored(clean: Iterable[Pixels], harm: Callable[[Pixels], Pixels], task: st
     """Damage pictures, and restore them by the public function, as a user's program would."""
     for pixels in clean:
         damaged = harm(pixels)
-        yield pixels, damaged, np.asarray(codec.restore(Image.fromarray(damaged), task))
+        yield pixels, damaged, np.asarray(lapic.restore(Image.fromarray(damaged), task))
 
 
 def shifted(clean: Iterable[Pixels]) -> Iterator[Triple]:
     """Pictures compressed at quality 30, cut so that the blocks shift by 4 pixels, compressed at 10, and restored."""
     for pixels in clean:
         damaged = compress(np.ascontiguousarray(compress(pixels, 30)[4:, 4:]), 10)
-        yield pixels[4:, 4:], damaged, np.asarray(codec.restore(Image.fromarray(damaged), "jpeg"))
+        yield pixels[4:, 4:], damaged, np.asarray(lapic.restore(Image.fromarray(damaged), "jpeg"))
 
 
 def doubled(originals: Iterable[Pixels]) -> Iterator[Triple]:
@@ -117,7 +117,7 @@ def doubled(originals: Iterable[Pixels]) -> Iterator[Triple]:
         height, width = (edge // 2 * 2 for edge in pixels.shape[:2])
         clean = pixels[:height, :width]
         small = halved(clean)
-        yield clean, full_size(small, clean), np.asarray(codec.restore(Image.fromarray(small), "upscale"))
+        yield clean, full_size(small, clean), np.asarray(lapic.restore(Image.fromarray(small), "upscale"))
 
 
 def row(name: str, triples: Iterable[Triple], measures: Sequence[Measure] = (psnr,)) -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 from PIL import Image
 from sheet import Row, sheet
 
-import codec
-from codec.metrics import psnr
+import lapic
+from lapic.codec.metrics import psnr
 
 
 def fitting(image: Image.Image, peer: str, limit: int) -> bytes:
@@ -35,12 +35,12 @@ def row(spec: str, quality: float, peers: list[str], realisms: list[float]) -> R
     original = Image.open(path).convert("RGB")
     original.info.clear()
     x, y, width, height = map(int, crop.split(",")) if crop else (0, 0, *original.size)
-    data = codec.encode(original, quality)
+    data = lapic.encode(original, quality)
     files = [(peer.upper(), fitting(original, peer, len(data))) for peer in peers]
     shown = [(name, Image.open(io.BytesIO(file)).convert("RGB"), len(file)) for name, file in files]
     for realism in realisms:
         name = f"realism {realism:g}" if realism else "lapic"
-        shown.append((name, codec.decode(data, realism=realism), len(data)))
+        shown.append((name, lapic.decode(data, realism=realism), len(data)))
     labelled = [("original", original)]
     labelled += [(f"{name}, {size} bytes, {psnr(original, image):.1f} dB", image) for name, image, size in shown]
     return [(label, image.crop((x, y, x + width, y + height))) for label, image in labelled]

@@ -19,8 +19,8 @@ import pillow_jxl  # noqa: F401, lets Pillow write JPEG XL
 import torch
 from PIL import Image
 
-import codec
-from codec.compat import import_compressai
+import lapic
+from lapic.codec.compat import import_compressai
 
 
 def seconds(work: Callable[[], object], rounds: int) -> tuple[float, float, float]:
@@ -72,14 +72,14 @@ def pillow(image: Image.Image, kind: str) -> tuple[Callable[[], object], Callabl
 MEMORY = """
 import sys, torch
 from PIL import Image
-import codec
-from codec.memory import status
+import lapic
+from lapic.codec.memory import status
 threads, picture, device, job = sys.argv[1:]
 torch.set_num_threads(int(threads))
 if job == "encode":
-    codec.encode(Image.open(picture).convert("RGB").resize((3840, 2160)), 50, device=device)
+    lapic.encode(Image.open(picture).convert("RGB").resize((3840, 2160)), 50, device=device)
 else:
-    codec.decode(sys.stdin.buffer.read(), device=device)
+    lapic.decode(sys.stdin.buffer.read(), device=device)
 print(status("VmHWM"))
 """
 
@@ -93,15 +93,15 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     image = Image.open(arguments.picture).convert("RGB")
-    data = codec.encode(image, 50, device=arguments.device)
+    data = lapic.encode(image, 50, device=arguments.device)
     print(f"{image.width} x {image.height}, {arguments.threads} threads, torch {torch.__version__}, {arguments.device}")
     print(f"{'':24}{'median s':>10}{'min':>10}{'max':>10}")
     rows = {}
     encode, decode = peer(image)
     for name, work in (
-        ("lapic encode", lambda: codec.encode(image, 50, device=arguments.device)),
-        ("lapic encode -e 0", lambda: codec.encode(image, 50, device=arguments.device, effort=0)),
-        ("lapic decode", lambda: codec.decode(data, device=arguments.device)),
+        ("lapic encode", lambda: lapic.encode(image, 50, device=arguments.device)),
+        ("lapic encode -e 0", lambda: lapic.encode(image, 50, device=arguments.device, effort=0)),
+        ("lapic decode", lambda: lapic.decode(data, device=arguments.device)),
         ("mbt2018-mean compress", encode),
         ("mbt2018-mean decompress", decode),
         *(
@@ -116,11 +116,11 @@ def main() -> None:
         ratio = rows[f"mbt2018-mean {theirs}"][0] / rows[f"lapic {ours}"][0]
         print(f"{ours} {ratio:.1f} times as fast as mbt2018-mean")
     large = image.resize((3840, 2160))
-    large_data = codec.encode(large, 50, device=arguments.device)
+    large_data = lapic.encode(large, 50, device=arguments.device)
     for name, work in (
-        ("lapic encode 4K", lambda: codec.encode(large, 50, device=arguments.device)),
-        ("lapic encode -e 0 4K", lambda: codec.encode(large, 50, device=arguments.device, effort=0)),
-        ("lapic decode 4K", lambda: codec.decode(large_data, device=arguments.device)),
+        ("lapic encode 4K", lambda: lapic.encode(large, 50, device=arguments.device)),
+        ("lapic encode -e 0 4K", lambda: lapic.encode(large, 50, device=arguments.device, effort=0)),
+        ("lapic decode 4K", lambda: lapic.decode(large_data, device=arguments.device)),
     ):
         print(f"{name:24}" + "".join(f"{value:10.3f}" for value in seconds(work, arguments.rounds)))
     for job in ("encode", "decode"):

@@ -19,11 +19,13 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-import bitstream
-from bitstream import TileDecoder
-from codec import context, decoder, encoder, hyper
-from codec.model import Model, load
-from codec.products import product
+from lapic import bitstream
+from lapic.bitstream import TileDecoder
+from lapic.codec.decode import decoder
+from lapic.codec.encode import encoder
+from lapic.codec.exact import context, hyper
+from lapic.codec.exact.products import product
+from lapic.codec.model.codec_weights import Model, load
 
 TIMES: dict[str, list[float]] = defaultdict(list)
 WORK: dict[str, tuple[float, float]] = {}  # GMAC and MB of a stage
@@ -95,7 +97,7 @@ def speeds(device: torch.device, dtype: torch.dtype) -> tuple[float, float]:
 
 
 def exact_speed(device: torch.device) -> float:
-    """GMAC/s of the exact networks' products (codec.products), which are of bytes where the processor has them."""
+    """GMAC/s of the exact networks' products (codec.exact.products), of bytes where the processor has them."""
     weight, x = torch.ones(768, 192, device=device), torch.ones(1, 192, 4096, device=device)
     return 768 * 192 * 4096 / 1e9 / fastest(lambda: product(weight, x), device)
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from codec.evaluation.curves import Curve, bd, published
-from codec.evaluation.plane import name_of
+from lapic.codec.evaluation.curves import Curve, bd, published
+from lapic.codec.evaluation.plane import name_of
 
 METRICS = {
     "psnr": ("PSNR", "dB"),

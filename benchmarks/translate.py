@@ -11,10 +11,10 @@ import argparse
 import torch
 from speed import seconds
 
-from codec.evaluation.cost import SIZE, macs
-from codec.lptn import LPTN
-from codec.model import default_dtype
-from codec.translator import Translator, TranslatorConfig
+from lapic.codec.evaluation.cost import SIZE, macs
+from lapic.codec.model.codec_weights import default_dtype
+from lapic.codec.nets.lptn import LPTN
+from lapic.codec.nets.translator import Translator, TranslatorConfig
 
 
 @torch.inference_mode()

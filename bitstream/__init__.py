@@ -7,8 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bitstream.container import Header, PixelFormat, Tile, as_bytes, read, read_header, write
-    from bitstream.entropy import (
+    from lapic.bitstream.container import Header, PixelFormat, Tile, as_bytes, read, read_header, write
+    from lapic.bitstream.entropy import (
         LANE_SYMBOLS,
         MISMATCH,
         PRECISION,
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         symbols_crc,
         write_payload,
     )
-    from bitstream.error import Error
+    from lapic.bitstream.error import Error
 
 _CONTAINER = {"Header", "PixelFormat", "Tile", "as_bytes", "read", "read_header", "write"}
 _MODULES = {"container", "entropy", "error", "varint"}

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
-from bitstream.error import Error
-from bitstream.varint import Reader, write_varint
+from lapic.bitstream.error import Error
+from lapic.bitstream.varint import Reader, write_varint
 
 SIGNATURE = b"\x8cLAP\r\n\x1a\n"  # a high bit, a name, and line ends that text-mode transfers damage, as in PNG
 VERSION = 0

@@ -18,8 +18,8 @@ import constriction
 import numpy as np
 from numpy.typing import NDArray
 
-from bitstream.error import Error
-from bitstream.varint import Reader, write_varint
+from lapic.bitstream.error import Error
+from lapic.bitstream.varint import Reader, write_varint
 
 PRECISION = 24
 SYMBOL_MAX = 32767

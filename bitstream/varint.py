@@ -1,6 +1,6 @@
 """Bytes in sequence: fixed-size fields and LEB128 integers, read with bounds checks."""
 
-from bitstream.error import Error
+from lapic.bitstream.error import Error
 
 
 def write_varint(value: int) -> bytes:

@@ -1,15 +1,15 @@
-"""The process of the command: what `lapic` and `python -m codec` run."""
+"""The process of the command: what `lapic` and `python -m lapic` run."""
 
 import sys
 
-from codec import interrupts
+from lapic.codec.command import interrupts
 
 
 def run() -> None:
     """Answer to signals from here on, for the imports take a while; then run the command."""
     interrupts.end_on_signals()
     try:
-        from codec import cli
+        from lapic.codec import cli
     except BaseException as error:
         if end := interrupts.ended_by(error):
             print(f"lapic: {end.reason}", file=sys.stderr)

@@ -6,7 +6,7 @@ Numbers may be NumPy scalars, as they come out of calculations; truth values and
 from numbers import Real
 from typing import Any
 
-from bitstream import Error
+from lapic.bitstream import Error
 
 
 def number(name: str, value: Any, low: float, high: float) -> float:

@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-import codec
-from bitstream.error import Error
-from codec import interrupts, retouch_commands, streams
-from codec.console import Finite, boundary, one_line_errors, quiet_pillow, say, with_options, write_line
-from codec.evaluation import commands
-from codec.failures import about, attempt, named
-from codec.many import (
+from lapic import codec
+from lapic.bitstream.error import Error
+from lapic.codec import api, defaults, streams
+from lapic.codec.command import interrupts, restore_commands
+from lapic.codec.command.console import Finite, boundary, one_line_errors, quiet_pillow, say, with_options, write_line
+from lapic.codec.command.failures import about, attempt, named
+from lapic.codec.command.options import (
     DEVICE,
     KEEPING,
     MANY,
@@ -25,7 +25,8 @@ from codec.many import (
     convert_one,
     make_pictures,
 )
-from codec.memory import keep_freed_memory
+from lapic.codec.evaluation import commands
+from lapic.codec.memory import keep_freed_memory
 
 
 class _Crop(click.ParamType):
@@ -63,7 +64,7 @@ class _Bytes(click.ParamType):
 
 def _print_version(context: click.Context, _: Any, wanted: bool) -> None:
     if wanted and not context.resilient_parsing:
-        from codec.shipped import own_models, shipped
+        from lapic.codec.model.shipped import own_models, shipped
 
         click.echo(f"lapic {codec.__version__}")
         for model_id, name in shipped().items():
@@ -88,24 +89,24 @@ def main() -> None:
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.argument("output")
 @click.option(
-    "-q", "--quality", type=Finite(1, 100), default=codec.DEFAULT_QUALITY, show_default=True,
+    "-q", "--quality", type=Finite(1, 100), default=defaults.DEFAULT_QUALITY, show_default=True,
     help="1 (smallest) to 100 (best).",
 )  # fmt: skip
 @click.option("--size", type=_Bytes(), help="Instead of -q: at most so many bytes; 200k and 1.5M are understood.")
 @click.option("--bpp", type=Finite(0, min_open=True), help="Instead of -q: about so many bits per pixel.")
 @click.option("--psnr", type=Finite(0, min_open=True), help="Instead of -q: about so many dB.")
 @click.option(
-    "-e", "--effort", type=click.IntRange(0, 9), default=codec.DEFAULT_EFFORT, show_default=True,
+    "-e", "--effort", type=click.IntRange(0, 9), default=defaults.DEFAULT_EFFORT, show_default=True,
     help="How long to search for a smaller file: 0 (one pass) to 9; decoding takes no longer.",
 )  # fmt: skip
 @click.option(
-    "--tune", type=click.Choice(codec.TUNES), default="psnr", show_default=True,
+    "--tune", type=click.Choice(defaults.TUNES), default="psnr", show_default=True,
     help="What the search keeps: the least square error, or what is seen (by MS-SSIM and SSIMULACRA2).",
 )  # fmt: skip
 @click.option("--lanes", is_flag=True, help="Cut the data into lanes that a GPU decodes at once; costs 0.4 %.")
 @click.option("--tile", type=int, default=1024, show_default=True, help="Edge of the tiles in pixels, 0 for one tile.")
 @click.option(
-    "--model", default=codec.AUTO_MODEL, show_default=True,
+    "--model", default=defaults.AUTO_MODEL, show_default=True,
     help="A model by its name, or a weights file, which decoders need too; auto: the shipped one for the quality.",
 )  # fmt: skip
 @click.option("--strip", is_flag=True, help="Leave out ICC profile, EXIF and XMP.")
@@ -129,7 +130,9 @@ def encode(
     Several inputs, folders and patterns go into the folder OUTPUT, as PICTURE.lapic. An OUTPUT with the name of another
     picture format, such as photo.jpg, is refused.
     """
-    from codec import batch, convert, files
+    from lapic.codec import files
+    from lapic.codec.command import batch, convert
+    from lapic.codec.command import jobs as jobs_module
 
     if sum(settings[target] is not None for target in ("size", "bpp", "psnr")) > 1:
         raise click.UsageError("--size, --bpp and --psnr exclude each other")
@@ -137,8 +140,8 @@ def encode(
     if not frames and batch.is_batch(inputs, output):
         many = {"recursive": recursive, "jobs": jobs, "skip_existing": skip_existing, "manifest": manifest}
 
-        def job_of(pair: batch.Pair) -> convert.EncodeJob:
-            return convert.EncodeJob(str(pair.source), str(pair.target), keep_times=True, **settings)
+        def job_of(pair: batch.Pair) -> jobs_module.EncodeJob:
+            return jobs_module.EncodeJob(str(pair.source), str(pair.target), keep_times=True, **settings)
 
         suffixes = files.picture_suffixes() - {".lapic"}
         convert_many(convert.encode_file, job_of, suffixes, ".lapic", inputs, output, many | {"quiet": quiet})
@@ -149,7 +152,7 @@ def encode(
         check_name(output, force_format, lapic=True)
     if skip_existing and os.path.exists(output):
         return
-    job = convert.EncodeJob(inputs[0], output, **settings)
+    job = jobs_module.EncodeJob(inputs[0], output, **settings)
     facts = convert_one(convert.encode_frames if frames else convert.encode_file, job, quiet, manifest)
     if not quiet:
         count = facts.get("frames", 1)
@@ -187,9 +190,10 @@ def decode(scale: str, **options: Any) -> None:
 
     Several inputs, folders and patterns go into the folder OUTPUT, as PNG if --format says nothing else.
     """
-    from codec import convert
+    from lapic.codec.command import convert
+    from lapic.codec.command import jobs as jobs_module
 
-    make_pictures(convert.decode_file, convert.DecodeJob, {".lapic"}, scale=int(scale), **options)
+    make_pictures(convert.decode_file, jobs_module.DecodeJob, {".lapic"}, scale=int(scale), **options)
 
 
 @main.command()
@@ -201,7 +205,7 @@ def decode(scale: str, **options: Any) -> None:
 @one_line_errors
 def verify(files: tuple[str, ...], model: str | None, max_pixels: int, device: str, quiet: bool) -> None:
     """Check that .lapic files decode, without writing anything."""
-    from codec.convert import verify_file
+    from lapic.codec.command.convert import verify_file
 
     failed = False
     for name in files:
@@ -222,10 +226,10 @@ def verify(files: tuple[str, ...], model: str | None, max_pixels: int, device: s
 @one_line_errors
 def info(file: str, model: str | None, as_json: bool) -> None:
     """Say what is in a .lapic file and what each part costs."""
-    from codec import files
+    from lapic.codec import files
 
     with about(file):
-        found = codec.info(files.read_input(file), model=model)
+        found = api.info(files.read_input(file), model=model)
     if as_json:
         streams.write(json.dumps(found, indent=2) + "\n")
         return
@@ -243,7 +247,7 @@ def info(file: str, model: str | None, as_json: bool) -> None:
 @one_line_errors
 def selftest() -> None:
     """Say whether this machine decodes exactly, on each of its devices and with different numbers of threads."""
-    from codec.selftest import trials
+    from lapic.codec.selftest import trials
 
     failed = 0
     for trial in trials():
@@ -255,8 +259,8 @@ def selftest() -> None:
 
 
 for command in (
-    retouch_commands.restore,
-    retouch_commands.translate,
+    restore_commands.restore,
+    restore_commands.translate,
     commands.evaluate,
     commands.plot,
     commands.compare,

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bitstream import Error
-from codec import streams
+from lapic.bitstream import Error
+from lapic.codec import streams
 
 UNREGISTERED = {".avif", ".avifs", ".heic", ".heif", ".hif", ".jxl", ".webp"}  # picture formats that Pillow may lack
 

@@ -15,7 +15,7 @@ from functools import wraps
 from inspect import isgeneratorfunction
 from typing import Any, ParamSpec, TypeVar
 
-from codec.threads import threads_of_call
+from lapic.codec.threads import threads_of_call
 
 Arguments, Result = ParamSpec("Arguments"), TypeVar("Result")
 

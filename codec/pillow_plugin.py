@@ -1,6 +1,6 @@
 """Pillow reads and writes .lapic files once this module is imported.
 
-import codec.pillow_plugin
+import lapic.codec.pillow_plugin
 image = Image.open("photo.lapic")     # reads the header only; decodes when pixels are needed
 image.save("copy.lapic", quality=60)  # keeps the image's ICC profile, EXIF and XMP
 """
@@ -9,9 +9,9 @@ from typing import IO, Any
 
 from PIL import Image, ImageFile
 
-import bitstream
-import codec
-from bitstream.container import ALPHA, EXIF, ICC, SIGNATURE, XMP
+from lapic import bitstream
+from lapic.bitstream.container import ALPHA, EXIF, ICC, SIGNATURE, XMP
+from lapic.codec import api
 
 FORMAT, SUFFIX, MIME = "LAPIC", ".lapic", "image/x-lapic"
 _FIRST = 65536  # bytes that hold most headers
@@ -64,7 +64,7 @@ class LapicImageFile(ImageFile.ImageFile):
         return None
 
     def load(self) -> Any:
-        """Decode, the first time. The model is looked for by the file's id, see `codec.shipped.model_folders`. With
+        """Decode, the first time. The model is found by the file's id, see `codec.model.shipped.model_folders`. With
         `ImageFile.LOAD_TRUNCATED_IMAGES` what is missing is filled from its surroundings.
 
         Raises:
@@ -75,7 +75,7 @@ class LapicImageFile(ImageFile.ImageFile):
             missing: list[Any] | None = [] if ImageFile.LOAD_TRUNCATED_IMAGES else None
             data = self.load_read(-1)
             try:
-                decoded = codec.decode(data, scale=self._scale, max_pixels=None, missing=missing)
+                decoded = api.decode(data, scale=self._scale, max_pixels=None, missing=missing)
             except bitstream.Error as error:
                 raise OSError(str(error)) from None
             self.im = decoded.im
@@ -125,7 +125,7 @@ def _save(image: Image.Image, target: IO[bytes], _: str | bytes) -> None:
                 image.info[key] = value
     names = ("quality", "effort", "tune", "tile", "model", "keep_hidden")
     settings = {key: options[key] for key in names if key in options}
-    target.write(codec.encode(image, **settings))
+    target.write(api.encode(image, **settings))
 
 
 def register() -> None:

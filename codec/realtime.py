@@ -12,21 +12,23 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-import bitstream
-from bitstream import MISMATCH, Error, Header, Payload, PixelFormat
-from codec import hyper, postfilter
-from codec.capture import captured
-from codec.context import shown_latents
-from codec.decoder import View, synthesise, to_pixels
-from codec.encoder import code_tile, round_latents, to_picture
-from codec.fused import FusedSynthesis, fusible
-from codec.host import isolated
-from codec.lane_encoder import Pushed, payload_of, push
-from codec.lanes import decode_packed, pack, packed_size, quality_of
-from codec.model import Model
-from codec.postfilter import FEATURES, of_coefficients
-from codec.search import Rounded
-from codec.tiling import LATENT, latent_bounds
+from lapic import bitstream
+from lapic.bitstream import MISMATCH, Error, Header, Payload, PixelFormat
+from lapic.codec.decode import picture_filter
+from lapic.codec.decode.decoder import View, synthesise
+from lapic.codec.decode.picture_filter import FEATURES, of_coefficients
+from lapic.codec.encode.draft import Rounded
+from lapic.codec.encode.encoder import code_tile, round_latents
+from lapic.codec.gpu.entropy_decode import decode_packed, pack, packed_size, quality_of
+from lapic.codec.gpu.entropy_encode import Pushed, payload_of, push
+from lapic.codec.gpu.graph import captured
+from lapic.codec.gpu.synthesis import FusedSynthesis, fusible
+from lapic.codec.host import isolated
+from lapic.codec.model.codec_weights import Model
+from lapic.codec.model.latents import shown_latents
+from lapic.codec.nets import levels
+from lapic.codec.picture.tensors import to_picture, to_pixels
+from lapic.codec.picture.tiling import LATENT, latent_bounds
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,8 @@ class Launched:
 class RealtimeDecoder:
     """Decodes files of one size, made by one model, to uint8 tensors on its device.
 
-    Files must have one tile and lanes (`codec.encode(..., tile=0, lanes=True)`) and no more than 1024 escapes, which
-    only pictures far from photos have. Alpha and metadata are left to `codec.decode`.
+    Files must have one tile and lanes (`lapic.encode(..., tile=0, lanes=True)`) and no more than 1024 escapes, which
+    only pictures far from photos have. Alpha and metadata are left to `lapic.decode`.
 
     Args:
         lanes, words: what files have at most; the words are of 32 bits. Without figures enough for 1.5 bits a pixel.
@@ -99,7 +101,7 @@ class RealtimeDecoder:
         self.host.reverse()
         pack(payload, header.quality, self.lanes, self.host[0].numpy(), tiles[0].crc)
         self.packed.copy_(self.host[0], non_blocking=True)
-        own = postfilter.read(self.model, header.chunks)
+        own = picture_filter.read(self.model, header.chunks)
         if own:
             for place, part in zip(vars(self.filter).values(), vars(own).values(), strict=True):
                 place.copy_(part)
@@ -147,9 +149,9 @@ class RealtimeDecoder:
 
 
 class RealtimeEncoder:
-    """Encodes pictures of one size and quality, uint8 tensors on a model's device, as `codec.encode` does with
+    """Encodes pictures of one size and quality, uint8 tensors on a model's device, as `lapic.encode` does with
     `effort=0, tile=0, lanes=True`, to the same bytes. A picture with more than 1024 escapes is coded by the host. One
-    whose three channels are equal is coded as RGB, where `codec.encode` codes grey: to find out takes a wait.
+    whose three channels are equal is coded as RGB, where `lapic.encode` codes grey: to find out takes a wait.
 
     Args:
         lanes, capacity: how many lanes a file may have, 2,900 latents that are not 0 each, and how many words of 32
@@ -166,8 +168,8 @@ class RealtimeEncoder:
         self.model, self.lanes, self.capacity = model, lanes, capacity
         self.header = Header(width, height, PixelFormat.RGB, quality, model.identity, 0, {})
         self.header.check()
-        self.quality = hyper.fixed_point(quality, model.device)
-        self.level = hyper.nearest_level(self.quality, len(model.tables.hyper))
+        self.quality = levels.fixed_point(quality, model.device)
+        self.level = levels.nearest_level(self.quality, len(model.tables.hyper))
         self.pixels = torch.zeros(height, width, 3, dtype=torch.uint8, device=model.device)
         self.made: Callable[[], tuple[Rounded, Pushed]] | None = None
 

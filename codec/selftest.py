@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-import bitstream
-from bitstream import Error
-from codec import decoder
-from codec.model import Model, default_dtype, load_by_id
-from codec.tiling import latent_bounds, tile_edge
+from lapic import bitstream
+from lapic.bitstream import Error
+from lapic.codec.decode import decoder
+from lapic.codec.decode import symbols as symbols_module
+from lapic.codec.model.codec_weights import Model, default_dtype, load_by_id
+from lapic.codec.picture.tiling import latent_bounds, tile_edge
 
 GOLDEN = Path(__file__).parent / "golden"
 LEVELS_EXACT, LEVELS_HALF = 1, 12  # grey levels by which single pixels may differ in float32 and in half precision
@@ -46,7 +47,7 @@ def symbols_digest(data: bytes, model: Model) -> str:
     bounds = latent_bounds(header.width, header.height)
     digest = hashlib.sha256()
     for rect, tile in zip(bounds.cut(tile_edge(header.tile, bounds)), tiles, strict=True):
-        z, symbols, _ = decoder.decode_symbols(model, header, tile, rect)
+        z, symbols, _ = symbols_module.decode_symbols(model, header, tile, rect)
         digest.update(z.astype("<i2").tobytes() + symbols.astype("<i2").tobytes())
     return digest.hexdigest()
 

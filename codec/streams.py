@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any, BinaryIO
 
-from bitstream.error import Error
+from lapic.bitstream.error import Error
 
 STANDARD_OUTPUT = {"-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"}
 BROKEN_PIPE = 128 + 13  # the exit code of a program that SIGPIPE ends

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from PIL import Image
 
-import codec
-from codec.metrics import psnr
+import lapic
+from lapic.codec import defaults
+from lapic.codec.metrics import psnr
 
 SAMPLES = ["astronaut.png", "camera.png", "chelsea.png", "coffee.png", "rocket.jpg"]
 
@@ -18,20 +19,20 @@ SAMPLES = ["astronaut.png", "camera.png", "chelsea.png", "coffee.png", "rocket.j
 def main() -> None:
     """Run the demonstration."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quality", type=float, default=codec.DEFAULT_QUALITY)
+    parser.add_argument("--quality", type=float, default=defaults.DEFAULT_QUALITY)
     parser.add_argument("--out", type=Path, default=Path("out/demo.png"))
     arguments = parser.parse_args()
     pairs = []
-    codec.decode(codec.encode(Image.new("RGB", (64, 64)), 50))  # load the model before the clock runs
+    lapic.decode(lapic.encode(Image.new("RGB", (64, 64)), 50))  # load the model before the clock runs
     print(f"quality {arguments.quality:g}")
     print(f"{'photo':16}{'pixels':>12}{'bytes':>9}{'bpp':>8}{'PSNR dB':>9}{'encode s':>10}{'decode s':>10}")
     for name in SAMPLES:
         image = Image.open(Path(__file__).parent / name)
         image.info.clear()  # only the picture counts here, not its metadata
         began = time.perf_counter()
-        data = codec.encode(image, arguments.quality)
+        data = lapic.encode(image, arguments.quality)
         encoded = time.perf_counter()
-        decoded = codec.decode(data)
+        decoded = lapic.decode(data)
         done = time.perf_counter()
         bpp = 8 * len(data) / (image.width * image.height)
         print(

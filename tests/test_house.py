@@ -16,16 +16,16 @@ def loaded_after(statement: str) -> set[str]:
 
 
 def test_coding_imports_none_of_torchs_heavy_friends() -> None:
-    work = "import io, codec\nfrom PIL import Image\ncodec.decode(codec.encode(Image.new('RGB', (20, 20)), 50))"
+    work = "import io, codec\nfrom PIL import Image\ncodec.decode(lapic.encode(Image.new('RGB', (20, 20)), 50))"
     assert not loaded_after(work) & set(HEAVY)
 
 
 def test_help_does_not_even_import_torch() -> None:
     modules = loaded_after(
-        "from click.testing import CliRunner\nfrom codec.cli import main\nCliRunner().invoke(main, ['-h'])"
+        "from click.testing import CliRunner\nfrom lapic.codec.cli import main\nCliRunner().invoke(main, ['-h'])"
     )
     assert "torch" not in modules
-    assert "codec.cli" in modules
+    assert "lapic.codec.cli" in modules
 
 
 def test_layers_hold() -> None:

@@ -8,15 +8,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bitstream import Tables
-from bitstream.entropy import PRECISION, half_width
-from codec import DEFAULT_EFFORT, context, hyper, postfilter
-from codec.encoder import analyse, no_progress, region, round_latents
-from codec.model import Model
-from codec.quantise import DETAIL, quantise, thresholds
-from codec.search import Draft, error_weight, search
-from training.postfilter import filter_scales
-from training.rate_distortion import TrainableCodec, normalise, quantiser, random_qualities, scale_of
+from lapic.bitstream import Tables
+from lapic.bitstream.entropy import PRECISION, half_width
+from lapic.codec.defaults import DEFAULT_EFFORT
+from lapic.codec.encode import filter_fit
+from lapic.codec.encode.draft import Draft
+from lapic.codec.encode.encoder import analyse, round_latents
+from lapic.codec.encode.rate import error_weight
+from lapic.codec.encode.search import search
+from lapic.codec.exact import context, hyper
+from lapic.codec.exact.quantise import DETAIL, quantise, thresholds
+from lapic.codec.model.codec_weights import Model
+from lapic.codec.nets import levels as levels_module
+from lapic.codec.picture.tensors import no_progress, region
+from lapic.training.postfilter import filter_scales
+from lapic.training.rate_distortion import TrainableCodec, normalise, quantiser, random_qualities, scale_of
 
 LARGEST_WIDTH = 1024
 ALL_QUALITIES = (1, 100)
@@ -78,7 +84,7 @@ def _observe(
     for picture in pixels:
         y = nets.analysis(normalise(picture[None]))
         near = (torch.arange(levels) + torch.rand(levels, generator=generator) - 0.5).clamp(0, levels - 1)
-        every = (hyper.QUALITY_ONE + near * hyper.QUALITY_SPAN / (levels - 1)).long()  # (L,)
+        every = (levels_module.QUALITY_ONE + near * levels_module.QUALITY_SPAN / (levels - 1)).long()  # (L,)
         hypers.append(model.hyper_latent(y * nets.gain(every)).round().flatten(2))  # (L, Z, h w / 16)
         for _ in range(3):
             quality = random_qualities(pixels[:1], *qualities, generator)
@@ -103,7 +109,7 @@ def calibrate(
         qualities: the lowest and the highest that the model is for.
 
     Returns:
-        The tables, and the centroids (64, 4) of `codec.quantise.dequantise`.
+        The tables, and the centroids (64, 4) of `codec.exact.quantise.dequantise`.
     """
     prior = prior_tables(model)
     seen = _observe(model, pixels, thresholds(prior), seed, qualities)
@@ -147,7 +153,7 @@ def refit(
         tile = round_latents(model, latent, quality)
         draft = Draft({rect: tile}, rect, partial(region, picture, device=model.device), picture.shape, quality)
         search(model, draft, DEFAULT_EFFORT, no_progress)
-        filters.append((error_weight(quality).item(), postfilter.observe(model, draft)))
+        filters.append((error_weight(quality).item(), filter_fit.observe(model, draft)))
         symbols.append(tile.coded.symbol.flatten())
         indices.append(tile.coded.index.flatten())
     tables = Tables(model.tables.hyper, _observed_latent(prior, torch.cat(symbols), torch.cat(indices)))

@@ -9,9 +9,9 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from bitstream import Error
-from codec.console import with_options
-from training.cli_options import (
+from lapic.bitstream import Error
+from lapic.codec.command.console import with_options
+from lapic.training.cli_options import (
     CODEC,
     CUDA_GRAPH,
     DATA,
@@ -50,7 +50,7 @@ def _expected_errors() -> Iterator[None]:
 
 def _train(options: Any, recipe: Callable) -> None:
     """Train by a recipe."""
-    from training.loop import train
+    from lapic.training.loop import train
 
     with _expected_errors():
         train(options, lambda part: recipe(options, part=part))
@@ -77,8 +77,8 @@ def codec(call: click.Context, cuda_graph: bool, **options: Any) -> None:
     With --cuda-graph on one GPU, a hundred times as fast: compiled steps, with all data in its memory. Such a run
     cannot be resumed.
     """
-    from training.codec import CodecOptions, recipe
-    from training.cuda_graph import CudaGraphOptions, train_with_cuda_graph
+    from lapic.training.codec import CodecOptions, recipe
+    from lapic.training.cuda_graph import CudaGraphOptions, train_with_cuda_graph
 
     if not cuda_graph:
         _train(CodecOptions(**_options_of(call, CodecOptions, options, "needs --cuda-graph")), recipe)
@@ -102,7 +102,7 @@ def codec(call: click.Context, cuda_graph: bool, **options: Any) -> None:
 @with_options(RUN)
 def restorer(**options: Any) -> None:
     """Train a restorer of JPEG artefacts, noise, blur or halved size, applied to clean pictures on the fly."""
-    from training.restoration import RestorationOptions, recipe
+    from lapic.training.restoration import RestorationOptions, recipe
 
     _train(RestorationOptions(**options), recipe)
 
@@ -115,7 +115,7 @@ def restorer(**options: Any) -> None:
 @with_options(RUN)
 def decoder(**options: Any) -> None:
     """Train a codec's synthesis alone, from latents as files hold them. Bitstreams and the model's id do not change."""
-    from training.decoder import DecoderOptions, recipe
+    from lapic.training.decoder import DecoderOptions, recipe
 
     _train(DecoderOptions(**options), recipe)
 
@@ -130,7 +130,7 @@ def entropy(**options: Any) -> None:
 
     Only the rate is trained, so --objective does not apply.
     """
-    from training.entropy import EntropyOptions, recipe
+    from lapic.training.entropy import EntropyOptions, recipe
 
     _train(EntropyOptions(**options), recipe)
 
@@ -144,7 +144,7 @@ def entropy(**options: Any) -> None:
 @with_options(RUN)
 def adversarial(**options: Any) -> None:
     """Stage 2: train the realistic decoder behind a frozen codec, as HiFiC's generator; no bitstream changes."""
-    from training.realism import RealismOptions, recipe
+    from lapic.training.realism import RealismOptions, recipe
 
     _train(RealismOptions(**options), recipe)
 
@@ -159,7 +159,7 @@ def adversarial(**options: Any) -> None:
 @click.option("--crops", default=160, show_default=True, help="Crops of 192 x 192 to fit to.")
 def transfer(old: str, new: str, realistic: Path, **options: Any) -> None:
     """Adapt the REALISTIC decoder of the codec OLD to NEW, which was trained further from it, and write it to OUT."""
-    from training.transfer import transfer as fit_transfer
+    from lapic.training.transfer import transfer as fit_transfer
 
     with _expected_errors():
         before, after = fit_transfer(old, new, realistic, **options)
@@ -178,7 +178,7 @@ def transfer(old: str, new: str, realistic: Path, **options: Any) -> None:
 @with_options(RUN)
 def translator(**options: Any) -> None:
     """Train a translator from pairs, from two folders, or into the style of a picture."""
-    from training.translation import TranslationOptions, recipe
+    from lapic.training.translation import TranslationOptions, recipe
 
     _train(TranslationOptions(**options), recipe)
 
@@ -187,8 +187,8 @@ def translator(**options: Any) -> None:
 @click.option("--pairs", type=FOLDER, nargs=2, required=True, help="Two folders of pictures with the same names.")
 def grey(pairs: tuple[Path, Path]) -> None:
     """Find the factor of the grey-density method for `lapic translate --model grey:FACTOR`."""
-    from training.data import list_pictures, read_pair
-    from training.grey import fit_factor
+    from lapic.training.data import list_pictures, read_pair
+    from lapic.training.grey import fit_factor
 
     with _expected_errors():
         both = (read_pair(pairs, path) for path in list_pictures(pairs[0]))
@@ -211,9 +211,9 @@ def grey(pairs: tuple[Path, Path]) -> None:
 )
 def export(checkpoint: Path, name: str, data: Path | None, folder: Path | None, crops: int, interpolate: float) -> None:
     """Write a checkpoint's averaged weights to NAME.safetensors: a codec with exact integers and fitted tables."""
-    from codec.translators import TRANSLATORS
-    from training.export import export_checkpoint, export_synthesis, export_translator
-    from training.run_files import read_options
+    from lapic.codec.model.translator_weights import TRANSLATORS
+    from lapic.training.export import export_checkpoint, export_synthesis, export_translator
+    from lapic.training.run_files import read_options
 
     with _expected_errors():
         kind = read_options(checkpoint.parent).get("kind", "codec")

@@ -7,18 +7,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from codec import hyper
-from codec.model import load
-from codec.network import Config
-from codec.search import rate_weight
-from training.data import Crops, held_out
-from training.export import trainable
-from training.eye import ObjectiveOptions
-from training.initial import grow, initialise
-from training.loop import Batch, Figures, Loss, Models, Recipe
-from training.muon import Muon
-from training.rate_distortion import QualityOptions, TrainableCodec, check_qualities, loss, normalise, random_qualities
-from training.run_files import checkpoint_of, prior_training, read_options
+from lapic.codec.encode.rate import rate_weight
+from lapic.codec.model.codec_weights import load
+from lapic.codec.nets import levels
+from lapic.codec.nets.network import Config
+from lapic.training.data import Crops, held_out
+from lapic.training.export import trainable
+from lapic.training.eye import ObjectiveOptions
+from lapic.training.initial import grow, initialise
+from lapic.training.loop import Batch, Figures, Loss, Models, Recipe
+from lapic.training.muon import Muon
+from lapic.training.rate_distortion import (
+    QualityOptions,
+    TrainableCodec,
+    check_qualities,
+    loss,
+    normalise,
+    random_qualities,
+)
+from lapic.training.run_files import checkpoint_of, prior_training, read_options
 
 MUON_LR_SCALE = 16.0  # Muon's learning rate is the spectral norm of an update, not the size of its elements
 
@@ -74,7 +81,7 @@ def validate(model: TrainableCodec, pictures: list[Tensor], lowest: int = 1, hig
     device = next(model.parameters()).device
     report, scores = {}, []
     for quality in validation_qualities(lowest, highest):
-        fixed = torch.tensor([quality * hyper.QUALITY_ONE], device=device)
+        fixed = torch.tensor([quality * levels.QUALITY_ONE], device=device)
         rows = []
         for picture in (picture.to(device) for picture in pictures):
             estimate = model(picture[None], fixed)

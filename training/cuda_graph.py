@@ -13,17 +13,17 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from codec.capture import captured
-from codec.model import load
-from codec.network import Block
-from training.codec import optimisers
-from training.data import Crops, DeviceCrops
-from training.export import trainable
-from training.eye import Distortion, ObjectiveOptions
-from training.initial import deepen
-from training.muon import Muon, StackedMuon
-from training.rate_distortion import TrainableCodec, check_qualities, loss, random_qualities
-from training.run_files import CsvLog, megapixels_per_step, text, training_of, write_checkpoint, write_options
+from lapic.codec.gpu.graph import captured
+from lapic.codec.model.codec_weights import load
+from lapic.codec.nets.network import Block
+from lapic.training.codec import optimisers
+from lapic.training.data import Crops, DeviceCrops
+from lapic.training.export import trainable
+from lapic.training.eye import Distortion, ObjectiveOptions
+from lapic.training.initial import deepen
+from lapic.training.muon import Muon, StackedMuon
+from lapic.training.rate_distortion import TrainableCodec, check_qualities, loss, random_qualities
+from lapic.training.run_files import CsvLog, megapixels_per_step, text, training_of, write_checkpoint, write_options
 
 WARMUP = 0.02  # of the time the learning rate rises,
 FALL = 0.2  # and from here on it falls to 0

@@ -9,10 +9,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from codec import hyper
-from codec.model import Model
-from codec.network import assemble
-from training.latents import encode
+from lapic.codec.model.codec_weights import Model
+from lapic.codec.nets import levels as levels_module
+from lapic.codec.nets.network import assemble
+from lapic.training.latents import encode
 
 STEP = 0.1  # of the probes, in quantisation steps: small enough for a linear approximation
 TRUSTED = 30  # quality from which on the linear approximation holds over a step of the search
@@ -24,9 +24,9 @@ def with_curvature(model: Model, pixels: Tensor, seed: int = 0) -> Model:
     """The model with its curvatures measured on pictures (B, 3, H, W) uint8, H and W multiples of 16, at each rate
     level that lies within the model's qualities; the levels beyond have those of its lowest or highest quality."""
     levels, generator = model.config.levels, torch.Generator().manual_seed(seed)
-    span = hyper.QUALITY_SPAN // (levels - 1)
-    lowest, highest = (round(quality * hyper.QUALITY_ONE) for quality in model.qualities)
-    qualities = [min(max(hyper.QUALITY_ONE + level * span, lowest), highest) for level in range(levels)]
+    span = levels_module.QUALITY_SPAN // (levels - 1)
+    lowest, highest = (round(quality * levels_module.QUALITY_ONE) for quality in model.qualities)
+    qualities = [min(max(levels_module.QUALITY_ONE + level * span, lowest), highest) for level in range(levels)]
     rows = {
         quality: _measured(model, pixels, torch.tensor([quality] * len(pixels)), generator)
         for quality in dict.fromkeys(qualities)  # levels beyond the model's qualities share one
@@ -47,5 +47,5 @@ def _measured(model: Model, pixels: Tensor, quality: Tensor, generator: torch.Ge
     made = assemble(*model.transforms.synthesis(latent, quality))
     (answer,) = torch.autograd.grad(made, latent, moved - made.detach())
     tangent = (answer / probe).mean((0, 2, 3)).clamp(min=LEAST)
-    trust = (quality[0] / (TRUSTED * hyper.QUALITY_ONE)).clamp(0.15, 1)
+    trust = (quality[0] / (TRUSTED * levels_module.QUALITY_ONE)).clamp(0.15, 1)
     return trust * tangent + (1 - trust) * LEVELLED

@@ -11,17 +11,19 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from bitstream.entropy import PRECISION
-from codec import DEFAULT_MODEL, hyper
-from codec.model import Model, load
-from codec.pyramid import partial_collapses, shuffle
-from codec.search import cost_of, symbol_bits
-from training.codec import RateDistortionOptions, rate_distortion_recipe, read_crops
-from training.export import trainable
-from training.latents import EFFORT, encode, random_effort
-from training.loop import Recipe
-from training.rate_distortion import Estimate
-from training.run_files import prior_training
+from lapic.bitstream.entropy import PRECISION
+from lapic.codec.defaults import DEFAULT_MODEL
+from lapic.codec.encode.rate import cost_of, symbol_bits
+from lapic.codec.exact import hyper
+from lapic.codec.model.codec_weights import Model, load
+from lapic.codec.nets import levels
+from lapic.codec.nets.pyramid import partial_collapses, shuffle
+from lapic.training.codec import RateDistortionOptions, rate_distortion_recipe, read_crops
+from lapic.training.export import trainable
+from lapic.training.latents import EFFORT, encode, random_effort
+from lapic.training.loop import Recipe
+from lapic.training.rate_distortion import Estimate
+from lapic.training.run_files import prior_training
 
 REFRESH = 50  # steps after which the search uses the synthesis as trained so far
 
@@ -79,7 +81,7 @@ def _hyper_bits(model: Model, z: Tensor, quality: Tensor) -> Tensor:
     """Bits (B,) of hyper-latents (B, Z, h, w) at fixed-point qualities (B,) by the model's tables."""
     cost = PRECISION - torch.from_numpy(model.tables.hyper).to(z.device).double().log2()  # (L, Z, 127)
     symbols = (z + hyper.HYPER_LATENT_MAX).long().flatten(2)  # (B, Z, h w)
-    return cost[hyper.nearest_level(quality, len(cost))].gather(2, symbols).sum((1, 2)).float()
+    return cost[levels.nearest_level(quality, len(cost))].gather(2, symbols).sum((1, 2)).float()
 
 
 def recipe(options: DecoderOptions, part: tuple[int, int] = (0, 1)) -> Recipe:

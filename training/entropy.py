@@ -13,18 +13,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from codec import DEFAULT_MODEL, hyper
-from codec.model import load
-from codec.network import Config
-from codec.search import rate_weight
-from codec.tiling import LATENT
-from training.codec import validation_qualities
-from training.data import Crops, add_noise_crops, held_out
-from training.export import trainable
-from training.latents import LatentCrops, analysed
-from training.loop import Batch, Figures, Models, Recipe
-from training.rate_distortion import QualityOptions, TrainableCodec, check_qualities, random_qualities
-from training.run_files import prior_training
+from lapic.codec.defaults import DEFAULT_MODEL
+from lapic.codec.encode.rate import rate_weight
+from lapic.codec.model.codec_weights import load
+from lapic.codec.nets import levels
+from lapic.codec.nets.network import Config
+from lapic.codec.picture.tiling import LATENT
+from lapic.training.codec import validation_qualities
+from lapic.training.data import Crops, add_noise_crops, held_out
+from lapic.training.export import trainable
+from lapic.training.latents import LatentCrops, analysed
+from lapic.training.loop import Batch, Figures, Models, Recipe
+from lapic.training.rate_distortion import QualityOptions, TrainableCodec, check_qualities, random_qualities
+from lapic.training.run_files import prior_training
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def validate(model: TrainableEntropy, latents: list[Tensor], lowest: int = 1, hi
     device = next(model.parameters()).device
     report, scores = {}, []
     for quality in validation_qualities(lowest, highest):
-        fixed = torch.tensor([quality * hyper.QUALITY_ONE], device=device)
+        fixed = torch.tensor([quality * levels.QUALITY_ONE], device=device)
         found = [model(latent[None].view(torch.int16).to(device), fixed).item() for latent in latents]
         report[f"bpp@{quality}"] = sum(found) / len(found)
         scores.append(report[f"bpp@{quality}"] / rate_weight(fixed).item() ** 0.5)

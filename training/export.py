@@ -8,22 +8,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bitstream import Tables
-from codec import postfilter
-from codec.lptn import LPTN
-from codec.model import load, part, read_weights, save
-from codec.network import Config
-from codec.shipped import WEIGHTS
-from codec.translator import Translator
-from codec.translators import config_of
-from codec.translators import save as save_translator
-from training import loop
-from training.calibration import ALL_QUALITIES, calibrate, prior_tables, refit
-from training.curvature import with_curvature
-from training.data import Crops
-from training.rate_distortion import TrainableCodec
-from training.run_files import read_options
-from training.whitening import WhitenedTranslator
+from lapic.bitstream import Tables
+from lapic.codec.decode import picture_filter
+from lapic.codec.model.codec_weights import load, part, read_weights, save
+from lapic.codec.model.shipped import WEIGHTS
+from lapic.codec.model.translator_weights import config_of
+from lapic.codec.model.translator_weights import save as save_translator
+from lapic.codec.nets.lptn import LPTN
+from lapic.codec.nets.network import Config
+from lapic.codec.nets.translator import Translator
+from lapic.training import loop
+from lapic.training.calibration import ALL_QUALITIES, calibrate, prior_tables, refit
+from lapic.training.curvature import with_curvature
+from lapic.training.data import Crops
+from lapic.training.rate_distortion import TrainableCodec
+from lapic.training.run_files import read_options
+from lapic.training.whitening import WhitenedTranslator
 
 # Pictures on which curvatures are measured, and their edge in pixels: with 8 pictures they vary by a tenth.
 PROBED, PROBED_EDGE = 32, 256
@@ -103,7 +103,7 @@ def export_checkpoint(
     model = load.__wrapped__(str(path))  # not cached, because its tables change
     model = with_curvature(model, pixels[:PROBED, :, :PROBED_EDGE, :PROBED_EDGE])
     tables, scales = refit(model, prior_tables(average), pixels, qualities=qualities)
-    return path, write(integers | {postfilter.SCALE: scales}, tables, model.curvature)
+    return path, write(integers | {picture_filter.SCALE: scales}, tables, model.curvature)
 
 
 def interpolate_weights(average: TrainableCodec, init: str | None, keep: float) -> None:

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codec import hyper
-from training.perceptual import Perceptual
+from lapic.codec.nets import levels
+from lapic.training.perceptual import Perceptual
 
 SCALES = 6
 C2 = 0.0009  # SSIM's, which keeps its quotient finite
@@ -155,7 +155,7 @@ LPIPS_RATE = (750.0, 330.0)  # the same for one of LPIPS at the lowest quality a
 def lpips_rate(quality: Tensor) -> Tensor:
     """Square error (0..255 units) that one of LPIPS is exchanged for at fixed-point qualities (B,)."""
     low, high = LPIPS_RATE
-    place = (quality - hyper.QUALITY_ONE).float() / hyper.QUALITY_SPAN
+    place = (quality - levels.QUALITY_ONE).float() / levels.QUALITY_SPAN
     return low * (high / low) ** (2 * place).clamp(max=1)
 
 

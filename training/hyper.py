@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codec import context, hyper
-from codec.network import Config
+from lapic.codec.exact import context, hyper
+from lapic.codec.nets.network import Config
 
 WEIGHT_LIMIT = 127  # |integer weight| of pointwise layers, so that int8 holds it
 FILTER_LIMIT = 1023  # |integer weight| of depthwise layers
@@ -74,7 +74,7 @@ class HyperSynthesis(nn.Module):
         self.keep_exact()
 
     def integers(self, smooth: bool = False) -> dict[str, Tensor]:
-        """The integer tensors of `codec.hyper.shapes` as float32, straight-through if `smooth`."""
+        """The integer tensors of `codec.exact.hyper.shapes` as float32, straight-through if `smooth`."""
         out = {}
         for name in self.names:
             value = self.parameters_by_name[name.replace(".", "_")]
@@ -98,8 +98,8 @@ class HyperSynthesis(nn.Module):
             self.parameters_by_name[name.replace(".", "_")].copy_(integers[name].float() / one)
 
     def forward(self, z: Tensor, quality: Tensor, visit: context.Visit, quick: bool = False) -> context.Coded:
-        """As `codec.hyper.hyper_synthesis` and `codec.context.code` after it, differentiable in z, in the symbols and
-        in the parameters. With `quick` it is approximate, in autocast's precision."""
+        """As `codec.exact.hyper.hyper_synthesis` and `codec.exact.context.code` after it, differentiable in z, in the
+        symbols and in the parameters. With `quick` it is approximate, in autocast's precision."""
         arithmetic, enabled = (QUICK, torch.is_autocast_enabled(z.device.type)) if quick else (EXACT, False)
         with torch.autocast(z.device.type, enabled=enabled):
             weights = self.integers(smooth=True)

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codec.network import Block, Transforms
-from codec.search import LAMBDA_RANGE
-from training.rate_distortion import TrainableCodec
+from lapic.codec.encode.rate import LAMBDA_RANGE
+from lapic.codec.nets.network import Block, Transforms
+from lapic.training.rate_distortion import TrainableCodec
 
 FLOOR = 1 / 127.5  # standard deviations below one grey level are not amplified further
 

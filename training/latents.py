@@ -5,13 +5,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from codec.context import shown_latents
-from codec.encoder import analyse, round_latents
-from codec.model import Model
-from codec.search import STEPS, Region, Rounded, improve, symbol_bits
-from codec.tiling import LATENT
-from training.data import by_area, random_windows
-from training.rate_distortion import normalise
+from lapic.codec.encode.draft import Region, Rounded
+from lapic.codec.encode.encoder import analyse, round_latents
+from lapic.codec.encode.rate import symbol_bits
+from lapic.codec.encode.search import STEPS, improve
+from lapic.codec.model.codec_weights import Model
+from lapic.codec.model.latents import shown_latents
+from lapic.codec.picture.tiling import LATENT
+from lapic.training.data import by_area, random_windows
+from lapic.training.rate_distortion import normalise
 
 EFFORT = 2  # of encoding; the default takes three times as long for a percent or two
 SEARCHED_SHARE = 0.7  # of the steps encode with EFFORT, the others with 0

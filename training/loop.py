@@ -16,10 +16,10 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from codec.model import default_dtype
-from training.data import prefetch
-from training.muon import Muon
-from training.run_files import CsvLog, checkpoint_of, megapixels_per_step, text, write_checkpoint, write_options
+from lapic.codec.model.codec_weights import default_dtype
+from lapic.training.data import prefetch
+from lapic.training.muon import Muon
+from lapic.training.run_files import CsvLog, checkpoint_of, megapixels_per_step, text, write_checkpoint, write_options
 
 Batch = tuple[Tensor, ...]
 Figures = dict[str, float]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.adversarial import (
+from lapic.training.adversarial import (
     MultiScaleDiscriminator,
     Scores,
     accuracy,
@@ -18,8 +18,8 @@ from training.adversarial import (
     feature_matching,
     generator_loss,
 )
-from training.loop import Batch, Figures, Loss, Models, Optimisers, Options
-from training.perceptual import Perceptual
+from lapic.training.loop import Batch, Figures, Loss, Models, Optimisers, Options
+from lapic.training.perceptual import Perceptual
 
 LATENT_VIEW = 12  # channels of the discriminator's view of latents
 MATCHING = 10.0  # weight of feature matching, relative to the adversarial loss

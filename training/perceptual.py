@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from codec.evaluation.metrics import lpips_model
+from lapic.codec.evaluation.metrics import lpips_model
 
 
 class Perceptual(nn.Module):

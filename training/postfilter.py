@@ -1,12 +1,13 @@
-"""The scale indices by which the coefficients of the picture filters (codec.postfilter) are coded, from pictures."""
+"""The scale indices by which coefficients of picture filters (codec.decode.picture_filter) are coded, from pictures."""
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bitstream import Tables
-from codec.postfilter import FEATURES, Statistics, fit
-from codec.search import symbol_bits
+from lapic.bitstream import Tables
+from lapic.codec.decode.picture_filter import FEATURES
+from lapic.codec.encode.filter_fit import Statistics, fit
+from lapic.codec.encode.rate import symbol_bits
 
 FIRST = 16  # the scale index to begin with: a standard deviation of 0.8
 ROUNDS = 3
@@ -20,7 +21,7 @@ def filter_scales(tables: Tables, pictures: list[tuple[float, Statistics]]) -> T
     iteration.
 
     Args:
-        pictures: the weight of an error (`codec.search.error_weight`) and the statistics of each picture.
+        pictures: the weight of an error (`codec.encode.rate.error_weight`) and the statistics of each picture.
     """
     bits = symbol_bits(tables).double().numpy()
     index = np.full((3, FEATURES), FIRST, np.uint8)

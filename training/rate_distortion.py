@@ -5,16 +5,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from codec import hyper
-from codec.compat import import_compressai
-from codec.context import Coded, Pass, Visit
-from codec.network import Config, Transforms
-from codec.pyramid import partial_collapses, reduce, shuffle
-from codec.quantise import dequantise, quantise
-from codec.search import rate_weight
-from training.eye import Distortion, square_error
-from training.hyper import HyperSynthesis, straight_through
-from training.loop import Options
+from lapic.codec.compat import import_compressai
+from lapic.codec.encode.rate import rate_weight
+from lapic.codec.exact import hyper
+from lapic.codec.exact.context import Coded, Pass, Visit
+from lapic.codec.exact.quantise import dequantise, quantise
+from lapic.codec.nets import levels as levels_module
+from lapic.codec.nets.network import Config, Transforms
+from lapic.codec.nets.pyramid import partial_collapses, reduce, shuffle
+from lapic.training.eye import Distortion, square_error
+from lapic.training.hyper import HyperSynthesis, straight_through
+from lapic.training.loop import Options
 
 import_compressai()
 from compressai.entropy_models import EntropyBottleneck, GaussianConditional  # noqa: E402
@@ -51,7 +52,7 @@ def random_qualities(
     pixels: Tensor, lowest: int = 1, highest: int = 100, generator: torch.Generator | None = None
 ) -> Tensor:
     """Fixed-point qualities (B,) from `lowest` to `highest`, evenly drawn, for a batch of pictures on its device."""
-    span = (lowest * hyper.QUALITY_ONE, highest * hyper.QUALITY_ONE + 1)
+    span = (lowest * levels_module.QUALITY_ONE, highest * levels_module.QUALITY_ONE + 1)
     return torch.randint(*span, (len(pixels),), generator=generator, device=pixels.device)
 
 
@@ -87,7 +88,7 @@ class _RoundedByRate(torch.autograd.Function):
 
 
 def rounded_by_rate(residual: Tensor, symbol: Tensor, index: Tensor, threshold: Tensor, centroid: Tensor) -> Tensor:
-    """Residuals (B, M, h, w) in steps as a decoder reconstructs them from their symbols (`codec.quantise`), with the
+    """Residuals (B, M, h, w) in steps as a decoder reconstructs them from symbols (`codec.exact.quantise`), with the
     mean slope of that function over half a step to either side as gradient: 0 in the middle of the dead zone, about 1
     elsewhere. The straight-through gradient, 1 everywhere, is wrong inside the dead zone."""
     return _RoundedByRate.apply(residual, symbol, index, threshold, centroid)
@@ -98,7 +99,7 @@ class TrainableCodec(nn.Module):
     (Minnen, Balle, Toderici, NeurIPS 2018, without the autoregressive context).
 
     Attributes:
-        rounding: thresholds and centroids (`codec.quantise`) of a finished model's encoder: the model then learns
+        rounding: thresholds and centroids (`codec.exact.quantise`) of a finished model's encoder: the model then learns
             from pictures as its files decode. None for plain rounding.
     """
 
@@ -156,14 +157,14 @@ class TrainableCodec(nn.Module):
         every = values.transpose(0, 1).flatten(1).repeat(levels, 1)[:, None]  # (L Z, 1, B h w)
         likelihood = density.likelihood_lower_bound(density._likelihood(every)[0])  # its forward cannot be compiled
         likelihood = likelihood.reshape(levels, z.shape[1], len(z), *z.shape[2:])
-        level = hyper.nearest_level(quality, levels)
+        level = levels_module.nearest_level(quality, levels)
         return likelihood[level, :, torch.arange(len(z), device=z.device)]  # (B, Z, h, w)
 
 
 def quantiser(gained: Tensor, threshold: Tensor | None) -> Visit:
-    """How the symbols of gained latents (B, M, h, w) are found in each pass of `codec.context.code`: the differences to
-    the means, rounded by thresholds (`codec.quantise`) or to the nearest integer if None, with the gradient of the
-    differences."""
+    """How the symbols of gained latents (B, M, h, w) are found in each pass of `codec.exact.context.code`: the
+    differences to the means, rounded by thresholds (`codec.exact.quantise`) or to the nearest integer if None, with the
+    gradient of the differences."""
 
     def visit(part: Pass, mean: Tensor, index: Tensor) -> Tensor:
         residual = gained[:, part.channels] - mean / hyper.MEAN_ONE

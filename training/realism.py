@@ -1,4 +1,4 @@
-"""The recipe of the adversarial decoder (codec.realism): stage 2, with encoder, entropy model and synthesis frozen.
+"""The recipe of the adversarial decoder (codec.decode.realism): stage 2, behind a frozen codec.
 
 The loss is that of Mentzer et al., "High-Fidelity Generative Image Compression" (HiFiC), NeurIPS 2020: distortion,
 LPIPS and a discriminator that sees the decoded latents too, D(x, y). The weights of the latter two are multiplied by
@@ -15,17 +15,19 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from codec import DEFAULT_MODEL, hyper, realism
-from codec.model import Model, load
-from codec.network import assemble
-from training import paired
-from training.data import Crops, list_pictures, read_rgb
-from training.latents import EFFORT, encode, random_effort
-from training.loop import Batch, Figures, Models, Recipe
-from training.paired import Discriminators, PairedOptions
-from training.rate_distortion import normalise, random_qualities
-from training.restoration import optimisers, root_mean_square, start
-from training.whitening import WhitenedTranslator
+from lapic.codec.decode import realism
+from lapic.codec.defaults import DEFAULT_MODEL
+from lapic.codec.model.codec_weights import Model, load
+from lapic.codec.nets import levels
+from lapic.codec.nets.network import assemble
+from lapic.training import paired
+from lapic.training.data import Crops, list_pictures, read_rgb
+from lapic.training.latents import EFFORT, encode, random_effort
+from lapic.training.loop import Batch, Figures, Models, Recipe
+from lapic.training.paired import Discriminators, PairedOptions
+from lapic.training.rate_distortion import normalise, random_qualities
+from lapic.training.restoration import optimisers, root_mean_square, start
+from lapic.training.whitening import WhitenedTranslator
 
 FULL_SHARE = 0.6  # of the steps train full realism, the others a random amount below
 QUALITIES = (10, 30, 50)  # of the validation
@@ -92,7 +94,7 @@ def validate(model: TrainableFinisher, pictures: list[Tensor], lpips: nn.Module,
     figures: Figures = {}
     rows = []
     for quality in QUALITIES:
-        fixed = hyper.fixed_point(quality, device)
+        fixed = levels.fixed_point(quality, device)
         found = []
         for number, picture in enumerate(pictures):
             realistic, faithful, _ = model(picture[None].to(device), fixed, 1.0)

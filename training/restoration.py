@@ -10,17 +10,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from codec.translator import Translator, TranslatorConfig
-from codec.translators import read
-from training import degradations, paired
-from training.data import Crops, list_pictures, read_rgb
-from training.degradations import DEGRADATIONS, damage
-from training.loop import Batch, Figures, Models, Recipe
-from training.muon import Muon
-from training.paired import Discriminators, PairedOptions
-from training.rate_distortion import normalise
-from training.run_files import checkpoint_of, prior_training
-from training.whitening import WhitenedTranslator
+from lapic.codec.model.translator_weights import read
+from lapic.codec.nets.translator import Translator, TranslatorConfig
+from lapic.training import degradations, paired
+from lapic.training.data import Crops, list_pictures, read_rgb
+from lapic.training.degradations import DEGRADATIONS, damage
+from lapic.training.loop import Batch, Figures, Models, Recipe
+from lapic.training.muon import Muon
+from lapic.training.paired import Discriminators, PairedOptions
+from lapic.training.rate_distortion import normalise
+from lapic.training.run_files import checkpoint_of, prior_training
+from lapic.training.whitening import WhitenedTranslator
 
 TASK_SHARE = {"jpeg": 0.4, "denoise": 0.2, "deblur": 0.28, "upscale": 0.12}  # of the samples
 MUON_LR_SCALE = 16.0

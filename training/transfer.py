@@ -1,6 +1,6 @@
 """Adapt the realistic decoder of one codec to another that was trained further from it.
 
-The realistic decoder (codec.realism) reads the synthesis' features by one pointwise convolution. Further
+The realistic decoder (codec.decode.realism) reads the synthesis' features by one pointwise convolution. Further
 training of the codec changes these features. A new pointwise convolution is fitted by least squares, over the same
 pictures at the same qualities, to predict the old convolution's output from the new features. This needs no
 discriminator and takes a minute (docs/notebook/realism.md).
@@ -11,13 +11,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bitstream import Error
-from codec import translators
-from codec.model import load
-from codec.translator import Translator
-from training.data import Crops
-from training.rate_distortion import check_qualities, random_qualities
-from training.realism import decode_frozen
+from lapic.bitstream import Error
+from lapic.codec.model import translator_weights
+from lapic.codec.model.codec_weights import load
+from lapic.codec.nets.translator import Translator
+from lapic.training.data import Crops
+from lapic.training.rate_distortion import check_qualities, random_qualities
+from lapic.training.realism import decode_frozen
 
 CHECKED = 5  # every fifth crop is left out of the fit and measures it
 RIDGE = 1e-9  # of the features' mean square
@@ -43,7 +43,7 @@ def transfer(
         ValueError: `lowest` is above `highest`.
     """
     check_qualities(lowest, highest)
-    net, card = translators.read(str(realistic))
+    net, card = translator_weights.read(str(realistic))
     if not isinstance(net, Translator) or net.see is None:
         raise Error(f"{realistic} is not a realistic decoder")
     before, after = load(old, dtype=torch.float32), load(new, dtype=torch.float32)
@@ -68,7 +68,9 @@ def transfer(
     with torch.no_grad():
         net.see.weight.copy_(new_map[:-1].T[:, :, None, None])
         net.see.bias.copy_(new_map[-1])
-    translators.save(out, net, card | {"model": after.identity.hex(), "transferred": f"from {before.identity.hex()}"})
+    translator_weights.save(
+        out, net, card | {"model": after.identity.hex(), "transferred": f"from {before.identity.hex()}"}
+    )
     return unexplained[0], unexplained[1]
 
 

@@ -10,19 +10,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codec.lptn import LPTN
-from codec.translator import Translator, TranslatorConfig
-from codec.translators import read
-from training import paired
-from training.adversarial import accuracy, discriminator_loss, generator_loss
-from training.data import Crops, read_pair, read_rgb
-from training.loop import Batch, Figures, Models, Recipe
-from training.paired import Discriminators, PairedOptions
-from training.perceptual import Style
-from training.rate_distortion import normalise
-from training.restoration import optimisers
-from training.run_files import prior_training
-from training.whitening import WhitenedTranslator
+from lapic.codec.model.translator_weights import read
+from lapic.codec.nets.lptn import LPTN
+from lapic.codec.nets.translator import Translator, TranslatorConfig
+from lapic.training import paired
+from lapic.training.adversarial import accuracy, discriminator_loss, generator_loss
+from lapic.training.data import Crops, read_pair, read_rgb
+from lapic.training.loop import Batch, Figures, Models, Recipe
+from lapic.training.paired import Discriminators, PairedOptions
+from lapic.training.perceptual import Style
+from lapic.training.rate_distortion import normalise
+from lapic.training.restoration import optimisers
+from lapic.training.run_files import prior_training
+from lapic.training.whitening import WhitenedTranslator
 
 TASK = "translate"
 DISTORTION = 10.0  # weights of the losses beside the adversarial one, as in pix2pixHD, CycleGAN and LPTN

@@ -4,7 +4,7 @@ Neighbouring pixels are nearly equal: detail, which a restorer has to predict, i
 input, and a network with random weights would neglect it. In front of the trainable layers stands the orthonormal
 4x4 DCT (Ahmed, Natarajan, Rao, 1974) of three opponent colours, each coefficient divided by its standard deviation over
 photos; behind them the inverse DCT. Both are fixed and linear, and `fold` multiplies them into the 1x1 layers next to
-them: the exported network is a plain codec.translator.Translator of the same arithmetic.
+them: the exported network is a plain codec.nets.translator.Translator of the same arithmetic.
 """
 
 import copy
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from codec.translator import CELL, FINEST, Translator, TranslatorConfig
+from lapic.codec.nets.translator import CELL, FINEST, Translator, TranslatorConfig
 
 OUTPUT_SCALE = 0.1  # of the whitened network's last layer: damage is small beside pictures
 FLOOR = 5 / 127.5  # added to standard deviations (as squares): 5 grey levels

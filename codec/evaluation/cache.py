@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from codec.evaluation.codecs import Codec
-from codec.evaluation.measure import Job
+from lapic.codec.evaluation.codecs import Codec
+from lapic.codec.evaluation.measure import Job
 
 Point = dict[str, Any]
 

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, features
 
-import codec
-from bitstream import Error
-from codec.compat import import_compressai
+from lapic import codec
+from lapic.bitstream import Error
+from lapic.codec import api, defaults
+from lapic.codec.compat import import_compressai
 
 Pixels = NDArray[np.uint8]
 
@@ -81,8 +82,8 @@ def _plugin(module: str, package: str) -> str:
 
 def _lapic(threads: int, variant: str = "") -> Codec:
     """lapic, or with `variant` "e7" encoded with effort 7, with "ssim" tuned so, "r0.5" decoded with realism 0.5."""
-    from codec.realism import REALISM
-    from codec.shipped import WEIGHTS, shipped
+    from lapic.codec.decode.realism import REALISM
+    from lapic.codec.model.shipped import WEIGHTS, shipped
 
     def digest(weights: Path) -> str:
         return sha256(weights.read_bytes()).hexdigest()[:8]
@@ -91,7 +92,7 @@ def _lapic(threads: int, variant: str = "") -> Codec:
     models = ", ".join(f"{name} {key.hex()}" for key, name in shipped().items())
     networks = " ".join(digest(WEIGHTS / f"{name}.safetensors") for name in names)  # ids leave out what makes pixels
     given = _setting(variant) if variant else {}
-    settings: dict[str, Any] = {"effort": codec.DEFAULT_EFFORT, "tune": "psnr"} | given
+    settings: dict[str, Any] = {"effort": defaults.DEFAULT_EFFORT, "tune": "psnr"} | given
     realism = settings.pop("realism", 0.0)
     if realism:
         realistic = [REALISM / f"{name}.safetensors" for name in names]
@@ -108,15 +109,15 @@ def _lapic(threads: int, variant: str = "") -> Codec:
         span=(1, 100),
         step=1 / 256,
         version=f"lapic {codec.__version__}, {encoded}, weights {networks}, models {models}",
-        encode=lambda pixels, quality: codec.encode(Image.fromarray(pixels), quality, **settings),
-        decode=lambda data: np.asarray(codec.decode(data, max_pixels=None, realism=realism).convert("RGB")),
+        encode=lambda pixels, quality: api.encode(Image.fromarray(pixels), quality, **settings),
+        decode=lambda data: np.asarray(api.decode(data, max_pixels=None, realism=realism).convert("RGB")),
         encoder="lapic" if realism else None,
     )
 
 
 def _setting(variant: str) -> dict[str, Any]:
     """What a variant's name sets. Raises `Error` if it is none."""
-    if variant in codec.TUNES:
+    if variant in defaults.TUNES:
         return {"tune": variant}
     try:
         key, kind = {"e": ("effort", int), "r": ("realism", float)}[variant[:1]]

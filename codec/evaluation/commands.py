@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
-from bitstream.error import Error
-from codec import interrupts
-from codec.console import needs, one_line_errors, say, stage_progress, with_options, write_line
-from codec.failures import about
+from lapic.bitstream.error import Error
+from lapic.codec.command import interrupts
+from lapic.codec.command.console import needs, one_line_errors, say, stage_progress, with_options, write_line
+from lapic.codec.command.failures import about
 
 LPIPS = [
     click.option("--lpips-net", type=click.Choice(["squeeze", "alex", "vgg"]), default="squeeze", show_default=True),
@@ -77,8 +77,8 @@ def evaluate(
     What was measured is kept in OUT, so that an interrupted or extended evaluation measures only what is new. Pictures
     that cannot be read are named and left out; the exit code is 1 then.
     """
-    from codec.evaluation.evaluate import Options, evaluate
-    from codec.evaluation.metrics import METRICS
+    from lapic.codec.evaluation.evaluate import Options, evaluate
+    from lapic.codec.evaluation.metrics import METRICS
 
     names = tuple(name.strip() for name in metrics.split(",") if name.strip())
     if unknown := set(names) - set(METRICS):
@@ -109,7 +109,7 @@ def evaluate(
 
 def _print_summary(results: dict[str, Any]) -> None:
     """BD-rates by PSNR of the first codec against the others, one line each."""
-    from codec.evaluation.curves import DRAWN, Curve, bd, published
+    from lapic.codec.evaluation.curves import DRAWN, Curve, bd, published
 
     curves = [Curve(**curve) for curve in results["curves"]]
     others = curves[1:] + ([c for c in published() if c.name in DRAWN] if results["published"] else [])
@@ -129,8 +129,8 @@ def _print_summary(results: dict[str, Any]) -> None:
 @needs("evaluation")
 def plot(results: tuple[Path, ...], out: Path, published: bool) -> None:
     """Draw several evaluations (their results.json) together."""
-    from codec.evaluation import curves as curve_module
-    from codec.evaluation import plots
+    from lapic.codec.evaluation import curves as curve_module
+    from lapic.codec.evaluation import plots
 
     sets = []
     for path in results:
@@ -178,7 +178,7 @@ def _compare_folders(a: Path, b: Path, inception: Path | None) -> dict[str, Any]
 
     Raises `Error` when none is left.
     """
-    from codec.evaluation.distance import fid_kid, mobilenet_distances
+    from lapic.codec.evaluation.distance import fid_kid, mobilenet_distances
 
     found: dict[str, Any] = {}
     reasons = []
@@ -196,8 +196,8 @@ def _compare_folders(a: Path, b: Path, inception: Path | None) -> dict[str, Any]
 
 def _compare_pictures(a: Path, b: Path, net: str, backbone: Path | None) -> dict[str, Any]:
     """All metrics of two files, pictures or .lapic; LPIPS is left out, with a word, when it has no backbone."""
-    from codec.evaluation.measure import load_rgb
-    from codec.evaluation.metrics import METRICS, all_metrics, lpips_model
+    from lapic.codec.evaluation.measure import load_rgb
+    from lapic.codec.evaluation.metrics import METRICS, all_metrics, lpips_model
 
     wanted = METRICS
     try:

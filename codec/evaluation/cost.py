@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from bitstream import Error
-from codec import hyper, postfilter, realism
-from codec.model import Model
+from lapic.bitstream import Error
+from lapic.codec.decode import picture_filter, realism
+from lapic.codec.model.codec_weights import Model
+from lapic.codec.nets import levels
 
 SIZE = 256
 PIXELS_PER_PLACE = {"point0": 64, "depth0": 64, "point1": 64, "depth1": 32, "point2": 32}  # the other layers: 16
@@ -41,7 +42,7 @@ def cost(model: Model) -> dict[str, float]:
     context; what realism takes is not in `decode`, and what fitting a filter takes is not in `encode`."""
     nets = model.transforms
     latent = torch.zeros(1, model.config.latent, SIZE // 16, SIZE // 16, device=model.device)
-    quality = hyper.fixed_point(50, model.device)
+    quality = levels.fixed_point(50, model.device)
     exact = 0.0
     for name, tensor in model.integers.items():
         layer, _, kind = name.rpartition(".")
@@ -60,7 +61,7 @@ def cost(model: Model) -> dict[str, float]:
         parts["realism"] = macs(finisher, picture, realism.modulation(quality, 1.0, model.config.levels), 1.0, beside)
     except Error:
         pass  # not every model has a realistic decoder
-    if postfilter.SCALE in model.integers:
-        parts["filter"] = postfilter.MACS / 1000
+    if picture_filter.SCALE in model.integers:
+        parts["filter"] = picture_filter.MACS / 1000
     encode = parts["analysis"] + parts["hyper-analysis"] + exact
     return parts | {"encode": encode, "decode": exact + parts["synthesis"] + parts.get("filter", 0)}

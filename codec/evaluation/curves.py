@@ -35,7 +35,7 @@ def mean_curves(points: list[dict[str, Any]]) -> tuple[list[Curve], list[str]]:
     A quality at which a codec failed on some picture is left out of its curve, because a mean over other pictures
     would not compare. MS-SSIM in dB is that of the mean MS-SSIM, as CompressAI publishes it.
     """
-    from codec.evaluation.metrics import decibel
+    from lapic.codec.evaluation.metrics import decibel
 
     grouped: dict[str, dict[float, list[dict]]] = defaultdict(lambda: defaultdict(list))
     for point in points:
@@ -70,12 +70,12 @@ def _mean(group: list[dict], key: str) -> float:
 
 def published() -> list[Curve]:
     """Kodak curves published by others, with sources in data/published.json."""
-    stored = json.loads((files("codec.evaluation") / "data" / "published.json").read_text())
+    stored = json.loads((files("lapic.codec.evaluation") / "data" / "published.json").read_text())
     curves = []
     for entry in stored["curves"]:
         metrics = {key: entry[key] for key in ("psnr", "ms_ssim") if key in entry}
         if "ms_ssim" in entry:
-            from codec.evaluation.metrics import decibel
+            from lapic.codec.evaluation.metrics import decibel
 
             metrics["ms_ssim_db"] = [decibel(value) for value in entry["ms_ssim"]]
         curves.append(

@@ -10,10 +10,10 @@ from pickle import UnpicklingError
 import numpy as np
 from numpy.typing import NDArray
 
-from bitstream import Error
-from codec.compat import import_torchvision
-from codec.evaluation.measure import load_rgb
-from codec.files import files_in, picture_suffixes
+from lapic.bitstream import Error
+from lapic.codec.compat import import_torchvision
+from lapic.codec.evaluation.measure import load_rgb
+from lapic.codec.files import files_in, picture_suffixes
 
 PATCH = 224  # pixels, the network's own input size
 

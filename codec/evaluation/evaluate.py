@@ -5,17 +5,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bitstream import Error
-from codec.evaluation import codecs, metrics, pictures, plane
-from codec.evaluation.cache import Cache, Point, key_of
-from codec.evaluation.codecs import Codec, Unavailable
-from codec.evaluation.curves import Curve, mean_curves, published
-from codec.evaluation.matching import MatchJob, match
-from codec.evaluation.measure import Job, MemoryJob, check, measure, memory
-from codec.evaluation.report import pictures_of, write_report
-from codec.evaluation.results import METRIC_PACKAGES, package_version, write_results
-from codec.failures import named
-from codec.workers import Call, Crew, cores, crew, run
+from lapic.bitstream import Error
+from lapic.codec.command.failures import named
+from lapic.codec.command.workers import Call, Crew, cores, crew, run
+from lapic.codec.evaluation import codecs, metrics, pictures, plane
+from lapic.codec.evaluation.cache import Cache, Point, key_of
+from lapic.codec.evaluation.codecs import Codec, Unavailable
+from lapic.codec.evaluation.curves import Curve, mean_curves, published
+from lapic.codec.evaluation.matching import MatchJob, match
+from lapic.codec.evaluation.measure import Job, MemoryJob, check, measure, memory
+from lapic.codec.evaluation.report import pictures_of, write_report
+from lapic.codec.evaluation.results import METRIC_PACKAGES, package_version, write_results
 
 Say = Callable[[str], None]
 Watch = Callable[[int, str], Callable[[], None]]
@@ -101,7 +101,7 @@ def evaluate(options: Options, say: Say = lambda line: None, watch: Watch = lamb
         session.unreadable,
     )
 
-    from codec.evaluation import plots
+    from lapic.codec.evaluation import plots
 
     title = f"{len(session.pictures)} pictures, means"
     drawn = plots.draw(shown, options.out, title) | plots.perception(rows, options.out, title)
@@ -294,8 +294,8 @@ def _pixels(point: Point) -> float:
 
 def _add_cost(curves: list[Curve]) -> None:
     """Fill in the decoder's kMAC/pixel of lapic, counted, and of zoo models, as published."""
-    from codec.evaluation.cost import cost
-    from codec.model import load
+    from lapic.codec.evaluation.cost import cost
+    from lapic.codec.model.codec_weights import load
 
     known = {curve.name: curve.decoder for curve in published()}
     counted = cost(load()) if any(curve.name.startswith("lapic") for curve in curves) else {}

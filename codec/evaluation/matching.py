@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from codec.evaluation.codecs import Codec, Pixels, make
-from codec.evaluation.measure import load_rgb
+from lapic.codec.evaluation.codecs import Codec, Pixels, make
+from lapic.codec.evaluation.measure import load_rgb
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,14 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bitstream import Error
-from bitstream.container import SIGNATURE
-from codec import decode, files
-from codec.evaluation import codecs
-from codec.evaluation.metrics import all_metrics
-from codec.memory import status
-from codec.picture import open_image, take_apart
+from lapic.bitstream import Error
+from lapic.bitstream.container import SIGNATURE
+from lapic.codec import files
+from lapic.codec.api import decode
+from lapic.codec.evaluation import codecs
+from lapic.codec.evaluation.metrics import all_metrics
+from lapic.codec.memory import status
+from lapic.codec.picture.pillow import open_image, take_apart
 
 Result = TypeVar("Result")
 PSNR_IDENTICAL = 100.0  # dB, instead of infinity, so that means and JSON stay sane

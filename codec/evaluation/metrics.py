@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from bitstream import Error
-from codec.compat import import_torchvision
-from codec.metrics import psnr
+from lapic.bitstream import Error
+from lapic.codec.compat import import_torchvision
+from lapic.codec.metrics import psnr
 
 METRICS = ("psnr", "ms_ssim", "ssimulacra2", "lpips")
 LPIPS_NETS = ("squeeze", "alex", "vgg")

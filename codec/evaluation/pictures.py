@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from bitstream import Error
-from codec import files
-from codec.evaluation.cache import digest_of
+from lapic.bitstream import Error
+from lapic.codec import files
+from lapic.codec.evaluation.cache import digest_of
 
 
 def find(given: tuple[Path, ...], say: Callable[[str], None]) -> tuple[dict[str, Path], dict[str, str]]:

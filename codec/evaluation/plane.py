@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from bitstream import Error
-from codec.evaluation import codecs
-from codec.evaluation.cache import Point
-from codec.evaluation.distance import distances, mobilenet_features
-from codec.evaluation.measure import load_rgb
+from lapic.bitstream import Error
+from lapic.codec.evaluation import codecs
+from lapic.codec.evaluation.cache import Point
+from lapic.codec.evaluation.distance import distances, mobilenet_features
+from lapic.codec.evaluation.measure import load_rgb
 
 
 def name_of(realism: float) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import matplotlib
 
-from codec.evaluation.curves import AXES, DRAWN, LOWER_IS_BETTER, Curve, bd
+from lapic.codec.evaluation.curves import AXES, DRAWN, LOWER_IS_BETTER, Curve, bd
 
 matplotlib.use("Agg")
 from matplotlib import pyplot

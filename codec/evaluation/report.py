@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from codec import files
-from codec.evaluation import codecs
-from codec.evaluation.cache import Point
-from codec.evaluation.curves import AXES, Curve, bd
-from codec.evaluation.measure import load_rgb
-from codec.workers import Crew, run
+from lapic.codec import files
+from lapic.codec.command.workers import Crew, run
+from lapic.codec.evaluation import codecs
+from lapic.codec.evaluation.cache import Point
+from lapic.codec.evaluation.curves import AXES, Curve, bd
+from lapic.codec.evaluation.measure import load_rgb
 
 SHOWN_EDGE = 1024  # larger pictures are shown as their middle part of this size
 
@@ -172,7 +172,7 @@ def write_report(
         f"{machine['processor']}, {machine['cores']} cores; {results['workers']} processes of one thread each",
         f"made {results['made']} by lapic {results['lapic']}",
     ]
-    data = resources("codec.evaluation") / "data"
+    data = resources("lapic.codec.evaluation") / "data"
     page = (data / "report.html").read_text()
     images = [f"<figure>{_inline(paths[0])}</figure>" for paths in drawn.values()]
     slots = {

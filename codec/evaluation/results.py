@@ -9,12 +9,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import codec
-from codec import files
-from codec.evaluation.cache import Point
-from codec.evaluation.codecs import Codec
-from codec.evaluation.curves import Curve
-from codec.workers import cores
+from lapic import codec
+from lapic.codec import files
+from lapic.codec.command.workers import cores
+from lapic.codec.evaluation.cache import Point
+from lapic.codec.evaluation.codecs import Codec
+from lapic.codec.evaluation.curves import Curve
 
 METRIC_PACKAGES = ("pytorch-msssim", "ssimulacra2", "lpips")
 PACKAGES = (*METRIC_PACKAGES, "bjontegaard", "torch", "pillow", "numpy")

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import bitstream
-from bitstream import Error, Header, PixelFormat, Tile
-from bitstream.container import ALPHA, EXIF, ICC, MODE, SIGNATURE, XMP
-from bitstream.varint import Reader, write_varint
+from lapic import bitstream
+from lapic.bitstream import Error, Header, PixelFormat, Tile
+from lapic.bitstream.container import ALPHA, EXIF, ICC, MODE, SIGNATURE, XMP
+from lapic.bitstream.varint import Reader, write_varint
 from tests.reference import read_file
 
 metadata = st.dictionaries(st.sampled_from([ICC, EXIF, XMP, ALPHA, MODE]), st.binary(max_size=200))

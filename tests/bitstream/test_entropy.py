@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bitstream import (
+from lapic.bitstream import (
     Error,
     Tables,
     TileDecoder,
@@ -14,7 +14,7 @@ from bitstream import (
     symbols_crc,
     write_payload,
 )
-from bitstream.entropy import entropy_bits
+from lapic.bitstream.entropy import entropy_bits
 from tests.reference import Ans, encode_ans
 
 

@@ -8,10 +8,19 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-import bitstream
-from bitstream import Error, Tables, TileDecoder, decode_values, encode_tile, encode_values, read_payload, symbols_crc
-from bitstream.container import SIGNATURE
-from bitstream.varint import write_varint
+from lapic import bitstream
+from lapic.bitstream import (
+    Error,
+    Tables,
+    TileDecoder,
+    decode_values,
+    encode_tile,
+    encode_values,
+    read_payload,
+    symbols_crc,
+)
+from lapic.bitstream.container import SIGNATURE
+from lapic.bitstream.varint import write_varint
 from tests import reference
 from tests.bitstream.test_entropy import random_tables
 

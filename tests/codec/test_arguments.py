@@ -10,10 +10,10 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-import bitstream
-import codec
-import codec.pillow_plugin
-from codec.cli import main
+import lapic
+import lapic.codec.pillow_plugin
+from lapic import bitstream
+from lapic.codec.cli import main
 from tests.conftest import EXAMPLES
 
 NO_NUMBERS = [True, False, "50", b"50", None, [50], np.array([50]), np.bool_(True), 1j, object()]
@@ -27,7 +27,7 @@ def small(photo: Image.Image) -> Image.Image:
 
 @pytest.fixture(scope="module")
 def data(small: Image.Image) -> bytes:
-    return codec.encode(small, effort=0)
+    return lapic.encode(small, effort=0)
 
 
 def refused(kinds: Any, function: Any, *given: Any, **settings: Any) -> str:
@@ -42,12 +42,12 @@ def refused(kinds: Any, function: Any, *given: Any, **settings: Any) -> str:
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview, lambda data: np.frombuffer(data, np.uint8)])
 def test_bytes_of_every_kind(kind: Any, data: bytes) -> None:
-    assert np.array_equal(np.asarray(codec.decode(kind(data))), np.asarray(codec.decode(data)))
-    assert codec.info(kind(data)) == codec.info(data)
+    assert np.array_equal(np.asarray(lapic.decode(kind(data))), np.asarray(lapic.decode(data)))
+    assert lapic.info(kind(data)) == lapic.info(data)
     assert bitstream.read_header(kind(data)) == bitstream.read_header(data)
-    assert refused(codec.Error, codec.decode, kind(data[:-1])).startswith("truncated")
+    assert refused(lapic.Error, lapic.decode, kind(data[:-1])).startswith("truncated")
     holes: list = []
-    codec.decode(kind(data[:-1]), missing=holes)
+    lapic.decode(kind(data[:-1]), missing=holes)
     assert holes
 
 
@@ -55,22 +55,22 @@ def test_a_view_of_wider_items_counts_in_bytes(data: bytes) -> None:
     padded = data + bytes(-len(data) % 4)
     wide = memoryview(padded).cast("I")
     if len(data) % 4:
-        assert "follow" in refused(codec.Error, codec.info, wide)
+        assert "follow" in refused(lapic.Error, lapic.info, wide)
     else:
-        assert codec.info(wide) == codec.info(data)
+        assert lapic.info(wide) == lapic.info(data)
 
 
 @pytest.mark.parametrize("other", ["photo.lapic", Path("photo.lapic"), 7, None, io.BytesIO(b"x"), ["a"]])
 def test_what_is_no_bytes(other: Any) -> None:
-    for read in (codec.decode, codec.info, bitstream.read, bitstream.read_header):
+    for read in (lapic.decode, lapic.info, bitstream.read, bitstream.read_header):
         assert type(other).__name__ in refused(TypeError, read, other)
 
 
 @pytest.mark.parametrize("value", [50, 50.0, np.int64(50), np.uint8(50), np.float32(50), np.float64(50), Fraction(50)])
 def test_numbers_of_every_kind(value: Any, small: Image.Image, data: bytes) -> None:
-    assert codec.encode(small, value, effort=0) == data
-    assert codec.encode(small, 50.0, effort=np.uint8(0), tile=np.int32(1024)) == data
-    assert len(codec.encode(small, size=10 * value, effort=0)) <= 500
+    assert lapic.encode(small, value, effort=0) == data
+    assert lapic.encode(small, 50.0, effort=np.uint8(0), tile=np.int32(1024)) == data
+    assert len(lapic.encode(small, size=10 * value, effort=0)) <= 500
 
 
 @pytest.mark.parametrize("name", ["quality", "effort", "tile", "size", "bpp", "psnr"])
@@ -78,27 +78,27 @@ def test_what_is_no_number(name: str, small: Image.Image) -> None:
     for value in NO_NUMBERS:
         if value is None and name in ("size", "bpp", "psnr"):
             continue
-        assert name in refused(TypeError, codec.encode, small, **{name: value})
+        assert name in refused(TypeError, lapic.encode, small, **{name: value})
 
 
 @pytest.mark.parametrize("name", ["size", "bpp", "psnr"])
 def test_targets_out_of_all_range(name: str, small: Image.Image) -> None:
     for value in [*NO_TARGETS, 10**400]:
-        refused(ValueError, codec.encode, small, **{name: value})
+        refused(ValueError, lapic.encode, small, **{name: value})
 
 
 def test_settings_out_of_range(small: Image.Image, data: bytes) -> None:
     for settings in ({"quality": float("nan")}, {"quality": float("inf")}, {"quality": 0}, {"effort": 2.5},
                      {"effort": 10}, {"effort": float("nan")}, {"tile": 64.5}, {"tile": float("inf")}, {"tune": "eye"},
                      {"tune": None}, {"device": "abacus"}, {"device": "meta"}, {"device": None}):  # fmt: skip
-        assert next(iter(settings)) in refused(ValueError, codec.encode, small, **settings)
+        assert next(iter(settings)) in refused(ValueError, lapic.encode, small, **settings)
     for target in ({"size": 500}, {"psnr": 30}):
-        assert "tile" in refused(ValueError, codec.encode, small, tile=63, **target)
-        assert "tune" in refused(ValueError, codec.encode, small, tune="ssim", effort=0, **target)
+        assert "tile" in refused(ValueError, lapic.encode, small, tile=63, **target)
+        assert "tune" in refused(ValueError, lapic.encode, small, tune="ssim", effort=0, **target)
     for settings in ({"scale": "2"}, {"scale": True}, {"scale": 3}, {"scale": None}, {"realism": float("nan")},
                      {"realism": 2}, {"crop": (0, 0, 5)}, {"crop": (0, 0, 5.5, 5)}, {"crop": (0, 0, float("nan"), 1)},
                      {"crop": (0, 0, 99, 99)}, {"device": "abacus"}, {"max_pixels": float("nan")}):  # fmt: skip
-        refused(ValueError, codec.decode, data, **settings)
+        refused(ValueError, lapic.decode, data, **settings)
     for settings in (
         {"crop": 5},
         {"crop": "0,0,5,5"},
@@ -106,23 +106,23 @@ def test_settings_out_of_range(small: Image.Image, data: bytes) -> None:
         {"realism": "1"},
         {"max_pixels": "9"},
     ):
-        refused(TypeError, codec.decode, data, **settings)
+        refused(TypeError, lapic.decode, data, **settings)
     for settings in ({"strength": float("nan")}, {"scale": 3}, {"scale": "2"}, {"look": None}, {"task": 7}):
-        refused(ValueError, codec.restore, small, **settings)
-    for function, given in ((codec.restore, ["jpeg"]), (codec.translate, ["grey:1"])):
+        refused(ValueError, lapic.restore, small, **settings)
+    for function, given in ((lapic.restore, ["jpeg"]), (lapic.translate, ["grey:1"])):
         refused(TypeError, function, small, *given, strength="1")
 
 
 def test_settings_of_other_numeric_types(data: bytes) -> None:
-    expected = codec.decode(data, scale=2, crop=(4, 4, 16, 16))
-    found = codec.decode(data, scale=np.int64(2), crop=np.array([4, 4, 16, 16]), max_pixels=np.int64(10**6))
+    expected = lapic.decode(data, scale=2, crop=(4, 4, 16, 16))
+    found = lapic.decode(data, scale=np.int64(2), crop=np.array([4, 4, 16, 16]), max_pixels=np.int64(10**6))
     assert np.array_equal(np.asarray(found), np.asarray(expected))
-    assert np.array_equal(np.asarray(codec.decode(data, scale=2.0, crop=[4.0, 4, 16, 16])), np.asarray(expected))
+    assert np.array_equal(np.asarray(lapic.decode(data, scale=2.0, crop=[4.0, 4, 16, 16])), np.asarray(expected))
 
 
 @pytest.mark.parametrize("other", ["photo.png", Path("photo.png"), None, b"", np.zeros((4, 4, 3), np.uint8)])
 def test_what_is_no_image(other: Any) -> None:
-    for function, given in ((codec.encode, []), (codec.restore, []), (codec.translate, ["grey:1"])):
+    for function, given in ((lapic.encode, []), (lapic.restore, []), (lapic.translate, ["grey:1"])):
         assert "PIL.Image.Image" in refused(TypeError, function, other, *given)
 
 
@@ -149,26 +149,26 @@ def test_images_that_are_closed_or_damaged(tmp_path: Path, photo: Image.Image) -
 
     for path in tmp_path.iterdir():
         for made in (never_loaded, file_closed, loaded, cut):
-            for function, given in ((codec.encode, []), (codec.restore, []), (codec.translate, ["grey:1"])):
-                assert "cannot be read" in refused(codec.Error, function, made(path), *given)
+            for function, given in ((lapic.encode, []), (lapic.restore, []), (lapic.translate, ["grey:1"])):
+                assert "cannot be read" in refused(lapic.Error, function, made(path), *given)
 
 
 @pytest.mark.parametrize(
     "mode", ["1", "L", "P", "RGB", "RGBA", "LA", "I;16", "I;16B", "I", "F", "CMYK", "HSV", "LAB", "YCbCr"]
 )
 def test_images_of_every_mode(mode: str) -> None:
-    found = codec.decode(codec.encode(Image.new(mode, (20, 12)), effort=0))
+    found = lapic.decode(lapic.encode(Image.new(mode, (20, 12)), effort=0))
     assert found.size == (20, 12)
     for size in ((0, 0), (0, 5), (5, 0)):
         for target in ({}, {"size": 500}, {"psnr": 30}):
-            refused(ValueError, codec.encode, Image.new(mode, size), effort=0, **target)
+            refused(ValueError, lapic.encode, Image.new(mode, size), effort=0, **target)
 
 
 def test_a_palette_with_transparency_in_bytes() -> None:
     image = Image.new("P", (20, 12))
     image.putpalette([0, 0, 0, 255, 0, 0])
     image.info["transparency"] = bytes([0, 128])
-    assert codec.decode(codec.encode(image, effort=0)).mode == "RGBA"
+    assert lapic.decode(lapic.encode(image, effort=0)).mode == "RGBA"
 
 
 @pytest.mark.parametrize("option", ["--size", "--bpp", "--psnr", "-q"])

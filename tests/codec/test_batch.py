@@ -14,15 +14,15 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-import codec
-from codec import files
-from codec.cli import main
-from codec.convert import verify_file
+import lapic
+from lapic.codec import files
+from lapic.codec.cli import main
+from lapic.codec.command.convert import verify_file
 
-LAPIC = [sys.executable, "-m", "codec.cli"]
+LAPIC = [sys.executable, "-m", "lapic.codec.cli"]
 
 
-def lapic(*arguments: object) -> Result:
+def run_lapic(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
@@ -42,7 +42,7 @@ def tree(photo: Image.Image, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_tree_goes_through_and_one_bad_file_does_not_stop_it(tree: Path, tmp_path: Path, jobs: int) -> None:
     out, back = tmp_path / "out", tmp_path / "back"
-    result = lapic("encode", tree, out, "-r", "-j", jobs, "--json", tmp_path / "manifest.json")
+    result = run_lapic("encode", tree, out, "-r", "-j", jobs, "--json", tmp_path / "manifest.json")
     assert result.exit_code == 1
     assert [line for line in result.stderr.splitlines() if "lapic:" in line] == [
         f"lapic: {tree}/deep/broken.png: not a picture that Pillow can read"
@@ -58,28 +58,28 @@ def test_a_tree_goes_through_and_one_bad_file_does_not_stop_it(tree: Path, tmp_p
     for row in rows:
         if row["status"] == "done":
             assert row["bytes"] == Path(row["target"]).stat().st_size
-    assert lapic("decode", out, back, "-r", "-j", jobs, "--format", "jpg").exit_code == 0
+    assert run_lapic("decode", out, back, "-r", "-j", jobs, "--format", "jpg").exit_code == 0
     assert Image.open(back / "deep" / "er" / "c.jpg").size == (62, 48)
     assert (back / "a.jpg").stat().st_mtime == 1_100_000_000
 
 
 def test_without_recursive_only_the_folder_itself(tree: Path, tmp_path: Path) -> None:
-    assert lapic("encode", tree, tmp_path / "out").exit_code == 0
+    assert run_lapic("encode", tree, tmp_path / "out").exit_code == 0
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.lapic"]
 
 
 def test_patterns_and_several_names(tree: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    assert lapic("encode", f"{tree}/**/*.[jw]*", tree / "a.png", f"{out}/").exit_code == 0
+    assert run_lapic("encode", f"{tree}/**/*.[jw]*", tree / "a.png", f"{out}/").exit_code == 0
     assert sorted(path.name for path in out.iterdir()) == ["a.lapic", "b.lapic", "c.lapic"]
-    result = lapic("encode", f"{tree}/*.tif", f"{out}/")
+    result = run_lapic("encode", f"{tree}/*.tif", f"{out}/")
     assert result.exit_code == 1
     assert "matches no file" in result.stderr
 
 
 def test_two_files_that_would_become_one(tree: Path, tmp_path: Path) -> None:
     Image.new("RGB", (9, 9)).save(tree / "a.bmp")
-    result = lapic("encode", tree, tmp_path / "out")
+    result = run_lapic("encode", tree, tmp_path / "out")
     assert result.exit_code == 1
     assert "would both become" in result.stderr
     assert not (tmp_path / "out").exists()
@@ -89,29 +89,29 @@ def test_nothing_is_replaced_without_force(tree: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "a.lapic").write_bytes(b"precious")
-    assert lapic("encode", tree, out).exit_code == 1
-    result = lapic("encode", tree / "a.png", out / "a.lapic")
+    assert run_lapic("encode", tree, out).exit_code == 1
+    result = run_lapic("encode", tree / "a.png", out / "a.lapic")
     assert result.exit_code == 1
     assert result.stderr == f"lapic: {out}/a.lapic exists: --force replaces it\n"
-    assert lapic("encode", tree, out, "--skip-existing").exit_code == 0
+    assert run_lapic("encode", tree, out, "--skip-existing").exit_code == 0
     assert (out / "a.lapic").read_bytes() == b"precious"
-    assert lapic("encode", tree, out, "--force").exit_code == 0
-    assert codec.info((out / "a.lapic").read_bytes())["width"] == 64
+    assert run_lapic("encode", tree, out, "--force").exit_code == 0
+    assert lapic.info((out / "a.lapic").read_bytes())["width"] == 64
 
 
 def test_a_file_that_appears_meanwhile_is_not_replaced(tmp_path: Path) -> None:
     target = tmp_path / "a"
     target.write_bytes(b"somebody was quicker")
-    with pytest.raises(codec.Error, match="exists"):
+    with pytest.raises(lapic.Error, match="exists"):
         files.write_output(str(target), b"mine", force=False)
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"somebody was quicker"]
 
 
 def test_resuming_does_only_what_is_left(tree: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    lapic("encode", tree / "a.png", f"{out}/")
+    run_lapic("encode", tree / "a.png", f"{out}/")
     before = (out / "a.lapic").stat().st_ino
-    result = lapic("encode", tree, out, "-r", "--skip-existing", "--json", "-")
+    result = run_lapic("encode", tree, out, "-r", "--skip-existing", "--json", "-")
     rows = json.loads(result.stdout)
     assert [row["status"] for row in rows].count("skipped") == 1
     assert [row["status"] for row in rows].count("done") == 2
@@ -119,7 +119,7 @@ def test_resuming_does_only_what_is_left(tree: Path, tmp_path: Path) -> None:
 
 
 def test_a_vanished_or_unreadable_input(tree: Path, tmp_path: Path) -> None:
-    result = lapic("encode", tree / "a.png", tree / "gone.png", f"{tmp_path}/out/")
+    result = run_lapic("encode", tree / "a.png", tree / "gone.png", f"{tmp_path}/out/")
     assert result.exit_code == 1
     assert "gone.png" in result.stderr
     assert (tmp_path / "out" / "a.lapic").exists()
@@ -131,7 +131,8 @@ def test_a_kill_at_any_moment_leaves_the_old_file_or_the_whole_new_one(
 ) -> None:
     """Writing is slowed down by many small files, so that kills fall into it."""
     script = (
-        "import signal, sys\nfrom codec import files\nfrom codec.workers import end_on_sigterm\nend_on_sigterm()\n"
+        "import signal, sys\nfrom lapic.codec import files\n"
+        "from lapic.codec.command.interrupts import end_on_sigterm\nend_on_sigterm()\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # which background shells hand down ignored
         "print('ready', flush=True)\n"
         "for turn in range(100_000):\n"
@@ -198,4 +199,4 @@ def test_an_interrupted_batch_resumes(photo: Image.Image, tmp_path: Path) -> Non
     assert len(list(out.iterdir())) == 8
     for name, inode in done.items():
         assert (out / name).stat().st_ino == inode
-        codec.info((out / name).read_bytes())
+        lapic.info((out / name).read_bytes())

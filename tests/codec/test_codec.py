@@ -5,16 +5,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-import bitstream
-import codec
-from bitstream.entropy import entropy_bits
-from codec import decoder, encoder
-from codec.decoder import View
-from codec.hyper import fixed_point
-from codec.metrics import psnr
-from codec.model import load, load_by_id
-from codec.shipped import HIGH_QUALITY, name_of
-from codec.tiling import latent_bounds, tile_edge
+import lapic
+from lapic import bitstream
+from lapic.bitstream.entropy import entropy_bits
+from lapic.codec.decode import decoder
+from lapic.codec.decode import symbols as symbols_module
+from lapic.codec.decode.decoder import View
+from lapic.codec.encode import encoder
+from lapic.codec.metrics import psnr
+from lapic.codec.model.codec_weights import load, load_by_id
+from lapic.codec.model.shipped import HIGH_QUALITY, name_of
+from lapic.codec.nets.levels import fixed_point
+from lapic.codec.picture.tiling import latent_bounds, tile_edge
 from tests.conftest import difference
 
 
@@ -26,7 +28,7 @@ def symbols_of(data: bytes, **options: object) -> list[tuple[np.ndarray, np.ndar
     edge = tile_edge(header.tile, bounds)
     out = []
     for rect, tile in zip(bounds.cut(edge), tiles, strict=True):
-        z, symbols, coded = decoder.decode_symbols(model, header, tile, rect)
+        z, symbols, coded = symbols_module.decode_symbols(model, header, tile, rect)
         out.append((z, symbols, coded.index[0].to(torch.uint8).numpy()))
     return out
 
@@ -43,7 +45,7 @@ def symbols_of(data: bytes, **options: object) -> list[tuple[np.ndarray, np.ndar
 def test_every_size_comes_back(width: int, height: int, mode: str, quality: float, tile: int, scale: int) -> None:
     shape = (height, width, 3) if mode == "RGB" else (height, width)
     image = Image.fromarray(np.random.default_rng(width).integers(0, 256, shape, np.uint8))
-    decoded = codec.decode(codec.encode(image, quality, tile=tile, effort=1), scale=scale)
+    decoded = lapic.decode(lapic.encode(image, quality, tile=tile, effort=1), scale=scale)
     assert decoded.size == (-(-width // scale), -(-height // scale))
     assert decoded.mode == mode
 
@@ -51,7 +53,7 @@ def test_every_size_comes_back(width: int, height: int, mode: str, quality: floa
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1), (17, 15), (64, 64), (65, 1)])
 def test_extreme_sizes(size: tuple[int, int]) -> None:
     image = Image.linear_gradient("L").resize(size).convert("RGB")
-    decoded = codec.decode(codec.encode(image, 90, effort=1))
+    decoded = lapic.decode(lapic.encode(image, 90, effort=1))
     assert decoded.size == size
     assert psnr(image, decoded) > 30
 
@@ -59,9 +61,9 @@ def test_extreme_sizes(size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_quality_buys_bits_and_decibels(photo: Image.Image, mode: str) -> None:
     image = photo.convert(mode)
-    files = [codec.encode(image, quality, effort=0) for quality in (1, 20, 40, 60, 80, 100)]
+    files = [lapic.encode(image, quality, effort=0) for quality in (1, 20, 40, 60, 80, 100)]
     assert sorted(map(len, files)) == [len(file) for file in files]
-    found = [psnr(image, codec.decode(file)) for file in files]
+    found = [psnr(image, lapic.decode(file)) for file in files]
     assert found == sorted(found)
     assert found[0] > 24
     assert found[-1] > 38
@@ -69,13 +71,13 @@ def test_quality_buys_bits_and_decibels(photo: Image.Image, mode: str) -> None:
 
 def test_grey_costs_no_colour(photo: Image.Image) -> None:
     grey = photo.convert("L")
-    coloured, alone = (len(codec.encode(image, 50, effort=0)) for image in (photo, grey))
+    coloured, alone = (len(lapic.encode(image, 50, effort=0)) for image in (photo, grey))
     assert alone < coloured
 
 
 @pytest.mark.parametrize("quality", [1, 25, 50, 75, 100])
 def test_the_file_is_as_small_as_the_model_promises(photo: Image.Image, quality: float) -> None:
-    data = codec.encode(photo, quality, tile=0, effort=1)
+    data = lapic.encode(photo, quality, tile=0, effort=1)
     [(z, symbols, index)] = symbols_of(data)
     model = load_by_id(bitstream.read_header(data).model)
     level = model.level(fixed_point(quality, model.device))
@@ -85,7 +87,7 @@ def test_the_file_is_as_small_as_the_model_promises(photo: Image.Image, quality:
 
 @pytest.mark.parametrize("tile", [0, 64, 256])
 def test_pieces_show_no_seam(large: Image.Image, tile: int) -> None:
-    header, tiles = bitstream.read(codec.encode(large.resize((500, 350)), 60, tile=tile, effort=0))
+    header, tiles = bitstream.read(lapic.encode(large.resize((500, 350)), 60, tile=tile, effort=0))
     model = load_by_id(header.model, dtype=torch.float32)
     whole = decoder.decode_pixels(model, header, tiles, View(piece=10**6))
     pieces = decoder.decode_pixels(model, header, tiles, View(piece=8))
@@ -106,7 +108,7 @@ def test_analysis_in_pieces_gives_the_same_file(large: Image.Image, scale: int) 
 @pytest.fixture(scope="module")
 def in_tiles(large: Image.Image) -> tuple[bitstream.Header, list[bitstream.Tile], np.ndarray]:
     """A file of twelve tiles, and its pixels in float32."""
-    header, tiles = bitstream.read(codec.encode(large, 40, tile=256, effort=0))
+    header, tiles = bitstream.read(lapic.encode(large, 40, tile=256, effort=0))
     return header, tiles, decoder.decode_pixels(load(dtype=torch.float32), header, tiles)
 
 
@@ -124,35 +126,35 @@ def test_a_crop_decodes_only_its_tiles(in_tiles: tuple) -> None:
     header, tiles, _ = in_tiles
     tiles = [tiles[0]] + [bitstream.Tile(b"\xff", 0)] * (len(tiles) - 1)
     assert decoder.decode_pixels(load(), header, tiles, View(crop=(10, 20, 50, 60))).shape == (60, 50, 3)
-    with pytest.raises(codec.Error):
+    with pytest.raises(lapic.Error):
         decoder.decode_pixels(load(), header, tiles, View(crop=(10, 20, 400, 60)))
 
 
 @pytest.mark.parametrize("scale", [2, 4, 8])
 def test_a_scaled_decode_looks_like_the_small_picture(photo: Image.Image, scale: int) -> None:
-    data = codec.encode(photo, 80, effort=0)
-    small = codec.decode(data, scale=scale)
-    reduced = codec.decode(data).resize(small.size, Image.Resampling.BICUBIC)
+    data = lapic.encode(photo, 80, effort=0)
+    small = lapic.decode(data, scale=scale)
+    reduced = lapic.decode(data).resize(small.size, Image.Resampling.BICUBIC)
     assert psnr(small, reduced) > 27
 
 
 def test_impossible_requests(photo: Image.Image) -> None:
-    data = codec.encode(photo, 50, effort=0)
+    data = lapic.encode(photo, 50, effort=0)
     for crop in ((0, 0, 452, 1), (-1, 0, 5, 5), (0, 0, 0, 5)):
         with pytest.raises(ValueError, match="not within"):
-            codec.decode(data, crop=crop)
+            lapic.decode(data, crop=crop)
     with pytest.raises(ValueError, match="scale"):
-        codec.decode(data, scale=3)
+        lapic.decode(data, scale=3)
     for quality in (0, 101, float("nan")):
         with pytest.raises(ValueError, match="quality"):
-            codec.encode(photo, quality)
+            lapic.encode(photo, quality)
     for tile in (63, 65, 192, -64):
         with pytest.raises(ValueError, match="tile"):
-            codec.encode(photo, 50, tile=tile)
+            lapic.encode(photo, 50, tile=tile)
 
 
 def test_threads_and_precision_do_not_change_the_symbols(photo: Image.Image) -> None:
-    data = codec.encode(photo, 70, effort=0)
+    data = lapic.encode(photo, 70, effort=0)
     expected = symbols_of(data)
     before = torch.get_num_threads()
     try:
@@ -166,7 +168,7 @@ def test_threads_and_precision_do_not_change_the_symbols(photo: Image.Image) -> 
 
 
 def test_precision_changes_single_pixels_by_little(photo: Image.Image) -> None:
-    header, tiles = bitstream.read(codec.encode(photo, 50, effort=0))
+    header, tiles = bitstream.read(lapic.encode(photo, 50, effort=0))
     exact = decoder.decode_pixels(load(dtype=torch.float32), header, tiles).astype(int)
     half = decoder.decode_pixels(load(dtype=torch.bfloat16), header, tiles)
     assert np.abs(exact - half).mean() < 0.4
@@ -175,13 +177,13 @@ def test_precision_changes_single_pixels_by_little(photo: Image.Image) -> None:
 
 @pytest.mark.parametrize("name", ["point4.weight", "level.leave", "depth1.bias"])
 def test_a_decoder_that_drifts_by_one_unit_is_caught(photo: Image.Image, name: str) -> None:
-    header, [tile] = bitstream.read(codec.encode(photo, 70, effort=0))
+    header, [tile] = bitstream.read(lapic.encode(photo, 70, effort=0))
     rect = latent_bounds(*photo.size)
     model = load.__wrapped__(name_of(header.model))
-    decoder.decode_symbols(model, header, tile, rect)
+    symbols_module.decode_symbols(model, header, tile, rect)
     model.integers[name] = model.integers[name] + 1
-    with pytest.raises(codec.Error, match="checksum"):
-        decoder.decode_symbols(model, header, tile, rect)
+    with pytest.raises(lapic.Error, match="checksum"):
+        symbols_module.decode_symbols(model, header, tile, rect)
 
 
 @settings(deadline=None, max_examples=8)
@@ -193,7 +195,7 @@ def test_noise_screens_and_flat_colour_stay_sane(seed: int) -> None:
     flat = np.broadcast_to(rng.integers(0, 256, 3).astype(np.uint8), (70, 90, 3))
     for pixels, quality, floor in ((noise, 61, 11), (blocks, 60, 20), (blocks, 61, 25), (flat, 60, 40)):
         image = Image.fromarray(np.ascontiguousarray(pixels))
-        assert psnr(image, codec.decode(codec.encode(image, quality))) > floor  # both models learned patterns
+        assert psnr(image, lapic.decode(lapic.encode(image, quality))) > floor  # both models learned patterns
 
 
 @pytest.mark.parametrize(("quality", "floor"), [(30, 30), (61, 35)])
@@ -202,14 +204,14 @@ def test_stripes_one_pixel_wide_stay_stripes(across: bool, quality: int, floor: 
     stripes = np.zeros((96, 128), np.uint8)
     stripes[(slice(None), slice(None, None, 2)) if across else slice(None, None, 2)] = 255
     image = Image.fromarray(stripes).convert("RGB")
-    assert psnr(image, codec.decode(codec.encode(image, quality))) > floor
+    assert psnr(image, lapic.decode(lapic.encode(image, quality))) > floor
 
 
 def test_the_model_goes_by_the_quality(photo: Image.Image) -> None:
     small = photo.resize((90, 60))
 
     def model_at(quality: float, **options: str) -> str:
-        return codec.info(codec.encode(small, quality, **options))["model"]["name"]
+        return lapic.info(lapic.encode(small, quality, **options))["model"]["name"]
 
     assert [model_at(quality) for quality in (1, HIGH_QUALITY)] == ["photo"] * 2
     assert [model_at(quality) for quality in (HIGH_QUALITY + 1 / 256, 100)] == ["photo-high"] * 2
@@ -220,18 +222,18 @@ def test_the_model_goes_by_the_quality(photo: Image.Image) -> None:
 def test_a_model_serves_the_qualities_that_it_learned(photo: Image.Image) -> None:
     small = photo.resize((90, 60))
     for model, quality in (("photo", 61), ("photo-high", 59)):
-        with pytest.raises(codec.Error, match=f"{model} is for qualities .*: quality {quality} needs another"):
-            codec.encode(small, quality, model=model)
-    assert codec.info(codec.encode(small, model="photo-high", bpp=2.5, effort=0))["quality"] >= HIGH_QUALITY
-    with pytest.raises(codec.Error, match="cannot be reached: quality 60, the nearest"):
-        codec.encode(small, model="photo-high", bpp=0.1, effort=0)
+        with pytest.raises(lapic.Error, match=f"{model} is for qualities .*: quality {quality} needs another"):
+            lapic.encode(small, quality, model=model)
+    assert lapic.info(lapic.encode(small, model="photo-high", bpp=2.5, effort=0))["quality"] >= HIGH_QUALITY
+    with pytest.raises(lapic.Error, match="cannot be reached: quality 60, the nearest"):
+        lapic.encode(small, model="photo-high", bpp=0.1, effort=0)
 
 
 def test_info_adds_up(photo: Image.Image) -> None:
     photo = photo.copy()
     photo.info["xmp"] = b"<x/>" * 50
-    data = codec.encode(photo, 33.5, effort=0)
-    found = codec.info(data)
+    data = lapic.encode(photo, 33.5, effort=0)
+    found = lapic.info(data)
     assert (found["width"], found["height"], found["mode"], found["quality"]) == (451, 300, "RGB", 33.5)
     assert found["model"]["name"] == "photo"
     parts = found["bytes"]
@@ -240,10 +242,10 @@ def test_info_adds_up(photo: Image.Image) -> None:
 
 
 def test_an_unknown_model_is_named(photo: Image.Image) -> None:
-    header, tiles = bitstream.read(codec.encode(photo, 50, effort=0))
+    header, tiles = bitstream.read(lapic.encode(photo, 50, effort=0))
     alien = bitstream.write(bitstream.Header(**{**vars(header), "model": b"\xde\xad\xbe\xef"}), tiles)
-    with pytest.raises(codec.Error, match="model deadbeef"):
-        codec.decode(alien)
+    with pytest.raises(lapic.Error, match="model deadbeef"):
+        lapic.decode(alien)
 
 
 def test_difference_helper_sees_a_difference(photo: Image.Image) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from codec import colour, picture
+from lapic.codec.picture import colour, pillow
 
 SRGB = ImageCms.createProfile("sRGB")
 RAMP = Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16))
@@ -25,7 +25,7 @@ def png(mode: str, chunks: list[tuple[bytes, bytes]]) -> bytes:
 
 
 def profile_of(source: bytes) -> bytes | None:
-    return picture.take_apart(picture.open_image(source))[1].get(b"iccp")
+    return pillow.take_apart(pillow.open_image(source))[1].get(b"iccp")
 
 
 def in_srgb(image: Image.Image, profile: bytes) -> np.ndarray:
@@ -117,9 +117,9 @@ def test_nclx_of_an_avif_becomes_a_profile() -> None:
 )
 def test_impossible_colour_spaces_are_named(chunk: tuple[bytes, bytes]) -> None:
     source = png("RGB", [chunk])
-    image = picture.open_image(source)
-    assert any("colour space" in note for note in picture.losses(image, source))
-    assert b"iccp" not in picture.take_apart(image)[1]
+    image = pillow.open_image(source)
+    assert any("colour space" in note for note in pillow.losses(image, source))
+    assert b"iccp" not in pillow.take_apart(image)[1]
 
 
 LAB = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
@@ -137,8 +137,8 @@ def test_a_profile_of_another_space_is_converted_or_dropped_with_a_word(
 ) -> None:
     image = RAMP.convert(mode)
     image.info["icc_profile"] = given
-    profile = picture.take_apart(image)[1].get(b"iccp")
-    notes = picture.losses(image)
+    profile = pillow.take_apart(image)[1].get(b"iccp")
+    notes = pillow.losses(image)
     if expected == "same":
         assert (profile, notes) == (given, [])
         return
@@ -161,9 +161,9 @@ def test_cmyk_is_converted_by_its_profile() -> None:
     profile[12:16], profile[20:24], profile[8:12] = b"prtr", b"Lab ", b"\2\x40\0\0"
     image = RAMP.convert("RGB").convert("CMYK")
     image.info["icc_profile"] = bytes(profile)
-    pixels, chunks = picture.take_apart(image)
+    pixels, chunks = pillow.take_apart(image)
     assert b"iccp" not in chunks
-    assert "CMYK becomes RGB" in picture.losses(image)
+    assert "CMYK becomes RGB" in pillow.losses(image)
     assert pixels[:8].std() < 1  # of the ramp's dark half nothing is left
     image.info["icc_profile"] = b"\0" * 16 + b"CMYK damaged"
-    assert picture.take_apart(image)[0][:8].std() > 20
+    assert pillow.take_apart(image)[0][:8].std() > 20

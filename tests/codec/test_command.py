@@ -14,16 +14,17 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-import codec
-from codec import batch, files
-from codec.cli import main
+import lapic
+from lapic.codec import api, files
+from lapic.codec.cli import main
+from lapic.codec.command import batch
 
 LAPIC = [sys.executable, "-m", "codec"]
-SHELL = f"{shlex.quote(sys.executable)} -m codec"
+SHELL = f"{shlex.quote(sys.executable)} -m lapic"
 LONG = "n" * 260
 
 
-def lapic(*arguments: object) -> Result:
+def run_lapic(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
@@ -42,7 +43,7 @@ def folder(photo: Image.Image, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def coded(folder: Path) -> Path:
-    (folder / "o.lapic").write_bytes(codec.encode(Image.open(folder / "plain.png"), effort=0))
+    (folder / "o.lapic").write_bytes(lapic.encode(Image.open(folder / "plain.png"), effort=0))
     return folder
 
 
@@ -63,37 +64,37 @@ FAILURES = {
 @pytest.mark.parametrize("kind", FAILURES)
 def test_any_exception_costs_its_own_file_one_line(kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     error, line = FAILURES[kind]
-    whole = codec.encode
+    whole = lapic.encode
 
     def encode(image: Image.Image, *arguments: object, **settings: object) -> bytes:
         if image.width == 47:
             raise error
         return whole(image, *arguments, **settings)
 
-    monkeypatch.setattr(codec, "encode", encode)
+    monkeypatch.setattr(api, "encode", encode)
     (folder / "in").mkdir()
     for name, width in (("a.png", 48), ("b.png", 47), ("c.png", 46)):
         Image.new("RGB", (width, 20)).save(folder / "in" / name)
-    result = lapic("encode", folder / "in", folder / "out", "-e", 0, "--quiet", "--json", folder / "m.json")
+    result = run_lapic("encode", folder / "in", folder / "out", "-e", 0, "--quiet", "--json", folder / "m.json")
     assert result.exit_code == 1
     assert len(result.stderr.splitlines()) == 1
     assert result.stderr.startswith(f"lapic: {folder}/in/b.png: {line}")
     statuses = [row["status"] for row in json.loads((folder / "m.json").read_text())]
     assert statuses == ["done", "failed", "done"]
-    alone = lapic("encode", folder / "in" / "b.png", folder / "b.lapic")
+    alone = run_lapic("encode", folder / "in" / "b.png", folder / "b.lapic")
     assert (alone.exit_code, alone.stderr) == (1, result.stderr)
 
 
 @pytest.mark.parametrize(
     ("place", "arguments"),
     [
-        ("codec.decode", ["decode", "o.lapic", "o.png"]),
-        ("codec.convert.verify_file", ["verify", "o.lapic"]),
-        ("codec.info", ["info", "o.lapic"]),
-        ("codec.restore", ["restore", "plain.png", "r.png"]),
-        ("codec.translate", ["translate", "plain.png", "t.png", "--model", "grey:1"]),
-        ("codec.evaluation.measure.load_rgb", ["compare", "plain.png", "plain.png"]),
-        ("codec.evaluation.evaluate.evaluate", ["evaluate", "plain.png", "--out", "ev"]),
+        ("lapic.decode", ["decode", "o.lapic", "o.png"]),
+        ("lapic.codec.command.convert.verify_file", ["verify", "o.lapic"]),
+        ("lapic.info", ["info", "o.lapic"]),
+        ("lapic.restore", ["restore", "plain.png", "r.png"]),
+        ("lapic.translate", ["translate", "plain.png", "t.png", "--model", "grey:1"]),
+        ("lapic.codec.evaluation.measure.load_rgb", ["compare", "plain.png", "plain.png"]),
+        ("lapic.codec.evaluation.evaluate.evaluate", ["evaluate", "plain.png", "--out", "ev"]),
     ],
 )
 def test_every_command_has_the_same_boundary(
@@ -104,8 +105,8 @@ def test_every_command_has_the_same_boundary(
 
     monkeypatch.chdir(coded)
     monkeypatch.setattr(place, fail)
-    monkeypatch.setattr("codec.evaluation.metrics.lpips_model", lambda *_: None)
-    result = lapic(*arguments)
+    monkeypatch.setattr("lapic.codec.evaluation.metrics.lpips_model", lambda *_: None)
+    result = run_lapic(*arguments)
     assert result.exit_code == 1
     assert len(result.stderr.splitlines()) == 1
     named = "" if arguments[0] == "evaluate" else f"{arguments[1]}: "
@@ -113,9 +114,9 @@ def test_every_command_has_the_same_boundary(
 
 
 def test_the_environment_can_ask_for_the_traceback(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "Traceback" not in lapic("info", folder / "plain.png").stderr
+    assert "Traceback" not in run_lapic("info", folder / "plain.png").stderr
     monkeypatch.setenv("LAPIC_DEBUG", "1")
-    assert "Traceback" in lapic("info", folder / "plain.png").stderr
+    assert "Traceback" in run_lapic("info", folder / "plain.png").stderr
 
 
 # ---- streams
@@ -147,7 +148,7 @@ def test_what_only_this_process_can_open_is_read_here(folder: Path) -> None:
 
 def test_a_named_pipe_in_a_folder_is_passed_over(folder: Path) -> None:
     os.mkfifo(folder / "pipe.png")
-    result = lapic("encode", folder, folder / "out", "-e", 0)
+    result = run_lapic("encode", folder, folder / "out", "-e", 0)
     assert result.exit_code == 0
     assert "1 file left out: 1 not regular files" in result.stderr
 
@@ -181,9 +182,9 @@ def test_standard_output_holds_results_alone(
 ) -> None:
     """Whatever libraries print, in Python or in C."""
     script = (
-        "import os, codec\nwhole = codec.info\n"
+        "import os, codec\nwhole = lapic.info\n"
         "def info(data):\n    print('a library')\n    os.system('echo a child')\n    return whole(data)\n"
-        "codec.info = info\nfrom codec.__main__ import run\nrun()\n"
+        "lapic.info = info\nfrom lapic.codec.__main__ import run\nrun()\n"
     )
     command = [sys.executable, "-c", script, "info", "o.lapic", "--json"]
     for debug, printed in (("0", ["a library"]), ("1", ["a child", "a library"])):
@@ -197,7 +198,7 @@ def test_the_name_of_standard_output_is_standard_output(coded: Path) -> None:
     found = shell("LAPIC decode o.lapic /dev/stdout --format ppm > o.ppm", coded)
     assert found.returncode == 0, found.stderr
     assert np.array_equal(
-        np.asarray(Image.open(coded / "o.ppm")), np.asarray(codec.decode((coded / "o.lapic").read_bytes()))
+        np.asarray(Image.open(coded / "o.ppm")), np.asarray(lapic.decode((coded / "o.lapic").read_bytes()))
     )
 
 
@@ -205,18 +206,18 @@ def test_the_name_of_standard_output_is_standard_output(coded: Path) -> None:
 
 
 def test_a_name_that_is_too_long(folder: Path) -> None:
-    alone = lapic("encode", folder / "plain.png", folder / f"{LONG}.lapic")
+    alone = run_lapic("encode", folder / "plain.png", folder / f"{LONG}.lapic")
     assert alone.exit_code == 1
     assert alone.stderr == f"lapic: cannot write {folder}/{LONG}.lapic: File name too long\n"
     source = folder / "in"
     source.mkdir()
     for name in ("a", LONG[:250], "z"):
         Image.new("RGB", (9, 9)).save(source / f"{name}.png")
-    result = lapic("encode", source, folder / "out", "-e", 0, "--quiet")
+    result = run_lapic("encode", source, folder / "out", "-e", 0, "--quiet")
     assert (result.exit_code, len(result.stderr.splitlines())) == (1, 1)
     assert "File name too long" in result.stderr
     assert sorted(path.name for path in (folder / "out").iterdir()) == ["a.lapic", "z.lapic"]
-    assert lapic("decode", LONG, folder / "o.png").stderr == f"lapic: cannot read {LONG}: File name too long\n"
+    assert run_lapic("decode", LONG, folder / "o.png").stderr == f"lapic: cannot read {LONG}: File name too long\n"
 
 
 def test_an_unreadable_folder_is_said_and_the_others_are_done(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,14 +231,14 @@ def test_an_unreadable_folder_is_said_and_the_others_are_done(folder: Path, monk
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    result = lapic("encode", "-r", folder / "in", folder / "out", "-e", 0, "--quiet", "--json", folder / "m.json")
+    result = run_lapic("encode", "-r", folder / "in", folder / "out", "-e", 0, "--quiet", "--json", folder / "m.json")
     assert result.exit_code == 1
     assert result.stderr == f"lapic: cannot read {folder}/in/closed: Permission denied\n"
     rows = json.loads((folder / "m.json").read_text())
     assert [(row["source"], row["status"]) for row in rows] == [
         (f"{folder}/in/closed", "failed"), (f"{folder}/in/a.png", "done"),
     ]  # fmt: skip
-    result = lapic("encode", folder / "in" / "closed", folder / "out")
+    result = run_lapic("encode", folder / "in" / "closed", folder / "out")
     assert (result.exit_code, result.stderr.count("\n")) == (1, 2)  # the line and the summary
 
 
@@ -245,7 +246,7 @@ def test_names_are_printed_on_one_line(folder: Path) -> None:
     bad = folder / os.fsdecode(b"two\nlines\x1b[31m\xff.png")
     bad.write_text("no picture")
     for arguments in (("encode", bad, folder / "o.lapic"), ("encode", bad, folder / "plain.png", folder / "out", "-q")):
-        result = lapic(*arguments, *([50, "-e", 0] if arguments[-1] == "-q" else []))
+        result = run_lapic(*arguments, *([50, "-e", 0] if arguments[-1] == "-q" else []))
         assert result.exit_code == 1
         assert "two\\nlines\\x1b[31m\\udcff.png: not a picture" in result.stderr.splitlines()[0]
 
@@ -256,12 +257,12 @@ def test_side_files_are_passed_over_and_counted(folder: Path) -> None:
         (folder / name).write_text("")
     (folder / ".git").mkdir()
     Image.new("RGB", (9, 9)).save(folder / ".git" / "hidden.png")
-    result = lapic("encode", "-r", folder, folder / "out", "-e", 0)
+    result = run_lapic("encode", "-r", folder, folder / "out", "-e", 0)
     assert result.exit_code == 0
     assert "5 files left out: 3 hidden, 2 not pictures\n" in result.stderr
     assert [path.name for path in (folder / "out").iterdir()] == ["plain.lapic"]
     (folder / "plain.png").unlink()
-    result = lapic("encode", folder, folder / "out")
+    result = run_lapic("encode", folder, folder / "out")
     assert result.stderr == f"lapic: there is nothing to do in {folder} (4 files left out: 2 hidden, 2 not pictures)\n"
 
 
@@ -271,9 +272,9 @@ def test_a_link_is_followed_and_what_it_names_is_whole_or_untouched(
     link, target = folder / "link.lapic", folder / "deep" / "target.lapic"
     target.parent.mkdir()
     link.symlink_to(target)
-    assert lapic("encode", folder / "plain.png", link, "-e", 0).exit_code == 0  # which named nothing until now
-    assert codec.info(target.read_bytes())["width"] == 48
-    assert "exists" in lapic("encode", folder / "plain.png", link).stderr
+    assert run_lapic("encode", folder / "plain.png", link, "-e", 0).exit_code == 0  # which named nothing until now
+    assert lapic.info(target.read_bytes())["width"] == 48
+    assert "exists" in run_lapic("encode", folder / "plain.png", link).stderr
     target.write_bytes(b"old")
     with monkeypatch.context() as patched:
 
@@ -281,48 +282,48 @@ def test_a_link_is_followed_and_what_it_names_is_whole_or_untouched(
             raise OSError(28, "No space left on device")
 
         patched.setattr(os, "fsync", full)
-        assert lapic("encode", folder / "plain.png", link, "-f", "-e", 0).exit_code == 1
+        assert run_lapic("encode", folder / "plain.png", link, "-f", "-e", 0).exit_code == 1
     assert target.read_bytes() == b"old"
-    assert lapic("encode", folder / "plain.png", link, "-f", "-e", 0).exit_code == 0
+    assert run_lapic("encode", folder / "plain.png", link, "-f", "-e", 0).exit_code == 0
     assert link.is_symlink()
-    assert codec.info(target.read_bytes())["width"] == 48
+    assert lapic.info(target.read_bytes())["width"] == 48
     assert [path.name for path in target.parent.iterdir()] == ["target.lapic"]
 
 
 def test_links_in_a_circle_and_to_folders(folder: Path) -> None:
     (folder / "a").symlink_to(folder / "b")
     (folder / "b").symlink_to(folder / "a")
-    result = lapic("encode", folder / "plain.png", folder / "a", "-f")
+    result = run_lapic("encode", folder / "plain.png", folder / "a", "-f")
     assert (result.exit_code, len(result.stderr.splitlines())) == (1, 1)
     assert "symbolic links" in result.stderr
     (folder / "real").mkdir()
     (folder / "link").symlink_to(folder / "real")
-    assert lapic("encode", folder / "plain.png", folder / "link", "-e", 0).exit_code == 0
+    assert run_lapic("encode", folder / "plain.png", folder / "link", "-e", 0).exit_code == 0
     assert [path.name for path in (folder / "real").iterdir()] == ["plain.lapic"]
 
 
 def test_what_is_no_regular_file_is_never_replaced(folder: Path) -> None:
     os.mkfifo(folder / "pipe.tif")
-    with pytest.raises(codec.Error, match="no regular file"), files.replacing(folder / "pipe.tif", True):
+    with pytest.raises(lapic.Error, match="no regular file"), files.replacing(folder / "pipe.tif", True):
         pass
     assert (folder / "pipe.tif").is_fifo()
 
 
 @pytest.mark.parametrize("name", ["photo.jpg", "photo.PNG", "photo.avif", "photo.jxl", "photo.heic"])
 def test_names_of_other_formats_are_refused(name: str, coded: Path) -> None:
-    result = lapic("encode", coded / "plain.png", coded / name)
+    result = run_lapic("encode", coded / "plain.png", coded / name)
     assert (result.exit_code, len(result.stderr.splitlines())) == (1, 1)
     assert "--force-format" in result.stderr
     assert not (coded / name).exists()
-    assert lapic("encode", coded / "plain.png", coded / name, "--force-format", "-e", 0).exit_code == 0
-    assert codec.info((coded / name).read_bytes())["width"] == 48
+    assert run_lapic("encode", coded / "plain.png", coded / name, "--force-format", "-e", 0).exit_code == 0
+    assert lapic.info((coded / name).read_bytes())["width"] == 48
 
 
 def test_other_names_are_as_good_as_lapic(coded: Path) -> None:
     for name in ("photo", "photo.LAPIC", "photo.jpg.lapic", "photo.backup"):
-        assert lapic("encode", coded / "plain.png", coded / name, "-e", 0).exit_code == 0
+        assert run_lapic("encode", coded / "plain.png", coded / name, "-e", 0).exit_code == 0
     for command in (["decode", coded / "o.lapic"], ["restore", coded / "plain.png"]):
-        result = lapic(*command, coded / "new.lapic", "--format", "png")
+        result = run_lapic(*command, coded / "new.lapic", "--format", "png")
         assert (result.exit_code, "--force-format" in result.stderr) == (1, True)
         assert not (coded / "new.lapic").exists()
 
@@ -343,7 +344,7 @@ def test_a_signal_at_any_moment_is_one_line_and_leaves_nothing(
     for name in "ab":
         Image.fromarray(noise).save(tmp_path / "in" / f"{name}.bmp")
     script = (
-        "import codec.__main__ as command, pathlib, signal\n"
+        "import lapic.codec.__main__ as command, pathlib, signal\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # which background shells hand down ignored
         "answer = command.interrupts.end_on_signals\n"
         "command.interrupts.end_on_signals = lambda: (answer(), pathlib.Path('up').touch())\n"
@@ -375,7 +376,7 @@ def test_an_interruption_that_a_library_turns_into_an_error_is_one_all_the_same(
         "def encode(*_, **__):\n"
         "    try:\n        os.kill(os.getpid(), signal.SIGINT)\n        import time; time.sleep(10)\n"
         "    except BaseException:\n        raise ImportError('half of a module')\n"
-        "codec.encode = encode\nfrom codec.__main__ import run\n"
+        "lapic.encode = encode\nfrom lapic.codec.__main__ import run\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\nrun()\n"
     )
     command = [sys.executable, "-c", script, "encode", "plain.png", "plain.png", "out", "--json", "m.json"]

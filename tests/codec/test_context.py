@@ -7,11 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-import bitstream
-from bitstream import Error
-from codec import context, decoder, encoder, hyper, products
-from codec.model import Model, load
-from codec.search import rate_weight
+from lapic import bitstream
+from lapic.bitstream import Error
+from lapic.codec.decode import decoder
+from lapic.codec.decode import symbols as symbols_module
+from lapic.codec.encode import encoder
+from lapic.codec.encode.rate import rate_weight
+from lapic.codec.exact import context, hyper, products
+from lapic.codec.model.codec_weights import Model, load
+from lapic.codec.nets import levels
 from tests import reference
 from tests.conftest import weights_file
 
@@ -45,8 +49,8 @@ def test_the_context_changes_what_is_expected(model: Model, photo: Image.Image) 
     header = encoder.header_of(model, pixels, 60, 0, None)
     [(rect, latent)] = encoder.analyse(model, pixels, 0)
     header, [tile] = bitstream.read(encoder.encode_latents(model, header, [(rect, latent)], pixels))
-    z, symbols, coded = decoder.decode_symbols(model, header, tile, rect)
-    quality = hyper.fixed_point(60, model.device)
+    z, symbols, coded = symbols_module.decode_symbols(model, header, tile, rect)
+    quality = levels.fixed_point(60, model.device)
     features = hyper.hyper_synthesis(torch.from_numpy(z)[None].float(), quality, model.integers)[..., :8, :12]
     plain = {name: tensor for name, tensor in model.integers.items() if not name.startswith(("odd.", "rest."))}
     alone = context.code(features, quality, plain, lambda part, mean, index: mean).index
@@ -63,7 +67,7 @@ def test_the_reference_decoder_finds_the_same_symbols(model: Model, photo: Image
     header, [tile] = bitstream.read(encoder.encode_pixels(model, pixels, 80))
     z, symbols, index, _ = reference.decode_tile(tile.payload, 5, 5, 80 * 256, weights_file(model))
     rect = encoder.latent_bounds(71, 80)
-    expected_z, expected_symbols, coded = decoder.decode_symbols(model, header, tile, rect)
+    expected_z, expected_symbols, coded = symbols_module.decode_symbols(model, header, tile, rect)
     assert np.array_equal(z, expected_z)
     assert np.array_equal(symbols, expected_symbols)
     assert np.array_equal(index, coded.index[0].numpy())
@@ -153,7 +157,7 @@ def test_the_search_keeps_to_the_context(model: Model, photo: Image.Image) -> No
     pixels = np.asarray(photo)[:96, :128]
     files = [encoder.encode_pixels(model, pixels, 50, tile=64, effort=effort) for effort in (0, 5)]
     assert files[0] != files[1]
-    weight = rate_weight(hyper.fixed_point(50, model.device)).item()
+    weight = rate_weight(levels.fixed_point(50, model.device)).item()
     costs = []
     for data in files:
         decoded = decoder.decode_pixels(model, *bitstream.read(data))

@@ -5,10 +5,11 @@ import gc
 import numpy as np
 import torch
 
-import bitstream
-from codec import decoder, encoder
-from codec.decoder import View
-from codec.model import load
+from lapic import bitstream
+from lapic.codec.decode import decoder
+from lapic.codec.decode.decoder import View
+from lapic.codec.encode import encoder
+from lapic.codec.model.codec_weights import load
 
 
 def latents_held(channels: int) -> int:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from codec.cli import main as lapic
+from lapic.codec.cli import main as lapic
 
 PAGE = Path(__file__).parents[2] / "docs" / "CLI.md"
 INTRODUCTION = """# The command line

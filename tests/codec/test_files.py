@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from codec import files
+from lapic.codec import files
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no umask")

@@ -10,11 +10,12 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
-import codec
-from bitstream import container, entropy
-from codec import context, hyper, postfilter
-from codec.selftest import GOLDEN
-from codec.shipped import WEIGHTS, shipped
+from lapic.bitstream import container, entropy
+from lapic.codec import defaults
+from lapic.codec.decode import picture_filter
+from lapic.codec.exact import context, hyper
+from lapic.codec.model.shipped import WEIGHTS, shipped
+from lapic.codec.selftest import GOLDEN
 from tests import reference, reference_pixels
 
 PAGE = (Path(__file__).parents[2] / "docs" / "FORMAT.md").read_text()
@@ -158,14 +159,14 @@ def test_the_limits_are_those_of_the_code() -> None:
         "chunks": [container.MAX_CHUNKS],
         "lanes of a tile": [2, entropy.LANES_MAX],
         "symbols s, coefficients a": [-entropy.SYMBOL_MAX, entropy.SYMBOL_MAX],
-        "n of `filt`": [0, postfilter.FINEST],
+        "n of `filt`": [0, picture_filter.FINEST],
         "activations": [0, hyper.ACTIVATION_MAX],
         "symbols S that the context sees": [-context.SYMBOL_SEEN, context.SYMBOL_SEEN],
         "means m": [-hyper.MEAN_MAX, hyper.MEAN_MAX],
         "scale indices k": [0, hyper.SCALES - 1],
     }
     assert {what: numbers(limits[what].replace("..", " ")) for what in expected} == expected
-    assert f"{codec.MAX_PIXELS:,}" in limits["pixels of a picture"]
+    assert f"{defaults.MAX_PIXELS:,}" in limits["pixels of a picture"]
     for what, value in (
         ("width, height", container.MAX_EDGE),
         ("pixels of a tile", container.MAX_TILE),
@@ -176,6 +177,6 @@ def test_the_limits_are_those_of_the_code() -> None:
 
 
 def test_the_page_says_extension_and_media_type() -> None:
-    from codec import pillow_plugin
+    from lapic.codec import pillow_plugin
 
     assert f"`{pillow_plugin.SUFFIX}`, the media type `{pillow_plugin.MIME}`" in PAGE

@@ -17,13 +17,13 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
-import bitstream
-import codec
-from codec import decoder
-from codec.decoder import View
-from codec.model import Model, load_by_id
-from codec.selftest import GOLDEN, golden, symbols_digest
-from codec.shipped import WEIGHTS
+import lapic
+from lapic import bitstream
+from lapic.codec.decode import decoder
+from lapic.codec.decode.decoder import View
+from lapic.codec.model.codec_weights import Model, load_by_id
+from lapic.codec.model.shipped import WEIGHTS
+from lapic.codec.selftest import GOLDEN, golden, symbols_digest
 from tests import reference, reference_pixels
 from tests.conftest import EXAMPLES
 
@@ -130,19 +130,19 @@ def remake() -> None:
     with_alpha.putalpha(Image.linear_gradient("L").resize(photo.size))
     with_alpha.info["xmp"] = b"<x:xmpmeta/>"
     files = {
-        "photo-q10.lapic": codec.encode(photo, 10),
-        "photo-q90-tiles.lapic": codec.encode(photo, 90, tile=64),
-        "photo-q95-lanes.lapic": codec.encode(photo, 95, lanes=True),
-        "photo-q33.5-whole.lapic": codec.encode(photo, 33.5, tile=0),
-        "grey-q50.lapic": codec.encode(photo.convert("L"), 50),
-        "grey-as-rgb-q60.lapic": codec.encode(photo.convert("L").convert("RGB").crop((40, 30, 90, 63)), 60),
-        "alpha-q70.lapic": codec.encode(with_alpha, 70),
-        "noise-q100.lapic": codec.encode(noise, 100),
-        "dots-q100.lapic": codec.encode(Image.fromarray(dots).convert("RGB"), 100),
-        "pixel-q1.lapic": codec.encode(Image.new("RGB", (1, 1), (200, 30, 90)), 1),
+        "photo-q10.lapic": lapic.encode(photo, 10),
+        "photo-q90-tiles.lapic": lapic.encode(photo, 90, tile=64),
+        "photo-q95-lanes.lapic": lapic.encode(photo, 95, lanes=True),
+        "photo-q33.5-whole.lapic": lapic.encode(photo, 33.5, tile=0),
+        "grey-q50.lapic": lapic.encode(photo.convert("L"), 50),
+        "grey-as-rgb-q60.lapic": lapic.encode(photo.convert("L").convert("RGB").crop((40, 30, 90, 63)), 60),
+        "alpha-q70.lapic": lapic.encode(with_alpha, 70),
+        "noise-q100.lapic": lapic.encode(noise, 100),
+        "dots-q100.lapic": lapic.encode(Image.fromarray(dots).convert("RGB"), 100),
+        "pixel-q1.lapic": lapic.encode(Image.new("RGB", (1, 1), (200, 30, 90)), 1),
     }
     metadata = {b"iccp": b"profile " * 9, b"exif": b"Exif\0\0MM\0*", b"xmpd": b"<x:xmpmeta/>", b"note": b"unknown"}
-    header, tiles = bitstream.read(codec.encode(photo.crop((0, 0, 40, 30)), 30))
+    header, tiles = bitstream.read(lapic.encode(photo.crop((0, 0, 40, 30)), 30))
     files["metadata-q30.lapic"] = bitstream.write(dataclasses.replace(header, chunks=metadata), tiles)
     GOLDEN.mkdir(exist_ok=True)
     expected = {}

@@ -16,9 +16,11 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-import bitstream
-import codec
-from codec import decoder, host, model, translators
+import lapic
+from lapic import bitstream
+from lapic.codec import host
+from lapic.codec.decode import decoder
+from lapic.codec.model import codec_weights, translator_weights
 
 State = Callable[[], AbstractContextManager]
 
@@ -74,15 +76,15 @@ def picture() -> Image.Image:
 
 
 def encoded(effort: int) -> bytes:
-    return codec.encode(picture(), 70, effort=effort, device="cpu")
+    return lapic.encode(picture(), 70, effort=effort, device="cpu")
 
 
 def pixels(data: bytes) -> bytes:
-    return codec.decode(data, device="cpu").tobytes()
+    return lapic.decode(data, device="cpu").tobytes()
 
 
 def restored() -> bytes:
-    return codec.restore(picture(), "denoise", device="cpu").tobytes()
+    return lapic.restore(picture(), "denoise", device="cpu").tobytes()
 
 
 @cache
@@ -117,14 +119,17 @@ def test_restored_pixels_are_the_same_in_any_state(states: tuple[State, ...]) ->
 ])  # fmt: skip
 def test_models_loaded_first_in_a_state_serve_all_calls(state: State) -> None:
     (data, shown), plain = expected(1), restored()
-    realistic = codec.decode(data, device="cpu", realism=1).tobytes()
-    for load in (model.load, translators.load):
+    realistic = lapic.decode(data, device="cpu", realism=1).tobytes()
+    for load in (codec_weights.load, translator_weights.load):
         load.cache_clear()
     with state():
-        of_codec, of_translator = model.load("photo-high", "cpu").transforms, translators.load("camera", "cpu").net
-        codec.decode(data, device="cpu", realism=1)
+        of_codec, of_translator = (
+            codec_weights.load("photo-high", "cpu").transforms,
+            translator_weights.load("camera", "cpu").net,
+        )
+        lapic.decode(data, device="cpu", realism=1)
     assert (encoded(1), pixels(data), restored()) == (data, shown, plain)
-    assert codec.decode(data, device="cpu", realism=1).tobytes() == realistic
+    assert lapic.decode(data, device="cpu", realism=1).tobytes() == realistic
     for weight in (*of_codec.parameters(), *of_translator.parameters()):
         assert not weight.is_inference()
         assert weight.device.type == "cpu"
@@ -196,7 +201,7 @@ def test_every_setting_is_held_and_set_back(cuda: bool, monkeypatch: pytest.Monk
 
 def test_the_host_has_its_state_between_bands() -> None:
     header, tiles = bitstream.read(expected(0)[0])
-    shown = decoder.decode_bands(model.load("photo-high", "cpu"), header, tiles)
+    shown = decoder.decode_bands(codec_weights.load("photo-high", "cpu"), header, tiles)
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
         for band in shown:
             assert torch.is_inference_mode_enabled()
@@ -209,15 +214,15 @@ import os, sys
 os.environ["OMP_NUM_THREADS"] = "2"
 import numpy as np
 from PIL import Image
-import codec
-from codec import threads
+import lapic
+from lapic.codec import threads
 
 threads.free_cores = lambda enough: enough  # so that there is a pool of threads, on a busy machine too
 image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (100, 130, 3), np.uint8))
 
 def work():
-    data = codec.encode(image, 30, effort=1, tile=64, device="cpu")
-    return data, codec.decode(data, device="cpu").tobytes()
+    data = lapic.encode(image, 30, effort=1, tile=64, device="cpu")
+    return data, lapic.decode(data, device="cpu").tobytes()
 
 expected = work()
 child = os.fork()

@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-import bitstream
-import codec
-from bitstream import Error, Header, PixelFormat, Tile, container
-from codec.cli import main
-from codec.selftest import GOLDEN, golden
+import lapic
+from lapic import bitstream
+from lapic.bitstream import Error, Header, PixelFormat, Tile, container, varint
+from lapic.codec.cli import main
+from lapic.codec.selftest import GOLDEN, golden
 
 FILES = {name: (GOLDEN / name).read_bytes() for name in sorted(golden())}
 MODEL = bitstream.read(FILES["photo-q10.lapic"])[0].model
@@ -27,7 +27,7 @@ MODEL = bitstream.read(FILES["photo-q10.lapic"])[0].model
 
 def decode_or_error(data: bytes, **settings: object) -> None:
     try:
-        codec.decode(data, max_pixels=10**6, **settings)
+        lapic.decode(data, max_pixels=10**6, **settings)
     except Error as error:
         assert str(error)
         assert "\n" not in str(error)
@@ -72,7 +72,7 @@ def test_metadata_that_inflate_without_end_are_refused() -> None:
     data = container.write(Header(8, 8, PixelFormat.RGB, 50, MODEL, 0, {b"exif": b"x"}), [Tile(b"", 0)])
     head = data.index(b"exif")
     body = bomb(64 * 2**20)
-    forged = data[:head] + b"exif" + bitstream.varint.write_varint(len(body)) + body + b"\0\0\0\0\0\0\0\0\0"
+    forged = data[:head] + b"exif" + varint.write_varint(len(body)) + body + b"\0\0\0\0\0\0\0\0\0"
     with pytest.raises(Error, match="larger than"):
         bitstream.read(forged)
 
@@ -83,20 +83,20 @@ def test_an_alpha_channel_that_is_a_bomb_is_refused() -> None:
     data = bitstream.write(Header(8, 8, PixelFormat.RGB, 50, MODEL, 0, {b"alph": out.getvalue()}), [Tile(b"\0", 0)])
     began = time.monotonic()
     with pytest.raises(Error, match="alpha"):
-        codec.decode(data)
+        lapic.decode(data)
     assert time.monotonic() - began < 5
 
 
 HOSTILE = """
 import resource, sys, time
-import codec
-from codec.model import load
+import lapic
+from lapic.codec.model.codec_weights import load
 load()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 began = time.monotonic()
 try:
-    codec.decode(sys.stdin.buffer.read())
-except codec.Error as error:
+    lapic.decode(sys.stdin.buffer.read())
+except lapic.Error as error:
     print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024, time.monotonic() - began, error)
 """
 
@@ -121,7 +121,7 @@ def test_pixels_are_limited_by_default_and_the_limit_can_be_raised(tmp_path: Pat
         assert result.exit_code == 1
         assert "more than 268435456 pixels" in result.stderr
     with pytest.raises(Error, match="checksum"):
-        codec.decode(data, max_pixels=None)
+        lapic.decode(data, max_pixels=None)
 
 
 def test_encoding_is_limited_before_pixels_are_read(tmp_path: Path) -> None:
@@ -138,5 +138,5 @@ def test_every_truncation_is_refused_and_salvaged(name: str) -> None:
     data = FILES[name]
     for end in np.linspace(0, len(data) - 1, 12).astype(int):
         with pytest.raises(Error):
-            codec.decode(data[:end])
+            lapic.decode(data[:end])
         decode_or_error(data[:end], missing=[])

@@ -4,9 +4,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codec import hyper, products
-from codec.context import code
-from codec.model import load
+from lapic.codec.exact import hyper, products
+from lapic.codec.exact.context import code
+from lapic.codec.model.codec_weights import load
+from lapic.codec.nets import levels
 from tests import reference
 
 QUALITIES = [256, 257, 3999, 12800, 25599, 25600]
@@ -83,7 +84,7 @@ def test_weights_that_could_round_are_refused(name: str) -> None:
 
 def test_levels_are_met_and_interpolated() -> None:
     table = torch.arange(8.0)[:, None] * 10
-    found = hyper.interpolate_levels(table, torch.tensor([256, 25600, 256 + 25344 // 2]))[:, 0]
+    found = levels.interpolate_levels(table, torch.tensor([256, 25600, 256 + 25344 // 2]))[:, 0]
     assert found.tolist() == [0, 70, 35]
 
 
@@ -116,5 +117,5 @@ def test_the_nearest_level_changes_midway() -> None:
     for level in range(8):
         centre = 256 + level * step
         near = torch.tensor([max(256, int(centre - 0.49 * step)), int(centre), min(25600, int(centre + 0.49 * step))])
-        assert hyper.nearest_level(near, 8).tolist() == [level] * 3
-    assert hyper.nearest_level(torch.tensor(QUALITIES), 1).tolist() == [0] * len(QUALITIES)
+        assert levels.nearest_level(near, 8).tolist() == [level] * 3
+    assert levels.nearest_level(torch.tensor(QUALITIES), 1).tolist() == [0] * len(QUALITIES)

@@ -9,15 +9,16 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image, ImageCms
 
-import codec
-from codec.cli import main
-from codec.metrics import psnr
+import lapic
+from lapic.codec import defaults
+from lapic.codec.cli import main
+from lapic.codec.metrics import psnr
 
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'
 
 
-def lapic(*arguments: object) -> Result:
+def run_lapic(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
@@ -48,11 +49,11 @@ def test_metadata_of_every_format_travel_bit_for_bit(photo: Image.Image, tmp_pat
         source.load()
         expected = {key: source.info.get(key) for key in ("icc_profile", "exif", "xmp")}
     assert expected["icc_profile"] == ICC
-    assert lapic("encode", tmp_path / f"in.{suffix}", tmp_path / "a.lapic", "-e", 0).exit_code == 0
-    found = codec.decode((tmp_path / "a.lapic").read_bytes())
+    assert run_lapic("encode", tmp_path / f"in.{suffix}", tmp_path / "a.lapic", "-e", 0).exit_code == 0
+    found = lapic.decode((tmp_path / "a.lapic").read_bytes())
     for key, value in expected.items():
         assert value in (None, found.info.get(key)), key  # in TIFF they are tags of the file itself
-    assert lapic("decode", tmp_path / "a.lapic", tmp_path / "out.png").exit_code == 0
+    assert run_lapic("decode", tmp_path / "a.lapic", tmp_path / "out.png").exit_code == 0
     with Image.open(tmp_path / "out.png") as out:
         assert out.getexif()[0x010E] == "a cat"
         assert out.info["icc_profile"] == ICC
@@ -60,19 +61,19 @@ def test_metadata_of_every_format_travel_bit_for_bit(photo: Image.Image, tmp_pat
 
 def test_strip_leaves_metadata_out_and_turns_the_picture_first(photo: Image.Image, tmp_path: Path) -> None:
     photo.save(tmp_path / "in.jpg", icc_profile=ICC, exif=exif(6), xmp=XMP)
-    assert lapic("encode", tmp_path / "in.jpg", tmp_path / "a.lapic", "--strip", "-e", 0).exit_code == 0
+    assert run_lapic("encode", tmp_path / "in.jpg", tmp_path / "a.lapic", "--strip", "-e", 0).exit_code == 0
     data = (tmp_path / "a.lapic").read_bytes()
-    assert not set(codec.info(data)["bytes"]) & {"iccp", "exif", "xmpd"}
-    assert codec.decode(data).size == (300, 451)
-    assert lapic("encode", tmp_path / "in.jpg", tmp_path / "b.lapic", "-e", 0).exit_code == 0
-    assert lapic("decode", tmp_path / "b.lapic", tmp_path / "b.png", "--strip").exit_code == 0
+    assert not set(lapic.info(data)["bytes"]) & {"iccp", "exif", "xmpd"}
+    assert lapic.decode(data).size == (300, 451)
+    assert run_lapic("encode", tmp_path / "in.jpg", tmp_path / "b.lapic", "-e", 0).exit_code == 0
+    assert run_lapic("decode", tmp_path / "b.lapic", tmp_path / "b.png", "--strip").exit_code == 0
     assert not set(Image.open(tmp_path / "b.png").info) & {"icc_profile", "exif", "xmp"}
 
 
 def test_transparency_survives_strip(tmp_path: Path) -> None:
     Image.new("P", (20, 20)).save(tmp_path / "in.png", transparency=0)
-    assert lapic("encode", tmp_path / "in.png", tmp_path / "a.lapic", "--strip", "-e", 0).exit_code == 0
-    assert codec.decode((tmp_path / "a.lapic").read_bytes()).getchannel("A").getextrema() == (0, 0)
+    assert run_lapic("encode", tmp_path / "in.png", tmp_path / "a.lapic", "--strip", "-e", 0).exit_code == 0
+    assert lapic.decode((tmp_path / "a.lapic").read_bytes()).getchannel("A").getextrema() == (0, 0)
 
 
 def test_all_eight_orientations_end_upright(photo: Image.Image, tmp_path: Path) -> None:
@@ -81,8 +82,8 @@ def test_all_eight_orientations_end_upright(photo: Image.Image, tmp_path: Path) 
     for orientation in range(1, 9):
         name = tmp_path / f"{orientation}.jpg"
         photo.save(name, quality=95, exif=exif(orientation))
-        assert lapic("encode", name, tmp_path / "a.lapic", "-q", 90, "-e", 0, "--force").exit_code == 0
-        found = codec.decode((tmp_path / "a.lapic").read_bytes())
+        assert run_lapic("encode", name, tmp_path / "a.lapic", "-q", 90, "-e", 0, "--force").exit_code == 0
+        found = lapic.decode((tmp_path / "a.lapic").read_bytes())
         upright = ImageOps.exif_transpose(Image.open(name))
         assert found.size == upright.size
         assert psnr(found, upright) > 30
@@ -91,9 +92,9 @@ def test_all_eight_orientations_end_upright(photo: Image.Image, tmp_path: Path) 
 
 def test_grey_costs_no_colour(photo: Image.Image) -> None:
     grey = photo.convert("L")
-    sizes = [len(codec.encode(image, 50, effort=0)) for image in (grey, grey.convert("RGB"), photo)]
+    sizes = [len(lapic.encode(image, 50, effort=0)) for image in (grey, grey.convert("RGB"), photo)]
     assert sizes[0] <= sizes[1] < sizes[2]
-    assert codec.decode(codec.encode(grey, 50, effort=0)).mode == "L"
+    assert lapic.decode(lapic.encode(grey, 50, effort=0)).mode == "L"
 
 
 def losing(photo: Image.Image) -> dict[str, tuple[bytes, str]]:
@@ -119,26 +120,26 @@ def test_what_is_lost_is_said_or_refused(photo: Image.Image, tmp_path: Path) -> 
     for name, (data, words) in losing(photo).items():
         source = tmp_path / name
         source.write_bytes(data)
-        result = lapic("encode", source, tmp_path / f"{name}.lapic", "-e", 0)
+        result = run_lapic("encode", source, tmp_path / f"{name}.lapic", "-e", 0)
         assert result.exit_code == 0, result.output
         assert result.stderr.splitlines()[0] == f"{source}: {words}"
-        strict = lapic("encode", source, tmp_path / "strict.lapic", "--strict", "-e", 0)
+        strict = run_lapic("encode", source, tmp_path / "strict.lapic", "--strict", "-e", 0)
         assert strict.exit_code == 1
         assert strict.stderr == f"lapic: {source}: {words} (refused by --strict)\n"
         assert not (tmp_path / "strict.lapic").exists()
         with Image.open(source) as image:
             shown = image.convert("RGB") if image.mode != "I;16" else photo.resize((80, 60)).getchannel("R")
-            decoded = codec.decode((tmp_path / f"{name}.lapic").read_bytes())
+            decoded = lapic.decode((tmp_path / f"{name}.lapic").read_bytes())
             assert decoded.size == image.size
             assert psnr(decoded.convert(shown.mode), shown) > 20
-    assert lapic("encode", Path(__file__).parents[2] / "examples" / "chelsea.png", tmp_path / "ok.lapic",
+    assert run_lapic("encode", Path(__file__).parents[2] / "examples" / "chelsea.png", tmp_path / "ok.lapic",
                  "--strict").exit_code == 0  # fmt: skip
 
 
 def test_frames_go_to_a_folder(photo: Image.Image, tmp_path: Path) -> None:
     source = tmp_path / "moving.gif"
     source.write_bytes(losing(photo)["moving.gif"][0])
-    result = lapic("encode", source, tmp_path / "frames", "--frames")
+    result = run_lapic("encode", source, tmp_path / "frames", "--frames")
     assert result.exit_code == 0, result.output
     assert "3 frames" in result.stderr
     made = sorted((tmp_path / "frames").iterdir())
@@ -146,22 +147,22 @@ def test_frames_go_to_a_folder(photo: Image.Image, tmp_path: Path) -> None:
     with Image.open(source) as image:
         for number, path in enumerate(made):
             image.seek(number)
-            assert psnr(codec.decode(path.read_bytes()).convert("RGB"), image.convert("RGB")) > 18
-    assert lapic("encode", source, tmp_path / "frames", "--frames").exit_code == 1  # exists
+            assert psnr(lapic.decode(path.read_bytes()).convert("RGB"), image.convert("RGB")) > 18
+    assert run_lapic("encode", source, tmp_path / "frames", "--frames").exit_code == 1  # exists
 
 
 def test_an_animation_in_a_format_without_frames_is_one_frame(photo: Image.Image, tmp_path: Path) -> None:
     photo.save(tmp_path / "a.png")
-    assert lapic("encode", tmp_path / "a.png", tmp_path / "frames", "--frames").exit_code == 0
+    assert run_lapic("encode", tmp_path / "a.png", tmp_path / "frames", "--frames").exit_code == 0
     assert len(list((tmp_path / "frames").iterdir())) == 1
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (65535, 1), (17, 16), (16, 17)])
 def test_sizes_at_the_edge(size: tuple[int, int], tmp_path: Path) -> None:
     Image.new("RGB", size, (10, 200, 90)).save(tmp_path / "a.png")
-    effort = 0 if max(size) > 300 else codec.DEFAULT_EFFORT
-    assert lapic("encode", tmp_path / "a.png", tmp_path / "a.lapic", "-e", effort).exit_code == 0
-    assert lapic("decode", tmp_path / "a.lapic", tmp_path / "b.png").exit_code == 0
+    effort = 0 if max(size) > 300 else defaults.DEFAULT_EFFORT
+    assert run_lapic("encode", tmp_path / "a.png", tmp_path / "a.lapic", "-e", effort).exit_code == 0
+    assert run_lapic("decode", tmp_path / "a.lapic", tmp_path / "b.png").exit_code == 0
     with Image.open(tmp_path / "b.png") as image:
         assert image.size == size
         assert psnr(image, Image.new("RGB", size, (10, 200, 90))) > 25

@@ -11,27 +11,27 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image, ImageFile, PngImagePlugin
 
-import bitstream
-import codec
-from bitstream.container import ALPHA
-from codec import picture
-from codec.cli import main
+import lapic
+from lapic import bitstream
+from lapic.bitstream.container import ALPHA
+from lapic.codec.cli import main
+from lapic.codec.picture import pillow
 
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF/></x:xmpmeta>'
 RAMP = np.tile(np.arange(64, dtype=np.uint8) * 4, (48, 1))
 
 
-def lapic(*arguments: object) -> Result:
+def run_lapic(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 def encoded(source: Path, *options: object) -> tuple[list[str], bytes]:
     """What `encode` says of a picture, and the file it makes. With --strict it has to refuse what it says."""
     target = source.with_suffix(".lapic")
-    result = lapic("encode", source, target, "-e", 0, "-q", 95, "--force", *options)
+    result = run_lapic("encode", source, target, "-e", 0, "-q", 95, "--force", *options)
     assert result.exit_code == 0, result.output
     notes = [line.removeprefix(f"{source}: ") for line in result.stderr.splitlines()[:-1]]
-    strict = lapic("encode", source, source.with_suffix(".strict"), "-e", 0, "--strict", *options)
+    strict = run_lapic("encode", source, source.with_suffix(".strict"), "-e", 0, "--strict", *options)
     assert strict.exit_code == bool(notes), strict.output
     assert source.with_suffix(".strict").exists() != bool(notes)
     return notes, target.read_bytes()
@@ -95,7 +95,7 @@ def test_deep_pixels_are_shown_as_expected_and_said(
     (tmp_path / "a.tif").write_bytes(tiff(values, sample_format))
     notes, data = encoded(tmp_path / "a.tif")
     assert notes == [note]
-    difference = np.abs(np.asarray(codec.decode(data).convert("L")).astype(float) - expected)
+    difference = np.abs(np.asarray(lapic.decode(data).convert("L")).astype(float) - expected)
     assert difference.mean() < 2
     assert difference.max() < 12
 
@@ -103,7 +103,7 @@ def test_deep_pixels_are_shown_as_expected_and_said(
 def test_nan_is_black() -> None:
     values = RAMP.astype(np.float32) / 255
     values[0, 0] = np.nan
-    pixels, _ = picture.take_apart(Image.fromarray(values))
+    pixels, _ = pillow.take_apart(Image.fromarray(values))
     assert pixels[0, 0] == 0
     assert np.abs(pixels[1:].astype(int) - RAMP[1:]).max() <= 1
 
@@ -117,7 +117,7 @@ def test_one_transparent_colour_of_16_bits(colour: int, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(source)
     notes, data = encoded(tmp_path / "a.png")
     assert notes == ["16-bit depth becomes 8 bits"]
-    assert np.array_equal(np.asarray(codec.decode(data).getchannel("A")) == 0, values == 0x1207)
+    assert np.array_equal(np.asarray(lapic.decode(data).getchannel("A")) == 0, values == 0x1207)
 
 
 def test_text_and_comments_are_named(tmp_path: Path) -> None:
@@ -137,8 +137,8 @@ def test_metadata_that_imagemagick_wrote_as_text_are_kept(tmp_path: Path) -> Non
     (tmp_path / "a.png").write_bytes(plain_png((b"tEXt", b"Raw profile type exif\0" + text)))
     notes, made = encoded(tmp_path / "a.png")
     assert notes == []
-    assert codec.decode(made).size == (48, 64)
-    assert "exif" in codec.decode(made).info
+    assert lapic.decode(made).size == (48, 64)
+    assert "exif" in lapic.decode(made).info
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif", ".avif"])
@@ -149,7 +149,7 @@ def test_xmp_reaches_every_format_that_holds_it(command: str, suffix: str, tmp_p
     if command == "decode":
         encoded(source)
         source = tmp_path / "a.lapic"
-    result = lapic(command, source, tmp_path / f"b{suffix}", "--strict")
+    result = run_lapic(command, source, tmp_path / f"b{suffix}", "--strict")
     assert result.exit_code == 0, result.output
     with Image.open(tmp_path / f"b{suffix}") as found:
         xmp = found.info.get("xmp") or found.info["XML:com.adobe.xmp"]
@@ -163,27 +163,27 @@ def test_what_an_output_loses_is_said_or_refused(command: str, tmp_path: Path) -
     source = tmp_path / "a.png"
     if command == "decode":
         source = tmp_path / "a.lapic"
-        source.write_bytes(codec.encode(Image.open(tmp_path / "a.png"), effort=0))
-    result = lapic(command, source, tmp_path / "a.ppm", "--background", "black", "--json", "-")
+        source.write_bytes(lapic.encode(Image.open(tmp_path / "a.png"), effort=0))
+    result = run_lapic(command, source, tmp_path / "a.ppm", "--background", "black", "--json", "-")
     assert result.exit_code == 0, result.output
     said = [f"{source}: PPM has no alpha: composed on black",
             f"{source}: the ICC profile is left out: PPM has no place for it"]  # fmt: skip
     assert result.stderr.splitlines() == said
     assert [f"{source}: {note}" for note in json.loads(result.stdout)[0]["notes"]] == said
     assert np.asarray(Image.open(tmp_path / "a.ppm")).max() <= 2
-    strict = lapic(command, source, tmp_path / "b.ppm", "--strict")
+    strict = run_lapic(command, source, tmp_path / "b.ppm", "--strict")
     assert strict.exit_code == 1
     assert strict.stderr.count("\n") == 1
     assert "PPM has no alpha" in strict.stderr
     assert not (tmp_path / "b.ppm").exists()
-    assert lapic(command, source, tmp_path / "c.ppm", "--background", "nocolour").exit_code == 2
+    assert run_lapic(command, source, tmp_path / "c.ppm", "--background", "nocolour").exit_code == 2
 
 
 def test_the_size_that_is_told_is_that_of_the_turned_picture(tmp_path: Path) -> None:
     data = Image.Exif()
     data[0x0112] = 6
     Image.fromarray(RAMP).save(tmp_path / "a.jpg", exif=data)
-    result = lapic("encode", tmp_path / "a.jpg", tmp_path / "a.lapic", "-e", 0, "--json", "-")
+    result = run_lapic("encode", tmp_path / "a.jpg", tmp_path / "a.lapic", "-e", 0, "--json", "-")
     told = json.loads(result.stdout)[0]
     assert (told["width"], told["height"]) == (48, 64)
     assert result.stderr.startswith("48 x 64")
@@ -203,17 +203,17 @@ def test_two_megabytes_of_xmp(tmp_path: Path) -> None:
     notes, data = encoded(tmp_path / "a.png")
     assert limits() == before
     assert notes == ["text is not kept: Comment"]
-    assert lapic("decode", tmp_path / "a.lapic", tmp_path / "b.png", "--strict").exit_code == 0
+    assert run_lapic("decode", tmp_path / "a.lapic", tmp_path / "b.png", "--strict").exit_code == 0
     with Image.open(tmp_path / "b.png") as found:
         assert found.info["xmp"] == long
-    assert codec.decode(data).info["xmp"] == long
+    assert lapic.decode(data).info["xmp"] == long
 
 
 def test_metadata_beyond_what_a_file_holds_are_left_out_with_a_word(tmp_path: Path) -> None:
     image = Image.fromarray(RAMP)
     image.info["xmp"] = bytes(17 * 2**20)
-    assert b"xmpd" not in picture.take_apart(image)[1]
-    assert picture.losses(image) == [f"XMP of {17 * 2**20} bytes is too large and left out"]
+    assert b"xmpd" not in pillow.take_apart(image)[1]
+    assert pillow.losses(image) == [f"XMP of {17 * 2**20} bytes is too large and left out"]
 
 
 def gif(count: int) -> bytes:
@@ -225,14 +225,14 @@ def gif(count: int) -> bytes:
 
 def test_a_cut_animation_gives_its_whole_frames(tmp_path: Path) -> None:
     (tmp_path / "a.gif").write_bytes(gif(4)[:-900])
-    result = lapic("encode", tmp_path / "a.gif", tmp_path / "frames", "--frames", "-e", 0)
+    result = run_lapic("encode", tmp_path / "a.gif", tmp_path / "frames", "--frames", "-e", 0)
     assert result.exit_code == 0, result.output
     made = sorted(path.name for path in (tmp_path / "frames").iterdir())
     assert made == [f"frame-{number:04}.lapic" for number in range(1, len(made) + 1)]
     assert 2 <= len(made) <= 3
     assert result.stderr.startswith(f"{tmp_path / 'a.gif'}: only the first {len(made)} frame(s) can be read")
     assert len(result.stderr.splitlines()) == 2
-    strict = lapic("encode", tmp_path / "a.gif", tmp_path / "strict", "--frames", "--strict", "-e", 0)
+    strict = run_lapic("encode", tmp_path / "a.gif", tmp_path / "strict", "--frames", "--strict", "-e", 0)
     assert strict.exit_code == 1
     assert not (tmp_path / "strict").exists()
 
@@ -240,12 +240,12 @@ def test_a_cut_animation_gives_its_whole_frames(tmp_path: Path) -> None:
 def test_pages_are_checked_before_they_are_decoded(tmp_path: Path) -> None:
     small, large = Image.new("L", (64, 48)), Image.new("L", (900, 800))
     small.save(tmp_path / "a.tif", save_all=True, append_images=[large], compression="tiff_deflate")
-    result = lapic("encode", tmp_path / "a.tif", tmp_path / "pages", "--frames", "--max-pixels", 100_000)
+    result = run_lapic("encode", tmp_path / "a.tif", tmp_path / "pages", "--frames", "--max-pixels", 100_000)
     assert result.exit_code == 1
     assert result.stderr == "lapic: 900 x 800 is more than 100000 pixels: see --max-pixels\n"
     assert not (tmp_path / "pages").exists()
-    assert lapic("encode", tmp_path / "a.tif", tmp_path / "pages", "--frames", "-e", 0).exit_code == 0
-    assert codec.info((tmp_path / "pages" / "frame-0002.lapic").read_bytes())["width"] == 900
+    assert run_lapic("encode", tmp_path / "a.tif", tmp_path / "pages", "--frames", "-e", 0).exit_code == 0
+    assert lapic.info((tmp_path / "pages" / "frame-0002.lapic").read_bytes())["width"] == 900
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -253,7 +253,7 @@ def test_pages_that_cannot_be_counted_are_one_line(tmp_path: Path) -> None:
     first = tiff(RAMP, 1)
     at = 8 + 2 + 12 * 10
     (tmp_path / "a.tif").write_bytes(first[:at] + struct.pack("<I", len(first)) + first[at + 4 :] + b"\1")
-    result = lapic("encode", tmp_path / "a.tif", tmp_path / "a.lapic")
+    result = run_lapic("encode", tmp_path / "a.tif", tmp_path / "a.lapic")
     assert result.exit_code == 1
     assert isinstance(result.exception, SystemExit)
     assert "damaged" in result.stderr.splitlines()[-1]
@@ -261,7 +261,7 @@ def test_pages_that_cannot_be_counted_are_one_line(tmp_path: Path) -> None:
 
 def with_alpha(width: int, height: int, declared: tuple[int, int]) -> bytes:
     """A file of one size with an alpha channel that declares another."""
-    data = codec.encode(Image.new("LA", (width, height), (90, 9)), effort=0)
+    data = lapic.encode(Image.new("LA", (width, height), (90, 9)), effort=0)
     header, tiles = bitstream.read(data)
     header.chunks[ALPHA] = png(declared, 8, 0, bytes(declared[1] * (declared[0] + 1)))
     return bitstream.write(header, tiles)
@@ -275,7 +275,7 @@ def test_an_alpha_channel_that_declares_too_much_is_one_line(tmp_path: Path) -> 
         ("verify", tmp_path / "a.lapic"),
         ("decode", "--crop", "0,0,10,10", "--max-pixels", 1000, tmp_path / "a.lapic", tmp_path / "a.png"),
     ):
-        result = lapic(*arguments)
+        result = run_lapic(*arguments)
         assert result.exit_code == 1
         assert isinstance(result.exception, SystemExit)
         assert result.stderr.count("\n") == 1
@@ -285,13 +285,13 @@ def test_an_alpha_channel_that_declares_too_much_is_one_line(tmp_path: Path) -> 
 def test_our_limit_decides_and_not_that_of_the_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     image = Image.new("RGBA", (64, 48), (90, 20, 30, 99))
-    data = codec.encode(image, effort=0)
-    assert codec.decode(data).mode == "RGBA"
-    with pytest.raises(codec.Error, match="pixels"):
-        codec.decode(data, crop=(0, 0, 4, 4), max_pixels=1000)
+    data = lapic.encode(image, effort=0)
+    assert lapic.decode(data).mode == "RGBA"
+    with pytest.raises(lapic.Error, match="pixels"):
+        lapic.decode(data, crop=(0, 0, 4, 4), max_pixels=1000)
     for suffix in (".png", ".tif", ".gif", ".jpg"):
         image.convert("RGB").save(tmp_path / f"a{suffix}")
-        result = lapic("encode", tmp_path / f"a{suffix}", tmp_path / "a.lapic", "--force", "-e", 0)
+        result = run_lapic("encode", tmp_path / f"a{suffix}", tmp_path / "a.lapic", "--force", "-e", 0)
         assert result.exit_code == 0, result.output
-        assert lapic("encode", tmp_path / f"a{suffix}", tmp_path / "b.lapic", "--max-pixels", 1000).exit_code == 1
+        assert run_lapic("encode", tmp_path / f"a{suffix}", tmp_path / "b.lapic", "--max-pixels", 1000).exit_code == 1
     assert Image.MAX_IMAGE_PIXELS == 100

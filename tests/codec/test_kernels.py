@@ -7,10 +7,14 @@ import pytest
 import torch
 from PIL import Image
 
-import bitstream
-from codec import context, decoder, encoder, hyper
-from codec.model import load
-from codec.network import assemble
+from lapic import bitstream
+from lapic.codec.encode import encoder
+from lapic.codec.exact import context, hyper
+from lapic.codec.model import latents
+from lapic.codec.model.codec_weights import load
+from lapic.codec.nets import levels
+from lapic.codec.nets.network import assemble
+from lapic.codec.picture import tensors
 
 pytest.importorskip("triton", reason="Triton is not installed: nothing can run the kernels")
 checksum, device_arithmetic, fused = (
@@ -49,17 +53,17 @@ def test_the_exact_networks_say_the_same(batch: int, height: int, width: int) ->
 def test_the_fused_synthesis_makes_the_same_picture(photo: Image.Image) -> None:
     size = 21, 40
     exact, half = load("photo", DEVICE, torch.float32), load("photo", DEVICE, torch.float16)
-    pixels, quality = np.asarray(photo)[100 : 100 + size[0], 100 : 100 + size[1]], hyper.fixed_point(30, DEVICE)
+    pixels, quality = np.asarray(photo)[100 : 100 + size[0], 100 : 100 + size[1]], levels.fixed_point(30, DEVICE)
     with torch.inference_mode():
         [(_, latent)] = encoder.analyse(exact, pixels, 0)
         coded = encoder.round_latents(exact, latent, quality).coded
-        latent = context.shown_latents(exact, coded) / exact.transforms.gain(quality)
+        latent = latents.shown_latents(exact, coded) / exact.transforms.gain(quality)
         latent = latent.contiguous(memory_format=torch.channels_last)
         expected = assemble(*exact.transforms.synthesis(latent, quality))
         synthesis = fused.FusedSynthesis(half.transforms.synthesis)
         assert (synthesis(latent, quality, 0, size) - expected).abs().max() < 0.01
         for colours in (1, 3):
-            shown = decoder.to_pixels(expected[0, :, : size[0], : size[1]], colours)
+            shown = tensors.to_pixels(expected[0, :, : size[0], : size[1]], colours)
             found = synthesis(latent, quality, colours, size)
             assert found.shape == (*size, colours)
             assert (found.int() - shown.int()).abs().max() <= 1

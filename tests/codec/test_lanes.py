@@ -8,15 +8,17 @@ import pytest
 import torch
 from PIL import Image
 
-import bitstream
-import codec
-from bitstream import Error, encode_tile, read_payload
-from bitstream.varint import write_varint
-from codec import decoder, encoder, hyper
-from codec.context import Coded, Pass
-from codec.device_tables import device_tables
-from codec.model import load, load_for
-from codec.tiling import Rect
+import lapic
+from lapic import bitstream
+from lapic.bitstream import Error, encode_tile, entropy, read_payload
+from lapic.bitstream.varint import write_varint
+from lapic.codec.decode import symbols as symbols_module
+from lapic.codec.encode import encoder
+from lapic.codec.exact.context import Coded, Pass
+from lapic.codec.gpu.tables import device_tables
+from lapic.codec.model.codec_weights import load, load_for
+from lapic.codec.nets import levels
+from lapic.codec.picture.tiling import Rect
 from tests.bitstream.test_entropy import random_tables
 
 pytest.importorskip("triton", reason="Triton is not installed: nothing can run the kernel")
@@ -47,14 +49,14 @@ def test_it_finds_the_symbols_of_constriction(count: int) -> None:
 
 
 def test_a_tile_of_a_photo_comes_out_as_by_the_processor(photo: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bitstream.entropy, "LANE_SYMBOLS", 50)
+    monkeypatch.setattr(entropy, "LANE_SYMBOLS", 50)
     model = load("photo", DEVICE.type)
     pixels = np.asarray(photo)[100:148, 100:164]
     header, [tile] = bitstream.read(encoder.encode_pixels(model, pixels, 30, lanes=True))
     payload, rect = read_payload(tile.payload), Rect(0, 0, 3, 4)
     assert len(payload.lanes) > 2
     assert not payload.escapes
-    expected = decoder.decode_symbols(load("photo"), header, tile, rect)
+    expected = symbols_module.decode_symbols(load("photo"), header, tile, rect)
     found = lanes.decode_symbols(model, header, tile, rect, payload)
     assert all(np.array_equal(a, b) for a, b in zip(found[:2], expected[:2], strict=True))
     for name in ("mean", "index", "symbol"):
@@ -68,13 +70,13 @@ def test_a_tile_of_a_photo_comes_out_as_by_the_processor(photo: Image.Image, mon
 def test_the_encoder_makes_the_bytes_of_constriction(
     photo: Image.Image, monkeypatch: pytest.MonkeyPatch, quality: int, per_lane: int
 ) -> None:
-    for module in (bitstream.entropy, lane_encoder):
+    for module in (entropy, lane_encoder):
         monkeypatch.setattr(module, "LANE_SYMBOLS", per_lane)
     model = load_for("auto", quality, DEVICE.type)
-    pixels, fixed = np.asarray(photo)[100:116, 100:140], hyper.fixed_point(quality, DEVICE)
+    pixels, fixed = np.asarray(photo)[100:116, 100:140], levels.fixed_point(quality, DEVICE)
     [(_, latent)] = encoder.analyse(model, pixels, 0)
     rounded = encoder.round_latents(model, latent, fixed)
-    level = hyper.nearest_level(fixed, len(model.tables.hyper))
+    level = levels.nearest_level(fixed, len(model.tables.hyper))
     found = lane_encoder.payload_of(lane_encoder.push(model, rounded.z, rounded.coded, level, 64, 2000))
     _, [tile] = bitstream.read(encoder.encode_pixels(model, pixels, quality, tile=0, lanes=True))
     assert found == tile.payload
@@ -138,6 +140,6 @@ def test_too_many_escapes_are_left_to_the_processor() -> None:
 
 
 def test_lanes_change_no_pixel_and_cost_little(large: Image.Image) -> None:
-    one, many = (codec.encode(large, 60, effort=0, tile=0, lanes=wanted) for wanted in (False, True))
-    assert codec.decode(one) == codec.decode(many)
+    one, many = (lapic.encode(large, 60, effort=0, tile=0, lanes=wanted) for wanted in (False, True))
+    assert lapic.decode(one) == lapic.decode(many)
     assert len(one) < len(many) < 1.005 * len(one)

@@ -8,11 +8,12 @@ from click.testing import CliRunner
 from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
-import codec
-from bitstream import Error, read_header
-from codec import decoder, large
-from codec.cli import main
-from codec.rows import open_rows
+import lapic
+from lapic.bitstream import Error, read_header
+from lapic.codec.cli import main
+from lapic.codec.command import large
+from lapic.codec.decode import decoder
+from lapic.codec.picture.rows import open_rows
 
 pytestmark = pytest.mark.skipif(find_spec("pyvips") is None, reason="pyvips is not installed")
 SIZE = (330, 270)
@@ -29,7 +30,7 @@ def picture(photo: Image.Image) -> Image.Image:
     return photo.crop((0, 0, *SIZE))
 
 
-def lapic(*arguments: object) -> tuple[int, str]:
+def run_lapic(*arguments: object) -> tuple[int, str]:
     found = CliRunner().invoke(main, [str(argument) for argument in arguments])
     return found.exit_code, found.output
 
@@ -45,15 +46,15 @@ def near(a: Image.Image, b: Image.Image) -> bool:
 def test_row_by_row_is_the_same_as_at_once(suffix: str, mode: str, picture: Image.Image, tmp_path: Path) -> None:
     picture = picture.convert(mode)
     picture.save(tmp_path / f"a{suffix}")
-    code, text = lapic("encode", "-q", 60, "--tile", 64, tmp_path / f"a{suffix}", tmp_path / "a.lapic")
+    code, text = run_lapic("encode", "-q", 60, "--tile", 64, tmp_path / f"a{suffix}", tmp_path / "a.lapic")
     assert code == 0, text
     data = (tmp_path / "a.lapic").read_bytes()
-    expected = codec.encode(picture, 60, tile=64, effort=0)
+    expected = lapic.encode(picture, 60, tile=64, effort=0)
     assert abs(len(data) - len(expected)) <= 0.01 * len(expected)
-    assert near(codec.decode(data), codec.decode(expected))
-    code, text = lapic("decode", tmp_path / "a.lapic", tmp_path / f"b{suffix}")
+    assert near(lapic.decode(data), lapic.decode(expected))
+    code, text = run_lapic("decode", tmp_path / "a.lapic", tmp_path / f"b{suffix}")
     assert code == 0, text
-    assert near(Image.open(tmp_path / f"b{suffix}"), codec.decode(data))
+    assert near(Image.open(tmp_path / f"b{suffix}"), lapic.decode(data))
     assert {path.name for path in tmp_path.iterdir()} == {f"a{suffix}", "a.lapic", f"b{suffix}"}
 
 
@@ -62,11 +63,11 @@ def test_metadata_survives_and_orientation_is_applied(picture: Image.Image, tmp_
     exif = Image.Exif()
     exif[0x010E], exif[0x0112] = "a cat", 6
     picture.save(tmp_path / "a.jpg", exif=exif, icc_profile=profile, quality=95)
-    assert lapic("encode", tmp_path / "a.jpg", tmp_path / "a.lapic")[0] == 0
-    found = codec.decode((tmp_path / "a.lapic").read_bytes())
+    assert run_lapic("encode", tmp_path / "a.jpg", tmp_path / "a.lapic")[0] == 0
+    found = lapic.decode((tmp_path / "a.lapic").read_bytes())
     assert found.size == SIZE[::-1]
     assert found.info["icc_profile"] == profile
-    assert lapic("decode", tmp_path / "a.lapic", tmp_path / "b.jpg")[0] == 0
+    assert run_lapic("decode", tmp_path / "a.lapic", tmp_path / "b.jpg")[0] == 0
     with Image.open(tmp_path / "b.jpg") as image:
         assert image.info["icc_profile"] == profile
         assert image.getexif()[0x010E] == "a cat"
@@ -77,40 +78,40 @@ def test_what_is_lost_is_said(picture: Image.Image, tmp_path: Path) -> None:
     with_alpha = picture.copy()
     with_alpha.putalpha(128)
     with_alpha.save(tmp_path / "a.png")
-    code, text = lapic("encode", tmp_path / "a.png", tmp_path / "a.lapic")
+    code, text = run_lapic("encode", tmp_path / "a.png", tmp_path / "a.lapic")
     assert code == 0
     assert "alpha is left out" in text
-    code, text = lapic("encode", "--strict", tmp_path / "a.png", tmp_path / "b.lapic")
+    code, text = run_lapic("encode", "--strict", tmp_path / "a.png", tmp_path / "b.lapic")
     assert code == 1
     assert not (tmp_path / "b.lapic").exists()
-    code, text = lapic("encode", "--size", 3000, tmp_path / "a.png", tmp_path / "b.lapic")
+    code, text = run_lapic("encode", "--size", 3000, tmp_path / "a.png", tmp_path / "b.lapic")
     assert code == 1
     assert "too large" in text
-    code, text = lapic("encode", "--effort", 3, tmp_path / "a.png", tmp_path / "b.lapic")
+    code, text = run_lapic("encode", "--effort", 3, tmp_path / "a.png", tmp_path / "b.lapic")
     assert code == 0
     assert text.count("the effort is 0") == 1
     assert "tuned" not in text
-    code, text = lapic("encode", "--tune", "ssim", tmp_path / "a.png", tmp_path / "c.lapic")
+    code, text = run_lapic("encode", "--tune", "ssim", tmp_path / "a.png", tmp_path / "c.lapic")
     assert code == 0
     assert text.count("nothing is tuned") == 1
 
 
 @pytest.mark.parametrize("scale", [1, 4])
 def test_parts_and_small_ones(scale: int, picture: Image.Image, tmp_path: Path) -> None:
-    (tmp_path / "a.lapic").write_bytes(codec.encode(picture, 50, tile=64))
+    (tmp_path / "a.lapic").write_bytes(lapic.encode(picture, 50, tile=64))
     crop = (37, 21, 250, 190)
     where = ["--crop", ",".join(map(str, crop)), "--scale", scale]
-    code, text = lapic("decode", *where, "--json", "-", tmp_path / "a.lapic", tmp_path / "a.png")
+    code, text = run_lapic("decode", *where, "--json", "-", tmp_path / "a.lapic", tmp_path / "a.png")
     assert code == 0, text
-    expected = codec.decode((tmp_path / "a.lapic").read_bytes(), crop=crop, scale=scale)
+    expected = lapic.decode((tmp_path / "a.lapic").read_bytes(), crop=crop, scale=scale)
     assert near(Image.open(tmp_path / "a.png"), expected)
 
 
 def test_damage_leaves_no_file(picture: Image.Image, tmp_path: Path) -> None:
-    data = bytearray(codec.encode(picture, 50, tile=64))
+    data = bytearray(lapic.encode(picture, 50, tile=64))
     data[-40] ^= 255
     (tmp_path / "a.lapic").write_bytes(data)
-    code, text = lapic("decode", tmp_path / "a.lapic", tmp_path / "a.png")
+    code, text = run_lapic("decode", tmp_path / "a.lapic", tmp_path / "a.png")
     assert code == 1
     assert "checksum" in text
     assert text.count("\n") == 1
@@ -122,16 +123,16 @@ def test_a_picture_that_ends_early(kept: float, picture: Image.Image, tmp_path: 
     picture.save(tmp_path / "a.png")
     data = (tmp_path / "a.png").read_bytes()
     (tmp_path / "a.png").write_bytes(data[: int(len(data) * kept)])
-    code, text = lapic("encode", tmp_path / "a.png", tmp_path / "a.lapic")
+    code, text = run_lapic("encode", tmp_path / "a.png", tmp_path / "a.lapic")
     assert code == 1
     assert text.count("\n") == 1
     assert not (tmp_path / "a.lapic").exists()
 
 
 def test_forms_that_cannot_be_written_row_by_row(picture: Image.Image, tmp_path: Path) -> None:
-    (tmp_path / "a.lapic").write_bytes(codec.encode(picture, 50))
+    (tmp_path / "a.lapic").write_bytes(lapic.encode(picture, 50))
     for target in (tmp_path / "a.gif", tmp_path / "a.ppm", "-"):
-        code, text = lapic("decode", tmp_path / "a.lapic", target)
+        code, text = run_lapic("decode", tmp_path / "a.lapic", target)
         assert code == 1
         assert ".tif" in text
 
@@ -151,23 +152,23 @@ def test_only_a_band_of_rows_is_held(picture: Image.Image, tmp_path: Path) -> No
 
 def test_limits(picture: Image.Image, tmp_path: Path) -> None:
     picture.save(tmp_path / "a.png")
-    code, text = lapic("encode", "--max-pixels", 50_000, tmp_path / "a.png", tmp_path / "a.lapic")
+    code, text = run_lapic("encode", "--max-pixels", 50_000, tmp_path / "a.png", tmp_path / "a.lapic")
     assert code == 1
     assert "max-pixels" in text
-    data = codec.encode(picture, 50, tile=64)
+    data = lapic.encode(picture, 50, tile=64)
     (tmp_path / "a.lapic").write_bytes(data)
-    code, text = lapic("decode", "--max-pixels", 50_000, tmp_path / "a.lapic", tmp_path / "b.png")
+    code, text = run_lapic("decode", "--max-pixels", 50_000, tmp_path / "a.lapic", tmp_path / "b.png")
     assert code == 1
-    assert codec.decode(data, crop=(0, 0, 100, 100), max_pixels=50_000).size == (100, 100)
+    assert lapic.decode(data, crop=(0, 0, 100, 100), max_pixels=50_000).size == (100, 100)
     with pytest.raises(Error, match="more than"):
-        codec.decode(data, crop=(0, 0, 300, 250), max_pixels=50_000)
+        lapic.decode(data, crop=(0, 0, 300, 250), max_pixels=50_000)
 
 
 def test_bands_are_the_picture(picture: Image.Image) -> None:
-    from bitstream import read
-    from codec.model import load
+    from lapic.bitstream import read
+    from lapic.codec.model.codec_weights import load
 
-    header, tiles = read(codec.encode(picture, 50))
+    header, tiles = read(lapic.encode(picture, 50))
     bands = list(decoder.decode_bands(load(), header, tiles, decoder.View(piece=4)))
     assert [len(band) for band in bands] == [64, 64, 64, 64, 14]
     whole = decoder.decode_pixels(load(), header, tiles, decoder.View(piece=4))
@@ -189,13 +190,13 @@ def test_metadata_are_those_of_a_small_picture(
     xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'
     extra = {"xmp": xmp} if suffix == ".jpg" else {}
     picture.save(tmp_path / f"a{suffix}", exif=camera(orientation), quality=95, **extra)
-    code, text = lapic("encode", "-e", 0, tmp_path / f"a{suffix}", tmp_path / "large.lapic")
+    code, text = run_lapic("encode", "-e", 0, tmp_path / f"a{suffix}", tmp_path / "large.lapic")
     assert code == 0, text
-    code, text = lapic("decode", tmp_path / "large.lapic", tmp_path / f"large{suffix}", "--strict")
+    code, text = run_lapic("decode", tmp_path / "large.lapic", tmp_path / f"large{suffix}", "--strict")
     assert code == 0, text
     monkeypatch.setattr(large, "LARGE", 10**9)
-    assert lapic("encode", "-e", 0, tmp_path / f"a{suffix}", tmp_path / "small.lapic")[0] == 0
-    assert lapic("decode", tmp_path / "small.lapic", tmp_path / f"small{suffix}")[0] == 0
+    assert run_lapic("encode", "-e", 0, tmp_path / f"a{suffix}", tmp_path / "small.lapic")[0] == 0
+    assert run_lapic("decode", tmp_path / "small.lapic", tmp_path / f"small{suffix}")[0] == 0
     ours, theirs = (read_header((tmp_path / f"{name}.lapic").read_bytes()) for name in ("large", "small"))
     kinds = [b"iccp", b"exif", b"xmpd"]
     assert [ours.chunks.get(kind) for kind in kinds] == [theirs.chunks.get(kind) for kind in kinds]
@@ -225,11 +226,11 @@ def test_the_same_is_said_as_of_a_small_picture(
         monkeypatch.setattr(large, "LARGE", limit)
         for source in [*tmp_path.glob("*.tif"), *tmp_path.glob("*.png")]:
             target = tmp_path / f"{source.stem}.lapic"
-            code, words = lapic("encode", "-e", 0, "-q", 90, "--force", source, target)
+            code, words = run_lapic("encode", "-e", 0, "-q", 90, "--force", source, target)
             assert code == 0, words
             said.setdefault(source.name, []).append(words.splitlines()[:-1])
-            made.setdefault(source.name, []).append(codec.decode(target.read_bytes()))
-            assert lapic("encode", "-e", 0, "--strict", source, tmp_path / "strict.lapic")[0] == 1
+            made.setdefault(source.name, []).append(lapic.decode(target.read_bytes()))
+            assert run_lapic("encode", "-e", 0, "--strict", source, tmp_path / "strict.lapic")[0] == 1
     assert len(said) == 6
     for name, (a, b) in said.items():
         assert a == b, name
@@ -242,14 +243,14 @@ def test_the_same_is_said_as_of_a_small_picture(
 
 def test_what_an_output_loses_is_said(picture: Image.Image, tmp_path: Path) -> None:
     picture.info = {"exif": camera(1), "xmp": b"<x/>" + b" " * 70_000}
-    (tmp_path / "a.lapic").write_bytes(codec.encode(picture, 50, effort=0))
-    code, text = lapic("decode", tmp_path / "a.lapic", tmp_path / "a.jpg")
+    (tmp_path / "a.lapic").write_bytes(lapic.encode(picture, 50, effort=0))
+    code, text = run_lapic("decode", tmp_path / "a.lapic", tmp_path / "a.jpg")
     assert code == 0
     assert "XMP of 70004 bytes is left out" in text
-    code, text = lapic("decode", tmp_path / "a.lapic", tmp_path / "a.tif")
+    code, text = run_lapic("decode", tmp_path / "a.lapic", tmp_path / "a.tif")
     assert code == 0
     assert "EXIF is left out" in text
     with Image.open(tmp_path / "a.tif") as found:
         assert found.info["xmp"] == picture.info["xmp"]
-    assert lapic("decode", "--strict", tmp_path / "a.lapic", tmp_path / "b.tif")[0] == 1
+    assert run_lapic("decode", "--strict", tmp_path / "a.lapic", tmp_path / "b.tif")[0] == 1
     assert not (tmp_path / "b.tif").exists()

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from codec import pyramid
-from codec.lptn import LPTN
+from lapic.codec.nets import pyramid
+from lapic.codec.nets.lptn import LPTN
 
 
 def parameters(module: torch.nn.Module) -> int:

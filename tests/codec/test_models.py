@@ -12,16 +12,16 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from safetensors.torch import save_file
 
-import bitstream
-import codec
-import codec.pillow_plugin
-from codec import shipped
-from codec.cli import main
-from codec.model import identity, load, load_by_id, read_weights
-from codec.realtime import RealtimeDecoder
+import lapic
+import lapic.codec.pillow_plugin
+from lapic import bitstream
+from lapic.codec.cli import main
+from lapic.codec.model import shipped
+from lapic.codec.model.codec_weights import identity, load, load_by_id, read_weights
+from lapic.codec.realtime import RealtimeDecoder
 
 
-def lapic(*arguments: object) -> Result:
+def run_lapic(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
@@ -67,7 +67,7 @@ def coded(small: Image.Image, own: tuple[Path, bytes], tmp_path: Path) -> Path:
     """A file by the own model."""
     small.save(tmp_path / "in.png")
     out = tmp_path / "own.lapic"
-    assert lapic("encode", tmp_path / "in.png", out, "--model", own[0], "-e", 0).exit_code == 0
+    assert run_lapic("encode", tmp_path / "in.png", out, "--model", own[0], "-e", 0).exit_code == 0
     assert bitstream.read_header(out.read_bytes()).model == own[1]
     return out
 
@@ -92,70 +92,70 @@ def in_folder(request: pytest.FixtureRequest, own: tuple[Path, bytes], tmp_path:
 def test_without_the_model_the_error_says_what_to_do(coded: Path, own: tuple[Path, bytes], tmp_path: Path) -> None:
     for command in (["decode", coded, tmp_path / "out.png"], ["verify", coded]):
         fails_with(
-            lapic(*command), own[1].hex(), "--model", "LAPIC_MODELS", str(tmp_path / "data" / "lapic" / "models")
+            run_lapic(*command), own[1].hex(), "--model", "LAPIC_MODELS", str(tmp_path / "data" / "lapic" / "models")
         )
-    assert lapic("info", coded).stdout.splitlines()[1].startswith(f"model {own[1].hex()} (not installed)")
-    with pytest.raises(codec.Error, match=own[1].hex()):
-        codec.decode(coded.read_bytes())
+    assert run_lapic("info", coded).stdout.splitlines()[1].startswith(f"model {own[1].hex()} (not installed)")
+    with pytest.raises(lapic.Error, match=own[1].hex()):
+        lapic.decode(coded.read_bytes())
     with Image.open(coded) as image, pytest.raises(OSError, match=own[1].hex()):
         image.load()
 
 
 def test_given_by_file(coded: Path, own: tuple[Path, bytes], tmp_path: Path) -> None:
-    assert lapic("decode", coded, tmp_path / "out.png", "--model", own[0]).exit_code == 0
-    assert lapic("verify", coded, "--model", own[0]).exit_code == 0
-    assert f"model {own[1].hex()} (mine)" in lapic("info", coded, "--model", own[0]).stdout
+    assert run_lapic("decode", coded, tmp_path / "out.png", "--model", own[0]).exit_code == 0
+    assert run_lapic("verify", coded, "--model", own[0]).exit_code == 0
+    assert f"model {own[1].hex()} (mine)" in run_lapic("info", coded, "--model", own[0]).stdout
     data = coded.read_bytes()
     for name in (own[0], str(own[0])):
-        assert np.array_equal(np.asarray(codec.decode(data, model=name)), np.asarray(Image.open(tmp_path / "out.png")))
-        assert codec.info(data, model=name)["model"] == {"id": own[1].hex(), "name": "mine"}
+        assert np.array_equal(np.asarray(lapic.decode(data, model=name)), np.asarray(Image.open(tmp_path / "out.png")))
+        assert lapic.info(data, model=name)["model"] == {"id": own[1].hex(), "name": "mine"}
 
 
 def test_many_files_by_one_model(coded: Path, own: tuple[Path, bytes], tmp_path: Path) -> None:
     (tmp_path / "again.lapic").write_bytes(coded.read_bytes())
-    result = lapic("decode", coded, tmp_path / "again.lapic", tmp_path / "out", "--model", own[0], "--jobs", 1)
+    result = run_lapic("decode", coded, tmp_path / "again.lapic", tmp_path / "out", "--model", own[0], "--jobs", 1)
     assert result.exit_code == 0, result.output
     assert len(list((tmp_path / "out").iterdir())) == 2
 
 
 def test_found_by_its_id(in_folder: None, coded: Path, own: tuple[Path, bytes], tmp_path: Path) -> None:
-    assert lapic("decode", coded, tmp_path / "out.png").exit_code == 0
-    assert lapic("verify", coded).exit_code == 0
-    assert f"model {own[1].hex()} (mine)" in lapic("info", coded).stdout
+    assert run_lapic("decode", coded, tmp_path / "out.png").exit_code == 0
+    assert run_lapic("verify", coded).exit_code == 0
+    assert f"model {own[1].hex()} (mine)" in run_lapic("info", coded).stdout
     with Image.open(coded) as image:
         assert np.array_equal(np.asarray(image), np.asarray(Image.open(tmp_path / "out.png")))
-    assert f"own model mine {own[1].hex()}" in lapic("--version").stdout
+    assert f"own model mine {own[1].hex()}" in run_lapic("--version").stdout
     assert load_by_id(own[1]).name == "mine"
 
 
 def test_known_by_its_name(in_folder: None, small: Image.Image, own: tuple[Path, bytes]) -> None:
-    data = codec.encode(small, model="mine", effort=0)
-    assert codec.info(data)["model"] == {"id": own[1].hex(), "name": "mine"}
-    assert codec.decode(data, model="mine").size == small.size
-    assert codec.info(codec.encode(small, model="mine", size=1000, effort=0))["model"]["name"] == "mine"
+    data = lapic.encode(small, model="mine", effort=0)
+    assert lapic.info(data)["model"] == {"id": own[1].hex(), "name": "mine"}
+    assert lapic.decode(data, model="mine").size == small.size
+    assert lapic.info(lapic.encode(small, model="mine", size=1000, effort=0))["model"]["name"] == "mine"
 
 
 def test_shipped_models_come_first(in_folder: None, small: Image.Image) -> None:
-    assert codec.info(codec.encode(small, effort=0))["model"]["name"] == "photo"
+    assert lapic.info(lapic.encode(small, effort=0))["model"]["name"] == "photo"
     assert shipped.find_model("photo").parent == shipped.WEIGHTS
 
 
 def test_in_real_time(in_folder: None, small: Image.Image, own: tuple[Path, bytes]) -> None:
     decode = RealtimeDecoder(load_by_id(own[1]), *small.size)
-    with pytest.raises(codec.Error, match=f"{load().identity.hex()}.*{own[1].hex()}"):
-        decode(bytearray(codec.encode(small, effort=0, tile=0, lanes=True)))
+    with pytest.raises(lapic.Error, match=f"{load().identity.hex()}.*{own[1].hex()}"):
+        decode(bytearray(lapic.encode(small, effort=0, tile=0, lanes=True)))
 
 
 def test_another_model_than_the_files(coded: Path, own: tuple[Path, bytes], small: Image.Image, tmp_path: Path) -> None:
     ids = own[1].hex(), load().identity.hex()
     for command in (["decode", coded, tmp_path / "out.png"], ["verify", coded], ["info", coded]):
-        fails_with(lapic(*command, "--model", "photo"), *ids)
-    for read in (codec.decode, codec.info):
-        with pytest.raises(codec.Error, match=ids[0]) as raised:
+        fails_with(run_lapic(*command, "--model", "photo"), *ids)
+    for read in (lapic.decode, lapic.info):
+        with pytest.raises(lapic.Error, match=ids[0]) as raised:
             read(coded.read_bytes(), model="photo")
         assert ids[1] in str(raised.value)
-        with pytest.raises(codec.Error, match=ids[0]):
-            read(codec.encode(small, effort=0), model=own[0])
+        with pytest.raises(lapic.Error, match=ids[0]):
+            read(lapic.encode(small, effort=0), model=own[0])
     assert not (tmp_path / "out.png").exists()
 
 
@@ -163,9 +163,9 @@ def test_large_pictures_by_an_own_model(
     coded: Path, own: tuple[Path, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("pyvips")
-    monkeypatch.setattr("codec.large.LARGE", 1)
-    fails_with(lapic("decode", coded, tmp_path / "out.png"), own[1].hex())
-    assert lapic("decode", coded, tmp_path / "out.png", "--model", own[0]).exit_code == 0
+    monkeypatch.setattr("lapic.codec.command.large.LARGE", 1)
+    fails_with(run_lapic("decode", coded, tmp_path / "out.png"), own[1].hex())
+    assert run_lapic("decode", coded, tmp_path / "out.png", "--model", own[0]).exit_code == 0
 
 
 def test_folders_that_are_searched(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +179,7 @@ def test_folders_that_are_searched(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_realism_without_a_realistic_decoder(coded: Path, own: tuple[Path, bytes], tmp_path: Path) -> None:
-    result = lapic("decode", coded, tmp_path / "out.png", "--model", own[0], "--realism", 1)
+    result = run_lapic("decode", coded, tmp_path / "out.png", "--model", own[0], "--realism", 1)
     fails_with(result, "no realistic decoder", "mine")
 
 
@@ -189,9 +189,9 @@ def test_a_changed_file_is_read_anew(tmp_path: Path, small: Image.Image) -> None
     for change in (1, 2):
         ids.append(write_own(path, change))
         os.utime(path, ns=(change * 10**9, change * 10**9))
-        data = codec.encode(small, model=path, effort=0)
+        data = lapic.encode(small, model=path, effort=0)
         assert bitstream.read_header(data).model == ids[-1]
-        assert codec.decode(data, model=path).size == small.size
+        assert lapic.decode(data, model=path).size == small.size
     assert ids[0] != ids[1]
 
 
@@ -252,14 +252,14 @@ def test_files_that_hold_no_codec_model(
     kind: str, wrong: dict, coded: Path, small: Image.Image, tmp_path: Path
 ) -> None:
     path, word = wrong[kind]
-    fails_with(lapic("encode", tmp_path / "in.png", tmp_path / "new.lapic", "--model", path), word)
-    with pytest.raises(codec.Error, match=word) as raised:
-        codec.encode(small, model=path)
+    fails_with(run_lapic("encode", tmp_path / "in.png", tmp_path / "new.lapic", "--model", path), word)
+    with pytest.raises(lapic.Error, match=word) as raised:
+        lapic.encode(small, model=path)
     assert "\n" not in str(raised.value)
     for command in (["decode", coded, tmp_path / "out.png"], ["verify", coded], ["info", coded]):
         if command[0] == "info" and word in ("damaged", "do not match"):
             continue  # it reads no more of the model than its id
-        fails_with(lapic(*command, "--model", path))
+        fails_with(run_lapic(*command, "--model", path))
     assert {file.name for file in tmp_path.iterdir()} == {"in.png", "own.lapic"}
 
 
@@ -268,9 +268,9 @@ def test_files_that_hold_no_translator(kind: str, wrong: dict, small: Image.Imag
     path, _ = wrong[kind]
     word = "see --realism" if kind == "realistic decoder" else "weights"
     small.save(tmp_path / "in.png")
-    fails_with(lapic("translate", tmp_path / "in.png", tmp_path / "out.png", "--model", path), word)
-    with pytest.raises(codec.Error):
-        codec.translate(small, path)
+    fails_with(run_lapic("translate", tmp_path / "in.png", tmp_path / "out.png", "--model", path), word)
+    with pytest.raises(lapic.Error):
+        lapic.translate(small, path)
 
 
 def test_translators_that_are_damaged(small: Image.Image, tmp_path: Path) -> None:
@@ -280,17 +280,17 @@ def test_translators_that_are_damaged(small: Image.Image, tmp_path: Path) -> Non
     changes += [{"config": json.dumps(config | {"widths": wide})} for wide in ([], [0, 0], ["a", "b"], 7)]
     for change in changes:
         save_file(tensors, tmp_path / "t.safetensors", metadata | change)
-        with pytest.raises(codec.Error, match="damaged"):
-            codec.translate(small, tmp_path / "t.safetensors")
+        with pytest.raises(lapic.Error, match="damaged"):
+            lapic.translate(small, tmp_path / "t.safetensors")
 
 
 def test_what_is_no_name_of_a_model(small: Image.Image) -> None:
-    data = codec.encode(small, effort=0)
+    data = lapic.encode(small, effort=0)
     for name in (7, None, ["photo"], b"photo"):
         with pytest.raises(TypeError, match="a model is given by its name"):
-            codec.encode(small, model=name)
+            lapic.encode(small, model=name)
         with pytest.raises(TypeError, match="a translator is given by"):
-            codec.translate(small, name)
+            lapic.translate(small, name)
         if name is not None:
             with pytest.raises(TypeError, match="a model is given by its name"):
-                codec.decode(data, model=name)
+                lapic.decode(data, model=name)

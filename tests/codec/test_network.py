@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from codec.network import quarter_cells
+from lapic.codec.nets.network import quarter_cells
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-import codec
-from codec import picture
-from codec.metrics import psnr
+import lapic
+from lapic.codec.metrics import psnr
+from lapic.codec.picture import pillow
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
 def coded(image: Image.Image) -> Image.Image:
-    return codec.decode(codec.encode(image, 95, effort=0))
+    return lapic.decode(lapic.encode(image, 95, effort=0))
 
 
 @pytest.mark.parametrize(
@@ -35,13 +35,13 @@ def test_alpha_is_lossless(photo: Image.Image) -> None:
     alpha = Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 451), np.uint8))
     image = photo.copy()
     image.putalpha(alpha)
-    data = codec.encode(image, 20, effort=0)
-    found = codec.decode(data)
+    data = lapic.encode(image, 20, effort=0)
+    found = lapic.decode(data)
     assert np.array_equal(np.asarray(found.getchannel("A")), np.asarray(alpha))
-    assert codec.info(data)["mode"] == "RGBA"
-    part = codec.decode(data, crop=(7, 9, 20, 30))
+    assert lapic.info(data)["mode"] == "RGBA"
+    part = lapic.decode(data, crop=(7, 9, 20, 30))
     assert np.array_equal(np.asarray(part.getchannel("A")), np.asarray(alpha)[9:39, 7:27])
-    assert codec.decode(data, scale=4).size == codec.decode(data, scale=4).getchannel("A").size == (113, 75)
+    assert lapic.decode(data, scale=4).size == lapic.decode(data, scale=4).getchannel("A").size == (113, 75)
 
 
 def test_palette_transparency_is_kept(photo: Image.Image) -> None:
@@ -70,7 +70,7 @@ def test_metadata_reaches_the_output_file(photo: Image.Image, suffix: str) -> No
     exif = Image.Exif()
     exif[0x010E] = "a cat"
     image.info |= {"icc_profile": SRGB, "exif": exif.tobytes()}
-    found = Image.open(io.BytesIO(picture.save_bytes(coded(image), suffix)))
+    found = Image.open(io.BytesIO(pillow.save_bytes(coded(image), suffix)))
     assert found.info["icc_profile"] == SRGB
     assert found.getexif()[0x010E] == "a cat"
 
@@ -87,7 +87,7 @@ def test_orientation_is_applied_once(photo: Image.Image) -> None:
 
 
 def test_a_damaged_alpha_channel_is_named(photo: Image.Image) -> None:
-    with pytest.raises(codec.Error, match="alpha"):
-        picture.read_alpha({b"alph": b"junk"}, (4, 4))
-    with pytest.raises(codec.Error, match="alpha"):
-        picture.read_alpha({b"alph": picture._png(Image.new("L", (5, 4)))}, (4, 4))
+    with pytest.raises(lapic.Error, match="alpha"):
+        pillow.read_alpha({b"alph": b"junk"}, (4, 4))
+    with pytest.raises(lapic.Error, match="alpha"):
+        pillow.read_alpha({b"alph": pillow._png(Image.new("L", (5, 4)))}, (4, 4))

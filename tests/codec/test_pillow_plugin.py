@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-import codec
-import codec.pillow_plugin
-from codec.compat import import_torchvision
+import lapic
+import lapic.codec.pillow_plugin
+from lapic.codec import api
+from lapic.codec.compat import import_torchvision
 
 
 @pytest.fixture(scope="module")
@@ -19,19 +20,19 @@ def file(photo: Image.Image, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_save_is_encode_and_open_is_decode(file: Path, photo: Image.Image) -> None:
-    assert file.read_bytes() == codec.encode(photo, 40)
+    assert file.read_bytes() == lapic.encode(photo, 40)
     with Image.open(file) as image:
         assert (image.format, image.mode, image.size) == ("LAPIC", "RGB", photo.size)
         assert image.get_format_mimetype() == "image/x-lapic"
         assert image.info["quality"] == 40
-        assert np.array_equal(np.asarray(image), np.asarray(codec.decode(file.read_bytes())))
+        assert np.array_equal(np.asarray(image), np.asarray(lapic.decode(file.read_bytes())))
 
 
 def test_open_reads_the_header_only(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def too_early(*_: object, **__: object) -> None:
         raise AssertionError("decoded too early")
 
-    monkeypatch.setattr(codec, "decode", too_early)
+    monkeypatch.setattr(api, "decode", too_early)
     damaged = file.read_bytes()[:-500]
     with Image.open(io.BytesIO(damaged)) as image:
         assert image.size == (451, 300)
@@ -49,7 +50,7 @@ def test_a_parser_takes_it_in_chunks(file: Path, chunk: int) -> None:
         parser.feed(data[begin : begin + chunk])
     image = parser.close()
     assert (image.format, image.mode, image.size) == ("LAPIC", "RGB", (451, 300))
-    assert np.array_equal(np.asarray(image), np.asarray(codec.decode(data)))
+    assert np.array_equal(np.asarray(image), np.asarray(lapic.decode(data)))
 
 
 def test_a_parser_says_when_bytes_are_missing(file: Path) -> None:
@@ -76,7 +77,7 @@ def test_verify_finds_damage_without_decoding(file: Path, monkeypatch: pytest.Mo
     def decoded(*_: object, **__: object) -> None:
         raise AssertionError("decoded")
 
-    monkeypatch.setattr(codec, "decode", decoded)
+    monkeypatch.setattr(api, "decode", decoded)
     data = file.read_bytes()
     Image.open(file).verify()
     header = bytearray(data)
@@ -87,7 +88,7 @@ def test_verify_finds_damage_without_decoding(file: Path, monkeypatch: pytest.Mo
 
 
 def test_after_the_file_is_closed(file: Path) -> None:
-    expected = np.asarray(codec.decode(file.read_bytes()))
+    expected = np.asarray(lapic.decode(file.read_bytes()))
     with file.open("rb") as opened:
         image = Image.open(opened)
         image.load()
@@ -118,7 +119,7 @@ def test_draft_decodes_a_smaller_picture(file: Path) -> None:
     with Image.open(file) as image:
         image.draft("RGB", (100, 70))
         assert image.size == (113, 75)
-        assert np.array_equal(np.asarray(image), np.asarray(codec.decode(file.read_bytes(), scale=4)))
+        assert np.array_equal(np.asarray(image), np.asarray(lapic.decode(file.read_bytes(), scale=4)))
     with Image.open(file) as image:
         image.thumbnail((60, 60))  # which uses draft
         assert image.size == (60, 40)
@@ -155,8 +156,8 @@ def test_bad_quality_is_a_value_error(photo: Image.Image) -> None:
 def test_effort_and_tune_are_options_too(photo: Image.Image) -> None:
     small, out = photo.crop((100, 60, 228, 156)), io.BytesIO()
     small.save(out, "LAPIC", quality=50, effort=1, tune="ssim")
-    assert out.getvalue() == codec.encode(small, 50, effort=1, tune="ssim")
-    assert out.getvalue() != codec.encode(small, 50, effort=1)
+    assert out.getvalue() == lapic.encode(small, 50, effort=1, tune="ssim")
+    assert out.getvalue() != lapic.encode(small, 50, effort=1)
 
 
 def test_large_metadata_before_the_size_is_known(photo: Image.Image) -> None:
@@ -169,7 +170,7 @@ def test_large_metadata_before_the_size_is_known(photo: Image.Image) -> None:
 
 def test_imageio_reads_and_writes_through_pillow(file: Path, photo: Image.Image, tmp_path: Path) -> None:
     pixels = imageio.imread(file, plugin="pillow")
-    assert np.array_equal(pixels, np.asarray(codec.decode(file.read_bytes())))
+    assert np.array_equal(pixels, np.asarray(lapic.decode(file.read_bytes())))
     imageio.imwrite(tmp_path / "new.lapic", np.asarray(photo), plugin="pillow", quality=40)
     assert (tmp_path / "new.lapic").read_bytes() == file.read_bytes()
 

@@ -9,14 +9,15 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image, ImageCms, ImageDraw
 
-import bitstream
-import codec
-import codec.pillow_plugin
-from bitstream.container import MODE
-from codec import encoder, planes, salvage
-from codec.cli import main
-from codec.metrics import psnr
-from codec.model import load
+import lapic
+import lapic.codec.pillow_plugin
+from lapic import bitstream
+from lapic.bitstream.container import MODE
+from lapic.codec.cli import main
+from lapic.codec.encode import encoder
+from lapic.codec.metrics import psnr
+from lapic.codec.model.codec_weights import load
+from lapic.codec.picture import fill, planes
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
@@ -46,39 +47,39 @@ def test_grey_in_colour_modes_is_coded_as_grey_and_comes_back_in_colour(
     grey: Image.Image, mode: str, expected: str
 ) -> None:
     image = in_mode(grey, mode)
-    data = codec.encode(image, 50, effort=1)
+    data = lapic.encode(image, 50, effort=1)
     assert bitstream.read(data)[0].pixel_format == bitstream.PixelFormat.GREY
-    assert codec.info(data)["mode"] == expected
+    assert lapic.info(data)["mode"] == expected
     with Image.open(io.BytesIO(data)) as opened:
         assert opened.mode == expected
         assert opened.convert("RGB").mode == "RGB"
-    whole = codec.decode(data)
-    part = codec.decode(data, crop=(5, 7, 40, 30))
-    others = (codec.decode(data, **options) for options in ({"scale": 4}, {"missing": []}, {"realism": 1}))
+    whole = lapic.decode(data)
+    part = lapic.decode(data, crop=(5, 7, 40, 30))
+    others = (lapic.decode(data, **options) for options in ({"scale": 4}, {"missing": []}, {"realism": 1}))
     for view in (whole, part, *others):
         assert view.mode == expected
         assert equal(view)
     assert part == whole.crop((5, 7, 45, 37))
-    plain = codec.encode(image.convert("RGB").convert("L"), 50, effort=1)
-    assert np.array_equal(np.asarray(whole)[..., 0], np.asarray(codec.decode(plain)))
+    plain = lapic.encode(image.convert("RGB").convert("L"), 50, effort=1)
+    assert np.array_equal(np.asarray(whole)[..., 0], np.asarray(lapic.decode(plain)))
 
 
 def test_it_costs_seven_bytes(grey: Image.Image) -> None:
-    assert len(codec.encode(grey.convert("RGB"), effort=0)) == len(codec.encode(grey, effort=0)) + 7
-    assert codec.decode(codec.encode(grey, effort=0)).mode == "L"
+    assert len(lapic.encode(grey.convert("RGB"), effort=0)) == len(lapic.encode(grey, effort=0)) + 7
+    assert lapic.decode(lapic.encode(grey, effort=0)).mode == "L"
 
 
 def test_a_profile_for_colour_stays(grey: Image.Image) -> None:
     image = grey.convert("RGB")
     image.info["icc_profile"] = SRGB
-    found = codec.decode(codec.encode(image, effort=0))
+    found = lapic.decode(lapic.encode(image, effort=0))
     assert (found.mode, found.info["icc_profile"]) == ("RGB", SRGB)
 
 
 def test_a_damaged_tile_of_such_a_picture_is_filled_in_grey(grey: Image.Image) -> None:
-    data = codec.encode(grey.convert("RGB"), 50, tile=64, effort=0)
+    data = lapic.encode(grey.convert("RGB"), 50, tile=64, effort=0)
     missing: list = []
-    image = codec.decode(data[:-40], missing=missing)
+    image = lapic.decode(data[:-40], missing=missing)
     assert missing
     assert image.mode == "RGB"
     assert equal(image)
@@ -96,30 +97,30 @@ def test_one_pixel_of_colour_makes_it_colour(grey: Image.Image, place: tuple[int
 def test_colour_is_coded_as_ever(photo: Image.Image) -> None:
     small = photo.crop((0, 0, 90, 60))
     expected = encoder.encode_pixels(load(), np.asarray(small), 50)
-    assert codec.encode(small, 50, effort=0) == expected
+    assert lapic.encode(small, 50, effort=0) == expected
 
 
 @pytest.mark.parametrize("content", [b"", b"\0", b"\2", b"\1\1"])
 def test_other_contents_of_the_chunk_mean_nothing(grey: Image.Image, content: bytes) -> None:
-    header, tiles = bitstream.read(codec.encode(grey, effort=0))
+    header, tiles = bitstream.read(lapic.encode(grey, effort=0))
     data = bitstream.write(dataclasses.replace(header, chunks={MODE: content}), tiles)
-    assert codec.decode(data).mode == codec.info(data)["mode"] == "L"
+    assert lapic.decode(data).mode == lapic.info(data)["mode"] == "L"
 
 
 def test_the_chunk_means_nothing_in_a_colour_picture(photo: Image.Image) -> None:
-    data = codec.encode(photo.crop((0, 0, 40, 30)), effort=0)
+    data = lapic.encode(photo.crop((0, 0, 40, 30)), effort=0)
     header, tiles = bitstream.read(data)
-    found = codec.decode(bitstream.write(dataclasses.replace(header, chunks={MODE: b"\1"}), tiles))
-    assert found == codec.decode(data)
+    found = lapic.decode(bitstream.write(dataclasses.replace(header, chunks={MODE: b"\1"}), tiles))
+    assert found == lapic.decode(data)
 
 
 def test_written_row_by_row_it_is_in_colour_too(
     grey: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("pyvips")
-    from codec import large
+    from lapic.codec.command import large
 
-    (tmp_path / "a.lapic").write_bytes(codec.encode(grey.convert("RGB"), effort=0))
+    (tmp_path / "a.lapic").write_bytes(lapic.encode(grey.convert("RGB"), effort=0))
     monkeypatch.setattr(large, "LARGE", 1)
     result = CliRunner().invoke(main, ["decode", str(tmp_path / "a.lapic"), str(tmp_path / "a.png")])
     assert result.exit_code == 0, result.output
@@ -147,21 +148,21 @@ def on_white(image: Image.Image) -> Image.Image:
 @pytest.mark.parametrize("effort", [0, 1])
 def test_colours_that_alpha_hides_cost_nothing(effort: int) -> None:
     black, same = disc((0, 0, 0)), disc((220, 60, 40))
-    files = [codec.encode(image, 50, effort=effort) for image in (black, same)]
+    files = [lapic.encode(image, 50, effort=effort) for image in (black, same)]
     assert len(files[0]) < 1.05 * len(files[1])
-    of_black, of_same = (psnr(on_white(same), on_white(codec.decode(data))) for data in files)
+    of_black, of_same = (psnr(on_white(same), on_white(lapic.decode(data))) for data in files)
     assert of_black > of_same - 1
-    assert np.array_equal(*(np.asarray(image.getchannel("A")) for image in (black, codec.decode(files[0]))))
-    kept = codec.encode(black, 50, effort=effort, keep_hidden=True)
+    assert np.array_equal(*(np.asarray(image.getchannel("A")) for image in (black, lapic.decode(files[0]))))
+    kept = lapic.encode(black, 50, effort=effort, keep_hidden=True)
     assert len(kept) > 1.2 * len(files[0])
-    assert np.asarray(codec.decode(kept))[:8, :8, :3].max() < 30
+    assert np.asarray(lapic.decode(kept))[:8, :8, :3].max() < 30
 
 
 def test_what_can_be_seen_a_little_keeps_its_colour() -> None:
     image = disc((0, 0, 0))
     pixels = np.array(image)
     pixels[60:70, 60:70] = (10, 200, 30, 1)
-    found = np.asarray(codec.decode(codec.encode(Image.fromarray(pixels), 90, effort=0)))
+    found = np.asarray(lapic.decode(lapic.encode(Image.fromarray(pixels), 90, effort=0)))
     assert np.abs(found[62:68, 62:68, :3].astype(int) - (10, 200, 30)).max() < 20
 
 
@@ -170,7 +171,7 @@ def test_hidden_colours_continue_those_beside_them(photo: Image.Image) -> None:
     pixels[40:90, 60:120] = 0
     seen = pixels[..., 3] > 0
     filled = pixels[..., :3].copy()
-    salvage.fill_unknown(filled, seen)
+    fill.fill_unknown(filled, seen)
     assert np.array_equal(filled[seen], pixels[..., :3][seen])
     edge = np.abs(filled[40].astype(int) - filled[39])[60:120].mean()
     assert edge < 2 * np.abs(filled[39].astype(int) - filled[38])[60:120].mean()
@@ -180,26 +181,26 @@ def test_hidden_colours_continue_those_beside_them(photo: Image.Image) -> None:
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
 def test_opaque_pictures_stay_as_they_are(photo: Image.Image, mode: str) -> None:
     image = photo.crop((0, 0, 90, 60)).convert(mode)
-    assert codec.encode(image, effort=0) == codec.encode(image, effort=0, keep_hidden=True)
+    assert lapic.encode(image, effort=0) == lapic.encode(image, effort=0, keep_hidden=True)
     image.putalpha(1)
-    assert codec.encode(image, effort=0) == codec.encode(image, effort=0, keep_hidden=True)
+    assert lapic.encode(image, effort=0) == lapic.encode(image, effort=0, keep_hidden=True)
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
 def test_a_picture_of_which_nothing_is_seen(photo: Image.Image, mode: str) -> None:
     image = photo.crop((0, 0, 90, 60)).convert(mode)
     image.putalpha(0)
-    data = codec.encode(image, effort=0)
-    assert codec.decode(data).mode == mode
-    assert len(data) < len(codec.encode(image, effort=0, keep_hidden=True))
+    data = lapic.encode(image, effort=0)
+    assert lapic.decode(data).mode == mode
+    assert len(data) < len(lapic.encode(image, effort=0, keep_hidden=True))
 
 
 def test_grey_with_hidden_colour_is_grey(grey: Image.Image) -> None:
     pixels = np.array(grey.convert("RGBA"))
     pixels[:50, :50] = (200, 10, 10, 0)
-    data = codec.encode(Image.fromarray(pixels), effort=0)
+    data = lapic.encode(Image.fromarray(pixels), effort=0)
     assert bitstream.read(data)[0].pixel_format == bitstream.PixelFormat.GREY
-    assert codec.decode(data).mode == "RGBA"
+    assert lapic.decode(data).mode == "RGBA"
 
 
 def test_the_command_and_pillow_keep_hidden_colours_on_request(tmp_path: Path) -> None:
@@ -209,6 +210,6 @@ def test_the_command_and_pillow_keep_hidden_colours_on_request(tmp_path: Path) -
         target = tmp_path / "a.lapic"
         result = CliRunner().invoke(main, ["encode", "-f", "-e", "0", *options, str(tmp_path / "a.png"), str(target)])
         assert result.exit_code == 0, result.output
-        assert target.read_bytes() == codec.encode(image, effort=0, keep_hidden=bool(options))
+        assert target.read_bytes() == lapic.encode(image, effort=0, keep_hidden=bool(options))
         image.save(tmp_path / "b.lapic", effort=0, keep_hidden=bool(options))
         assert (tmp_path / "b.lapic").read_bytes() == target.read_bytes()

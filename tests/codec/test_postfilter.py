@@ -11,17 +11,19 @@ from PIL import Image
 from PIL.ImageFilter import EDGE_ENHANCE_MORE
 from torch.nn import functional as F
 
-import bitstream
-import codec
-from bitstream import Error
-from bitstream.container import FILTER
-from codec import decoder, encoder, hyper, postfilter
-from codec.cli import main
-from codec.decoder import View
-from codec.metrics import psnr
-from codec.model import load
-from codec.pyramid import reduce
-from codec.search import rate_weight, symbol_bits
+import lapic
+from lapic import bitstream
+from lapic.bitstream import Error
+from lapic.bitstream.container import FILTER
+from lapic.codec.cli import main
+from lapic.codec.decode import decoder, picture_filter
+from lapic.codec.decode.decoder import View
+from lapic.codec.encode import encoder, filter_fit
+from lapic.codec.encode.rate import rate_weight, symbol_bits
+from lapic.codec.metrics import psnr
+from lapic.codec.model.codec_weights import load
+from lapic.codec.nets import levels
+from lapic.codec.nets.pyramid import reduce
 from tests import reference
 from tests.conftest import weights_file
 
@@ -40,51 +42,51 @@ def texture(seed: int, height: int, width: int) -> torch.Tensor:
 @given(seed=st.integers(0, 2**20), height=st.integers(1, 20), columns=st.integers(1, 5), n=st.integers(0, 24))
 @settings(deadline=None, max_examples=40)
 def test_filters_do_what_the_format_says(seed: int, height: int, columns: int, n: int) -> None:
-    coefficients = np.random.default_rng(seed).integers(-3, 4, (3, postfilter.FEATURES)).astype(np.int16)
+    coefficients = np.random.default_rng(seed).integers(-3, 4, (3, picture_filter.FEATURES)).astype(np.int16)
     picture = texture(seed, height, 4 * columns)
-    found = postfilter.of_coefficients(coefficients, n, CPU)(picture)
+    found = picture_filter.of_coefficients(coefficients, n, CPU)(picture)
     expected = reference.filtered(picture[0].double().numpy(), coefficients, n)
     assert np.allclose(found[0], expected, atol=1e-4 * max(1, np.abs(expected).max()))
 
 
 def test_at_a_smaller_scale_flat_areas_change_as_at_full_size() -> None:
-    coefficients = np.random.default_rng(1).integers(-9, 10, (3, postfilter.FEATURES)).astype(np.int16)
-    own = postfilter.of_coefficients(coefficients, 10, CPU)
+    coefficients = np.random.default_rng(1).integers(-9, 10, (3, picture_filter.FEATURES)).astype(np.int16)
+    own = picture_filter.of_coefficients(coefficients, 10, CPU)
     flat = torch.tensor([0.3, -0.2, 0.7]).reshape(1, 3, 1, 1).expand(1, 3, 16, 16)
     assert torch.allclose(own(flat[..., :8, :8], 2), own(flat)[..., :8, :8], atol=1e-5)
 
 
 def test_a_known_filter_is_found_again() -> None:
     rng = np.random.default_rng(0)
-    coefficients = rng.integers(-4, 5, (3, postfilter.FEATURES)) * (rng.random((3, postfilter.FEATURES)) < 0.1)
+    coefficients = rng.integers(-4, 5, (3, picture_filter.FEATURES)) * (rng.random((3, picture_filter.FEATURES)) < 0.1)
     made = texture(3, 200, 240)
-    picture = postfilter.of_coefficients(coefficients.astype(np.int16), 12, CPU)(made)
-    seen = postfilter.statistics(made, picture, stride=1)
+    picture = picture_filter.of_coefficients(coefficients.astype(np.int16), 12, CPU)(made)
+    seen = filter_fit.statistics(made, picture, stride=1)
     bits = symbol_bits(load().tables).double().numpy()
     index = np.full(coefficients.shape, 16, np.uint8)
-    found, n, gain = postfilter.fit(seen, 1e6, bits, index)
-    again = postfilter.of_coefficients(found, n, CPU)(made)
+    found, n, gain = filter_fit.fit(seen, 1e6, bits, index)
+    again = picture_filter.of_coefficients(found, n, CPU)(made)
     before, after = (float((picture - one).square().sum()) for one in (made.clamp(-1, 1), again))
     assert after < 0.1 * before
     spent = bits[index, np.abs(found)].sum()
     assert gain == pytest.approx(1e6 * (before - after) - spent, rel=0.02)
-    assert not postfilter.fit(seen, 1e-3, bits, index)[0].any()  # an error worth nothing
+    assert not filter_fit.fit(seen, 1e-3, bits, index)[0].any()  # an error worth nothing
 
 
 def test_statistics_of_parts_and_of_some_pixels_are_like_those_of_all() -> None:
     made = texture(5, 240, 240)
     picture = made + 0.1 * texture(6, 240, 240)
-    whole = postfilter.statistics(made, picture, 1)
+    whole = filter_fit.statistics(made, picture, 1)
     parts = [
-        postfilter.statistics(made[..., rows, :], picture[..., rows, :], 1) for rows in (slice(0, 100), slice(100, 240))
+        filter_fit.statistics(made[..., rows, :], picture[..., rows, :], 1) for rows in (slice(0, 100), slice(100, 240))
     ]
     both = parts[0] + parts[1]
-    some = postfilter.statistics(made, picture, 3)
+    some = filter_fit.statistics(made, picture, 3)
     for close, found in ((0.02, both), (0.1, some)):
         assert torch.allclose(found.gram.diagonal(), whole.gram.diagonal(), rtol=close)
-    assert postfilter.stride_for(100 * 100) == 1
-    assert postfilter.stride_for(768 * 512) == 3
-    assert postfilter.stride_for(10**9) % 2 == 1
+    assert filter_fit.stride_for(100 * 100) == 1
+    assert filter_fit.stride_for(768 * 512) == 3
+    assert filter_fit.stride_for(10**9) % 2 == 1
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +99,7 @@ def fringed(photo: Image.Image) -> Image.Image:
 
 @pytest.fixture(scope="module")
 def filtered(fringed: Image.Image) -> bytes:
-    return codec.encode(fringed, QUALITY, effort=1)
+    return lapic.encode(fringed, QUALITY, effort=1)
 
 
 def without(data: bytes) -> bytes:
@@ -109,16 +111,16 @@ def test_a_file_with_its_filter_is_nearer_to_the_picture(fringed: Image.Image, f
     header, _ = bitstream.read(filtered)
     assert 10 < len(header.chunks[FILTER]) < 300
     pixels = np.asarray(fringed)
-    with_it, without_it = (psnr(pixels, np.asarray(codec.decode(data))) for data in (filtered, without(filtered)))
+    with_it, without_it = (psnr(pixels, np.asarray(lapic.decode(data))) for data in (filtered, without(filtered)))
     assert with_it > without_it + 0.5
-    assert not bitstream.read(codec.encode(fringed, 60, effort=0))[0].chunks
+    assert not bitstream.read(lapic.encode(fringed, 60, effort=0))[0].chunks
 
 
 def test_the_reference_decoder_finds_the_same_filter(filtered: bytes) -> None:
     file = reference.read_file(filtered)
     model = load("photo-high")
     coefficients, n = reference.decode_filter(file.chunks[FILTER], weights_file(model))
-    own = postfilter.read(model, bitstream.read(filtered)[0].chunks)
+    own = picture_filter.read(model, bitstream.read(filtered)[0].chunks)
     assert own is not None
     picture = texture(0, 16, 16)
     assert np.allclose(own(picture)[0], reference.filtered(picture[0].double().numpy(), coefficients, n), atol=1e-5)
@@ -139,7 +141,7 @@ def test_pieces_crops_and_scales_are_filtered_alike(filtered: bytes) -> None:
 
 def test_realism_does_without(filtered: bytes) -> None:
     by_realism = [
-        [np.asarray(codec.decode(data, realism=realism)).astype(int) for data in (filtered, without(filtered))]
+        [np.asarray(lapic.decode(data, realism=realism)).astype(int) for data in (filtered, without(filtered))]
         for realism in (0.01, 0.5, 1)
     ]
     changes = [np.abs(a - b).mean() for a, b in by_realism]
@@ -166,7 +168,7 @@ def test_a_filter_is_sent_only_if_it_pays(fringed: Image.Image, edge: int, pays:
         costs = []
         for one in (data, without(data)):
             error = decoder.decode_pixels(model, *bitstream.read(one)) - pixels.astype(float)
-            costs.append(rate_weight(hyper.fixed_point(QUALITY, CPU)).item() * np.square(error).mean() * edge**2)
+            costs.append(rate_weight(levels.fixed_point(QUALITY, CPU)).item() * np.square(error).mean() * edge**2)
             costs[-1] += 8 * len(one)
         assert costs[0] < costs[1]
 
@@ -175,15 +177,15 @@ def test_a_filter_is_sent_only_if_it_pays(fringed: Image.Image, edge: int, pays:
 def test_a_damaged_filter_is_named(filtered: bytes, body: bytes) -> None:
     header, tiles = bitstream.read(filtered)
     with pytest.raises(Error, match="filter is damaged"):
-        codec.decode(bitstream.write(dataclasses.replace(header, chunks={FILTER: body}), tiles))
+        lapic.decode(bitstream.write(dataclasses.replace(header, chunks={FILTER: body}), tiles))
 
 
 def test_a_model_without_filters_refuses_one(filtered: bytes) -> None:
     model = load("photo-high")
-    integers = {name: tensor for name, tensor in model.integers.items() if name != postfilter.SCALE}
+    integers = {name: tensor for name, tensor in model.integers.items() if name != picture_filter.SCALE}
     bare = dataclasses.replace(model, integers=integers)
     with pytest.raises(Error, match="no filters"):
-        postfilter.read(bare, bitstream.read(filtered)[0].chunks)
+        picture_filter.read(bare, bitstream.read(filtered)[0].chunks)
 
 
 def test_strip_leaves_the_filter(fringed: Image.Image, tmp_path: Path) -> None:

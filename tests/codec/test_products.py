@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codec import products
+from lapic.codec.exact import products
 
 
 @settings(deadline=None, max_examples=40)

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from codec.pyramid import collapse, decompose, expand, partial_collapses, reduce, shuffle
+from lapic.codec.nets.pyramid import collapse, decompose, expand, partial_collapses, reduce, shuffle
 
 
 @settings(deadline=None)

@@ -1,8 +1,8 @@
 import numpy as np
 import torch
 
-from codec.model import load
-from codec.quantise import KAPPA, dequantise, quantise, thresholds
+from lapic.codec.exact.quantise import KAPPA, dequantise, quantise, thresholds
+from lapic.codec.model.codec_weights import load
 
 
 def cost(symbol: int, residual: float, counts: np.ndarray) -> float:

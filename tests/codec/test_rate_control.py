@@ -6,12 +6,12 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-import codec
-from codec import trials
-from codec.cli import main
-from codec.metrics import psnr
-from codec.model import load
-from codec.shipped import HIGH_QUALITY
+import lapic
+from lapic.codec.cli import main
+from lapic.codec.encode import trials
+from lapic.codec.metrics import psnr
+from lapic.codec.model.codec_weights import load
+from lapic.codec.model.shipped import HIGH_QUALITY
 
 
 @pytest.fixture(scope="module")
@@ -21,41 +21,41 @@ def small(photo: Image.Image) -> Image.Image:
 
 @pytest.mark.parametrize("size", [900, 2000, 5000, 12_000])
 def test_size_is_never_exceeded_and_nearly_used(small: Image.Image, size: int) -> None:
-    data = codec.encode(small, size=size, effort=0)
+    data = lapic.encode(small, size=size, effort=0)
     assert 0.98 * size <= len(data) <= size
-    assert codec.decode(data).size == small.size
+    assert lapic.decode(data).size == small.size
 
 
 @pytest.mark.parametrize("bpp", [0.15, 0.5, 1.5])
 def test_bpp_is_that_of_the_file(small: Image.Image, bpp: float) -> None:
-    assert 8 * len(codec.encode(small, bpp=bpp, effort=0)) / (256 * 192) == pytest.approx(bpp, rel=0.02)
+    assert 8 * len(lapic.encode(small, bpp=bpp, effort=0)) / (256 * 192) == pytest.approx(bpp, rel=0.02)
 
 
 @pytest.mark.parametrize("decibel", [27.0, 31.0, 36.0])
 def test_psnr_is_reached(small: Image.Image, decibel: float) -> None:
-    found = codec.decode(codec.encode(small, psnr=decibel, effort=0))
+    found = lapic.decode(lapic.encode(small, psnr=decibel, effort=0))
     assert psnr(small, found) == pytest.approx(decibel, abs=0.1)
 
 
 @pytest.mark.parametrize(("bpp", "model"), [(0.6, "photo"), (2.0, "photo-high")])
 def test_it_is_the_file_of_that_quality(bpp: float, model: str, small: Image.Image) -> None:
-    data = codec.encode(small, bpp=bpp, tile=64, effort=1)
-    assert codec.info(data)["model"]["name"] == model
-    assert data == codec.encode(small, codec.info(data)["quality"], tile=64, effort=1)
+    data = lapic.encode(small, bpp=bpp, tile=64, effort=1)
+    assert lapic.info(data)["model"]["name"] == model
+    assert data == lapic.encode(small, lapic.info(data)["quality"], tile=64, effort=1)
 
 
 @pytest.mark.parametrize("target", ["size", "bpp", "psnr"])
 def test_targets_between_two_models_files_are_reached(target: str, small: Image.Image) -> None:
-    below, above = (codec.encode(small, quality, effort=0) for quality in (HIGH_QUALITY, HIGH_QUALITY + 1 / 256))
+    below, above = (lapic.encode(small, quality, effort=0) for quality in (HIGH_QUALITY, HIGH_QUALITY + 1 / 256))
     assert len(above) > 1.04 * len(below)
     middle = (len(below) + len(above)) // 2
     between = {"size": middle, "bpp": 8 * middle / (256 * 192)}
-    between["psnr"] = np.mean([psnr(small, codec.decode(data)) for data in (below, above)])
-    data = codec.encode(small, effort=0, **{target: between[target]})
-    assert codec.info(data)["model"]["name"] == "photo"
-    assert codec.info(data)["quality"] > HIGH_QUALITY
+    between["psnr"] = np.mean([psnr(small, lapic.decode(data)) for data in (below, above)])
+    data = lapic.encode(small, effort=0, **{target: between[target]})
+    assert lapic.info(data)["model"]["name"] == "photo"
+    assert lapic.info(data)["quality"] > HIGH_QUALITY
     if target == "psnr":
-        assert psnr(small, codec.decode(data)) == pytest.approx(between["psnr"], abs=0.05)
+        assert psnr(small, lapic.decode(data)) == pytest.approx(between["psnr"], abs=0.05)
     else:
         assert len(data) == pytest.approx(middle, rel=0.01)
     assert target != "size" or len(data) <= middle
@@ -68,7 +68,7 @@ def test_each_models_analysis_runs_once(small: Image.Image, monkeypatch: pytest.
     made = []
     code = trials.encode_latents
     monkeypatch.setattr(trials, "encode_latents", lambda *given, **settings: made.append(1) or code(*given, **settings))
-    codec.encode(small, size=12_000, effort=0)
+    lapic.encode(small, size=12_000, effort=0)
     assert len(calls) == 2  # by each model
     assert 4 <= len(made) <= trials.DRAFTS
 
@@ -76,14 +76,14 @@ def test_each_models_analysis_runs_once(small: Image.Image, monkeypatch: pytest.
 def test_metadata_count(small: Image.Image) -> None:
     image = small.copy()
     image.info["icc_profile"] = np.random.default_rng(0).bytes(1000)
-    assert len(codec.encode(image, size=4000, effort=0)) <= 4000
+    assert len(lapic.encode(image, size=4000, effort=0)) <= 4000
 
 
 @pytest.mark.parametrize("effort", [0, 1])
 def test_what_cannot_be_reached_is_said_with_the_nearest_that_can(small: Image.Image, effort: int) -> None:
-    least, most = (codec.encode(small, quality, effort=effort) for quality in (1, 100))
+    least, most = (lapic.encode(small, quality, effort=effort) for quality in (1, 100))
     bpp = [8 * len(data) / (256 * 192) for data in (least, most)]
-    decibel = [psnr(small, codec.decode(data)) for data in (least, most)]
+    decibel = [psnr(small, lapic.decode(data)) for data in (least, most)]
     for target, sentence in (
         ({"size": 100}, f"quality 1 gives {len(least)} bytes, more than 100"),
         ({"size": len(least) - 1}, f"quality 1 gives {len(least)} bytes, more than {len(least) - 1}"),
@@ -92,9 +92,9 @@ def test_what_cannot_be_reached_is_said_with_the_nearest_that_can(small: Image.I
         ({"psnr": 5}, f"quality 1 gives {decibel[0]:.2f} dB, more than 5"),
         ({"psnr": 60}, f"quality 100 gives {decibel[1]:.2f} dB, less than 60"),
     ):
-        with pytest.raises(codec.Error, match=f"cannot be reached: {sentence}$"):
-            codec.encode(small, **target, effort=effort)
-    assert codec.encode(small, size=len(least), effort=effort) == least
+        with pytest.raises(lapic.Error, match=f"cannot be reached: {sentence}$"):
+            lapic.encode(small, **target, effort=effort)
+    assert lapic.encode(small, size=len(least), effort=effort) == least
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_few_files_are_made_with_all_effort(
         return code(model, header, latents, pixels, effort, *rest)
 
     monkeypatch.setattr(trials, "encode_latents", encode_latents)
-    data = codec.encode(small, **target, effort=2, tune=tune)
+    data = lapic.encode(small, **target, effort=2, tune=tune)
     assert set(made) <= {0, 2}
     assert 1 <= made.count(2) <= trials.FILES
     if "size" in target:
@@ -124,7 +124,7 @@ def test_few_files_are_made_with_all_effort(
         assert 8 * len(data) / (256 * 192) == pytest.approx(target["bpp"], rel=0.02)
     else:
         assert made.count(0) == 0  # drafts are measured without being coded
-        assert psnr(small, codec.decode(data)) == pytest.approx(target["psnr"], abs=0.1)
+        assert psnr(small, lapic.decode(data)) == pytest.approx(target["psnr"], abs=0.1)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
@@ -135,15 +135,15 @@ def test_a_drafts_psnr_is_that_of_its_file(photo: Image.Image, mode: str) -> Non
     tried = trials.Trials(pixels, trials.Target(psnr=1), 64, None, 0, False, "psnr", lambda *_: None)
     for quality in (10, 55):
         found = 1 + tried.draft(trials.Place(model, quality))
-        data = codec.encode(image, quality, tile=64, effort=0)
-        assert found == pytest.approx(psnr(pixels, codec.decode(data)), abs=0.02)
+        data = lapic.encode(image, quality, tile=64, effort=0)
+        assert found == pytest.approx(psnr(pixels, lapic.decode(data)), abs=0.02)
 
 
 @pytest.mark.parametrize("target", [{"size": 3000}, {"bpp": 0.5}, {"psnr": 30}])
 @pytest.mark.parametrize("effort", [0, 1])
 def test_progress_is_told(small: Image.Image, target: dict, effort: int) -> None:
     told: list[tuple[int, int]] = []
-    codec.encode(small, **target, effort=effort, progress=lambda done, total: told.append((done, total)))
+    lapic.encode(small, **target, effort=effort, progress=lambda done, total: told.append((done, total)))
     done = [steps for steps, _ in told]
     assert len(done) > 3
     assert done == sorted(set(done))
@@ -155,19 +155,19 @@ def test_pictures_without_any_error(small: Image.Image) -> None:
     flat = Image.new("RGB", (64, 64), (128, 128, 128))
     for target in ({"size": 5000}, {"psnr": 40}):
         try:
-            assert codec.decode(codec.encode(flat, **target, effort=0)).size == (64, 64)
-        except codec.Error as error:
+            assert lapic.decode(lapic.encode(flat, **target, effort=0)).size == (64, 64)
+        except lapic.Error as error:
             assert "cannot be reached: quality 1 gives" in str(error)
 
 
 def test_a_size_above_the_largest_file_gives_the_largest(small: Image.Image) -> None:
-    assert codec.encode(small, size=10_000_000, effort=0) == codec.encode(small, 100, effort=0)
+    assert lapic.encode(small, size=10_000_000, effort=0) == lapic.encode(small, 100, effort=0)
 
 
 @pytest.mark.parametrize("target", [{"size": 0}, {"bpp": -1.0}, {"size": 100, "bpp": 1.0}])
 def test_targets_that_are_none(small: Image.Image, target: dict) -> None:
     with pytest.raises(ValueError, match="one target"):
-        codec.encode(small, **target)
+        lapic.encode(small, **target)
 
 
 def test_on_the_command_line(small: Image.Image, tmp_path: Path) -> None:

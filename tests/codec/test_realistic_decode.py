@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import codec
-from codec.metrics import psnr
+import lapic
+from lapic.codec.metrics import psnr
 from tests.conftest import detail
 
 
@@ -16,8 +16,8 @@ def picture(photo: Image.Image) -> Image.Image:
 
 @pytest.mark.parametrize("quality", [10, 30, 60, 80])
 def test_detail_comes_back_for_little_fidelity(quality: int, picture: Image.Image) -> None:
-    data = codec.encode(picture, quality)
-    faithful, half, realistic = (codec.decode(data, realism=r) for r in (0, 0.5, 1))
+    data = lapic.encode(picture, quality)
+    faithful, half, realistic = (lapic.decode(data, realism=r) for r in (0, 0.5, 1))
     wanted = detail(picture)
     assert detail(faithful) < detail(half)
     assert abs(detail(realistic) - wanted) < abs(detail(faithful) - wanted)
@@ -27,8 +27,8 @@ def test_detail_comes_back_for_little_fidelity(quality: int, picture: Image.Imag
 def test_beyond_what_was_trained_realism_fades_out(picture: Image.Image) -> None:
     changes = []
     for quality in (80, 90, 97, 100):
-        data = codec.encode(picture, quality)
-        faithful, realistic = (np.asarray(codec.decode(data, realism=r), float) for r in (0, 1))
+        data = lapic.encode(picture, quality)
+        faithful, realistic = (np.asarray(lapic.decode(data, realism=r), float) for r in (0, 1))
         changes.append(np.abs(faithful - realistic).mean())
     assert changes == sorted(changes, reverse=True)
     assert changes[-1] < 0.01

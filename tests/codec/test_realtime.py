@@ -10,11 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-import bitstream
-import codec
-from bitstream import Error
-from codec import postfilter
-from codec.model import load, load_for
+import lapic
+from lapic import bitstream
+from lapic.bitstream import Error, entropy
+from lapic.codec.decode import picture_filter
+from lapic.codec.model.codec_weights import load, load_for
 
 pytest.importorskip("triton", reason="Triton is not installed: nothing can run the kernel")
 realtime, lanes, lane_encoder, checksum, fused = (
@@ -36,24 +36,24 @@ def decoder() -> "realtime.RealtimeDecoder":
 def with_filter(data: bytes) -> bytes:
     header, tiles = bitstream.read(data)
     model = load("photo")
-    coefficients = np.zeros((3, postfilter.FEATURES), np.int16)
+    coefficients = np.zeros((3, picture_filter.FEATURES), np.int16)
     coefficients[0, :2] = 3, -5
     body = bytes([8]) + bitstream.encode_values(
-        model.tables, coefficients, model.integers[postfilter.SCALE].numpy().astype(np.uint8)
+        model.tables, coefficients, model.integers[picture_filter.SCALE].numpy().astype(np.uint8)
     )
-    return bitstream.write(replace(header, chunks={postfilter.FILTER: body}), tiles)
+    return bitstream.write(replace(header, chunks={picture_filter.FILTER: body}), tiles)
 
 
 def test_a_stream_of_files_gives_their_pictures(
     decoder: "realtime.RealtimeDecoder", small: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bitstream.entropy, "LANE_SYMBOLS", 100)
-    files = [codec.encode(small, quality, effort=0, tile=0, lanes=True) for quality in (5, 30)]
+    monkeypatch.setattr(entropy, "LANE_SYMBOLS", 100)
+    files = [lapic.encode(small, quality, effort=0, tile=0, lanes=True) for quality in (5, 30)]
     grey = small.convert("L")
-    files += [with_filter(files[0]), *(codec.encode(image, 10, effort=0) for image in (grey, grey.convert("RGB")))]
+    files += [with_filter(files[0]), *(lapic.encode(image, 10, effort=0) for image in (grey, grey.convert("RGB")))]
     shown = list(decoder.stream(files))
     for data, picture in zip(files, shown, strict=True):
-        expected = np.asarray(codec.decode(data, device="cpu")).reshape(40, 50, -1)
+        expected = np.asarray(lapic.decode(data, device="cpu")).reshape(40, 50, -1)
         assert picture.dtype == torch.uint8
         assert picture.shape == expected.shape
         assert np.abs(picture.cpu().numpy().astype(int) - expected).max() <= (0 if DEVICE == "cpu" else 4)
@@ -61,7 +61,7 @@ def test_a_stream_of_files_gives_their_pictures(
 
 
 def test_what_it_is_not_for_is_refused(decoder: "realtime.RealtimeDecoder", small: Image.Image) -> None:
-    good = codec.encode(small, 5, effort=0)
+    good = lapic.encode(small, 5, effort=0)
     header, [tile] = bitstream.read(good)
     wrong = tile.payload[:-5] + bytes([tile.payload[-5] ^ 1]) + tile.payload[-4:]
     damaged, lied = (
@@ -72,8 +72,8 @@ def test_what_it_is_not_for_is_refused(decoder: "realtime.RealtimeDecoder", smal
     lanes_of = bitstream.write_payload(parts.first, b"", [b"\1\0\0\0"] * 33)
     refused = {
         "checksum": damaged,
-        "50 x 40": codec.encode(small.crop((0, 0, 40, 40)), 5, effort=0),
-        "by the model photo": codec.encode(small, 70, effort=0),
+        "50 x 40": lapic.encode(small.crop((0, 0, 40, 40)), 5, effort=0),
+        "by the model photo": lapic.encode(small, 70, effort=0),
         "one tile": bitstream.write(replace(header, tile=64, width=100), [tile, tile]),
         "1024 escapes": bitstream.write(header, [bitstream.Tile(escaped, tile.crc)]),
         "more than 32 lanes": bitstream.write(header, [bitstream.Tile(lanes_of, tile.crc)]),
@@ -87,14 +87,14 @@ def test_what_it_is_not_for_is_refused(decoder: "realtime.RealtimeDecoder", smal
 
 @pytest.mark.parametrize("noisy", [False, True])
 def test_it_makes_the_file_of_the_encoder(small: Image.Image, monkeypatch: pytest.MonkeyPatch, noisy: bool) -> None:
-    for module in (bitstream.entropy, lane_encoder):
+    for module in (entropy, lane_encoder):
         monkeypatch.setattr(module, "LANE_SYMBOLS", 60)
     dots = np.random.default_rng(0).integers(0, 2, (20, 30, 1), np.uint8).repeat(3, axis=2) * 255
-    dots[0, 0] = 255, 0, 0  # else `codec.encode` would code it as grey
+    dots[0, 0] = 255, 0, 0  # else `lapic.encode` would code it as grey
     image, quality = (Image.fromarray(dots), 100) if noisy else (small, 20)
     encode = realtime.RealtimeEncoder(load_for("auto", quality, DEVICE), *image.size, quality, lanes=64, capacity=500)
     found = encode(torch.from_numpy(np.array(image)).to(DEVICE))
-    expected = codec.encode(image, quality, effort=0, tile=0, lanes=True, device=DEVICE)
+    expected = lapic.encode(image, quality, effort=0, tile=0, lanes=True, device=DEVICE)
     assert found == expected
     [tile] = bitstream.read(found)[1]
     assert bool(bitstream.read_payload(tile.payload).escapes) == noisy

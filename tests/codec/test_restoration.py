@@ -7,14 +7,16 @@ import torch
 from click.testing import CliRunner
 from PIL import Image, ImageCms, ImageFilter
 
-import codec
-from codec import restoration, tiling
-from codec.cli import main
-from codec.lptn import LPTN
-from codec.metrics import psnr
-from codec.restoration import grey_density, noise_level, translate_pixels
-from codec.translator import Translator, TranslatorConfig
-from codec.translators import Loaded, load, read, save
+import lapic
+from lapic.codec.cli import main
+from lapic.codec.metrics import psnr
+from lapic.codec.model.translator_weights import Loaded, load, read, save
+from lapic.codec.nets.lptn import LPTN
+from lapic.codec.nets.translator import Translator, TranslatorConfig
+from lapic.codec.picture import tiling
+from lapic.codec.restore import restoration
+from lapic.codec.restore.restoration import noise_level
+from lapic.codec.restore.translation import grey_density, translate_pixels
 from tests.conftest import detail
 
 
@@ -33,30 +35,30 @@ def test_jpeg_at_many_qualities_comes_nearer_to_its_original(photo: Image.Image)
     for image in (photo, photo.convert("L")):
         for quality, least in ((10, 0.7), (30, 0.5), (60, 0.3), (90, 0.0)):
             damaged = jpeg(image, quality)
-            assert psnr(image, codec.restore(damaged)) - psnr(image, damaged) > least, quality
+            assert psnr(image, lapic.restore(damaged)) - psnr(image, damaged) > least, quality
 
 
 def test_noise_goes(photo: Image.Image) -> None:
     damaged = noisy(photo, 25)
-    assert psnr(photo, codec.restore(damaged, "denoise")) - psnr(photo, damaged) > 8
+    assert psnr(photo, lapic.restore(damaged, "denoise")) - psnr(photo, damaged) > 8
 
 
 def test_blur_goes(photo: Image.Image) -> None:
     damaged = photo.filter(ImageFilter.GaussianBlur(1.6))
-    assert psnr(photo, codec.restore(damaged, "deblur")) - psnr(photo, damaged) > 1
+    assert psnr(photo, lapic.restore(damaged, "deblur")) - psnr(photo, damaged) > 1
 
 
 @pytest.mark.parametrize("scale", [2, 4])
 def test_upscaling_beats_bicubic(scale: int, photo: Image.Image) -> None:
     photo = photo.crop((0, 0, 448, 296))
     small = photo.resize((photo.width // scale, photo.height // scale), Image.Resampling.BICUBIC)
-    bicubic, ours = small.resize(photo.size, Image.Resampling.BICUBIC), codec.restore(small, "upscale", scale=scale)
+    bicubic, ours = small.resize(photo.size, Image.Resampling.BICUBIC), lapic.restore(small, "upscale", scale=scale)
     assert psnr(photo, ours) - psnr(photo, bicubic) > 0.4
 
 
 def test_strength_is_a_dial(photo: Image.Image) -> None:
     damaged = jpeg(photo, 10)
-    none, half, full = (np.asarray(codec.restore(damaged, strength=s), dtype=float) for s in (0, 0.5, 1))
+    none, half, full = (np.asarray(lapic.restore(damaged, strength=s), dtype=float) for s in (0, 0.5, 1))
     assert np.abs(none - np.asarray(damaged)).max() <= 1
     assert np.abs(half - (none + full) / 2).max() <= 2
     assert np.abs(full - none).max() > 10
@@ -71,7 +73,7 @@ def test_the_realistic_look_has_the_detail_of_a_photo(photo: Image.Image, tmp_pa
         ("deblur", blurred),
         ("upscale", half),
     ):
-        faithful, realistic = (codec.restore(image, task, look=look) for look in ("faithful", "realistic"))
+        faithful, realistic = (lapic.restore(image, task, look=look) for look in ("faithful", "realistic"))
         wanted = detail(photo.crop((0, 0, *faithful.size)))
         assert abs(detail(realistic) - wanted) < abs(detail(faithful) - wanted), task
         assert psnr(faithful, realistic) > 26, task
@@ -79,7 +81,7 @@ def test_the_realistic_look_has_the_detail_of_a_photo(photo: Image.Image, tmp_pa
     image.convert("RGB").save(tmp_path / "in.png")
     arguments = ["--task", "jpeg", "--look", "realistic", str(tmp_path / "in.png"), str(tmp_path / "out.png")]
     assert CliRunner().invoke(main, ["restore", *arguments]).exit_code == 0
-    expected = codec.restore(image, "jpeg", look="realistic")
+    expected = lapic.restore(image, "jpeg", look="realistic")
     assert np.array_equal(np.asarray(Image.open(tmp_path / "out.png")), np.asarray(expected))
 
 
@@ -87,7 +89,7 @@ def test_auto_looks_at_the_file_and_the_noise(photo: Image.Image) -> None:
     for image, task in ((jpeg(noisy(photo, 30), 80), "jpeg"), (photo, "jpeg"), (noisy(photo, 30), "denoise")):
         pixels = np.asarray(image)
         assert restoration.pick_task(image, pixels) == task
-        assert np.array_equal(np.asarray(codec.restore(image)), np.asarray(codec.restore(image, task)))
+        assert np.array_equal(np.asarray(lapic.restore(image)), np.asarray(lapic.restore(image, task)))
 
 
 @pytest.mark.parametrize("sigma", [5, 20, 40])
@@ -113,7 +115,7 @@ def test_every_mode_and_size(size: tuple[int, int], mode: str) -> None:
     image = Image.new("RGBA", size, (200, 100, 50, 128)).convert("L" if mode == "I;16" else mode)
     image = Image.new("I;16", size) if mode == "I;16" else image
     expected = {"P": "RGBA" if image.has_transparency_data else "RGB", "1": "L", "CMYK": "RGB", "I;16": "L"}
-    for made, factor in ((codec.restore(image), 1), (codec.restore(image, "upscale"), 2)):
+    for made, factor in ((lapic.restore(image), 1), (lapic.restore(image, "upscale"), 2)):
         assert made.size == (factor * size[0], factor * size[1])
         assert made.mode == expected.get(mode, mode)
         if made.mode.endswith("A"):
@@ -175,7 +177,7 @@ def test_what_cannot_be_done_ends_in_one_line(
 )
 def test_wrong_arguments(wrong: dict, photo: Image.Image) -> None:
     with pytest.raises(ValueError, match=r"sharpen|strength|scale|pretty"):
-        codec.restore(photo, **wrong)
+        lapic.restore(photo, **wrong)
 
 
 def test_grey_density(photo: Image.Image, tmp_path: Path) -> None:
@@ -192,13 +194,13 @@ def test_lptn_sees_the_whole_picture_at_any_size(photo: Image.Image, tmp_path: P
     net = LPTN().eval()
     save(tmp_path / "lptn.safetensors", net, {})
     pixels = np.asarray(photo)
-    made = np.asarray(codec.translate(photo, str(tmp_path / "lptn.safetensors")))
+    made = np.asarray(lapic.translate(photo, str(tmp_path / "lptn.safetensors")))
     whole = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
     with torch.no_grad():
         expected = ((net(whole)[0].permute(1, 2, 0).clamp(-1, 1) + 1) * 127.5).numpy()
     assert np.abs(expected - made).max() < 3
-    with pytest.raises(codec.Error, match="too small"):
-        codec.translate(photo.crop((0, 0, 5, 5)), str(tmp_path / "lptn.safetensors"))
+    with pytest.raises(lapic.Error, match="too small"):
+        lapic.translate(photo.crop((0, 0, 5, 5)), str(tmp_path / "lptn.safetensors"))
 
 
 def test_damaged_translator_weights_are_refused(tmp_path: Path) -> None:
@@ -207,7 +209,7 @@ def test_damaged_translator_weights_are_refused(tmp_path: Path) -> None:
     save(path, Translator(config), {"steps": "3"})
     assert read(str(path))[1] == {"steps": "3"}
     path.write_bytes(path.read_bytes().replace(b"[16, 24]", b"[16, 40]"))
-    with pytest.raises(codec.Error, match="damaged"):
+    with pytest.raises(lapic.Error, match="damaged"):
         read(str(path))
 
 
@@ -222,5 +224,5 @@ def test_half_precision_shows_in_no_more_than_a_few_grey_levels(photo: Image.Ima
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_a_gpu_restores_alike(photo: Image.Image) -> None:
     damaged = jpeg(photo, 20)
-    a, b = (np.asarray(codec.restore(damaged, device=device)).astype(int) for device in ("cpu", "cuda"))
+    a, b = (np.asarray(lapic.restore(damaged, device=device)).astype(int) for device in ("cpu", "cuda"))
     assert np.abs(a - b).mean() < 0.5

@@ -7,21 +7,21 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-import bitstream
-import codec
-from codec import salvage
-from codec.cli import main
-from codec.tiling import Rect
+import lapic
+from lapic import bitstream
+from lapic.codec.cli import main
+from lapic.codec.picture import fill
+from lapic.codec.picture.tiling import Rect
 
 
-def lapic(*arguments: object) -> Result:
+def run_lapic(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="module")
 def whole(large: Image.Image) -> bytes:
     """1000 x 700 in 4 x 3 tiles of 256."""
-    return codec.encode(large, 40, tile=256, effort=0)
+    return lapic.encode(large, 40, tile=256, effort=0)
 
 
 def flip(data: bytes, tile: int) -> bytes:
@@ -37,26 +37,26 @@ def test_verify(whole: bytes, tmp_path: Path) -> None:
     good.write_bytes(whole)
     bad.write_bytes(flip(whole, 5))
     cut.write_bytes(whole[:-3000])
-    assert lapic("verify", good).stdout == f"{good}: 1000 x 700, 12 tile(s), quality 40, all checksums match\n"
-    result = lapic("verify", good, bad, cut)
+    assert run_lapic("verify", good).stdout == f"{good}: 1000 x 700, 12 tile(s), quality 40, all checksums match\n"
+    result = run_lapic("verify", good, bad, cut)
     assert result.exit_code == 1
     assert f"lapic: {bad}: 1 of 12 tiles are damaged or missing: 256 x 256 at 256,256" in result.stderr
     assert f"lapic: {cut}: " in result.stderr
     assert f"{good}: " in result.stdout
     trailing = tmp_path / "trailing.lapic"
     trailing.write_bytes(whole + b"!")
-    assert "follow" in lapic("verify", trailing).stderr
+    assert "follow" in run_lapic("verify", trailing).stderr
     assert len(list(tmp_path.iterdir())) == 4
 
 
 def test_a_damaged_tile_is_filled_from_around_it_and_the_rest_is_as_before(whole: bytes, tmp_path: Path) -> None:
     broken = tmp_path / "broken.lapic"
     broken.write_bytes(flip(whole, 5))
-    assert lapic("decode", broken, tmp_path / "out.png").exit_code == 1
-    result = lapic("decode", broken, tmp_path / "out.png", "--salvage")
+    assert run_lapic("decode", broken, tmp_path / "out.png").exit_code == 1
+    result = run_lapic("decode", broken, tmp_path / "out.png", "--salvage")
     assert result.exit_code == 0
     assert result.stderr == f"{broken}: missing, filled from around it: 256 x 256 pixels at 256,256\n"
-    good, saved = np.asarray(codec.decode(whole)).astype(int), np.asarray(Image.open(tmp_path / "out.png")).astype(int)
+    good, saved = np.asarray(lapic.decode(whole)).astype(int), np.asarray(Image.open(tmp_path / "out.png")).astype(int)
     far = np.ones(good.shape[:2], bool)
     far[256 - 160 : 512 + 160, 256 - 160 : 512 + 160] = False
     assert np.array_equal(good[far], saved[far])
@@ -69,20 +69,20 @@ def test_a_damaged_tile_is_filled_from_around_it_and_the_rest_is_as_before(whole
 
 def test_the_border_of_a_hole_is_filled_with_it(whole: bytes) -> None:
     """The 16 pixels around a missing tile, which the synthesis makes from it too, are not shown as they come out."""
-    good = np.asarray(codec.decode(whole))
-    saved = np.asarray(codec.decode(flip(whole, 5), missing=[])).astype(int)
+    good = np.asarray(lapic.decode(whole))
+    saved = np.asarray(lapic.decode(flip(whole, 5), missing=[])).astype(int)
     ring = np.zeros(good.shape[:2], bool)
     ring[240:528, 240:528] = True
     ring[256:512, 256:512] = False
     filled = good.copy()
-    salvage.fill(filled, [Rect(240, 240, 528, 528)])
+    fill.fill(filled, [Rect(240, 240, 528, 528)])
     assert np.abs(saved - filled)[ring].mean() < 0.25 * np.abs(saved - good)[ring].mean()
 
 
 def test_a_truncated_file_keeps_its_whole_tiles(whole: bytes) -> None:
     missing: list = []
-    image = codec.decode(whole[: len(whole) * 2 // 3], missing=missing)
-    good = np.asarray(codec.decode(whole)).astype(int)
+    image = lapic.decode(whole[: len(whole) * 2 // 3], missing=missing)
+    good = np.asarray(lapic.decode(whole)).astype(int)
     assert 2 <= len(missing) <= 8
     assert missing == sorted(missing, key=lambda area: (area[1], area[0]))
     assert np.array_equal(np.asarray(image)[: 256 - 160], good[: 256 - 160])
@@ -92,30 +92,30 @@ def test_a_truncated_file_keeps_its_whole_tiles(whole: bytes) -> None:
 def test_salvage_of_a_crop_and_a_scale_says_only_what_they_miss(whole: bytes) -> None:
     broken = flip(whole, 5)
     missing: list = []
-    codec.decode(broken, crop=(700, 0, 300, 200), missing=missing)
+    lapic.decode(broken, crop=(700, 0, 300, 200), missing=missing)
     assert missing == []
-    small = codec.decode(broken, scale=4, missing=missing)
+    small = lapic.decode(broken, scale=4, missing=missing)
     assert small.size == (250, 175)
     assert missing == [(256, 256, 512, 512)]
 
 
 def test_a_file_without_any_whole_tile_is_grey(photo: Image.Image) -> None:
-    data = codec.encode(photo, 40)
+    data = lapic.encode(photo, 40)
     missing: list = []
-    image = codec.decode(data[: len(data) // 2], missing=missing)
+    image = lapic.decode(data[: len(data) // 2], missing=missing)
     assert missing == [(0, 0, 451, 300)]
     assert image.getextrema() == ((128, 128),) * 3
 
 
 def test_a_damaged_header_cannot_be_salvaged(whole: bytes) -> None:
-    with pytest.raises(codec.Error, match="checksum"):
-        codec.decode(whole[:12] + bytes([whole[12] ^ 1]) + whole[13:], missing=[])
+    with pytest.raises(lapic.Error, match="checksum"):
+        lapic.decode(whole[:12] + bytes([whole[12] ^ 1]) + whole[13:], missing=[])
 
 
 def test_fill_continues_a_gradient() -> None:
     ramp = np.tile(np.arange(0, 200, 2, dtype=np.uint8), (60, 1))
     broken = ramp.copy()
     broken[20:40, 40:60] = 0
-    salvage.fill(broken, [Rect(20, 40, 40, 60)])
+    fill.fill(broken, [Rect(20, 40, 40, 60)])
     assert np.abs(broken.astype(int) - ramp).max() <= 12
     assert np.array_equal(broken[:20], ramp[:20])

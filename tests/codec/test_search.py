@@ -3,21 +3,25 @@ import pytest
 import torch
 from PIL import Image
 
-import bitstream
-import codec
-from bitstream.entropy import entropy_bits
-from codec import decoder, encoder, hyper, search
-from codec.metrics import psnr
-from codec.model import load
-from codec.network import assemble
-from codec.quantise import LONELY
-from codec.search import rate_weight, symbol_bits
-from codec.tiling import LATENT, latent_bounds
+import lapic
+from lapic import bitstream
+from lapic.bitstream.entropy import entropy_bits
+from lapic.codec.decode import decoder
+from lapic.codec.decode import symbols as symbols_module
+from lapic.codec.encode import draft, encoder, search
+from lapic.codec.encode.rate import rate_weight, symbol_bits
+from lapic.codec.exact.quantise import LONELY
+from lapic.codec.metrics import psnr
+from lapic.codec.model.codec_weights import load
+from lapic.codec.nets import levels
+from lapic.codec.nets.network import assemble
+from lapic.codec.picture import tensors
+from lapic.codec.picture.tiling import LATENT, latent_bounds
 
 
 def objective(pixels: np.ndarray, shown: np.ndarray, data: bytes, quality: float) -> float:
     """lambda 255^2 MSE + bpp of a file, from the pixels that went in and came out."""
-    weight = rate_weight(hyper.fixed_point(quality, torch.device("cpu"))).item()
+    weight = rate_weight(levels.fixed_point(quality, torch.device("cpu"))).item()
     return weight * np.square(shown - pixels.astype(float)).mean() + 8 * len(data) / (pixels.shape[0] * pixels.shape[1])
 
 
@@ -36,12 +40,12 @@ def test_more_effort_makes_better_files(quality: float, name: str, saved: float,
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_a_searched_file_decodes_like_any_other(mode: str, photo: Image.Image) -> None:
     image = photo.convert(mode).crop((0, 0, 200, 150))
-    data = codec.encode(image, 40, tile=64, effort=2)
+    data = lapic.encode(image, 40, tile=64, effort=2)
     assert bitstream.read(data)[0].tile == 64
-    assert codec.decode(data).mode == mode
-    plain = codec.encode(image, 40, tile=64, effort=0)
-    assert psnr(image, codec.decode(data)) > psnr(image, codec.decode(plain)) - 0.05
-    assert codec.encode(image, 40, tile=64, effort=2) == data
+    assert lapic.decode(data).mode == mode
+    plain = lapic.encode(image, 40, tile=64, effort=0)
+    assert psnr(image, lapic.decode(data)) > psnr(image, lapic.decode(plain)) - 0.05
+    assert lapic.encode(image, 40, tile=64, effort=2) == data
 
 
 def test_tiles_are_searched_with_their_surroundings(large: Image.Image) -> None:
@@ -58,7 +62,7 @@ def test_pieces_are_searched_with_their_surroundings(photo: Image.Image) -> None
     """A picture wider than what is searched at once is as good where two pieces meet as without a search."""
     wide = photo.resize((1152, 768), Image.Resampling.LANCZOS)
     pixels, model = np.asarray(wide)[300:364], load("photo", dtype=torch.float32)
-    assert search.PIECE * LATENT == 1024
+    assert draft.PIECE * LATENT == 1024
     errors = []
     for effort in (0, 1):
         shown = decoder.decode_pixels(model, *bitstream.read(encoder.encode_pixels(model, pixels, 50, effort=effort)))
@@ -76,7 +80,7 @@ def test_the_search_leaves_no_small_symbols_where_none_are_expected(kind: str, p
         pixels[:, 64:] = np.asarray(photo)[100:196, 100:164]
     model = load("photo-high", dtype=torch.float32)
     header, [tile] = bitstream.read(encoder.encode_pixels(model, pixels, 75, effort=2))
-    _, symbols, coded = decoder.decode_symbols(model, header, tile, latent_bounds(128, 96))
+    _, symbols, coded = symbols_module.decode_symbols(model, header, tile, latent_bounds(128, 96))
     small = (symbols != 0) & (np.abs(symbols) <= LONELY)
     assert small.sum() > 100
     assert not (small & (coded.index[0].numpy() == 0)).any()
@@ -98,18 +102,18 @@ def test_symbols_cost_what_the_coder_makes_of_them() -> None:
 @pytest.mark.parametrize("effort", [-1, 10])
 def test_effort_has_a_range(effort: int, photo: Image.Image) -> None:
     with pytest.raises(ValueError, match="effort"):
-        codec.encode(photo.crop((0, 0, 32, 32)), effort=effort)
+        lapic.encode(photo.crop((0, 0, 32, 32)), effort=effort)
 
 
 def test_a_target_size_holds_with_effort(photo: Image.Image) -> None:
-    data = codec.encode(photo.crop((0, 0, 160, 160)), size=2000, effort=1)
+    data = lapic.encode(photo.crop((0, 0, 160, 160)), size=2000, effort=1)
     assert 0.97 * 2000 < len(data) <= 2000
 
 
 def test_the_search_sees_what_the_decoder_shows(photo: Image.Image) -> None:
     """Though its gradient leaves out the stage at 1/4, which would take a large part of a step."""
-    nets, quality = load("photo", dtype=torch.float32).transforms, hyper.fixed_point(40, torch.device("cpu"))
-    picture = encoder.to_picture(torch.from_numpy(np.asarray(photo)[100:196, 100:228].copy()))
+    nets, quality = load("photo", dtype=torch.float32).transforms, levels.fixed_point(40, torch.device("cpu"))
+    picture = tensors.to_picture(torch.from_numpy(np.asarray(photo)[100:196, 100:228].copy()))
     with torch.no_grad():
         gain = nets.gain(quality)
         latent = (nets.analysis(picture) * gain).round() / gain
@@ -125,9 +129,9 @@ def test_the_search_sees_what_the_decoder_shows(photo: Image.Image) -> None:
 def test_a_step_never_makes_it_worse(monkeypatch: pytest.MonkeyPatch, photo: Image.Image) -> None:
     """With every choice made wrong the search keeps what it had."""
     image = photo.crop((0, 0, 96, 96))
-    plain = codec.encode(image, 50, effort=0)
+    plain = lapic.encode(image, 50, effort=0)
     monkeypatch.setattr(search, "_cheapest", lambda wanted, *rest: wanted.round() + 7)
-    assert codec.encode(image, 50, effort=2) == plain
+    assert lapic.encode(image, 50, effort=2) == plain
 
 
 def test_a_step_that_leads_astray_spoils_nothing(photo: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,10 +8,10 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-import bitstream
-from codec import selftest
-from codec.cli import main
-from codec.model import Model, load, load_by_id
+from lapic import bitstream
+from lapic.codec import selftest
+from lapic.codec.cli import main
+from lapic.codec.model.codec_weights import Model, load, load_by_id
 
 
 def test_this_machine_decodes_exactly() -> None:
@@ -64,7 +64,7 @@ def test_version_names_the_models() -> None:
 
 def test_shell_completion_knows_the_commands() -> None:
     environment = {**os.environ, "_LAPIC_COMPLETE": "bash_complete", "COMP_WORDS": "lapic ver", "COMP_CWORD": "1"}
-    code = "from codec.cli import main; main(prog_name='lapic')"
+    code = "from lapic.codec.cli import main; main(prog_name='lapic')"
     found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True).stdout
     assert found.strip() == "plain,verify"
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from codec import threads
-from codec.host import isolation
+from lapic.codec import threads
+from lapic.codec.host import isolation
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from codec.evaluation.cost import SIZE, macs
-from codec.translator import Translator, TranslatorConfig, halo
+from lapic.codec.evaluation.cost import SIZE, macs
+from lapic.codec.nets.translator import Translator, TranslatorConfig, halo
 
 CONFIG = TranslatorConfig(tasks=("a", "b"))
 

@@ -4,13 +4,13 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-import codec
-from codec.cli import main
-from codec.evaluation.metrics import ssimulacra2
-from codec.metrics import psnr
-from codec.model import load
-from codec.network import assemble
-from codec.tuning import Measure, structural
+import lapic
+from lapic.codec.cli import main
+from lapic.codec.encode.tuning import Measure, structural
+from lapic.codec.evaluation.metrics import ssimulacra2
+from lapic.codec.metrics import psnr
+from lapic.codec.model.codec_weights import load
+from lapic.codec.nets.network import assemble
 
 
 @pytest.fixture(scope="module")
@@ -26,11 +26,11 @@ def measure() -> Measure:
 
 @pytest.mark.parametrize(("quality", "tuned_quality"), [(15, 15.2), (85, 86)])
 def test_a_smaller_file_looks_better(quality: float, tuned_quality: float, photo: Image.Image) -> None:
-    plain, tuned = codec.encode(photo, quality, effort=3), codec.encode(photo, tuned_quality, effort=3, tune="ssim")
-    original, *seen = (np.asarray(image) for image in (photo, codec.decode(plain), codec.decode(tuned)))
+    plain, tuned = lapic.encode(photo, quality, effort=3), lapic.encode(photo, tuned_quality, effort=3, tune="ssim")
+    original, *seen = (np.asarray(image) for image in (photo, lapic.decode(plain), lapic.decode(tuned)))
     assert len(tuned) < len(plain)
     assert ssimulacra2(original, seen[1]) > ssimulacra2(original, seen[0])
-    assert psnr(photo, codec.decode(tuned)) < psnr(photo, codec.decode(plain)) + 0.1
+    assert psnr(photo, lapic.decode(tuned)) < psnr(photo, lapic.decode(plain)) + 0.1
 
 
 def test_slope_is_half_the_derivative_of_the_cost(measure: Measure, error: torch.Tensor) -> None:
@@ -86,7 +86,7 @@ def test_texture_colour_and_fine_detail_hide_errors() -> None:
 )
 def test_what_cannot_be_tuned_is_said(settings: dict, said: str, photo: Image.Image) -> None:
     with pytest.raises(ValueError, match=said):
-        codec.encode(photo.crop((0, 0, 32, 32)), **settings)
+        lapic.encode(photo.crop((0, 0, 32, 32)), **settings)
 
 
 def test_on_the_command_line(photo: Image.Image, tmp_path) -> None:
@@ -99,4 +99,4 @@ def test_on_the_command_line(photo: Image.Image, tmp_path) -> None:
     assert not list(tmp_path.glob("*.lapic"))
     found = CliRunner().invoke(main, ["encode", source, target, "--tune", "ssim", "-e", "1", "--quiet"])
     assert found.exit_code == 0
-    assert (tmp_path / "a.lapic").read_bytes() == codec.encode(small, tune="ssim", effort=1)
+    assert (tmp_path / "a.lapic").read_bytes() == lapic.encode(small, tune="ssim", effort=1)

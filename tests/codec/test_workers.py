@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from codec.workers import SPAWN, crew, run
+from lapic.codec.command.workers import SPAWN, crew, run
 
 
 def double(number: int) -> dict:
@@ -93,7 +93,7 @@ def test_a_crew_stays_for_the_next_calls_and_ends_with_its_context() -> None:
 
 @pytest.mark.parametrize(("allowed", "workers", "expected"), [("", 2, 1), ("", 1, 2), ("1", 1, 1), ("7,2", 1, 2)])
 def test_processes_share_the_cores(allowed: str, workers: int, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("codec.workers.cores", lambda: 2)
+    monkeypatch.setattr("lapic.codec.command.workers.cores", lambda: 2)
     monkeypatch.setenv("OMP_NUM_THREADS", allowed)
     found: dict[int, dict] = {}
     run([(threads, n) for n in range(workers)], workers, found.__setitem__)

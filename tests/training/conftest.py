@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from codec.compat import import_torchvision
+from lapic.codec.compat import import_torchvision
 from tests.conftest import EXAMPLES
 
 

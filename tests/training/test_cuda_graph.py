@@ -8,16 +8,16 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from codec.network import Config
+from lapic.codec.nets.network import Config
+from lapic.training import cuda_graph
+from lapic.training.cli import main
+from lapic.training.cuda_graph import CudaGraphOptions, GraphTrainer, learning_rate, train_with_cuda_graph
+from lapic.training.data import Crops, DeviceCrops
+from lapic.training.export import trainable
+from lapic.training.initial import deepen
+from lapic.training.muon import Muon, StackedMuon
+from lapic.training.rate_distortion import Estimate, TrainableCodec, normalise
 from tests.conftest import EXAMPLES
-from training import cuda_graph
-from training.cli import main
-from training.cuda_graph import CudaGraphOptions, GraphTrainer, learning_rate, train_with_cuda_graph
-from training.data import Crops, DeviceCrops
-from training.export import trainable
-from training.initial import deepen
-from training.muon import Muon, StackedMuon
-from training.rate_distortion import Estimate, TrainableCodec, normalise
 
 OPTIONS = CudaGraphOptions(
     data=EXAMPLES, out=Path("unused"), init="photo", batch=2, patch=64, log_every=10, device="cpu"

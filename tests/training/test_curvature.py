@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from codec.model import load
-from training.curvature import with_curvature
+from lapic.codec.model.codec_weights import load
+from lapic.training.curvature import with_curvature
 
 
 def test_a_linear_synthesis_bends_by_the_norm_of_its_columns(coffee: np.ndarray) -> None:

@@ -5,17 +5,19 @@ import numpy as np
 import pytest
 import torch
 
-from bitstream import read
-from codec import DEFAULT_MODEL, decoder, encoder
-from codec.metrics import psnr
-from codec.model import load, read_weights
-from codec.shipped import WEIGHTS
+from lapic.bitstream import read
+from lapic.codec.decode import decoder
+from lapic.codec.defaults import DEFAULT_MODEL
+from lapic.codec.encode import encoder
+from lapic.codec.metrics import psnr
+from lapic.codec.model.codec_weights import load, read_weights
+from lapic.codec.model.shipped import WEIGHTS
+from lapic.training.codec import validate
+from lapic.training.decoder import DecoderOptions, TrainableSynthesis, recipe
+from lapic.training.export import export_synthesis
+from lapic.training.latents import EFFORT
+from lapic.training.loop import train
 from tests.conftest import EXAMPLES
-from training.codec import validate
-from training.decoder import DecoderOptions, TrainableSynthesis, recipe
-from training.export import export_synthesis
-from training.latents import EFFORT
-from training.loop import train
 
 
 @pytest.fixture(scope="module")

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from codec.metrics import psnr
-from training import degradations
-from training.degradations import DEGRADATIONS, damage
+from lapic.codec.metrics import psnr
+from lapic.training import degradations
+from lapic.training.degradations import DEGRADATIONS, damage
 
 
 @pytest.fixture(scope="module")

@@ -4,17 +4,19 @@ import numpy as np
 import pytest
 import torch
 
-from bitstream import read
-from codec import DEFAULT_MODEL, decoder, encoder
-from codec.metrics import psnr
-from codec.model import load, read_weights
-from codec.shipped import WEIGHTS
+from lapic.bitstream import read
+from lapic.codec.decode import decoder
+from lapic.codec.defaults import DEFAULT_MODEL
+from lapic.codec.encode import encoder
+from lapic.codec.metrics import psnr
+from lapic.codec.model.codec_weights import load, read_weights
+from lapic.codec.model.shipped import WEIGHTS
+from lapic.training.entropy import EntropyOptions, TrainableEntropy, recipe
+from lapic.training.export import export_checkpoint, trainable
+from lapic.training.hyper import HyperSynthesis
+from lapic.training.latents import LatentCrops, analysed
+from lapic.training.loop import train
 from tests.conftest import EXAMPLES
-from training.entropy import EntropyOptions, TrainableEntropy, recipe
-from training.export import export_checkpoint, trainable
-from training.hyper import HyperSynthesis
-from training.latents import LatentCrops, analysed
-from training.loop import train
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +29,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
     train(options, lambda part: recipe(options, part))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("training.calibration.DEFAULT_EFFORT", 1)  # one step of search makes the same kind of tables
+        patch.setattr(
+            "lapic.training.calibration.DEFAULT_EFFORT", 1
+        )  # one step of search makes the same kind of tables
         return export_checkpoint(out / "run" / "checkpoint.pt", "mine", folder=out, crops=2)[0]
 
 

@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from codec import hyper
-from codec.evaluation.metrics import ssimulacra2
+from lapic.codec.evaluation.metrics import ssimulacra2
+from lapic.codec.nets import levels
+from lapic.training import eye
+from lapic.training.eye import SQUARES_ONLY, Distortion, Mixture, Structure, square_error
 from tests.conftest import EXAMPLES
-from training import eye
-from training.eye import SQUARES_ONLY, Distortion, Mixture, Structure, square_error
 
 
 def _tensor(pixels: np.ndarray) -> Tensor:
@@ -54,7 +54,7 @@ def test_blur_costs_more_than_its_square_error_says(photo: Image.Image) -> None:
 
 
 def test_a_mixture_adds_up_its_measures(photo: Image.Image, backbone: Path) -> None:
-    original, quality = _tensor(np.asarray(photo)), torch.tensor([50 * hyper.QUALITY_ONE])
+    original, quality = _tensor(np.asarray(photo)), torch.tensor([50 * levels.QUALITY_ONE])
     made = (original * 0.9).requires_grad_()
     squares = Distortion(SQUARES_ONLY)(made, original, quality)
     assert squares.item() == pytest.approx(square_error(made, original).item())

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from training import muon
-from training.muon import Muon, orthogonalise
+from lapic.training import muon
+from lapic.training.muon import Muon, orthogonalise
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (48, 200), (200, 48)])

@@ -8,18 +8,20 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from bitstream import Error, read
-from codec import DEFAULT_MODEL, decoder, encoder, realism
-from codec.cli import main
-from codec.decoder import View
-from codec.model import Model, load
-from codec.shipped import WEIGHTS
+from lapic.bitstream import Error, read
+from lapic.codec.cli import main
+from lapic.codec.decode import decoder, realism
+from lapic.codec.decode.decoder import View
+from lapic.codec.defaults import DEFAULT_MODEL
+from lapic.codec.encode import encoder
+from lapic.codec.model.codec_weights import Model, load
+from lapic.codec.model.shipped import WEIGHTS
+from lapic.training.export import export_translator
+from lapic.training.loop import train
+from lapic.training.perceptual import Perceptual
+from lapic.training.rate_distortion import normalise
+from lapic.training.realism import RealismOptions, TrainableFinisher, decode_frozen, recipe, validate
 from tests.conftest import EXAMPLES
-from training.export import export_translator
-from training.loop import train
-from training.perceptual import Perceptual
-from training.rate_distortion import normalise
-from training.realism import RealismOptions, TrainableFinisher, decode_frozen, recipe, validate
 
 STEPS = 3
 

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from codec.translator import Translator, TranslatorConfig
-from codec.translators import read
+from lapic.codec.model.translator_weights import read
+from lapic.codec.nets.translator import Translator, TranslatorConfig
+from lapic.training import restoration
+from lapic.training.export import export_translator
+from lapic.training.loop import train
+from lapic.training.restoration import RestorationOptions, recipe, root_mean_square
+from lapic.training.whitening import WhitenedTranslator, basis
 from tests.conftest import EXAMPLES
-from training import restoration
-from training.export import export_translator
-from training.loop import train
-from training.restoration import RestorationOptions, recipe, root_mean_square
-from training.whitening import WhitenedTranslator, basis
 
 SMALL = TranslatorConfig(tasks=("a", "b"), widths=(16, 24), blocks=(1, 1))
 

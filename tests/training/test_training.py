@@ -11,25 +11,28 @@ import pytest
 import torch
 from PIL import Image
 
-from bitstream import read
-from codec import context, decoder, encoder, hyper
-from codec.decoder import View
-from codec.metrics import psnr
-from codec.model import load, read_weights
-from codec.network import Config
-from codec.quantise import quantise
-from codec.search import rate_weight
+from lapic.bitstream import read
+from lapic.codec.decode import decoder
+from lapic.codec.decode.decoder import View
+from lapic.codec.encode import encoder
+from lapic.codec.encode.rate import rate_weight
+from lapic.codec.exact import context, hyper
+from lapic.codec.exact.quantise import quantise
+from lapic.codec.metrics import psnr
+from lapic.codec.model.codec_weights import load, read_weights
+from lapic.codec.nets import levels
+from lapic.codec.nets.network import Config
+from lapic.training import codec as stage1
+from lapic.training.calibration import calibrate, integer_counts
+from lapic.training.codec import CodecOptions, recipe
+from lapic.training.data import Crops, add_noise_crops, add_pattern_crops, list_pictures, pattern
+from lapic.training.export import export_checkpoint, trainable
+from lapic.training.eye import Distortion
+from lapic.training.hyper import EXACT, QUICK, HyperSynthesis, straight_through
+from lapic.training.initial import grow, initialise
+from lapic.training.loop import learning_rate, precision_of, train
+from lapic.training.rate_distortion import TrainableCodec, loss, normalise, rounded_by_rate
 from tests.conftest import EXAMPLES
-from training import codec as stage1
-from training.calibration import calibrate, integer_counts
-from training.codec import CodecOptions, recipe
-from training.data import Crops, add_noise_crops, add_pattern_crops, list_pictures, pattern
-from training.export import export_checkpoint, trainable
-from training.eye import Distortion
-from training.hyper import EXACT, QUICK, HyperSynthesis, straight_through
-from training.initial import grow, initialise
-from training.loop import learning_rate, precision_of, train
-from training.rate_distortion import TrainableCodec, loss, normalise, rounded_by_rate
 
 TINY = Config(
     latent=96, hyper=8, coarse=32, fine=16, coarse_blocks=1, fine_blocks=1, hyper_wide=16, hyper_narrow=16,
@@ -62,7 +65,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_precision_is_what_the_processor_computes_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for computes, expected in ((torch.float32, "32-true"), (torch.bfloat16, "bf16-mixed")):
-        monkeypatch.setattr("training.loop.default_dtype", lambda device, dtype=computes: dtype)
+        monkeypatch.setattr("lapic.training.loop.default_dtype", lambda device, dtype=computes: dtype)
         assert precision_of(options(tmp_path, precision="auto")) == expected
         assert precision_of(options(tmp_path, precision="16-mixed")) == "16-mixed"
 
@@ -119,8 +122,8 @@ def test_two_processes_train_one_model(tmp_path: Path) -> None:
     script = tmp_path / "train.py"
     script.write_text(
         "import sys\n"
-        "from training import loop\n"
-        "from training.cli import main\n\n"
+        "from lapic.training import loop\n"
+        "from lapic.training.cli import main\n\n"
         "train = loop.train\n"
         "def show(*plan):\n"
         "    total = sum(float(value.double().sum()) for value in train(*plan).parameters())\n"
@@ -328,7 +331,7 @@ def test_a_run_for_high_qualities(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "held").mkdir()
     Image.open(EXAMPLES / "coffee.png").crop((0, 0, 64, 64)).save(tmp_path / "held" / "one.png")
     train_codec(options(tmp_path / "run", lowest=90, highest=98, validation=tmp_path / "held"), TINY)
-    drawn = torch.cat(seen) / hyper.QUALITY_ONE
+    drawn = torch.cat(seen) / levels.QUALITY_ONE
     assert 90 <= drawn.min() < 92
     assert 96 < drawn.max() <= 98
     columns = (tmp_path / "run" / "validation.csv").read_text().splitlines()[0].split(",")

@@ -9,21 +9,22 @@ import torch
 from click.testing import CliRunner
 from safetensors import safe_open
 
-from codec import DEFAULT_MODEL, translators
-from codec.model import Model, load
-from codec.realism import REALISM
-from codec.translator import Translator
+from lapic.codec.decode.realism import REALISM
+from lapic.codec.defaults import DEFAULT_MODEL
+from lapic.codec.model import translator_weights
+from lapic.codec.model.codec_weights import Model, load
+from lapic.codec.nets.translator import Translator
+from lapic.training import transfer
+from lapic.training.cli import main
+from lapic.training.realism import decode_frozen
 from tests.conftest import EXAMPLES
-from training import transfer
-from training.cli import main
-from training.realism import decode_frozen
 
 SHIPPED = REALISM / f"{DEFAULT_MODEL}.safetensors"
 FEW = {"crops": 20, "edge": 64}
 
 
 def seen(path: Path, features: torch.Tensor) -> torch.Tensor:
-    net, _ = translators.read(str(path))
+    net, _ = translator_weights.read(str(path))
     assert isinstance(net, Translator)
     assert net.see is not None
     with torch.no_grad():
@@ -70,7 +71,7 @@ def test_the_command(tmp_path: Path) -> None:
     found = CliRunner().invoke(main, [*arguments, "--lowest", "90", "--highest", "60"])
     assert found.exit_code == 1
     assert "is above the highest, 60" in found.output
-    arguments[3] = str(translators.TRANSLATORS / "jpeg.safetensors")
+    arguments[3] = str(translator_weights.TRANSLATORS / "jpeg.safetensors")
     found = CliRunner().invoke(main, arguments)
     assert found.exit_code == 1
     assert "is not a realistic decoder" in found.output

@@ -6,16 +6,22 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-import codec
-from codec.lptn import LPTN
-from codec.translators import read, save
+import lapic
+from lapic.codec.model.translator_weights import read, save
+from lapic.codec.nets.lptn import LPTN
+from lapic.training import adversarial, perceptual
+from lapic.training.adversarial import (
+    MultiScaleDiscriminator,
+    accuracy,
+    discriminator_loss,
+    feature_matching,
+    generator_loss,
+)
+from lapic.training.cli import main
+from lapic.training.grey import fit_factor
+from lapic.training.paired import periodic_artefacts
+from lapic.training.perceptual import gram
 from tests.conftest import EXAMPLES
-from training import adversarial, perceptual
-from training.adversarial import MultiScaleDiscriminator, accuracy, discriminator_loss, feature_matching, generator_loss
-from training.cli import main
-from training.grey import fit_factor
-from training.paired import periodic_artefacts
-from training.perceptual import gram
 
 SMALL = ["--steps", "4", "--batch", "2", "--patch", "64", "--decay", "1", "--accelerator", "cpu"]
 
@@ -44,7 +50,7 @@ def test_pairs_are_learned_and_the_weights_translate(pairs: tuple[Path, Path], t
     invoke("translator", "--pairs", *pairs, "--out", tmp_path / "run", *SMALL, *quickly)
     invoke("export", tmp_path / "run" / "checkpoint.pt", "dim", "--folder", tmp_path)
     image = Image.open(pairs[0] / "chelsea.png")
-    made = codec.translate(image, str(tmp_path / "dim.safetensors"))
+    made = lapic.translate(image, str(tmp_path / "dim.safetensors"))
     before, after, wanted = (np.asarray(x, dtype=float) for x in (image, made, Image.open(pairs[1] / "chelsea.bmp")))
     assert abs(after - wanted).mean() < 0.3 * abs(before - wanted).mean()
 

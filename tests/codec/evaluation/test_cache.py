@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from codec.evaluation.cache import Cache
+from lapic.codec.evaluation.cache import Cache
 
 
 def test_the_cache_survives_a_line_cut_short(tmp_path: Path) -> None:

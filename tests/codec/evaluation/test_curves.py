@@ -1,7 +1,7 @@
 import bjontegaard
 import pytest
 
-from codec.evaluation.curves import Curve, bd, mean_curves, published
+from lapic.codec.evaluation.curves import Curve, bd, mean_curves, published
 
 
 def by_name(name: str) -> Curve:

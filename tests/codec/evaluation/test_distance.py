@@ -6,9 +6,9 @@ import torch
 from PIL import Image
 from scipy.linalg import sqrtm
 
-from bitstream import Error
-from codec.compat import import_torchvision
-from codec.evaluation.distance import fid_kid, frechet, kernel_distance, mobilenet_distances
+from lapic.bitstream import Error
+from lapic.codec.compat import import_torchvision
+from lapic.codec.evaluation.distance import fid_kid, frechet, kernel_distance, mobilenet_distances
 
 
 @pytest.fixture(scope="module")

@@ -16,18 +16,18 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-import codec
-from codec.cli import main
-from codec.compat import import_torchvision
-from codec.evaluation import codecs
-from codec.evaluation.matching import quality_at_size
-from codec.evaluation.metrics import lpips_model
-from codec.metrics import psnr
+import lapic
+from lapic.codec.cli import main
+from lapic.codec.compat import import_torchvision
+from lapic.codec.evaluation import codecs
+from lapic.codec.evaluation.matching import quality_at_size
+from lapic.codec.evaluation.metrics import lpips_model
+from lapic.codec.metrics import psnr
 
 SMALL = ["--qualities", "lapic=20,50,80", "--qualities", "jpeg=10,50,90", "--metrics", "psnr,ms_ssim"]
 
 
-def lapic(*arguments: object) -> tuple[int, str]:
+def run_lapic(*arguments: object) -> tuple[int, str]:
     found = CliRunner().invoke(main, [str(argument) for argument in arguments])
     return found.exit_code, found.output
 
@@ -44,7 +44,7 @@ def pictures(photo: Image.Image, tmp_path_factory: pytest.TempPathFactory) -> Pa
 @pytest.fixture(scope="module")
 def evaluated(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("evaluated")
-    code, text = lapic("evaluate", pictures, "--out", out, "--codecs", "lapic,jpeg", *SMALL, "--published")
+    code, text = run_lapic("evaluate", pictures, "--out", out, "--codecs", "lapic,jpeg", *SMALL, "--published")
     assert code == 0, text
     assert "BD-rate of lapic against JPEG (4:2:0)" in text
     return out
@@ -53,13 +53,13 @@ def evaluated(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spare the fresh processes that measure memory, where nobody reads their figures."""
-    monkeypatch.setattr("codec.evaluation.evaluate._memory", lambda *_: {})
+    monkeypatch.setattr("lapic.codec.evaluation.evaluate._memory", lambda *_: {})
 
 
 def test_files_are_encoded_once_for_every_realism(photo: Image.Image, tmp_path: Path, no_memory: None) -> None:
     photo.crop((0, 0, 128, 96)).save(tmp_path / "photo.png")
     asked = ["--codecs", "lapic@r1", "--realism", "0.5,1", "--qualities", "lapic=20", "--metrics", "psnr"]
-    code, text = lapic("evaluate", tmp_path / "photo.png", "--out", tmp_path / "out", "--no-report", *asked)
+    code, text = run_lapic("evaluate", tmp_path / "photo.png", "--out", tmp_path / "out", "--no-report", *asked)
     assert code == 0, text
     whole, half = json.loads((tmp_path / "out" / "results.json").read_text())["points"]
     assert [path.name for path in (tmp_path / "out" / "files").iterdir()] == ["lapic"]
@@ -75,8 +75,8 @@ def test_points_are_those_of_real_files(pictures: Path, evaluated: Path) -> None
         file = evaluated / point["file"]
         original = np.asarray(Image.open(pictures / f"{point['picture']}.png"))
         if point["codec"] == "lapic":
-            assert codec.info(file.read_bytes())["quality"] == point["quality"]
-            decoded = codec.decode(file.read_bytes())
+            assert lapic.info(file.read_bytes())["quality"] == point["quality"]
+            decoded = lapic.decode(file.read_bytes())
         else:
             decoded = Image.open(file)
         assert point["bytes"] == file.stat().st_size
@@ -94,7 +94,7 @@ def test_the_table_holds_what_the_json_holds(evaluated: Path) -> None:
     assert 1 < results["memory"]["lapic"]["decode_mib"] < 2000
     assert set(results["memory"]) == {"lapic", "jpeg"}
     assert results["machine"]["cores"] >= 1
-    model = codec.info((evaluated / results["points"][0]["file"]).read_bytes())["model"]
+    model = lapic.info((evaluated / results["points"][0]["file"]).read_bytes())["model"]
     assert f"{model['name']} {model['id']}" in results["versions"]["lapic"]
 
 
@@ -117,12 +117,12 @@ def test_plots_are_drawn(evaluated: Path) -> None:
 def test_a_second_run_measures_only_what_is_new(pictures: Path, evaluated: Path) -> None:
     cache = evaluated / "points.jsonl"
     before, results = cache.read_text(), json.loads((evaluated / "results.json").read_text())
-    assert lapic("evaluate", pictures, "--out", evaluated, "--codecs", "lapic,jpeg", *SMALL)[0] == 0
+    assert run_lapic("evaluate", pictures, "--out", evaluated, "--codecs", "lapic,jpeg", *SMALL)[0] == 0
     assert cache.read_text() == before
     again = json.loads((evaluated / "results.json").read_text())
     assert again["points"] == results["points"]
     more = ["lapic,jpeg", *SMALL[:2], "--qualities", "jpeg=10,30,50,90", *SMALL[4:]]
-    assert lapic("evaluate", pictures, "--out", evaluated, "--codecs", *more, "--no-report")[0] == 0
+    assert run_lapic("evaluate", pictures, "--out", evaluated, "--codecs", *more, "--no-report")[0] == 0
     kept = [line for line in cache.read_text().splitlines() if "memory" not in line]
     assert len(kept) == len([line for line in before.splitlines() if "memory" not in line]) + 2
 
@@ -131,7 +131,7 @@ def test_a_failing_codec_costs_its_points_only(pictures: Path, tmp_path: Path, n
     wide = tmp_path / "wide.png"
     Image.new("RGB", (16400, 16), (90, 120, 40)).save(wide)  # WebP ends at 16383
     some = ["--qualities", "webp=10,60", "--qualities", "jpeg=10,60", "--metrics", "psnr", "--no-report"]
-    code, text = lapic(
+    code, text = run_lapic(
         "evaluate", wide, pictures / "left.png", "--out", tmp_path / "out", "--codecs", "jpeg,webp", *some
     )
     assert code == 0, text
@@ -174,7 +174,7 @@ def test_pictures_that_cannot_even_be_opened(pictures: Path, tmp_path: Path) -> 
 def test_when_nothing_can_be_measured_one_line_ends_it(tmp_path: Path) -> None:
     Image.new("RGB", (16400, 16), (90, 120, 40)).save(tmp_path / "wide.png")
     some = ["--codecs", "webp", "--qualities", "webp=10", "--metrics", "psnr"]
-    code, text = lapic("evaluate", tmp_path / "wide.png", "--out", tmp_path / "out", *some)
+    code, text = run_lapic("evaluate", tmp_path / "wide.png", "--out", tmp_path / "out", *some)
     assert code == 1
     assert text.splitlines()[-1] == "lapic: no codec made a file of every picture"
 
@@ -187,7 +187,7 @@ def test_missing_codecs_and_metrics_are_skipped_with_a_word(
 
     monkeypatch.setitem(codecs.MAKERS, "heic", nothing_there)
     codecs.make.cache_clear()
-    code, text = lapic(
+    code, text = run_lapic(
         "evaluate", pictures / "left.png", "--out", tmp_path, "--codecs", "jpeg,heic", "--qualities", "jpeg=50",
         "--metrics", "psnr,lpips", "--lpips-backbone", pictures / "left.png", "--no-report",
     )  # fmt: skip
@@ -197,7 +197,17 @@ def test_missing_codecs_and_metrics_are_skipped_with_a_word(
 
 
 def test_interrupted_and_resumed(pictures: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "codec.cli", "evaluate", str(pictures), "--out", str(tmp_path), "--jobs", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "lapic.codec.cli",
+        "evaluate",
+        str(pictures),
+        "--out",
+        str(tmp_path),
+        "--jobs",
+        "1",
+    ]
     command += ["--codecs", "jpeg", "--qualities", "jpeg=" + ",".join(map(str, range(1, 96, 2))), "--metrics", "psnr"]
     process = subprocess.Popen([*command, "--no-report"], stderr=subprocess.PIPE, text=True)
     cache = tmp_path / "points.jsonl"
@@ -255,18 +265,20 @@ def test_a_file_of_just_that_size_needs_no_search(photo: Image.Image) -> None:
 
 
 def test_plot_draws_evaluations_together(evaluated: Path, tmp_path: Path) -> None:
-    code, text = lapic("plot", evaluated / "results.json", evaluated / "results.json", "--out", tmp_path, "--published")
+    code, text = run_lapic(
+        "plot", evaluated / "results.json", evaluated / "results.json", "--out", tmp_path, "--published"
+    )
     assert code == 0, text
     assert str(tmp_path / "rd-psnr.png") in text
     assert "VTM 9.1, published" in (tmp_path / "rd-psnr.svg").read_text()
     (tmp_path / "other.json").write_text("{}")
-    assert lapic("plot", tmp_path / "other.json", "--out", tmp_path)[0] == 1
+    assert run_lapic("plot", tmp_path / "other.json", "--out", tmp_path)[0] == 1
 
 
 def test_compare_prints_every_metric(pictures: Path, evaluated: Path, tmp_path: Path) -> None:
     compressed = tmp_path / "a.lapic"
-    compressed.write_bytes(codec.encode(Image.open(pictures / "left.png"), 50))
-    code, text = lapic(
+    compressed.write_bytes(lapic.encode(Image.open(pictures / "left.png"), 50))
+    code, text = run_lapic(
         "compare", pictures / "left.png", compressed, "--json", "--lpips-backbone", pictures / "left.png"
     )
     assert code == 0, text
@@ -306,7 +318,7 @@ def test_bad_requests_get_one_line(pictures: Path, tmp_path: Path) -> None:
         ("compare", pictures, pictures / "left.png"),
         ("compare", tmp_path, tmp_path),
     ):
-        code, text = lapic(*arguments)
+        code, text = run_lapic(*arguments)
         assert code == 1
         assert len(text.splitlines()) == 1, text
         assert text.startswith("lapic: ")

@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from bitstream import Error
-from codec.compat import import_torchvision
-from codec.evaluation import metrics
+from lapic.bitstream import Error
+from lapic.codec.compat import import_torchvision
+from lapic.codec.evaluation import metrics
 
 
 @pytest.fixture(scope="module")

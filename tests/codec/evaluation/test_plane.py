@@ -7,15 +7,16 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-import codec
-from bitstream import Error
-from codec import realism, translators
-from codec.cli import main
-from codec.evaluation import codecs, plane, plots
-from codec.evaluation.cost import cost
-from codec.metrics import psnr
-from codec.model import load
-from codec.translator import Translator
+import lapic
+from lapic.bitstream import Error
+from lapic.codec.cli import main
+from lapic.codec.decode import realism
+from lapic.codec.evaluation import codecs, plane, plots
+from lapic.codec.evaluation.cost import cost
+from lapic.codec.metrics import psnr
+from lapic.codec.model import translator_weights
+from lapic.codec.model.codec_weights import load
+from lapic.codec.nets.translator import Translator
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "realism"
     folder.mkdir()
     for name in ("photo", "photo-high"):
-        translators.save(folder / f"{name}.safetensors", net, {"model": load(name).identity.hex()})
+        translator_weights.save(folder / f"{name}.safetensors", net, {"model": load(name).identity.hex()})
     monkeypatch.setattr(realism, "REALISM", folder)
     codecs.make.cache_clear()
     return folder
@@ -69,7 +70,7 @@ def test_other_weights_are_another_codec(tmp_path: Path, monkeypatch: pytest.Mon
     before = codecs.make("lapic").version
     for name in ("photo", "photo-high"):
         (tmp_path / f"{name}.safetensors").write_bytes(b"a better synthesis, the same id")
-    monkeypatch.setattr("codec.shipped.WEIGHTS", tmp_path)
+    monkeypatch.setattr("lapic.codec.model.shipped.WEIGHTS", tmp_path)
     codecs.make.cache_clear()
     after = codecs.make("lapic").version
     codecs.make.cache_clear()
@@ -97,7 +98,7 @@ def test_without_weights_realism_is_refused_in_one_line(
     codecs.make.cache_clear()
     with pytest.raises(codecs.Unavailable, match="no realistic decoder"):
         codecs.make("lapic@r1")
-    (tmp_path / "a.lapic").write_bytes(codec.encode(photo.crop((0, 0, 32, 32))))
+    (tmp_path / "a.lapic").write_bytes(lapic.encode(photo.crop((0, 0, 32, 32))))
     found = CliRunner().invoke(main, ["decode", str(tmp_path / "a.lapic"), str(tmp_path / "a.png"), "--realism", "1"])
     assert found.exit_code == 1
     assert found.output.count("\n") == 1

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from codec.cli import main
+from lapic.codec.cli import main
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -27,7 +27,7 @@ def page(photo: Image.Image, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         arguments += ["--qualities", qualities]
     with pytest.MonkeyPatch.context() as patch:
         # six processes, whose figures nobody reads here
-        patch.setattr("codec.evaluation.evaluate._memory", lambda *_: {})
+        patch.setattr("lapic.codec.evaluation.evaluate._memory", lambda *_: {})
         assert CliRunner().invoke(main, [str(argument) for argument in arguments]).exit_code == 0
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])

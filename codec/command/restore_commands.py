@@ -1,0 +1,74 @@
+"""The commands `lapic restore` and `lapic translate`. Nothing heavy is imported before they need it."""
+
+from typing import Any
+
+import click
+
+from lapic.codec.command.console import Finite, one_line_errors, with_options
+from lapic.codec.command.options import DEVICE, KEEPING, MANY, MAX_PIXELS, QUIET, make_pictures
+
+SHARED = [
+    click.argument("inputs", nargs=-1, required=True, metavar="INPUT..."),
+    click.argument("output"),
+    click.option(
+        "--strength",
+        type=Finite(0, 1),
+        default=1.0,
+        show_default=True,
+        help="Share of the change.",
+    ),
+    click.option("--format", "suffix", help="Output format such as png; by the name of OUTPUT if not given."),
+    *KEEPING,
+    *MANY,
+    MAX_PIXELS,
+    DEVICE,
+    QUIET,
+]
+
+
+def _retouch(**options: Any) -> None:
+    """One file to another, or many into a folder."""
+    from lapic.codec import files
+    from lapic.codec.command import restore
+
+    make_pictures(restore.retouch_file, restore.RetouchJob, files.picture_suffixes() - {".lapic"}, **options)
+
+
+@click.command()
+@click.option(
+    "--task", type=click.Choice(["auto", "jpeg", "denoise", "deblur", "upscale"]), default="auto", show_default=True,
+    help="What to repair; auto: jpeg for pictures from lossy files, denoise where noise is visible, else jpeg.",
+)  # fmt: skip
+@click.option(
+    "--scale",
+    type=click.Choice(["2", "4"]),
+    default="2",
+    show_default=True,
+    help="For upscale.",
+)
+@click.option(
+    "--look", type=click.Choice(["faithful", "realistic"]), default="faithful", show_default=True,
+    help="faithful: the least error; realistic: sharper, with likely but invented texture.",
+)  # fmt: skip
+@with_options(SHARED)
+@one_line_errors
+def restore(scale: str, **options: Any) -> None:
+    """Repair pictures that other codecs, cameras or scalers damaged; "-" is standard input or output.
+
+    Several inputs, folders and patterns go into the folder OUTPUT, as PNG if --format says nothing else.
+    """
+    _retouch(scale=int(scale), **options)
+
+
+@click.command()
+@click.option(
+    "--model", required=True, metavar="FILE", help="Weights that lapic-train made, or grey:FACTOR for grey density."
+)
+@with_options(SHARED)
+@one_line_errors
+def translate(**options: Any) -> None:
+    """Translate pictures into the style that a model has learned; "-" is standard input or output.
+
+    Several inputs, folders and patterns go into the folder OUTPUT, as PNG if --format says nothing else.
+    """
+    _retouch(**options)

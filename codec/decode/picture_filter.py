@@ -1,0 +1,115 @@
+"""A filter for each picture: what its decoded form gets wrong throughout, said in some fifty bytes.
+
+The synthesis serves all pictures alike. Of each picture's error a linear filter of the decoded pixels could still take
+away a part, which differs from picture to picture: sharpness, the tint of what is bright, colours that a lens has
+shifted. The encoder solves for that filter (least squares, after Wiener), rounds its coefficients by rate and
+distortion and sends those that pay. Video codecs do the same to their decoded frames: Tsai et al., "Adaptive Loop
+Filtering for Video Coding", IEEE J. Selected Topics in Signal Processing 2013.
+
+A filter takes 5x5 pixels of three colours to three colours, both in opponent colours (light, red against blue, green
+against both), and counts its coefficients in features that are alike in size: of each colour the pixel itself, and for
+twelve pairs of pixels on opposite sides of it how far they lie above it together, and above each other; and a constant.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from lapic.bitstream import Error, decode_values
+from lapic.bitstream.container import FILTER
+from lapic.codec.model.codec_weights import Model
+
+REACH = 2
+OPPONENT = F.normalize(torch.tensor([[1.0, 1, 1], [1, 0, -1], [1, -2, 1]], dtype=torch.float64, device="cpu"))
+PAIRS = [(row, column) for row in range(REACH + 1) for column in range(-REACH, REACH + 1) if (row, column) > (0, 0)]
+FEATURES = 3 * (1 + 2 * len(PAIRS)) + 1
+SCALE = "filter.scale"  # the integer tensor (3, FEATURES) of scale indices by which a model's filters are coded
+FINEST = 24  # half octaves: steps are 2^0 to 2^-12
+AT_ONCE = 4
+MACS = 3 * 3 * 5 * (5 + AT_ONCE - 1)  # multiply-accumulates a pixel, zeros in the kernel for four included
+
+
+def _taps() -> Tensor:
+    """Kernels (75, 3, 5, 5) that make all features but the constant of an RGB picture."""
+    taps = []
+    for colour in OPPONENT:
+        centre = torch.zeros(3, 5, 5, dtype=torch.float64, device="cpu")
+        centre[:, REACH, REACH] = colour
+        taps.append(centre)
+        for row, column in PAIRS:
+            behind, before = torch.zeros_like(centre), torch.zeros_like(centre)
+            behind[:, REACH + row, REACH + column] = colour
+            before[:, REACH - row, REACH - column] = colour
+            taps += [behind + before - 2 * centre, behind - before]
+    return torch.stack(taps)
+
+
+TAPS = _taps()
+# A step of the pixel itself, or of the constant, changes far more pixels by far more than one of a difference.
+UNITS = torch.tensor(
+    [1 / 8 if tap.sum((1, 2)).abs().max() > 0 else 1.0 for tap in TAPS] + [1 / 64], dtype=torch.float64, device="cpu"
+)
+
+
+@dataclass(frozen=True)
+class PostFilter:
+    """A filter that is ready to use, float32: `kernel` (3, 3, 5, 5) and `constant` (3,) say what is added to a picture.
+
+    Four neighbours in a row are made at once, by one kernel of 8 columns and 12 channels, `wide`: convolutions to three
+    channels are slow.
+    """
+
+    kernel: Tensor
+    constant: Tensor
+    wide: Tensor
+
+    def __call__(self, picture: Tensor, scale: int = 1) -> Tensor:
+        """The filtered picture, of one that is limited to -1..1 first, its border repeated outwards.
+
+        Args:
+            picture: (B, 3, H, W) in about -1..1, W a multiple of 4.
+            scale: 2, 4 or 8 for a picture at a fraction of its size, where five pixels are less than three, and only
+                what the filter does to flat areas is left.
+        """
+        if scale > 1:
+            picture = picture.clamp(-1, 1)
+            return picture + F.conv2d(picture, self.kernel.sum((2, 3), keepdim=True), self.constant)
+        padded = F.pad(picture, (REACH,) * 4, mode="replicate").clamp_(-1, 1)
+        some = F.conv2d(padded, self.wide, self.constant.repeat_interleave(AT_ONCE), stride=(1, AT_ONCE))
+        parts = some.unflatten(1, (3, AT_ONCE))  # (B, 3, 4, H, W/4)
+        return parts.permute(0, 1, 3, 4, 2).flatten(3)  # (B, 3, H, W)
+
+
+def of_coefficients(coefficients: NDArray[np.int16], fineness: int, device: torch.device) -> PostFilter:
+    """The filter of integers (3, FEATURES), each a multiple of its unit times 2^(-fineness / 2)."""
+    real = torch.from_numpy(coefficients.astype(np.float64)) * UNITS * 2 ** (-fineness / 2)
+    kernel = torch.einsum("or,of,fcyx->rcyx", OPPONENT, real[:, :-1], TAPS)
+    whole = kernel.clone()
+    whole[:, :, REACH, REACH] += torch.eye(3)
+    wide = torch.stack([F.pad(whole, (place, AT_ONCE - 1 - place)) for place in range(AT_ONCE)], dim=1).flatten(0, 1)
+    constant = real[:, -1] @ OPPONENT
+    return PostFilter(*(part.float().to(device) for part in (kernel, constant, wide)))
+
+
+def read(model: Model, chunks: dict[bytes, bytes]) -> PostFilter | None:
+    """The filter in a file's chunks, None if there is none. Raises `Error` if it is damaged."""
+    if FILTER not in chunks:
+        return None
+    if SCALE not in model.integers:
+        raise Error(f"the model {model.name} has no filters, but the file has one")
+    body = chunks[FILTER]
+    if not body or body[0] > FINEST:
+        raise Error("the filter is damaged: its step is unknown")
+    try:
+        coefficients = decode_values(model.tables, _index(model), body[1:])
+    except Error:
+        raise Error("the filter is damaged: its coefficients cannot be decoded") from None
+    return of_coefficients(coefficients, body[0], model.device)
+
+
+def _index(model: Model) -> NDArray[np.uint8]:
+    return model.integers[SCALE].cpu().numpy().astype(np.uint8)

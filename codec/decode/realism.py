@@ -1,0 +1,74 @@
+"""Realism: a decoded picture with the texture that its bits cannot say, from the same file.
+
+The synthesis aims at the least square error, and so blurs whatever it is not sure of. A pyramid translator
+(codec.nets.translator) behind it that was trained adversarially, as the generator of Mentzer et al., "High-Fidelity
+Generative Image Compression", NeurIPS 2020, adds detail that looks right. It sees the faithful picture and the
+synthesis' features, and knows the quality and how much realism is asked for: 0 is the faithful picture, 1 the realistic
+one, and the receiver chooses (Agustsson et al., "Multi-Realism Image Compression with a Conditional Generator",
+CVPR 2023).
+"""
+
+import torch
+from torch import Tensor
+
+from lapic.bitstream import Error
+from lapic.codec.model import translator_weights
+from lapic.codec.model.codec_weights import Model
+from lapic.codec.model.shipped import SUFFIX, WEIGHTS, model_folders
+from lapic.codec.nets import levels as levels_module
+from lapic.codec.nets.translator import Translator, TranslatorConfig, halo
+from lapic.codec.picture.tiling import LATENT
+
+REALISM = WEIGHTS / "realism"
+LEARNED = 80  # the highest quality that is trained; beyond realism fades out, for there is little left to invent
+INVENTS_BELOW = 30  # quality under which a realistic decode may invent more than texture
+FORM = {"widths": (64, 128), "blocks": (2, 2)}
+
+
+def config_for(model_levels: int, features: int) -> TranslatorConfig:
+    """The network's shape: a row of modulations for each rate level, and another that grows with the realism."""
+    rows = [f"{what}{level}" for what in ("quality", "realism") for level in range(model_levels)]
+    return TranslatorConfig(tuple(rows), **FORM, beside=features)
+
+
+def modulation(quality: Tensor, realism: float, levels: int) -> Tensor:
+    """Weights (B, 2L) of the rows of `config_for` at fixed-point qualities (B,) and a realism 0..1."""
+    quality = quality.clamp(max=LEARNED * levels_module.QUALITY_ONE)
+    at = levels_module.interpolate_levels(torch.eye(levels, device=quality.device), quality).float()  # (B, L)
+    return torch.cat([at, realism * at], dim=1)
+
+
+def load(model: Model) -> Translator:
+    """The network for a model: the one of its name that was trained for its id, in the package or in the folder realism
+    of the folders of own models. Raises `Error` if there is none."""
+    for folder in (REALISM, *(own / "realism" for own in model_folders())):
+        path = folder / f"{model.name}{SUFFIX}"
+        if not path.is_file():
+            continue
+        loaded = translator_weights.load(str(path), str(model.device), model.dtype)
+        if loaded.card.get("model") == model.identity.hex() and isinstance(loaded.net, Translator):
+            return loaded.net
+    raise Error(f"there is no realistic decoder for the model {model.name}: decode without --realism")
+
+
+def reach(net: Translator) -> int:
+    """How many latents away from a pixel the network can see."""
+    return -(-halo(net.config) // LATENT)
+
+
+def strength(quality: Tensor, realism: float) -> Tensor:
+    """What a realism 0..1 comes to at fixed-point qualities (B,): less and less from 80 to 100, (B, 1, 1, 1)."""
+    left = (100 - quality.float() / levels_module.QUALITY_ONE) / (100 - LEARNED)
+    return realism * left.clamp(0, 1).reshape(-1, 1, 1, 1)
+
+
+def finish(net: Translator, picture: Tensor, features: Tensor, quality: Tensor, realism: float) -> Tensor:
+    """A more realistic picture, see `strength`.
+
+    Args:
+        picture: (B, 3, H, W) in -1..1, as the faithful decoder gives it.
+        features: (B, C, H/8, W/8), of the synthesis.
+        quality: (B,), fixed-point. realism: 0..1.
+    """
+    rows = modulation(quality, realism, len(net.config.tasks) // 2)
+    return net(picture, rows, strength=strength(quality, realism), beside=features)

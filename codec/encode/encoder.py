@@ -1,0 +1,149 @@
+"""Encoding: picture -> analysis -> gain -> hyperprior -> symbols -> ANS -> container."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from lapic.bitstream import Header, PixelFormat, Tile, encode_tile, lanes_for, symbols_crc, write
+from lapic.codec.defaults import TUNES
+from lapic.codec.encode import filter_fit
+from lapic.codec.encode.draft import Draft, Rounded
+from lapic.codec.encode.search import search
+from lapic.codec.exact import hyper
+from lapic.codec.exact.context import Pass, low_channels, split
+from lapic.codec.exact.quantise import quantise
+from lapic.codec.host import isolated
+from lapic.codec.model.codec_weights import Model
+from lapic.codec.model.latents import code_latents
+from lapic.codec.nets import levels
+from lapic.codec.picture.tensors import Progress, no_progress, region
+from lapic.codec.picture.tiling import Rect, analysis_halo, latent_bounds, piece_edge, tile_edge
+from lapic.codec.threads import fit_threads
+
+
+@isolated
+def encode_pixels(
+    model: Model,
+    pixels: NDArray[np.uint8],
+    quality: float,
+    tile: int = 1024,
+    chunks: dict[bytes, bytes] | None = None,
+    progress: Progress = no_progress,
+    effort: int = 0,
+    piece: int = 0,
+    lanes: bool = False,
+    tune: str = "psnr",
+) -> bytes:
+    """Encode a picture to the bytes of a file.
+
+    Args:
+        pixels: (H, W, 3) RGB or (H, W) grey; without effort whatever can be cut like such an array from top to bottom.
+        quality: 1..100, in steps of 1/256.
+        tile: edge of the entropy-coded tiles in pixels, 64 times a power of two, or 0 for one tile.
+        chunks: metadata by chunk type, see `bitstream.container`.
+        progress: called with the tiles done and the tiles in all.
+        effort: 0..9, how long to search for better symbols, see `codec.encode.search`.
+        piece: edge, in latents, of the squares that are analysed at a time, unless a tile is larger; 0 for
+            `tiling.piece_edge`.
+        lanes: cut each tile's data into lanes that can be decoded at once, see `bitstream.entropy`.
+        tune: what errors count for in the search, see `codec.encode.tuning`.
+
+    Raises:
+        ValueError: quality, tile, effort or tune is out of range.
+    """
+    header = header_of(model, pixels, quality, tile, chunks)
+    return encode_latents(model, header, analyse(model, pixels, tile, piece), pixels, effort, progress, lanes, tune)
+
+
+def header_of(
+    model: Model, pixels: NDArray[np.uint8], quality: float, tile: int, chunks: dict[bytes, bytes] | None
+) -> Header:
+    """The header of a picture. Raises ValueError: quality or tile is out of range."""
+    height, width = pixels.shape[:2]
+    pixel_format = PixelFormat.RGB if pixels.ndim == 3 else PixelFormat.GREY
+    header = Header(width, height, pixel_format, quality, model.identity, tile, chunks or {})
+    header.check()
+    return header
+
+
+@isolated
+def analyse(model: Model, pixels: NDArray[np.uint8], tile: int, piece: int = 0) -> Iterator[tuple[Rect, Tensor]]:
+    """The latents y of each tile, (1, M, h, w), with its place, piece by piece; the same for every quality."""
+    bounds = latent_bounds(pixels.shape[1], pixels.shape[0])
+    edge = tile_edge(tile, bounds)
+    for area in bounds.cut(max(edge, piece or piece_edge(bounds))):
+        fit_threads()
+        seen = area.grow(analysis_halo(model.config), bounds)
+        latent = model.transforms.analysis(region(pixels, seen, model.device))
+        rows, columns = area.within(seen)
+        latent = latent[:, :, rows, columns]  # (1, M, h, w)
+        for rect in area.cut(edge):
+            rows, columns = rect.within(area)
+            yield rect, latent[:, :, rows, columns]
+
+
+@isolated
+def encode_latents(
+    model: Model,
+    header: Header,
+    latents: Iterable[tuple[Rect, Tensor]],
+    pixels: NDArray[np.uint8],
+    effort: int = 0,
+    progress: Progress = no_progress,
+    lanes: bool = False,
+    tune: str = "psnr",
+) -> bytes:
+    """The bytes of a file from the latents of all its tiles, as `analyse` gives them, and the pixels they came from.
+
+    With effort 0 a tile's latents are dropped once it is coded; with more all are held, 20 bytes a pixel. Raises
+    ValueError as `encode_pixels`.
+    """
+    if tune not in TUNES:
+        raise ValueError(f"tune {tune!r} is none of {', '.join(TUNES)}")
+    if tune != "psnr" and not effort:
+        raise ValueError(f"tune {tune!r} is for the search: it needs an effort of 1 or more")
+    fixed = levels.fixed_point(header.quality, model.device)
+    bounds = latent_bounds(header.width, header.height)
+    rects = list(bounds.cut(tile_edge(header.tile, bounds)))
+    rounded = ((rect, round_latents(model, latent, fixed)) for rect, latent in latents)
+    if effort:
+        draft = Draft(dict(rounded), bounds, partial(region, pixels, device=model.device), pixels.shape, fixed)
+        search(model, draft, effort, progress, tune)
+        header = replace(header, chunks=header.chunks | filter_fit.chunk(model, draft))
+        rounded, progress = iter(draft.tiles.items()), no_progress
+    tiles: dict[Rect, Tile] = {}
+    for rect, tile in rounded:
+        tiles[rect] = code_tile(model, tile, model.level(fixed), lanes)
+        progress(len(tiles), len(rects))
+    return write(header, [tiles[rect] for rect in rects])
+
+
+def round_latents(model: Model, latent: Tensor, quality: Tensor) -> Rounded:
+    """Quantise a tile's latents, (B, M, h, w), at fixed-point qualities (B,)."""
+    gained = latent * model.transforms.gain(quality)
+    height, width = gained.shape[-2:]
+    padded = F.pad(gained, (0, -width % 4, 0, -height % 4), mode="replicate")
+    z = model.transforms.hyper_analysis(padded).round().clamp(-hyper.HYPER_LATENT_MAX, hyper.HYPER_LATENT_MAX)
+
+    def visit(part: Pass, mean: Tensor, index: Tensor) -> Tensor:
+        return quantise(gained[:, part.channels] - mean / hyper.MEAN_ONE, index, model.threshold)
+
+    return Rounded(z, code_latents(model, z, quality, (height, width), visit))
+
+
+def code_tile(model: Model, rounded: Rounded, level: int, lanes: bool) -> Tile:
+    """Entropy-code one tile, its hyper-latent by the tables of a rate level, as one lane or as many."""
+    coded, low = rounded.coded, low_channels(model.integers)
+    z, symbols, index = (
+        tensor[0].to(kind).contiguous().cpu().numpy()
+        for tensor, kind in ((rounded.z, torch.int8), (coded.symbol, torch.int16), (coded.index, torch.uint8))
+    )
+    passes = list(zip(split(symbols, low), split(index, low), strict=True))
+    payload = encode_tile(model.tables, level, z, passes, lanes_for(np.count_nonzero(symbols)) if lanes else 1)
+    return Tile(payload, symbols_crc(z, symbols))

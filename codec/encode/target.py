@@ -1,0 +1,145 @@
+"""Finding the quality that meets a target: a number of bytes, of bits per pixel, or of dB.
+
+A draft, encoded with effort 0, takes a fraction of the time of the file that is given out, and both change alike with
+the quality. So the quality is found with drafts. A file encoded there with all effort says by how much the search for
+better symbols changes size or PSNR, and so what to expect of the next one, which is close after two or three files.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lapic.bitstream.container import QUALITY_ONE
+from lapic.codec.encode.encoder import header_of
+from lapic.codec.encode.trials import DRAFTS, FILES, Place, Target, Trials
+from lapic.codec.model.codec_weights import Model
+from lapic.codec.picture.tensors import Progress, no_progress
+
+SPARE_FILES = 3  # beyond FILES if none of those serves
+BEYOND = 1.2  # times the highest quality that a model was trained for: so far pictures stay sane
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """The qualities from `lowest` to `highest`, which one model serves; `model` gives it."""
+
+    model: Callable[[], Model]
+    lowest: float
+    highest: float
+
+
+def encode_to_target(
+    stretches: list[Stretch],
+    pixels: NDArray[np.uint8],
+    target: Target,
+    tile: int,
+    chunks: dict[bytes, bytes] | None = None,
+    effort: int = 0,
+    lanes: bool = False,
+    tune: str = "psnr",
+    progress: Progress = no_progress,
+) -> bytes:
+    """The file of a picture that meets a target, made with an effort of `codec.encode.search` and tuned by `tune`.
+
+    Args:
+        stretches: of qualities to look in, in rising order. Between two of them sizes jump; in such a gap the model of
+            the lower one serves some qualities above its own too.
+        progress: called with the steps done and the steps in all.
+
+    Returns:
+        For `size` the largest file found that is no larger, for `bpp` and `psnr` the closest file found.
+
+    Raises:
+        ValueError: the target is not one, or tile, effort or tune is out of range.
+        Error: it lies more than 2 % (for PSNR: 0.1 dB) outside what these qualities reach.
+    """
+    target.check()
+    header_of(stretches[0].model(), pixels, stretches[0].lowest, tile, chunks)  # complain before the work, not after
+    trials = Trials(pixels, target, tile, chunks, effort, lanes, tune, progress)
+    aim = target.aim
+    for number in range(1, 1 + FILES + SPARE_FILES if effort else 2):
+        trials.file(place_for(trials, stretches, aim))
+        best = trials.best()
+        enough = target.reach if number >= FILES else target.close
+        if best and abs(best.excess - target.aim) <= enough:
+            break
+        if not best and number >= FILES:  # none has kept to the size
+            aim -= 2 * target.close
+    lowest, highest = stretches[0], stretches[-1]
+    ends = Place(lowest.model, lowest.lowest), Place(highest.model, highest.highest)
+    best = trials.best() or trials.file(ends[0])
+    within = math.inf if target.kind == "size" else target.reach  # a smaller file than asked for is fine
+    if not target.allows(best.excess) or (abs(best.excess) > within and best.place in ends):
+        raise trials.refusal(best)
+    trials.finish()
+    return best.data
+
+
+def place_for(trials: Trials, stretches: list[Stretch], aim: float) -> Place:
+    """Where an excess of about `aim` is expected: at one of the ends if nowhere, and lower if the target allows no
+    more."""
+    target = trials.target
+
+    def distance(place: Place) -> float:
+        return abs(trials.expected(place) - aim)
+
+    def nearest(places: list[Place]) -> Place:
+        limit = aim - target.aim if target.kind == "size" else math.inf
+        allowed = [place for place in places if trials.expected(place) <= limit]
+        return min(allowed or places[:1], key=distance)
+
+    tops = [Place(stretch.model, stretch.highest) for stretch in stretches]
+    number = next((number for number, top in enumerate(tops) if trials.expected(top) >= aim), len(tops) - 1)
+    here = stretches[number]
+    found = search(trials, here.model, here.lowest, here.highest, aim)
+    if number and trials.expected(Place(here.model, here.lowest)) > aim:  # it is in the gap before this stretch
+        top = tops[number - 1]
+        found.append(top)
+        if distance(nearest(found)) > target.reach:
+            found += search(trials, top.model, top.quality, min(BEYOND * top.quality, here.highest), aim)
+    return nearest(found)
+
+
+def search(trials: Trials, model: Callable[[], Model], lowest: float, highest: float, aim: float) -> list[Place]:
+    """Make drafts between two qualities, in steps of 1/256, until of one an excess close to the aim is expected or no
+    other can be closer.
+
+    The Illinois variant of the regula falsi: the logarithm of the size is nearly a straight line over the quality. It
+    sets out from the drafts that are there.
+
+    Returns:
+        The places of all drafts between these qualities, from the lowest up.
+    """
+
+    def above_aim(quality: float) -> float:
+        return trials.expected(Place(model, quality)) - aim
+
+    if above_aim(lowest) >= 0 or above_aim(highest) < 0:
+        return trials.between(model, lowest, highest)
+    low, high = lowest, highest
+    for place in trials.between(model, lowest, highest):
+        if above_aim(place.quality) >= 0:
+            high = place.quality
+            break
+        low = place.quality
+    below, above = above_aim(low), above_aim(high)
+    nearest, side = min(-below, above), 0
+    for _ in range(DRAFTS - 2):
+        if nearest <= trials.target.close or high - low <= 1 / QUALITY_ONE:
+            break
+        guess = low + (high - low) * below / (below - above)
+        guess = round(min(max(guess, low + 1 / QUALITY_ONE), high - 1 / QUALITY_ONE) * QUALITY_ONE) / QUALITY_ONE
+        value = above_aim(guess)
+        nearest = min(nearest, abs(value))
+        if value < 0:
+            low, below = guess, value
+            above = above / 2 if side == -1 else above
+            side = -1
+        else:
+            high, above = guess, value
+            below = below / 2 if side == 1 else below
+            side = 1
+    return trials.between(model, lowest, highest)

@@ -1,0 +1,224 @@
+"""Trials on the way to a target: drafts and files of one picture, and how far they are from it.
+
+The analysis is done once for each model; each trial only quantises and codes. A draft's PSNR takes no coding either.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lapic import bitstream
+from lapic.bitstream import Error
+from lapic.codec.decode.decoder import decode_pixels
+from lapic.codec.encode.draft import Draft, regions
+from lapic.codec.encode.encoder import analyse, encode_latents, header_of, round_latents
+from lapic.codec.metrics import psnr, psnr_of
+from lapic.codec.model.codec_weights import Model
+from lapic.codec.nets import levels
+from lapic.codec.nets.network import assemble
+from lapic.codec.picture.tensors import Progress, no_progress, region, to_pixels
+from lapic.codec.picture.tiling import Rect, latent_bounds
+
+DRAFTS = 16  # on the way to one aim
+FILES = 3  # with all effort, if one of them serves
+DRAFTS_IN_A_FILE = 8  # steps of progress that a file with all effort counts for
+BYTES_CLOSE, DECIBEL_CLOSE = 0.005, 0.02  # where the search may stop: relative, dB
+BYTES_REACH, DECIBEL_REACH = 0.02, 0.1  # farther from its target no file is given out if the search can help it
+LOSSLESS = 120.0  # dB that stand for a PSNR without end; one wrong value in 3 x 2^24 pixels has 124
+
+
+@dataclass(frozen=True)
+class Target:
+    """Exactly one of: `size`, bytes that must not be exceeded; `bpp`, bits per pixel of the whole file; `psnr`, dB."""
+
+    size: float | None = None
+    bpp: float | None = None
+    psnr: float | None = None
+
+    def check(self) -> None:
+        """Raise ValueError unless exactly one target is given, and positive."""
+        given = [value for value in (self.size, self.bpp, self.psnr) if value is not None]
+        if len(given) != 1 or not 0 < given[0] < math.inf:
+            raise ValueError("give one target, and a positive finite number: size, bpp or psnr")
+
+    @property
+    def kind(self) -> Literal["size", "bpp", "psnr"]:
+        """Which of the three is given."""
+        return "size" if self.size is not None else "bpp" if self.bpp is not None else "psnr"
+
+    @property
+    def close(self) -> float:
+        """The excess that is as good as none."""
+        return DECIBEL_CLOSE if self.kind == "psnr" else BYTES_CLOSE
+
+    @property
+    def reach(self) -> float:
+        """The excess that is too much for a result."""
+        return DECIBEL_REACH if self.kind == "psnr" else BYTES_REACH
+
+    @property
+    def aim(self) -> float:
+        """The excess that is looked for: none, or a little less where the target must not be exceeded."""
+        return -self.close if self.kind == "size" else 0.0
+
+    def allows(self, excess: float) -> bool:
+        """Whether a file with this excess may be given out at all."""
+        return self.kind != "size" or excess <= 0
+
+
+@dataclass(frozen=True)
+class Place:
+    """A quality, and the model to encode with."""
+
+    model: Callable[[], Model]
+    quality: float
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A file that was made with all effort: how far it is above the target (log ratio of bytes, or dB)."""
+
+    place: Place
+    excess: float
+    data: bytes
+
+
+@dataclass
+class Trials:
+    """One picture, encoded as often as it takes: drafts and files by their places."""
+
+    pixels: NDArray[np.uint8]
+    target: Target
+    tile: int
+    chunks: dict[bytes, bytes] | None
+    effort: int
+    lanes: bool
+    tune: str
+    progress: Progress
+    drafts: dict[Place, float] = field(default_factory=dict)  # their excess
+    files: dict[Place, Trial] = field(default_factory=dict)
+    latents: dict[bytes, list[tuple[Rect, Tensor]]] = field(default_factory=dict)  # by the models' ids
+    steps: int = 0  # of progress, done
+
+    def draft(self, place: Place) -> float:
+        """The excess of the picture encoded with effort 0."""
+        if place not in self.drafts:
+            if self.target.kind == "psnr":
+                self.drafts[place] = self._decibels(self._draft_psnr(place))
+            else:
+                data = self._encode(place, 0)
+                self.drafts[place] = self._bytes(data)
+                if not self.effort:
+                    self.files[place] = Trial(place, self.drafts[place], data)
+            self._step_to(min(self.steps + 1, DRAFTS - 1))
+        return self.drafts[place]
+
+    def file(self, place: Place) -> Trial:
+        """The picture encoded with all effort."""
+        if place not in self.files:
+            data = self._encode(place, self.effort, partial(self._within_file, max(self.steps, DRAFTS)))
+            if self.target.kind != "psnr":
+                excess = self._bytes(data)
+            elif not self.effort:
+                excess = self.draft(place)
+            else:
+                excess = self._decibels(psnr(self.pixels, decode_pixels(place.model(), *bitstream.read(data))))
+            self.files[place] = Trial(place, excess, data)
+        return self.files[place]
+
+    def expected(self, place: Place) -> float:
+        """The excess that a file would have: that of the draft, changed as in the files of qualities around it."""
+        made = [trial for trial in self.files.values() if trial.place.model is place.model] or [*self.files.values()]
+        made.sort(key=lambda trial: trial.place.quality)
+        changes = [trial.excess - self.draft(trial.place) for trial in made]
+        change = np.interp(place.quality, [trial.place.quality for trial in made], changes) if made else 0.0
+        return self.draft(place) + float(change)
+
+    def between(self, model: Callable[[], Model], lowest: float, highest: float) -> list[Place]:
+        """The places of a model's drafts at these qualities and between them, from the lowest up."""
+        places = [one for one in self.drafts if one.model is model and lowest <= one.quality <= highest]
+        return sorted(places, key=lambda place: place.quality)
+
+    def best(self) -> Trial | None:
+        """The file nearest to the target of those that it allows."""
+        allowed = [trial for trial in self.files.values() if self.target.allows(trial.excess)]
+        return min(allowed, key=lambda trial: abs(trial.excess), default=None)
+
+    def refusal(self, trial: Trial) -> Error:
+        """The error that says what the nearest file gives."""
+        height, width = self.pixels.shape[:2]
+        if self.target.kind == "size":
+            gives, wanted = f"{len(trial.data)} bytes", f"{self.target.size:g}"
+        elif self.target.kind == "bpp":
+            gives, wanted = f"{8 * len(trial.data) / (height * width):.3f} bpp", f"{self.target.bpp:g}"
+        else:
+            gives, wanted = f"{trial.excess + (self.target.psnr or 0):.2f} dB", f"{self.target.psnr:g}"
+        side = "more" if trial.excess > 0 else "less"
+        found = f"quality {trial.place.quality:g} gives {gives}"
+        return Error(f"the target cannot be reached: {found}, {side} than {wanted}")
+
+    def finish(self) -> None:
+        """Say that all is done."""
+        total = self._steps_in_all()
+        self.progress(total, total)
+
+    def _bytes(self, data: bytes) -> float:
+        """The excess of a file's size."""
+        limit = self.target.size or (self.target.bpp or 0) * self.pixels.shape[0] * self.pixels.shape[1] / 8
+        return math.log(len(data) / limit)
+
+    def _decibels(self, found: float) -> float:
+        """The excess of a PSNR."""
+        return min(found, LOSSLESS) - (self.target.psnr or 0)
+
+    def _encode(self, place: Place, effort: int, progress: Progress = no_progress) -> bytes:
+        """The bytes of a file."""
+        model = place.model()
+        header = header_of(model, self.pixels, place.quality, self.tile, self.chunks)
+        tune = self.tune if effort or not self.effort else "psnr"
+        return encode_latents(model, header, self._latents(model), self.pixels, effort, progress, self.lanes, tune)
+
+    def _latents(self, model: Model) -> list[tuple[Rect, Tensor]]:
+        """What the analysis makes of the picture."""
+        if model.identity not in self.latents:
+            self.latents[model.identity] = list(analyse(model, self.pixels, self.tile))
+        return self.latents[model.identity]
+
+    @torch.no_grad()
+    def _draft_psnr(self, place: Place) -> float:
+        """PSNR in dB of the picture encoded with effort 0, by the synthesis alone: nothing is entropy-coded."""
+        model, channels = place.model(), 3 if self.pixels.ndim == 3 else 1
+        quality = levels.fixed_point(place.quality, model.device)
+        gain, square_error = model.transforms.gain(quality), 0
+        tiles = {rect: round_latents(model, latent, quality) for rect, latent in self._latents(model)}
+        bounds = latent_bounds(self.pixels.shape[1], self.pixels.shape[0])
+        show = partial(region, self.pixels, device=model.device)
+        for part in regions(model, Draft(tiles, bounds, show, self.pixels.shape, quality)):
+            made = assemble(*model.transforms.synthesis(part.latent / gain, quality))
+            rows, columns = part.inside()
+            shown, original = (
+                to_pixels(picture[0, :, rows, columns], channels).int() for picture in (made, part.picture)
+            )
+            square_error += int((shown - original).square().sum(dtype=torch.int64))
+        return psnr_of(square_error / self.pixels.size)
+
+    def _steps_in_all(self) -> int:
+        return DRAFTS + (FILES * DRAFTS_IN_A_FILE if self.effort else 0)
+
+    def _step_to(self, steps: int) -> None:
+        """Say that so many steps are done, unless more are."""
+        if steps > self.steps:
+            self.steps = steps
+            self.progress(steps, self._steps_in_all())
+
+    def _within_file(self, before: int, done: int, total: int) -> None:
+        """What a file's own progress means for that of the whole; the last step is left to `finish`."""
+        if self.effort:
+            self._step_to(min(before + DRAFTS_IN_A_FILE * done // total, self._steps_in_all() - 1))

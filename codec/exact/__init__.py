@@ -1,0 +1,1 @@
+"""The integers that decide about symbols."""

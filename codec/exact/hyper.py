@@ -1,0 +1,166 @@
+"""Hyper-synthesis: from the hyper-latent z^ to the mean and the scale index of every latent, in exact integers.
+
+These numbers decide how each symbol is decoded, so one wrong bit turns the rest of a tile to garbage. Hence no
+rounding is left to chance: activations, weights and biases are integers held in float32 tensors, and every
+partial sum stays below 2^24 in magnitude (`assert_exact`), so float32 additions are exact in ANY order, on any
+device and with any number of threads. Spatial filters are written as shifted products, because a library might
+compute a convolution by Winograd's or Fourier's method, whose intermediate values are not integers.
+
+Number formats: activations count 1/32 (0..2047, that is 0..63.97), weights 1/128, biases and sums 1/4096.
+The idea of integer entropy networks: Balle, Johnston, Minnen, "Integer Networks for Data Compression with
+Latent-Variable Models", ICLR 2019.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lapic.codec.exact.products import product
+from lapic.codec.nets.levels import interpolate_levels
+from lapic.codec.nets.pyramid import add, shuffle
+
+ACTIVATION_MAX = 2047
+WEIGHT_ONE = 128
+SUM_ONE = 32 * WEIGHT_ONE
+MEAN_ONE = 32
+MEAN_MAX = 512 * MEAN_ONE - 1
+SCALES = 64
+SCALE_RANGE = (0.11, 256.0)  # standard deviations of the scale table in quantisation steps, log-spaced
+INDEX_STEP = 256  # a sum of 4096 (1.0 in real numbers) moves the scale index by 16
+HYPER_LATENT_MAX = 63
+
+
+def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """1x1 convolution as one matrix product: (B, C, h, w), (D, C), (D,) or (B, D) or None -> (B, D, h, w)."""
+    batch, _, height, width = x.shape
+    out = product(weight, x.flatten(2))
+    out = out if bias is None else add(out, bias.reshape(-1, weight.shape[0], 1))
+    return out.reshape(batch, -1, height, width)
+
+
+def depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """3x3 filter per channel as nine shifted products: (B, C, h, w), (C, 9), (C,) -> (B, C, h, w), zero border."""
+    height, width = x.shape[-2:]
+    padded = F.pad(x, (1, 1, 1, 1))
+    out = bias.reshape(-1, 1, 1).expand_as(x)
+    for tap in range(9):
+        row, column = divmod(tap, 3)
+        out = torch.addcmul(out, padded[..., row : row + height, column : column + width], weight[:, tap, None, None])
+    return out
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """How the layers are computed: exactly in a codec, otherwise in training (`training.hyper`).
+
+    `floor` and `clamp` work in place by default: they get tensors made for them, and new memory costs more than the
+    arithmetic. `sums` is the pointwise layer of the sums that become means and scale indices. Two of these are added
+    at times, which may round beyond 2^24, but there all means and indices are at their limits.
+    """
+
+    pointwise: Callable[[Tensor, Tensor, Tensor], Tensor] = pointwise
+    sums: Callable[[Tensor, Tensor, Tensor | None], Tensor] = pointwise
+    depthwise: Callable[[Tensor, Tensor, Tensor], Tensor] = depthwise
+    floor: Callable[[Tensor], Tensor] = torch.floor_
+    clamp: Callable[[Tensor, float, float], Tensor] = torch.clamp_
+
+    def activation(self, total: Tensor) -> Tensor:
+        """The next layer's input from a layer's sums: 0 for what is negative, 1/32 for each 4096/32 of the rest."""
+        return self.clamp(self.floor(_rounding(total, WEIGHT_ONE)), 0, ACTIVATION_MAX)
+
+    def parameters(self, sums: Tensor) -> tuple[Tensor, Tensor]:
+        """From sums (B, 2M, h, w): mean (B, M, h, w), integers that count 1/32 of a quantisation step; scale index
+        (B, M, h, w), 0..63."""
+        mean, index = sums.chunk(2, dim=1)
+        mean = self.clamp(self.floor(_rounding(mean, WEIGHT_ONE)), -MEAN_MAX, MEAN_MAX)
+        return mean, self.clamp(self.floor(_rounding(index, INDEX_STEP)), 0, SCALES - 1)
+
+    def point(self, x: Tensor, weights: Mapping[str, Tensor], name: str) -> Tensor:
+        """A pointwise layer with its activation."""
+        return self.activation(self.pointwise(x, weights[f"{name}.weight"], weights[f"{name}.bias"]))
+
+    def depth(self, x: Tensor, weights: Mapping[str, Tensor], name: str) -> Tensor:
+        """A depthwise layer with its activation."""
+        return self.activation(self.depthwise(x, weights[f"{name}.weight"], weights[f"{name}.bias"]))
+
+
+EXACT = Arithmetic()
+
+
+def _rounding(total: Tensor, one: int) -> Tensor:
+    """total / one + 1/2 in one pass over the memory; `one` is a power of two, so nothing is rounded. The half is made
+    on the device: a number brought there would have to be waited for."""
+    half = torch.full((), 0.5, dtype=total.dtype, device=total.device)
+    return torch.add(half, total, alpha=1 / one)
+
+
+def level_bias(table: Tensor, quality: Tensor, arithmetic: Arithmetic = EXACT) -> Tensor:
+    """A layer's integer bias (B, C) at fixed-point qualities (B,) from its table (L, C), interpolated and rounded."""
+    return arithmetic.floor(interpolate_levels(table, quality) + 0.5).to(table.dtype)
+
+
+def hyper_synthesis(
+    z: Tensor, quality: Tensor, weights: Mapping[str, Tensor], arithmetic: Arithmetic = EXACT
+) -> Tensor:
+    """What z tells about every place.
+
+    Args:
+        z: (B, Z, h/4, w/4) integers in -63..63, as float32 (or float64).
+        quality: (B,) integers 256..25600.
+        weights: the integer tensors of `shapes`' names, of z's dtype.
+
+    Returns:
+        features (B, W, h, w), activations, of which `codec.exact.context` makes means and scale indices.
+    """
+    a = arithmetic
+    bias = level_bias(weights["level.enter"], quality, a)
+    x = a.activation(a.pointwise(z * 32, weights["point0.weight"], bias))  # (B, W, h/4, w/4)
+    x = a.depth(x, weights, "depth0")
+    x = shuffle(a.point(x, weights, "point1"), 2)  # (B, N, h/2, w/2)
+    x = a.depth(x, weights, "depth1")
+    x = shuffle(a.point(x, weights, "point2"), 2)  # (B, N, h, w)
+    x = a.depth(x, weights, "depth2")
+    return a.point(x, weights, "point3")
+
+
+def shapes(latent: int, hyper: int, wide: int, narrow: int, levels: int) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the integer tensors for M = `latent`, Z = `hyper`, W = `wide`, N = `narrow` channels."""
+    points = [(wide, hyper), (4 * narrow, wide), (4 * narrow, narrow), (wide, narrow), (2 * latent, wide)]
+    depths = [wide, narrow, narrow]
+    named: dict[str, tuple[int, ...]] = {"level.enter": (levels, wide), "level.leave": (levels, 2 * latent)}
+    for number, shape in enumerate(points):
+        named[f"point{number}.weight"] = shape
+        if number not in (0, 4):  # these two have a bias for each rate level
+            named[f"point{number}.bias"] = shape[:1]
+    for number, channels in enumerate(depths):
+        named[f"depth{number}.weight"], named[f"depth{number}.bias"] = (channels, 9), (channels,)
+    return named
+
+
+def largest_sum(weights: Mapping[str, Tensor]) -> dict[str, int]:
+    """For each layer the largest magnitude a partial sum can take: L1 norm of a row's weights x the largest
+    activation + the bias (and what a layer named "join" is added to), in units of 1/4096. Float32 is exact while this
+    stays below 2^24."""
+    levels = {"point0": "level.enter", "point4": "level.leave"}
+    bounds = {}
+    for name in weights:
+        if name.endswith(".weight"):
+            layer = name.removesuffix(".weight")
+            bias = weights.get(levels.get(layer, f"{layer}.bias"), torch.zeros(1)).abs()
+            bias = bias.amax(0) if layer in levels else bias
+            added = ACTIVATION_MAX * WEIGHT_ONE if layer.endswith(".join") else 0
+            bounds[layer] = int((weights[name].abs().sum(1).double() * ACTIVATION_MAX + bias).max()) + added
+    return bounds
+
+
+def assert_exact(weights: Mapping[str, Tensor]) -> None:
+    """Raise ValueError unless all weights are integers and no partial sum can reach 2^24."""
+    for name, tensor in weights.items():
+        if not torch.equal(tensor, tensor.round()):
+            raise ValueError(f"{name} holds numbers that are no integers")
+    for layer, bound in largest_sum(weights).items():
+        if bound >= 2**24:
+            raise ValueError(f"{layer}: a partial sum may reach {bound}, beyond the 2^24 that float32 keeps exact")

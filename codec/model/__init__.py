@@ -1,0 +1,1 @@
+"""Weights files, and what encoder and decoder need of them in memory."""

@@ -1,0 +1,280 @@
+"""Models: weights files on disk, and what encoder and decoder need of them in memory."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import lru_cache, wraps
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as serialise
+from torch import Tensor
+
+from lapic.bitstream import Error, Tables
+from lapic.codec import files
+from lapic.codec.defaults import AUTO_MODEL, DEFAULT_MODEL
+from lapic.codec.exact import hyper
+from lapic.codec.exact.quantise import thresholds
+from lapic.codec.host import isolated
+from lapic.codec.model.shipped import check_model, file_state, find_model, model_for, model_id, name_of, unreadable
+from lapic.codec.nets import levels
+from lapic.codec.nets.network import Config, Transforms
+
+Made = TypeVar("Made")
+KEPT = 4  # networks that stay in memory once they are loaded
+
+
+@dataclass
+class Model:
+    """A loaded model. `identity` is the four-byte id in file headers: it names the integers that decide how symbols are
+    decoded, so weights that differ in the float half only share it. `dtype` is that of the networks (not of the linear
+    paths and the exact hyper-synthesis, which are always float32). `curvature` (L, M) is how much the square error of
+    the picture bends over each latent channel, as a share of what it would if the synthesis were orthonormal."""
+
+    name: str
+    identity: bytes
+    config: Config
+    transforms: Transforms
+    integers: dict[str, Tensor]
+    tables: Tables
+    centroid: Tensor
+    threshold: Tensor
+    curvature: Tensor
+    card: dict[str, str]
+    device: torch.device
+    dtype: torch.dtype
+
+    def level(self, quality: Tensor) -> int:
+        """The rate level whose tables the hyper-latent has at a fixed-point quality, (1,)."""
+        return int(levels.nearest_level(quality, len(self.tables.hyper)))
+
+    def curvature_at(self, quality: Tensor) -> Tensor:
+        """`curvature`, (B, M, 1, 1), at fixed-point qualities (B,)."""
+        return levels.interpolate_levels(self.curvature, quality).float()[:, :, None, None]
+
+    @property
+    def qualities(self) -> tuple[float, float]:
+        """The lowest and the highest quality that it was trained for; beyond them pictures may break."""
+        return float(self.card.get("lowest", 1)), float(self.card.get("highest", 100))
+
+
+def identity(integers: dict[str, Tensor], tables: Tables) -> bytes:
+    """First four bytes of the SHA-256 over the integer tensors (sorted by name, as little-endian int32) and tables."""
+    digest = hashlib.sha256()
+    for name in sorted(integers):
+        digest.update(name.encode() + integers[name].cpu().to(torch.int32).numpy().astype("<i4").tobytes())
+    for table in [tables.hyper, *tables.latent]:
+        digest.update(table.astype("<i4").tobytes())
+    return digest.digest()[:4]
+
+
+def save(
+    path: Path,
+    config: Config,
+    transforms: Transforms,
+    integers: dict[str, Tensor],
+    tables: Tables,
+    centroid: Tensor,
+    curvature: Tensor,
+    density: dict[str, Tensor],
+    card: dict[str, str],
+) -> bytes:
+    """Write a weights file (safetensors: float16, integers, the rest in its metadata) and return the model id.
+
+    Args:
+        integers: the hyper-synthesis, checked here to be exact. curvature: see `Model`.
+        density: parameters of the hyper-latent's density; unused in coding, training goes on from them.
+        card: provenance as text, `name` -> value.
+
+    Raises:
+        ValueError: the integer bound does not hold or a table is invalid.
+    """
+    hyper.assert_exact(integers)
+    tables.check()
+    tensors = {f"transforms.{k}": v.detach().half().contiguous() for k, v in transforms.state_dict().items()}
+    tensors |= {
+        f"integers.{k}": v.to(torch.int16 if k.endswith("weight") else torch.int32).contiguous()
+        for k, v in integers.items()
+    }
+    tensors |= {f"density.{k}": v.detach().contiguous() for k, v in density.items()}
+    tensors["tables.hyper"] = torch.from_numpy(tables.hyper)
+    tensors["tables.latent"] = torch.from_numpy(np.concatenate(tables.latent))
+    tensors["tables.lengths"] = torch.tensor([len(table) for table in tables.latent], dtype=torch.int32)
+    tensors["centroid"] = centroid.float().contiguous()
+    tensors["curvature"] = curvature.half().contiguous()
+    model_id = identity(integers, tables)
+    metadata = {"id": model_id.hex(), "config": json.dumps(asdict(config)), "card": json.dumps(card)}
+    files.write_output(str(path), serialise(tensors, metadata))
+    return model_id
+
+
+def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a weights file. Raises `Error` if it cannot be read."""
+    file_state(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = file.keys()
+            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise Error(unreadable(path, error)) from None
+
+
+@contextmanager
+def damaged_weights(path: Path) -> Iterator[None]:
+    """Turn whatever making a network from a weights file raises into one `Error`: nothing else is known of the file."""
+    try:
+        yield
+    except (Error, MemoryError):
+        raise
+    except Exception:
+        raise Error(f"weights {path.name} are damaged: their tensors do not fit their configuration") from None
+
+
+def kept_while_unchanged(find: Callable[[str], Path]) -> Callable[[Callable[..., Made]], Callable[..., Made]]:
+    """Let a function of (name, device, dtype) return what it made before, as long as the file that `find` gives for the
+    name has not changed; the last few results are kept."""
+
+    def wrapper(load: Callable[..., Made]) -> Callable[..., Made]:
+        @lru_cache(maxsize=KEPT)
+        def kept(path: str, _: tuple[int, int], device: str, dtype: torch.dtype | None) -> Made:
+            return load(path, device, dtype)
+
+        @wraps(load)
+        def cached(name: str = DEFAULT_MODEL, device: str = "cpu", dtype: torch.dtype | None = None) -> Made:
+            path = find(name)
+            return kept(str(path), file_state(path), device, dtype)
+
+        return cached
+
+    return wrapper
+
+
+def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with `prefix.`, without it."""
+    return {k[len(prefix) + 1 :]: v for k, v in tensors.items() if k.startswith(prefix + ".")}
+
+
+def pick_device(name: str) -> str:
+    """ "auto" -> "cuda" if there is a GPU, else "cpu"; other names are checked.
+
+    Raises:
+        Error: the device is not there.
+        ValueError: there is no such kind of device.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except (RuntimeError, TypeError):
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise ValueError(f"device {name!r} is none of auto, cpu, cuda and cuda:N")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise Error("there is no CUDA device here: use --device cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise Error(f"there is no device {name}: this machine has {torch.cuda.device_count()}")
+    return str(name)
+
+
+def default_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the processor computes in it, float16 on a GPU, else float32."""
+    if device.type == "cuda":
+        return torch.float16
+    has_bfloat16 = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.bfloat16 if has_bfloat16 else torch.float32
+
+
+@kept_while_unchanged(find_model)
+@isolated
+def load(name: str = DEFAULT_MODEL, device: str = "cpu", dtype: torch.dtype | None = None) -> Model:
+    """Load a model by its name or the path of its weights file, see `codec.model.shipped.find_model`.
+
+    Args:
+        device: "cpu", "cuda" or "cuda:N". dtype: of the networks; None chooses by device.
+
+    Raises:
+        Error: there is no such file, it holds no codec model, it is damaged, or its integers do not match its id.
+    """
+    path = find_model(name)
+    identifier = model_id(path)
+    tensors, metadata = read_weights(path)
+    where = torch.device(device)
+    with damaged_weights(path):
+        model = _from_tensors(path.stem, tensors, metadata, where, dtype or default_dtype(where))
+    if model.identity != identifier:
+        raise Error(f"weights {path.name} are damaged: their integers do not match their id")
+    return model
+
+
+def _from_tensors(
+    name: str, tensors: dict[str, Tensor], metadata: dict[str, str], where: torch.device, dtype: torch.dtype
+) -> Model:
+    """A model from the contents of its weights file. Raises exceptions of many kinds where they do not fit."""
+    config = Config(**json.loads(metadata["config"]))
+    with torch.device("meta"):
+        transforms = Transforms(config)
+    transforms.load_state_dict({k: v.float() for k, v in part(tensors, "transforms").items()}, assign=True)
+    for module in transforms.modules():
+        if isinstance(module, torch.nn.Conv2d) and module.bias is not None:  # all but the linear paths
+            module.to(dtype)
+    transforms = transforms.to(where, memory_format=torch.channels_last).requires_grad_(False).eval()
+    integers = {k: v.to(where, torch.float32) for k, v in part(tensors, "integers").items()}
+    lengths = tensors["tables.lengths"].tolist()
+    latent = [table.numpy() for table in tensors["tables.latent"].split(lengths)]
+    tables = Tables(tensors["tables.hyper"].numpy(), latent)
+    model = Model(
+        name=name,
+        identity=identity(integers, tables),
+        config=config,
+        transforms=transforms,
+        integers=integers,
+        tables=tables,
+        centroid=tensors["centroid"].to(where),
+        threshold=thresholds(tables).to(where),
+        curvature=tensors.get("curvature", torch.ones_like(transforms.log_gain)).float().to(where),
+        card=dict(json.loads(metadata["card"])),
+        device=where,
+        dtype=dtype,
+    )
+    low, high = model.qualities
+    if not 1 <= low <= high <= 100:
+        raise ValueError(f"the model is for qualities {low} to {high}")
+    return model
+
+
+def load_by_id(
+    model_id: bytes,
+    device: str = "cpu",
+    dtype: torch.dtype | None = None,
+    given: str | os.PathLike[str] | None = None,
+) -> Model:
+    """The model that a file's header names.
+
+    Args:
+        device, dtype: as for `load`.
+        given: name or weights file of the model; None looks for it among the shipped ones and in the folders of own
+            models, see `codec.model.shipped.model_folders`.
+
+    Raises:
+        Error: it is not installed, the given one is another, or as `load` does.
+    """
+    name = name_of(model_id) if given is None else str(check_model(given, model_id))
+    return load(name, device, dtype)
+
+
+def load_for(name: str, quality: float, device: str = "cpu") -> Model:
+    """The model to encode with at a quality 1..100: the one that `load` knows by `name`, or for "auto" the shipped one
+    that was trained for the quality. Raises `Error` as `load` does, and if the named one was not."""
+    if name == AUTO_MODEL:
+        return load(model_for(quality), device)
+    model = load(name, device)
+    low, high = model.qualities
+    if not low <= quality <= high:
+        raise Error(f"the model {model.name} is for qualities {low:g} to {high:g}: quality {quality:g} needs another")
+    return model

@@ -1,0 +1,1 @@
+"""Networks in floating point, which know nothing of files."""

@@ -1,0 +1,257 @@
+"""Full definition of lapic's networks, all of them in this single file.
+
+All convolution happens at 1/16, 1/8 and, where a model has that stage, 1/4 resolution, in residual blocks of 1x1 and
+depthwise 3x3 convolutions, the style of the real-time codecs DCVC-RT (Jia et al., CVPR 2025) and EVC (Wang et al., ICLR
+2023). Beside each network runs a linear path, one 1x1 convolution on 16x16 pixel blocks that starts as the principal
+components (KLT) of photos: the untrained codec is already a working transform codec, and pictures unlike any photo stay
+sane.
+
+Pixels are in -1..1 here. B: batch, M: latent channels, Z: hyper-latent channels, H and W: multiples of 16.
+"""
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lapic.codec.nets import levels as levels_module
+from lapic.codec.nets.pyramid import add, bands_from, collapse, reduce, shuffle
+
+
+@dataclass(frozen=True)
+class Config:
+    """Channels and depth of a model. The defaults are those of the shipped model."""
+
+    latent: int = 384  # M, at 1/16; empty channels cost nothing, too few would cap the quality
+    hyper: int = 96  # Z, at 1/64
+    coarse: int = 256  # width of the blocks at 1/16
+    fine: int = 128  # width of the blocks at 1/8
+    coarse_blocks: int = 3
+    fine_blocks: int = 3
+    more_coarse: int = 0  # blocks that the analysis has beyond the synthesis', at 1/16 and 1/8
+    more_fine: int = 0
+    quarter: int = 0  # width of the blocks at 1/4; 0 for none
+    quarter_blocks: int = 2
+    hyper_wide: int = 192
+    hyper_narrow: int = 128
+    context: int = 0  # low channels that are coded first, see codec.exact.context; 0 for none
+    context_inner: int = 192
+    levels: int = 8  # rate points between which gains and modulations are interpolated
+
+
+def silu(x: Tensor) -> Tensor:
+    """SiLU of a tensor that nobody else needs: in place unless gradients are kept, for memory is what takes time."""
+    return F.silu(x, inplace=not torch.is_grad_enabled())
+
+
+class Block(nn.Module):
+    """Residual block: 1x1, depthwise 3x3, 1x1, then a pointwise expansion by two."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.mix = nn.Conv2d(channels, channels, 1)
+        self.filter = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+        self.join = nn.Conv2d(channels, channels, 1)
+        self.widen = nn.Conv2d(channels, 2 * channels, 1)
+        self.narrow = nn.Conv2d(2 * channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, C, h, w)."""
+        x = self.join(self.filter(silu(self.mix(x)))).add_(x)
+        return self.narrow(silu(self.widen(x))).add_(x)
+
+
+def modulate(x: Tensor, row: Tensor) -> Tensor:
+    """x (1 + a) + b for features (B, C, h, w) and rows (B, 2C) of a and b."""
+    scale, shift = row.to(x.dtype)[:, :, None, None].chunk(2, dim=1)
+    return (x + shift).addcmul_(x, scale)
+
+
+class Modulation(nn.Module):
+    """Scale and shift features by quality: x (1 + a(q)) + b(q), rows of a and b per rate level, interpolated."""
+
+    def __init__(self, channels: int, levels: int) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.zeros(levels, 2 * channels))
+
+    def forward(self, x: Tensor, quality: Tensor) -> Tensor:
+        """x (B, C, h, w) and fixed-point qualities (B,) -> (B, C, h, w)."""
+        return modulate(x, levels_module.interpolate_levels(self.table, quality))
+
+
+class QuarterAnalysis(nn.Module):
+    """What cells of 4x4 pixels add to the features at 1/8, whose cells of 8x8 hide where in them a detail lies."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.enter = nn.Conv2d(48, config.quarter, 1)
+        self.blocks = nn.Sequential(*(Block(config.quarter) for _ in range(config.quarter_blocks)))
+        self.down = nn.Conv2d(4 * config.quarter, config.fine, 1)
+        nn.init.zeros_(self.down.weight)
+        nn.init.zeros_(self.down.bias)
+
+    def forward(self, picture: Tensor) -> Tensor:
+        """(B, 3, H, W) in -1..1 -> (B, fine, H/8, W/8)."""
+        x = self.blocks(self.enter(F.pixel_unshuffle(picture, 4).to(self.enter.weight.dtype)))  # (B, Q, H/4, W/4)
+        return self.down(F.pixel_unshuffle(x, 2))
+
+
+def quarter_cells(eighths: Tensor) -> Tensor:
+    """A picture unshuffled by 8, (B, 192, h, w), as it is unshuffled by 4, (B, 48, 2h, 2w), without a way by pixels."""
+    batch, _, height, width = eighths.shape
+    cells, four = eighths.permute(0, 2, 3, 1), 4
+    if eighths.element_size() == 2 and not torch.is_grad_enabled():  # four neighbours move as one number, much faster
+        cells, four = cells.contiguous().view(torch.int64), 1
+    parts = cells.reshape(batch, height, width, 3, 2, 4, 2, four).permute(0, 1, 4, 2, 6, 3, 5, 7)
+    parts = parts.reshape(batch, 2 * height, 2 * width, 12 * four).view(eighths.dtype)
+    return parts.permute(0, 3, 1, 2)  # channels last
+
+
+class QuarterSynthesis(nn.Module):
+    """What cells of 4x4 pixels add to the three finer bands of the pyramid."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.up = nn.Conv2d(config.fine, 4 * config.quarter, 1)
+        self.see = nn.Conv2d(48, config.quarter, 1)
+        self.level = Modulation(config.quarter, config.levels)
+        self.blocks = nn.Sequential(*(Block(config.quarter) for _ in range(config.quarter_blocks)))
+        self.leave = nn.Conv2d(config.quarter, 3 * (1 + 4 + 16), 1)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+
+    def forward(self, x: Tensor, base: Tensor, quality: Tensor) -> list[Tensor]:
+        """Features (B, fine, H/8, W/8), the linear picture unshuffled by 8 (B, 192, H/8, W/8) and fixed-point qualities
+        (B,) -> additions (B, 3, ., .) at 1/4, 1/2 and 1/1 of (H, W)."""
+        x = F.pixel_shuffle(self.up(x), 2).add_(self.see(quarter_cells(base.to(x.dtype))))  # (B, Q, H/4, W/4)
+        return bands_from(self.leave(self.blocks(self.level(x, quality))), levels=2)  # of (B, 63, H/4, W/4)
+
+
+class Analysis(nn.Module):
+    """From a picture to its latent y. The same y serves every quality."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.linear = nn.Conv2d(768, config.latent, 1, bias=False)
+        self.enter = nn.Conv2d(192, config.fine, 1)
+        self.fine = nn.Sequential(*(Block(config.fine) for _ in range(config.fine_blocks + config.more_fine)))
+        self.down = nn.Conv2d(4 * config.fine, config.coarse, 1)
+        self.coarse = nn.Sequential(*(Block(config.coarse) for _ in range(config.coarse_blocks + config.more_coarse)))
+        self.leave = nn.Conv2d(config.coarse, config.latent, 1)
+        self.quarter = QuarterAnalysis(config) if config.quarter else None
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+
+    def forward(self, picture: Tensor) -> Tensor:
+        """Picture (B, 3, H, W) in -1..1 -> y (B, M, H/16, W/16), float32."""
+        pixels = F.pixel_unshuffle(picture, 8)  # (B, 192, H/8, W/8)
+        x = self.enter(pixels.to(self.enter.weight.dtype))
+        x = self.fine(x + self.quarter(picture) if self.quarter else x)  # (B, fine, H/8, W/8)
+        x = self.coarse(self.down(F.pixel_unshuffle(x, 2)))  # (B, coarse, H/16, W/16)
+        with torch.autocast(picture.device.type, enabled=False):  # half precision would cost quality at high rates
+            linear = self.linear(F.pixel_unshuffle(pixels, 2))
+        return linear + self.leave(x).float()
+
+
+class Synthesis(nn.Module):
+    """From a latent y^ to a picture, as the sum of a linear one and a Laplacian pyramid."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.linear = nn.Conv2d(config.latent, 768, 1, bias=False)
+        self.enter = nn.Conv2d(config.latent, config.coarse, 1)
+        self.enter_level = Modulation(config.coarse, config.levels)
+        self.coarse = nn.Sequential(*(Block(config.coarse) for _ in range(config.coarse_blocks)))
+        self.up = nn.Conv2d(config.coarse, 4 * config.fine, 1)
+        self.see = nn.Conv2d(192, config.fine, 1)  # the linear picture, so that its block edges can be mended
+        self.up_level = Modulation(config.fine, config.levels)
+        self.fine = nn.Sequential(*(Block(config.fine) for _ in range(config.fine_blocks)))
+        self.leave = nn.Conv2d(config.fine, 3 * (1 + 4 + 16 + 64), 1)
+        self.quarter = QuarterSynthesis(config) if config.quarter else None
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+
+    def forward(self, latent: Tensor, quality: Tensor, scale: int = 1) -> tuple[Tensor, list[Tensor]]:
+        """Synthesise: `features`, then `bands`.
+
+        Args:
+            latent: y^, (B, M, h, w) float32. quality: (B,) fixed-point qualities 256..25600.
+            scale: of the picture that is wanted; for 8 the work at 1/4 is left out, and the finer bands lack it.
+
+        Returns:
+            base: (B, 192, 2h, 2w) float32, the linear path's picture in -1..1, pixel-unshuffled by 8.
+            pyramid: four bands (B, 3, ., .) at 1/8, 1/4, 1/2 and 1/1 of (16h, 16w), coarse to fine, float32.
+        """
+        base, x = self.features(latent, quality)
+        return base, self.bands(base, x, quality, scale)
+
+    def features(self, latent: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
+        """base and the last features at 1/8, (B, fine, 2h, 2w)."""
+        with torch.autocast(latent.device.type, enabled=False):
+            base = F.pixel_shuffle(self.linear(latent), 2)  # (B, 192, 2h, 2w)
+        dtype = self.enter.weight.dtype
+        x = self.coarse(self.enter_level(self.enter(latent.to(dtype)), quality))  # (B, coarse, h, w)
+        x = F.pixel_shuffle(self.up(x), 2).add_(self.see(base.to(dtype)))  # (B, fine, 2h, 2w)
+        return base, self.fine(self.up_level(x, quality))  # (B, fine, 2h, 2w)
+
+    def bands(self, base: Tensor, x: Tensor, quality: Tensor, scale: int = 1, follow: bool = True) -> list[Tensor]:
+        """The pyramid from base and features; gradients pass the work at 1/4 only if they `follow` it."""
+        low, *finer = (band.float() for band in bands_from(self.leave(x), levels=3))  # of (B, 255, 2h, 2w)
+        if self.quarter and scale < 8:
+            with nullcontext() if follow else torch.no_grad():
+                more = self.quarter(x, base, quality)
+            finer = [add(band, addition) for band, addition in zip(finer, more, strict=True)]
+        return [low, *finer]
+
+
+def assemble(base: Tensor, pyramid: list[Tensor], scale: int = 1) -> Tensor:
+    """The picture at 1/`scale` of its size (1, 2, 4 or 8): the pyramid collapsed so far, plus the linear picture.
+
+    The pyramid is linear, so adding the linear picture at the end equals adding its own pyramid band by band.
+    """
+    halvings = scale.bit_length() - 1
+    linear = shuffle(base, 8)  # (B, 3, 16h, 16w)
+    for _ in range(halvings):
+        linear = reduce(linear)
+    if halvings == len(pyramid) - 1:
+        return linear + pyramid[0]
+    return add(collapse(pyramid[: len(pyramid) - halvings]), linear)
+
+
+class HyperAnalysis(nn.Module):
+    """From a gained latent to its hyper-latent."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        wide = config.hyper_wide
+        self.enter = nn.Conv2d(config.latent, wide, 1)
+        self.filter = nn.Conv2d(wide, wide, 3, padding=1, groups=wide)
+        self.second = nn.Conv2d(4 * wide, wide, 1)
+        self.second_filter = nn.Conv2d(wide, wide, 3, padding=1, groups=wide)
+        self.leave = nn.Conv2d(4 * wide, config.hyper, 1)
+
+    def forward(self, gained: Tensor) -> Tensor:
+        """(B, M, h, w), h and w multiples of 4 -> z (B, Z, h/4, w/4), float32, not yet rounded."""
+        x = torch.asinh(gained).to(self.enter.weight.dtype)
+        x = F.silu(self.filter(F.silu(self.enter(x))))  # (B, W, h, w)
+        x = F.silu(self.second_filter(F.silu(self.second(F.pixel_unshuffle(x, 2)))))  # (B, W, h/2, w/2)
+        return self.leave(F.pixel_unshuffle(x, 2)).float()  # (B, Z, h/4, w/4)
+
+
+class Transforms(nn.Module):
+    """The float half of a model: analysis, synthesis, hyper-analysis and the gains between y and its symbols."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.analysis = Analysis(config)
+        self.synthesis = Synthesis(config)
+        self.hyper_analysis = HyperAnalysis(config)
+        self.log_gain = nn.Parameter(torch.zeros(config.levels, config.latent))
+
+    def gain(self, quality: Tensor) -> Tensor:
+        """Quantisation steps per unit of y, (B, M, 1, 1), at fixed-point qualities (B,); the gain vectors of
+        Cui et al., "Asymmetric Gained Deep Image Compression", CVPR 2021, interpolated geometrically."""
+        return levels_module.interpolate_levels(self.log_gain, quality).exp().float()[:, :, None, None]

@@ -1,0 +1,75 @@
+"""What each picture format that lapic writes can keep: docs/FORMATS.md prints this table."""
+
+from dataclasses import dataclass
+
+from PIL import Image
+
+from lapic.bitstream import Error
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format by Pillow's name for it.
+
+    `modes`: of L (grey), LA (with alpha), RGB and RGBA, those that can be written. `icc`, `exif`, `xmp`: the most bytes
+    of each that it holds, 0 for none. `resolution`: whether pixels per inch are kept (out of EXIF). `lossless`: whether
+    the pixels come back as they were.
+    """
+
+    name: str
+    modes: tuple[str, ...] = ("L", "RGB")
+    icc: int = 0
+    exif: int = 0
+    xmp: int = 0
+    resolution: bool = False
+    lossless: bool = True
+
+    @property
+    def alpha(self) -> bool:
+        """Whether it has an alpha channel."""
+        return "RGBA" in self.modes
+
+
+ANY = 2**31 - 1
+ALL = ("L", "LA", "RGB", "RGBA")
+JPEG_SEGMENT = 65533  # bytes in one segment of a JPEG
+_JPEG = {"icc": 255 * (JPEG_SEGMENT - 14), "exif": JPEG_SEGMENT, "xmp": JPEG_SEGMENT - 29, "resolution": True}
+_WHOLE = {"icc": ANY, "exif": ANY, "xmp": ANY}
+
+FORMATS = {
+    form.name: form
+    for form in (
+        Format("PNG", ALL, **_WHOLE, resolution=True),
+        Format("TIFF", ALL, **_WHOLE, resolution=True),
+        Format("JPEG", **_JPEG, lossless=False),
+        Format("MPO", **_JPEG, lossless=False),
+        Format("WEBP", ("RGB", "RGBA"), **_WHOLE, lossless=False),
+        Format("AVIF", ("L", "RGB", "RGBA"), **_WHOLE, lossless=False),
+        Format("JXL", ALL, **_WHOLE, lossless=False),
+        Format("HEIF", ("L", "RGB", "RGBA"), **_WHOLE, lossless=False),
+        Format("JPEG2000", ALL),
+        Format("BMP", resolution=True),
+        Format("DIB", resolution=True),
+        Format("PPM"),
+        Format("PCX"),
+        Format("SGI", ("L", "RGB", "RGBA")),
+        Format("TGA", ALL),
+        Format("QOI", ("RGB", "RGBA")),
+        Format("DDS", ALL),
+        Format("IM", ALL),
+        Format("ICO", ALL),
+        Format("ICNS", ALL),
+        Format("GIF", ("L", "RGB", "RGBA"), lossless=False),
+        Format("PDF", lossless=False),
+        Format("EPS"),
+    )
+}
+
+
+def of(suffix: str) -> Format:
+    """The format that a file name suffix such as ".png" means; nothing is known to be kept by one that is not in
+    FORMATS. Raises `Error` if Pillow cannot write it."""
+    kind = Image.registered_extensions().get(suffix.lower())
+    if kind is None or kind not in Image.SAVE:
+        raise Error(f"{suffix or 'a name without a suffix'}: no known picture format, use .png, .ppm, .jpg ...")
+    return FORMATS.get(kind, Format(kind, lossless=False))

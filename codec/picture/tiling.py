@@ -1,0 +1,102 @@
+"""Rectangles: how a large picture is worked on piece by piece so that no seam shows.
+
+Coordinates count latents (16 pixels). Each piece is computed from a larger region, its surroundings (halo) included, as
+far as the networks can see, and then cut out: the result is that of the whole picture at once.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from lapic.codec.nets.network import Config
+
+LATENT = 16
+PIECE = 2048 // LATENT
+WHOLE = 4096 * 2304 // LATENT**2  # a 4K picture: its transforms take 2 GB in one go, a fifth less time than in pieces
+
+
+@dataclass(frozen=True)
+class Rect:
+    """Rows top..bottom-1 and columns left..right-1."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        return self.bottom - self.top
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return self.right - self.left
+
+    def grow(self, margin: int, bounds: "Rect") -> "Rect":
+        """This rectangle with `margin` on every side, as far as `bounds` reach."""
+        return Rect(
+            max(self.top - margin, bounds.top),
+            max(self.left - margin, bounds.left),
+            min(self.bottom + margin, bounds.bottom),
+            min(self.right + margin, bounds.right),
+        )
+
+    def times(self, factor: int) -> "Rect":
+        """The same rectangle in units `factor` times finer."""
+        return Rect(self.top * factor, self.left * factor, self.bottom * factor, self.right * factor)
+
+    def overlaps(self, other: "Rect") -> bool:
+        """Whether the two share a place."""
+        shared = self.grow(0, other)
+        return shared.height > 0 and shared.width > 0
+
+    def cut(self, edge: int) -> Iterator["Rect"]:
+        """Squares of `edge` (smaller at the right and lower end) that cover this rectangle, in raster order."""
+        for top in range(self.top, self.bottom, edge):
+            for left in range(self.left, self.right, edge):
+                yield Rect(top, left, min(top + edge, self.bottom), min(left + edge, self.right))
+
+    def within(self, other: "Rect") -> tuple[slice, slice]:
+        """Row and column slices that cut this rectangle out of an array that covers `other`."""
+        top, left = self.top - other.top, self.left - other.left
+        return slice(top, top + self.height), slice(left, left + self.width)
+
+
+def copy_shared(parts: dict[Rect, Any], out: Any, area: Rect) -> None:
+    """Copy into `out`, a tensor (1, C, h, w) of an area, what the parts, such tensors by their rectangles, share with
+    it."""
+    for rect, part in parts.items():
+        if rect.overlaps(area):
+            shared = rect.grow(0, area)
+            out[:, :, *shared.within(area)] = part[:, :, *shared.within(rect)]
+
+
+def latent_bounds(width: int, height: int) -> Rect:
+    """The latents of a picture of this size in pixels."""
+    return Rect(0, 0, -(-height // LATENT), -(-width // LATENT))
+
+
+def tile_edge(tile: int, bounds: Rect) -> int:
+    """Edge in latents of the tiles of a picture whose header says `tile` pixels, 0 for one tile."""
+    return tile // LATENT or max(bounds.height, bounds.width)
+
+
+def piece_edge(area: Rect) -> int:
+    """Edge in latents of the squares in which an area goes through a network at a time: all of it up to 4K, since what
+    surrounds a piece is computed again for each."""
+    return max(area.height, area.width) if area.height * area.width <= WHOLE else PIECE
+
+
+def halo(config: Config) -> int:
+    """How many latents away the synthesis can see: one per depthwise 3x3 at 1/16, half of one per depthwise 3x3 at 1/8,
+    a quarter of one at 1/4, and one and a half for the filters of the pyramid. The two pixels of a picture's own filter
+    (codec.decode.picture_filter) lie within the half that this is rounded up by."""
+    quarters = config.quarter_blocks if config.quarter else 0
+    return config.coarse_blocks + -(-(2 * config.fine_blocks + quarters) // 4) + 2
+
+
+def analysis_halo(config: Config) -> int:
+    """How many latents away the analysis can see, which may have more blocks."""
+    return halo(config) + config.more_coarse + -(-config.more_fine // 2)

@@ -1,0 +1,1 @@
+"""Pictures repaired and translated."""

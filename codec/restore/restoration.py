@@ -1,0 +1,84 @@
+"""Pictures through a translator: restored or in another style, whole or in pieces, metadata and alpha kept.
+
+restore: picture -> decompose -> Laplacian pyramid -> [translator for that damage] -> collapse -> picture
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from lapic.bitstream.container import ICC
+from lapic.codec.model.translator_weights import load
+from lapic.codec.picture import colour, pillow
+from lapic.codec.picture.tensors import Progress, no_progress
+from lapic.codec.restore.translation import translate_pixels
+
+RESTORERS = {"jpeg": "jpeg", "denoise": "camera", "deblur": "camera", "upscale": "camera"}  # the weights for each task
+LOOKS = {"faithful": "", "realistic": "-realistic"}  # what the name of those weights ends in
+LOSSY = {"JPEG", "MPO", "WEBP", "AVIF"}
+VISIBLE_NOISE = 10.0  # grey levels
+
+
+def noise_level(pixels: NDArray[np.uint8]) -> float:
+    """Estimate the standard deviation of white noise in grey levels, from pixels (H, W, 3) or (H, W).
+
+    A low one (the 20th percentile) over the blocks of the picture of the median absolute diagonal Haar coefficient,
+    divided by 0.6745 (Donoho and Johnstone, "Ideal spatial adaptation by wavelet shrinkage", Biometrika 1994): texture
+    is somewhere absent, noise nowhere.
+    """
+    grey = pixels.astype(np.float32) if pixels.ndim == 2 else pixels[..., 1].astype(np.float32)
+    height, width = (edge // 2 * 2 for edge in grey.shape)
+    if not height * width:
+        return 0.0
+    grey = grey[:height, :width]
+    diagonal = np.abs(grey[::2, ::2] - grey[1::2, ::2] - grey[::2, 1::2] + grey[1::2, 1::2]) / 2
+    blocks = [
+        np.median(diagonal[top : top + 32, left : left + 32])
+        for top in range(0, max(1, height // 2 - 31), 32)
+        for left in range(0, max(1, width // 2 - 31), 32)
+    ]
+    return float(np.percentile(blocks, 20)) / 0.6745
+
+
+def pick_task(image: Image.Image, pixels: NDArray[np.uint8]) -> str:
+    """The task that "auto" means: jpeg for pictures from lossy files, denoise for noise that can be seen, else jpeg."""
+    if image.format in LOSSY or noise_level(pixels) < VISIBLE_NOISE:
+        return "jpeg"
+    return "denoise"
+
+
+def through(image: Image.Image, change: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]) -> Image.Image:
+    """An image of any mode with its pixels changed by a function of (H, W, 3) or (H, W) uint8, its alpha resized to
+    them, its metadata kept; where colour becomes grey, its profile becomes a grey one of the same curve if it can."""
+    before, chunks = pillow.take_apart(image)
+    after = change(before)
+    alpha = pillow.read_alpha(chunks, before.shape[1::-1])
+    if alpha is not None and before.shape[:2] != after.shape[:2]:
+        alpha = alpha.resize(after.shape[1::-1], Image.Resampling.BICUBIC)
+    if before.ndim > after.ndim and ICC in chunks:
+        profile, _ = colour.fit(chunks.pop(ICC), grey=True)
+        chunks |= {ICC: profile} if profile else {}
+    return pillow.put_together(after, alpha, chunks)
+
+
+def restore_pixels(
+    pixels: NDArray[np.uint8],
+    task: str,
+    device: str,
+    strength: float = 1.0,
+    scale: int = 2,
+    look: str = "faithful",
+    progress: Progress = no_progress,
+) -> NDArray[np.uint8]:
+    """Pixels (H, W, 3) or (H, W), uint8, restored; for the task "upscale" `scale`, 2 or 4, times as large. `look` is
+    one of LOOKS."""
+    loaded = load(RESTORERS[task] + LOOKS[look], device)
+    if task != "upscale":
+        return translate_pixels(loaded, pixels, task, strength, progress)
+    for _ in range(scale // 2):
+        size = (2 * pixels.shape[1], 2 * pixels.shape[0])
+        pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
+        pixels = translate_pixels(loaded, pixels, task, strength, progress)
+    return pixels

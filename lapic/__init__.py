@@ -1,0 +1,18 @@
+"""lapic, the Laplacian pyramid image codec.
+
+data = lapic.encode(image, quality=50)     # PIL.Image.Image -> bytes of a .lapic file
+image = lapic.decode(data)                 # and back
+lapic.info(data)["bytes"]                  # what each part costs
+image = lapic.restore(image, "jpeg")       # repair what another codec or a camera damaged
+lapic.register_pillow()                    # from here on Pillow knows the format
+"""
+
+from lapic.codec import __version__
+from lapic.codec.api import Error, decode, encode, info, restore, translate
+
+__all__ = ["Error", "__version__", "decode", "encode", "info", "register_pillow", "restore", "translate"]
+
+
+def register_pillow() -> None:
+    """Let Pillow, and all that reads through it, open and save .lapic files."""
+    import lapic.codec.pillow_plugin  # noqa: F401
