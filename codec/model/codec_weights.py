@@ -150,6 +150,7 @@ def kept_while_unchanged(find: Callable[[str], Path]) -> Callable[[Callable[...,
             path = find(name)
             return kept(str(path), file_state(path), device, dtype)
 
+        cached.cache_clear = kept.cache_clear  # type: ignore[attr-defined]
         return cached
 
     return wrapper

@@ -19,7 +19,7 @@ from lapic.codec import api, files
 from lapic.codec.cli import main
 from lapic.codec.command import batch
 
-LAPIC = [sys.executable, "-m", "codec"]
+LAPIC = [sys.executable, "-m", "lapic"]
 SHELL = f"{shlex.quote(sys.executable)} -m lapic"
 LONG = "n" * 260
 
@@ -88,11 +88,11 @@ def test_any_exception_costs_its_own_file_one_line(kind: str, folder: Path, monk
 @pytest.mark.parametrize(
     ("place", "arguments"),
     [
-        ("lapic.decode", ["decode", "o.lapic", "o.png"]),
+        ("lapic.codec.api.decode", ["decode", "o.lapic", "o.png"]),
         ("lapic.codec.command.convert.verify_file", ["verify", "o.lapic"]),
-        ("lapic.info", ["info", "o.lapic"]),
-        ("lapic.restore", ["restore", "plain.png", "r.png"]),
-        ("lapic.translate", ["translate", "plain.png", "t.png", "--model", "grey:1"]),
+        ("lapic.codec.api.info", ["info", "o.lapic"]),
+        ("lapic.codec.api.restore", ["restore", "plain.png", "r.png"]),
+        ("lapic.codec.api.translate", ["translate", "plain.png", "t.png", "--model", "grey:1"]),
         ("lapic.codec.evaluation.measure.load_rgb", ["compare", "plain.png", "plain.png"]),
         ("lapic.codec.evaluation.evaluate.evaluate", ["evaluate", "plain.png", "--out", "ev"]),
     ],
@@ -182,9 +182,10 @@ def test_standard_output_holds_results_alone(
 ) -> None:
     """Whatever libraries print, in Python or in C."""
     script = (
-        "import os, codec\nwhole = lapic.info\n"
-        "def info(data):\n    print('a library')\n    os.system('echo a child')\n    return whole(data)\n"
-        "lapic.info = info\nfrom lapic.codec.__main__ import run\nrun()\n"
+        "import os\nfrom lapic.codec import api\nwhole = api.info\n"
+        "def info(data, **named):\n    print('a library')\n    os.system('echo a child')\n"
+        "    return whole(data, **named)\n"
+        "api.info = info\nfrom lapic.codec.__main__ import run\nrun()\n"
     )
     command = [sys.executable, "-c", script, "info", "o.lapic", "--json"]
     for debug, printed in (("0", ["a library"]), ("1", ["a child", "a library"])):
@@ -372,11 +373,11 @@ def test_a_signal_at_any_moment_is_one_line_and_leaves_nothing(
 
 def test_an_interruption_that_a_library_turns_into_an_error_is_one_all_the_same(folder: Path) -> None:
     script = (
-        "import os, signal, codec\n"
+        "import os, signal\nfrom lapic.codec import api\n"
         "def encode(*_, **__):\n"
         "    try:\n        os.kill(os.getpid(), signal.SIGINT)\n        import time; time.sleep(10)\n"
         "    except BaseException:\n        raise ImportError('half of a module')\n"
-        "lapic.encode = encode\nfrom lapic.codec.__main__ import run\n"
+        "api.encode = encode\nfrom lapic.codec.__main__ import run\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\nrun()\n"
     )
     command = [sys.executable, "-c", script, "encode", "plain.png", "plain.png", "out", "--json", "m.json"]
