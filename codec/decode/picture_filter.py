@@ -49,7 +49,8 @@ def _taps() -> Tensor:
 
 
 TAPS = _taps()
-# A step of the pixel itself, or of the constant, changes far more pixels by far more than one of a difference.
+# Steps of the coefficients of a pixel itself and of the constant are finer, since these features are larger than
+# differences.
 UNITS = torch.tensor(
     [1 / 8 if tap.sum((1, 2)).abs().max() > 0 else 1.0 for tap in TAPS] + [1 / 64], dtype=torch.float64, device="cpu"
 )
@@ -68,7 +69,7 @@ class PostFilter:
     wide: Tensor
 
     def __call__(self, picture: Tensor, scale: int = 1) -> Tensor:
-        """The filtered picture, of one that is limited to -1..1 first, its border repeated outwards.
+        """Clamp a picture to -1..1, replicate its border and filter it.
 
         Args:
             picture: (B, 3, H, W) in about -1..1, W a multiple of 4.
@@ -88,9 +89,10 @@ def of_coefficients(coefficients: NDArray[np.int16], fineness: int, device: torc
     """The filter of integers (3, FEATURES), each a multiple of its unit times 2^(-fineness / 2)."""
     real = torch.from_numpy(coefficients.astype(np.float64)) * UNITS * 2 ** (-fineness / 2)
     kernel = torch.einsum("or,of,fcyx->rcyx", OPPONENT, real[:, :-1], TAPS)
-    whole = kernel.clone()
-    whole[:, :, REACH, REACH] += torch.eye(3)
-    wide = torch.stack([F.pad(whole, (place, COLUMNS - 1 - place)) for place in range(COLUMNS)], dim=1).flatten(0, 1)
+    with_input = kernel.clone()  # also passes the picture itself through
+    with_input[:, :, REACH, REACH] += torch.eye(3)
+    pads = [(place, COLUMNS - 1 - place) for place in range(COLUMNS)]
+    wide = torch.stack([F.pad(with_input, pad) for pad in pads], dim=1).flatten(0, 1)
     constant = real[:, -1] @ OPPONENT
     return PostFilter(*(part.float().to(device) for part in (kernel, constant, wide)))
 

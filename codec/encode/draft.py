@@ -12,7 +12,7 @@ from lapic.codec.model.latents import shown_latents
 from lapic.codec.picture.tiling import LATENT, Rect, copy_shared
 
 PIECE = 1024 // LATENT  # edge, in latents, of the squares that are searched at a time, unless a tile is larger
-HALO = 2  # latents around it that count too; all that the synthesis sees, 8, give no better files
+HALO = 2  # latents around it that are synthesised too; 8, all that the synthesis sees, give no better files
 
 
 @dataclass
@@ -42,8 +42,8 @@ class Region:
     def inside(self) -> tuple[slice, slice]:
         """Rows and columns of the tiles' pixels, without the halo."""
         rows, columns = (
-            slice(LATENT * min(one.start for one in ends), min(LATENT * max(one.stop for one in ends), size))
-            for ends, size in zip(zip(*(place for place, _ in self.tiles), strict=True), self.size, strict=True)
+            slice(LATENT * min(part.start for part in parts), min(LATENT * max(part.stop for part in parts), size))
+            for parts, size in zip(zip(*(place for place, _ in self.tiles), strict=True), self.size, strict=True)
         )
         return rows, columns
 

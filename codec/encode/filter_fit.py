@@ -148,7 +148,7 @@ def observe(model: Model, draft: Draft) -> Statistics:
     for region in regions(model, draft):
         decoded = assemble(*model.transforms.synthesis(region.latent / gain, draft.quality))
         rows, columns = region.inside()
-        found = statistics(decoded[..., rows, columns], region.picture[..., rows, columns], stride)
-        total = found if total is None else total + found
+        part = statistics(decoded[..., rows, columns], region.picture[..., rows, columns], stride)
+        total = part if total is None else total + part
     assert total is not None
     return total

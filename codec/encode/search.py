@@ -236,14 +236,14 @@ class SearchState:
         """Choose symbols near `target` where latents are `moving`, near `best_latent` elsewhere: sets `coded` and
         `latent`."""
         model, self.latent = objective.model, self.best_latent.clone()
-        wanted = torch.where(moving, target, self.best_latent)
-        curvature = curvature.expand_as(wanted)
+        target = torch.where(moving, target, self.best_latent)
+        curvature = curvature.expand_as(target)
         self.coded = []
         for (inside, _), features in zip(objective.region.tiles, objective.features, strict=True):
             place = (..., *inside)
-            tile_target = wanted[place].contiguous()  # plane by plane, like the context's tensors: half the time
+            tile_target = target[place].contiguous()  # plane by plane, like the context's tensors: half the time
             code_pass = partial(_choose, model, tile_target, moving[place], curvature[place], objective.bits)
-            arithmetic = arithmetic_on(wanted.device)
+            arithmetic = arithmetic_on(target.device)
             coded = run_passes(features, objective.quality, model.integers, code_pass, arithmetic)
             self.coded.append(coded)
             self.latent[place] = shown_latents(model, coded)
@@ -268,7 +268,7 @@ def _mean_around(cost: Tensor) -> Tensor:
 
 def _choose(
     model: Model,
-    wanted: Tensor,
+    target: Tensor,
     moving: Tensor,
     curvature: Tensor,
     bits: Tensor,
@@ -276,20 +276,20 @@ def _choose(
     mean: Tensor,
     index: Tensor,
 ) -> Tensor:
-    """The symbols of one pass for the `wanted` y^, (B, M, h, w) in steps: the cheapest where a latent is `moving`;
+    """The symbols of one pass for the `target` y^, (B, M, h, w) in steps: the cheapest where a latent is `moving`;
     elsewhere the nearest, which is the same as before unless the context has moved the mean."""
-    residual = residual_of(wanted, part, mean).clamp(-SYMBOL_MAX, SYMBOL_MAX)
+    residual = residual_of(target, part, mean).clamp(-SYMBOL_MAX, SYMBOL_MAX)
     cheapest = cheapest_symbols(residual, curvature[:, part.channels], bits, index, model.centroid)
     return zero_outliers(torch.where(moving[:, part.channels], cheapest, residual.round()), index)
 
 
-def cheapest_symbols(wanted: Tensor, curvature: Tensor, bits: Tensor, index: Tensor, centroid: Tensor) -> Tensor:
-    """The symbols near `wanted` reconstructions, (B, M, h, w), of least distortion plus bits: of the two around it, the
+def cheapest_symbols(target: Tensor, curvature: Tensor, bits: Tensor, index: Tensor, centroid: Tensor) -> Tensor:
+    """The symbols near `target` reconstructions, (B, M, h, w), of least distortion plus bits: of the two around it, the
     one nearer to zero, and zero itself."""
-    low, nearer_zero = wanted.floor(), (wanted.abs() - 1).clamp(min=0).floor().copysign(wanted)
+    low, nearer_zero = target.floor(), (target.abs() - 1).clamp(min=0).floor().copysign(target)
     best = best_cost = None
-    for candidate in (low, low + 1, nearer_zero, torch.zeros_like(wanted)):
-        distortion = curvature / 2 * (dequantise(candidate, index, centroid) - wanted).square()
+    for candidate in (low, low + 1, nearer_zero, torch.zeros_like(target)):
+        distortion = curvature / 2 * (dequantise(candidate, index, centroid) - target).square()
         cost = distortion + cost_of(bits, candidate, index)
         best = candidate if best is None else torch.where(cost < best_cost, candidate, best)
         best_cost = cost if best_cost is None else torch.minimum(cost, best_cost)

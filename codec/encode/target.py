@@ -94,13 +94,13 @@ def place_for(trials: Trials, stretches: list[Stretch], aim: float) -> Place:
     tops = [Place(stretch.model, stretch.highest) for stretch in stretches]
     number = next((number for number, top in enumerate(tops) if trials.expected(top) >= aim), len(tops) - 1)
     stretch = stretches[number]
-    found = drafts_between(trials, stretch.model, stretch.lowest, stretch.highest, aim)
+    places = drafts_between(trials, stretch.model, stretch.lowest, stretch.highest, aim)
     if number and trials.expected(Place(stretch.model, stretch.lowest)) > aim:  # in the gap before this stretch
         top = tops[number - 1]
-        found.append(top)
-        if distance(nearest(found)) > target.reach:
-            found += drafts_between(trials, top.model, top.quality, min(BEYOND * top.quality, stretch.highest), aim)
-    return nearest(found)
+        places.append(top)
+        if distance(nearest(places)) > target.reach:
+            places += drafts_between(trials, top.model, top.quality, min(BEYOND * top.quality, stretch.highest), aim)
+    return nearest(places)
 
 
 def drafts_between(

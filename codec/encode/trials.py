@@ -202,12 +202,12 @@ class Trials:
         bounds = latent_bounds(self.pixels.shape[1], self.pixels.shape[0])
         show = partial(region, self.pixels, device=model.device)
         for part in regions(model, Draft(tiles, bounds, show, self.pixels.shape, quality)):
-            made = assemble(*model.transforms.synthesis(part.latent / gain, quality))
+            decoded = assemble(*model.transforms.synthesis(part.latent / gain, quality))
             rows, columns = part.inside()
-            shown, original = (
-                to_pixels(picture[0, :, rows, columns], channels).int() for picture in (made, part.picture)
+            pixels, original = (
+                to_pixels(picture[0, :, rows, columns], channels).int() for picture in (decoded, part.picture)
             )
-            square_error += int((shown - original).square().sum(dtype=torch.int64))
+            square_error += int((pixels - original).square().sum(dtype=torch.int64))
         return psnr_of(square_error / self.pixels.size)
 
     def _steps_in_all(self) -> int:
