@@ -17,12 +17,12 @@ from lapic.codec.encode.encoder import analyse, round_latents
 from lapic.codec.encode.rate import error_weight
 from lapic.codec.encode.search import search
 from lapic.codec.exact import context, hyper
-from lapic.codec.exact.quantise import DETAIL, quantise, thresholds
+from lapic.codec.exact.quantise import DETAIL, pass_quantiser, quantise, thresholds
 from lapic.codec.model.codec_weights import Model
 from lapic.codec.nets import levels as levels_module
 from lapic.codec.picture.tensors import no_progress, region
 from lapic.training.postfilter import filter_scales
-from lapic.training.rate_distortion import TrainableCodec, normalise, quantiser, random_qualities, scale_of
+from lapic.training.rate_distortion import TrainableCodec, normalise, random_qualities, scale_of
 
 LARGEST_WIDTH = 1024
 ALL_QUALITIES = (1, 100)
@@ -90,7 +90,7 @@ def _observe(
             quality = random_qualities(pixels[:1], *qualities, generator)
             gained = y * nets.gain(quality)
             features = hyper.hyper_synthesis(model.hyper_latent(gained).round(), quality, integers)
-            coded = context.code(features, quality, integers, quantiser(gained, threshold))
+            coded = context.run_passes(features, quality, integers, pass_quantiser(gained, threshold))
             residual = (gained - coded.mean / hyper.MEAN_ONE).flatten()
             parts.append((residual, coded.index.to(torch.uint8).flatten()))
     residual, index = zip(*parts, strict=True)

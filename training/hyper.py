@@ -97,14 +97,14 @@ class HyperSynthesis(nn.Module):
             one = hyper.WEIGHT_ONE if name.endswith("weight") else hyper.SUM_ONE
             self.parameters_by_name[name.replace(".", "_")].copy_(integers[name].float() / one)
 
-    def forward(self, z: Tensor, quality: Tensor, visit: context.Visit, quick: bool = False) -> context.Coded:
-        """As `codec.exact.hyper.hyper_synthesis` and `codec.exact.context.code` after it, differentiable in z, in the
-        symbols and in the parameters. With `quick` it is approximate, in autocast's precision."""
+    def forward(self, z: Tensor, quality: Tensor, code_pass: context.CodePass, quick: bool = False) -> context.Coded:
+        """As `codec.exact.hyper.hyper_synthesis` and `codec.exact.context.run_passes` after it, differentiable in z, in
+        the symbols and in the parameters. With `quick` it is approximate, in autocast's precision."""
         arithmetic, enabled = (QUICK, torch.is_autocast_enabled(z.device.type)) if quick else (EXACT, False)
         with torch.autocast(z.device.type, enabled=enabled):
             weights = self.integers(smooth=True)
             features = hyper.hyper_synthesis(z.float(), quality, weights, arithmetic)
-            return context.code(features, quality, weights, visit, arithmetic)
+            return context.run_passes(features, quality, weights, code_pass, arithmetic)
 
     @torch.no_grad()
     def keep_exact(self, margin: float = 0.9) -> None:

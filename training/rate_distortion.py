@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from lapic.codec.compat import import_compressai
 from lapic.codec.encode.rate import rate_weight
 from lapic.codec.exact import hyper
-from lapic.codec.exact.context import Coded, Pass, Visit
-from lapic.codec.exact.quantise import dequantise, quantise
+from lapic.codec.exact.context import Coded, CodePass, Pass
+from lapic.codec.exact.quantise import dequantise, quantise, residual_of
 from lapic.codec.nets import levels as levels_module
 from lapic.codec.nets.network import Config, Transforms
 from lapic.codec.nets.pyramid import partial_collapses, reduce, shuffle
@@ -161,18 +161,18 @@ class TrainableCodec(nn.Module):
         return likelihood[level, :, torch.arange(len(z), device=z.device)]  # (B, Z, h, w)
 
 
-def quantiser(gained: Tensor, threshold: Tensor | None) -> Visit:
-    """How the symbols of gained latents (B, M, h, w) are found in each pass of `codec.exact.context.code`: the
+def quantiser(gained: Tensor, threshold: Tensor | None) -> CodePass:
+    """How the symbols of gained latents (B, M, h, w) are found in each pass of `codec.exact.context.run_passes`: the
     differences to the means, rounded by thresholds (`codec.exact.quantise`) or to the nearest integer if None, with the
     gradient of the differences."""
 
-    def visit(part: Pass, mean: Tensor, index: Tensor) -> Tensor:
-        residual = gained[:, part.channels] - mean / hyper.MEAN_ONE
+    def code_pass(part: Pass, mean: Tensor, index: Tensor) -> Tensor:
+        residual = residual_of(gained, part, mean)
         with torch.no_grad():
             rounded = residual.round() if threshold is None else quantise(residual, index, threshold)
         return straight_through(rounded, residual)
 
-    return visit
+    return code_pass
 
 
 def loss(estimate: Estimate, pixels: Tensor, quality: Tensor, distortion: Distortion) -> tuple[Tensor, Tensor, Tensor]:

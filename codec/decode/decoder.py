@@ -1,6 +1,6 @@
 """Decoding: container -> ANS -> hyperprior -> ANS -> inverse gain -> synthesis -> pyramid -> collapse -> picture."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from lapic.bitstream import Header, PixelFormat, Tile
 from lapic.codec.decode import picture_filter
 from lapic.codec.decode import realism as realistic
 from lapic.codec.decode.picture_filter import PostFilter
-from lapic.codec.decode.symbols import _Latents
+from lapic.codec.decode.symbols import TileLatents
 from lapic.codec.host import isolated
 from lapic.codec.model.codec_weights import Model
 from lapic.codec.nets.network import assemble
@@ -26,7 +26,7 @@ from lapic.codec.threads import fit_threads
 
 @dataclass(frozen=True)
 class View:
-    """What of a picture is decoded, and how.
+    """The part of a picture that is decoded, and how.
 
     Attributes:
         scale: 1, 2, 4 or 8: the picture at 1/scale of its size, rounded up.
@@ -41,7 +41,7 @@ class View:
     realism: float = 0.0
 
     def area(self, header: Header) -> Rect:
-        """The crop as a rectangle. Raises ValueError: it is not within the picture, or scale or realism are no good."""
+        """The crop as a rectangle. Raises ValueError: it leaves the picture, or scale or realism is out of range."""
         x, y, width, height = self.crop or (0, 0, header.width, header.height)
         if min(x, y) < 0 or min(width, height) < 1 or x + width > header.width or y + height > header.height:
             size = f"{header.width} x {header.height}"
@@ -53,25 +53,95 @@ class View:
         return Rect(y, x, y + height, x + width)
 
 
-def _shrunk(area: Rect, factor: int) -> Rect:
-    """The area in units `factor` times coarser, whatever it touches."""
-    return Rect(area.top // factor, area.left // factor, -(-area.bottom // factor), -(-area.right // factor))
+# The rectangles of a decode. All but output_rect count latents, 16 x 16 pixels of the full-size picture.
+#
+#   +------------------+------------------+
+#   | tile             | tile             |    tile          what is entropy-coded by itself
+#   |  . . . . . . . . . . .              |    input_rect    . a piece with its halo: what the synthesis gets
+#   |  .  ############### .===========    |    piece_rect    # what is kept of that
+#   |  .  #  +----------#-.---------+=    |    latent_rect   # and = all latents that the crop touches, cut into pieces
+#   |  .  #  | crop     # .         |=    |    output_rect   the crop, in pixels of the output
+#   +--.--#--|----------#-.---------|=----+
+#   |  .  #  +----------#-.---------+=    |
+#   |  .  ############### .===========    |    A row of pieces becomes a band of the output.
+#   |  . . . . . . . . . . .              |
+#   +------------------+------------------+
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The rectangles of a decode, as drawn above.
+
+    Attributes:
+        bounds: the whole picture, in latents.
+        latent_rect: the latents that the crop touches.
+        output_rect: the crop in pixels of the output, which is smaller than the picture by the view's scale.
+        unit: edge of a latent in pixels of the output.
+        halo: how many latents beyond a piece the networks see.
+        edge: of a piece, in latents.
+    """
+
+    bounds: Rect
+    latent_rect: Rect
+    output_rect: Rect
+    unit: int
+    halo: int
+    edge: int
+
+    @classmethod
+    def of(cls, view: View, header: Header, bounds: Rect, halo: int) -> "Frame":
+        """The rectangles of a view. Raises ValueError as `View.area`."""
+        crop = view.area(header)
+        latent_rect, output_rect = _coarser(crop, LATENT), _coarser(crop, view.scale)
+        return cls(bounds, latent_rect, output_rect, LATENT // view.scale, halo, view.piece or piece_edge(latent_rect))
+
+    def rows(self) -> Iterator[Rect]:
+        """The rows of pieces, from top to bottom."""
+        area = self.latent_rect
+        for top in range(area.top, area.bottom, self.edge):
+            yield Rect(top, area.left, min(top + self.edge, area.bottom), area.right)
+
+    def pieces(self, row_rect: Rect) -> Iterator[tuple[Rect, Rect]]:
+        """Each piece_rect of a row, from left to right, with its input_rect."""
+        for piece_rect in row_rect.cut(self.edge):
+            yield piece_rect, piece_rect.grow(self.halo, self.bounds)
+
+    def output_of(self, latents: Rect) -> Rect:
+        """The pixels of the output that some latents stand for."""
+        return latents.times(self.unit).grow(0, self.output_rect)
+
+    def next_input_top(self, row_rect: Rect) -> int:
+        """The first row of latents that the rows of pieces below `row_rect` need."""
+        last = row_rect.bottom == self.latent_rect.bottom
+        return self.bounds.bottom if last else row_rect.bottom - self.halo
+
+
+def _coarser(rect: Rect, factor: int) -> Rect:
+    """A rectangle in units `factor` times coarser, rounded outwards."""
+    return Rect(rect.top // factor, rect.left // factor, -(-rect.bottom // factor), -(-rect.right // factor))
 
 
 def synthesise(
-    model: Model, latent: Tensor, quality: Tensor, view: View, own: PostFilter | None, finisher: Translator | None
+    model: Model,
+    latent: Tensor,
+    quality: Tensor,
+    view: View,
+    post_filter: PostFilter | None,
+    translator: Translator | None,
 ) -> Tensor:
     """The picture of a region of latents (1, M, h, w), (1, 3, 16h / scale, 16w / scale) in -1..1."""
     synthesis = model.transforms.synthesis
     base, features = synthesis.features(latent, quality)
-    scale = 1 if finisher else view.scale
+    scale = 1 if translator else view.scale
     picture = assemble(base, synthesis.bands(base, features, quality, scale), scale)
-    if own:
-        near = own(picture, scale)  # the nearer to the original, the smoother: realism does without
-        picture = near.lerp(picture, realistic.strength(quality, view.realism)) if view.realism else near
-    if finisher is None:
+    if post_filter:
+        filtered = post_filter(picture, scale)
+        if view.realism:  # the filter lowers the error by smoothing, so it fades out as realism grows
+            filtered = filtered.lerp(picture, realistic.strength(quality, view.realism))
+        picture = filtered
+    if translator is None:
         return picture
-    picture = realistic.finish(finisher, picture, features, quality, view.realism)
+    picture = realistic.finish(translator, picture, features, quality, view.realism)
     for _ in range(view.scale.bit_length() - 1):
         picture = reduce(picture)
     return picture
@@ -79,36 +149,30 @@ def synthesise(
 
 @isolated
 @torch.inference_mode()
-def _bands(latents: _Latents, view: View, progress: Progress) -> Iterator[NDArray[np.uint8]]:
-    """What is wanted from top to bottom: (h, w, header.channels) of the full width, a row of pieces high."""
-    model, header, unit = latents.model, latents.header, LATENT // view.scale
-    whole = view.area(header)
-    wanted, cover = _shrunk(whole, view.scale), _shrunk(whole, LATENT)
-    own = picture_filter.read(model, header.chunks)
-    if realistic.strength(latents.quality, view.realism) == 1:  # which leaves nothing of it
-        own = None
-    finisher = realistic.load(model) if view.realism else None
-    margin = halo(model.config) + (realistic.reach(finisher) if finisher else 0)
-    coded = 3 if header.pixel_format == PixelFormat.RGB else 1
-    edge = view.piece or piece_edge(cover)
-    done, count = 0, len(list(cover.cut(edge)))
-    for top in range(cover.top, cover.bottom, edge):
-        row = Rect(top, cover.left, min(top + edge, cover.bottom), cover.right)
-        strip = row.times(unit).grow(0, wanted)
-        below = row.bottom - margin if row.bottom < cover.bottom else latents.bounds.bottom
-        band = None
-        for area in row.cut(edge):
+def _bands(latents: TileLatents, view: View, progress: Progress) -> Iterator[NDArray[np.uint8]]:
+    """The output from top to bottom: a band (h, w, header.channels) of the full width for each row of pieces."""
+    model, header = latents.model, latents.header
+    view.area(header)  # raises before the realistic decoder is loaded
+    translator = realistic.load(model) if view.realism else None
+    reach = realistic.reach(translator) if translator else 0
+    frame = Frame.of(view, header, latents.bounds, halo(model.config) + reach)
+    post_filter = picture_filter.read(model, header.chunks)
+    if realistic.strength(latents.quality, view.realism) == 1:
+        post_filter = None  # it would have no effect, see `synthesise`
+    channels = 3 if header.pixel_format == PixelFormat.RGB else 1
+    done, count = 0, len(list(frame.latent_rect.cut(frame.edge)))
+    for row_rect in frame.rows():
+        band_rect, band = frame.output_of(row_rect), None
+        for piece_rect, input_rect in frame.pieces(row_rect):
             fit_threads()
-            seen = area.grow(margin, latents.bounds)
-            picture = synthesise(model, latents.region(seen, below), latents.quality, view, own, finisher)
-            rows, columns = area.times(unit).within(seen.times(unit))
-            shown = to_pixels(picture[0, :, rows, columns], coded)
-            if band is None:
-                shape = (strip.height, strip.width, header.channels)
-                band = np.empty(shape, np.uint8)  # once the first tile proved whole
-            shared = area.times(unit).grow(0, wanted)
-            wanted_part = shown[shared.within(area.times(unit))]  # (h, w, coded)
-            torch.from_numpy(band)[shared.within(strip)].copy_(wanted_part)  # one channel is copied to all three
+            latent = latents.region(input_rect, frame.next_input_top(row_rect))
+            picture = synthesise(model, latent, latents.quality, view, post_filter, translator)
+            piece_output = frame.output_of(piece_rect)
+            rows, columns = piece_output.within(input_rect.times(frame.unit))
+            pixels = to_pixels(picture[0, :, rows, columns], channels)  # (h, w, channels)
+            if band is None:  # allocated once a tile is decoded: a damaged file with a huge size fails before
+                band = np.empty((band_rect.height, band_rect.width, header.channels), np.uint8)
+            torch.from_numpy(band)[piece_output.within(band_rect)].copy_(pixels)  # one channel is copied to all three
             done += 1
             progress(done, count)
         assert band is not None
@@ -122,7 +186,7 @@ def decode_bands(
 
     Args and errors as for `decode_pixels`.
     """
-    return _bands(_Latents(model, header, tiles, salvage=False), view, progress)
+    return _bands(TileLatents(model, header, tiles, salvage=False), view, progress)
 
 
 @isolated
@@ -148,26 +212,37 @@ def decode_pixels(
         ValueError: the crop is not within the picture, the scale is not one of those or the realism is out of range.
         bitstream.Error: a payload is damaged, or the model has no realistic decoder.
     """
-    wanted = _shrunk(view.area(header), view.scale)
-    latents = _Latents(model, header, tiles, salvage=missing is not None)
+    output_rect = _coarser(view.area(header), view.scale)
+    latents = TileLatents(model, header, tiles, salvage=missing is not None)
+    out = _joined(_bands(latents, view, progress), output_rect.height)
+    if missing is not None and latents.missing:
+        latents.missing.sort(key=lambda rect: (rect.top, rect.left))  # threads note them in any order
+        picture_rect = Rect(0, 0, header.height, header.width)
+        missing += [rect.times(LATENT).grow(0, picture_rect) for rect in latents.missing]
+        fill(out, _holes(latents, LATENT // view.scale, output_rect))
+    return out if out.shape[2] == 3 else out[:, :, 0]
+
+
+def _joined(bands: Iterable[NDArray[np.uint8]], height: int) -> NDArray[np.uint8]:
+    """Bands (h, w, channels) below each other, `height` rows in all; a single one as it is."""
     out, top = None, 0
-    for band in _bands(latents, view, progress):
-        if len(band) == wanted.height:
-            out = band
-            break
+    for band in bands:
+        if len(band) == height:
+            return band
         if out is None:
-            out = np.empty((wanted.height, *band.shape[1:]), np.uint8)
+            out = np.empty((height, *band.shape[1:]), np.uint8)
         out[top : top + len(band)] = band
         top += len(band)
     assert out is not None
-    latents.missing.sort(key=lambda rect: (rect.top, rect.left))  # tiles decode side by side
-    if missing is not None and latents.missing:
-        whole = Rect(0, 0, header.height, header.width)
-        missing += [rect.times(LATENT).grow(0, whole) for rect in latents.missing]
-        unit = LATENT // view.scale
-        grown = [
-            rect.grow(1, latents.bounds).times(unit).grow(0, wanted) for rect in latents.missing
-        ]  # its edge suffers
-        fill(out, [Rect(r.top - wanted.top, r.left - wanted.left, r.bottom - wanted.top, r.right - wanted.left)
-                   for r in grown if r.height > 0 and r.width > 0])  # fmt: skip
-    return out if out.shape[2] == 3 else out[:, :, 0]
+    return out
+
+
+def _holes(latents: TileLatents, unit: int, output_rect: Rect) -> list[Rect]:
+    """The pixels of the output, counted from its corner, that missing tiles spoil: theirs and a latent around them."""
+    holes = []
+    for missing in latents.missing:
+        hole = missing.grow(1, latents.bounds).times(unit).grow(0, output_rect)
+        if hole.height > 0 and hole.width > 0:
+            rows, columns = hole.within(output_rect)
+            holes.append(Rect(rows.start, columns.start, rows.stop, columns.stop))
+    return holes

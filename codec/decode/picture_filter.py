@@ -1,9 +1,9 @@
-"""A filter for each picture: what its decoded form gets wrong throughout, said in some fifty bytes.
+"""A filter for each picture that lowers its error throughout, in some fifty bytes.
 
-The synthesis serves all pictures alike. Of each picture's error a linear filter of the decoded pixels could still take
-away a part, which differs from picture to picture: sharpness, the tint of what is bright, colours that a lens has
-shifted. The encoder solves for that filter (least squares, after Wiener), rounds its coefficients by rate and
-distortion and sends those that pay. Video codecs do the same to their decoded frames: Tsai et al., "Adaptive Loop
+The synthesis serves all pictures alike. A linear filter of the decoded pixels removes a part of the error that differs
+from picture to picture: sharpness, the tint of bright areas, colours that a lens has shifted. The encoder solves for
+that filter (least squares, after Wiener), rounds its coefficients by rate and distortion, and sends it if it saves more
+than it costs. Video codecs do the same to their decoded frames: Tsai et al., "Adaptive Loop
 Filtering for Video Coding", IEEE J. Selected Topics in Signal Processing 2013.
 
 A filter takes 5x5 pixels of three colours to three colours, both in opponent colours (light, red against blue, green
@@ -29,8 +29,8 @@ PAIRS = [(row, column) for row in range(REACH + 1) for column in range(-REACH, R
 FEATURES = 3 * (1 + 2 * len(PAIRS)) + 1
 SCALE = "filter.scale"  # the integer tensor (3, FEATURES) of scale indices by which a model's filters are coded
 FINEST = 24  # half octaves: steps are 2^0 to 2^-12
-AT_ONCE = 4
-MACS = 3 * 3 * 5 * (5 + AT_ONCE - 1)  # multiply-accumulates a pixel, zeros in the kernel for four included
+COLUMNS = 4  # neighbours in a row that one step of the convolution makes
+MACS = 3 * 3 * 5 * (5 + COLUMNS - 1)  # multiply-accumulates a pixel, zeros in the kernel for four included
 
 
 def _taps() -> Tensor:
@@ -49,7 +49,8 @@ def _taps() -> Tensor:
 
 
 TAPS = _taps()
-# A step of the pixel itself, or of the constant, changes far more pixels by far more than one of a difference.
+# Steps of the coefficients of a pixel itself and of the constant are finer, since these features are larger than
+# differences.
 UNITS = torch.tensor(
     [1 / 8 if tap.sum((1, 2)).abs().max() > 0 else 1.0 for tap in TAPS] + [1 / 64], dtype=torch.float64, device="cpu"
 )
@@ -59,7 +60,7 @@ UNITS = torch.tensor(
 class PostFilter:
     """A filter that is ready to use, float32: `kernel` (3, 3, 5, 5) and `constant` (3,) say what is added to a picture.
 
-    Four neighbours in a row are made at once, by one kernel of 8 columns and 12 channels, `wide`: convolutions to three
+    One kernel of 8 columns and 12 channels, `wide`, makes four neighbours in a row at once, since convolutions to three
     channels are slow.
     """
 
@@ -68,7 +69,7 @@ class PostFilter:
     wide: Tensor
 
     def __call__(self, picture: Tensor, scale: int = 1) -> Tensor:
-        """The filtered picture, of one that is limited to -1..1 first, its border repeated outwards.
+        """Clamp a picture to -1..1, replicate its border and filter it.
 
         Args:
             picture: (B, 3, H, W) in about -1..1, W a multiple of 4.
@@ -79,8 +80,8 @@ class PostFilter:
             picture = picture.clamp(-1, 1)
             return picture + F.conv2d(picture, self.kernel.sum((2, 3), keepdim=True), self.constant)
         padded = F.pad(picture, (REACH,) * 4, mode="replicate").clamp_(-1, 1)
-        some = F.conv2d(padded, self.wide, self.constant.repeat_interleave(AT_ONCE), stride=(1, AT_ONCE))
-        parts = some.unflatten(1, (3, AT_ONCE))  # (B, 3, 4, H, W/4)
+        groups = F.conv2d(padded, self.wide, self.constant.repeat_interleave(COLUMNS), stride=(1, COLUMNS))
+        parts = groups.unflatten(1, (3, COLUMNS))  # (B, 3, 4, H, W/4)
         return parts.permute(0, 1, 3, 4, 2).flatten(3)  # (B, 3, H, W)
 
 
@@ -88,9 +89,10 @@ def of_coefficients(coefficients: NDArray[np.int16], fineness: int, device: torc
     """The filter of integers (3, FEATURES), each a multiple of its unit times 2^(-fineness / 2)."""
     real = torch.from_numpy(coefficients.astype(np.float64)) * UNITS * 2 ** (-fineness / 2)
     kernel = torch.einsum("or,of,fcyx->rcyx", OPPONENT, real[:, :-1], TAPS)
-    whole = kernel.clone()
-    whole[:, :, REACH, REACH] += torch.eye(3)
-    wide = torch.stack([F.pad(whole, (place, AT_ONCE - 1 - place)) for place in range(AT_ONCE)], dim=1).flatten(0, 1)
+    with_input = kernel.clone()  # also passes the picture itself through
+    with_input[:, :, REACH, REACH] += torch.eye(3)
+    pads = [(place, COLUMNS - 1 - place) for place in range(COLUMNS)]
+    wide = torch.stack([F.pad(with_input, pad) for pad in pads], dim=1).flatten(0, 1)
     constant = real[:, -1] @ OPPONENT
     return PostFilter(*(part.float().to(device) for part in (kernel, constant, wide)))
 
@@ -105,11 +107,12 @@ def read(model: Model, chunks: dict[bytes, bytes]) -> PostFilter | None:
     if not body or body[0] > FINEST:
         raise Error("the filter is damaged: its step is unknown")
     try:
-        coefficients = decode_values(model.tables, _index(model), body[1:])
+        coefficients = decode_values(model.tables, scale_index(model), body[1:])
     except Error:
         raise Error("the filter is damaged: its coefficients cannot be decoded") from None
     return of_coefficients(coefficients, body[0], model.device)
 
 
-def _index(model: Model) -> NDArray[np.uint8]:
+def scale_index(model: Model) -> NDArray[np.uint8]:
+    """The scale indices (3, FEATURES) by which a model's filters are coded."""
     return model.integers[SCALE].cpu().numpy().astype(np.uint8)

@@ -1,10 +1,10 @@
-"""Realism: a decoded picture with the texture that its bits cannot say, from the same file.
+"""Realism: a decoded picture with plausible texture that the file does not hold.
 
-The synthesis aims at the least square error, and so blurs whatever it is not sure of. A pyramid translator
+The synthesis is trained for the least square error, and so blurs details that the bits leave open. A pyramid translator
 (codec.nets.translator) behind it that was trained adversarially, as the generator of Mentzer et al., "High-Fidelity
-Generative Image Compression", NeurIPS 2020, adds detail that looks right. It sees the faithful picture and the
-synthesis' features, and knows the quality and how much realism is asked for: 0 is the faithful picture, 1 the realistic
-one, and the receiver chooses (Agustsson et al., "Multi-Realism Image Compression with a Conditional Generator",
+Generative Image Compression", NeurIPS 2020, adds detail that looks natural. Its inputs are the faithful picture, the
+synthesis' features, the quality and a degree of realism: 0 is the faithful picture, 1 the realistic one, and the
+receiver chooses (Agustsson et al., "Multi-Realism Image Compression with a Conditional Generator",
 CVPR 2023).
 """
 
@@ -20,7 +20,7 @@ from lapic.codec.nets.translator import Translator, TranslatorConfig, halo
 from lapic.codec.picture.tiling import LATENT
 
 REALISM = WEIGHTS / "realism"
-LEARNED = 80  # the highest quality that is trained; beyond realism fades out, for there is little left to invent
+LEARNED = 80  # the highest quality that is trained; from there to 100 realism fades out, since little is left to add
 INVENTS_BELOW = 30  # quality under which a realistic decode may invent more than texture
 FORM = {"widths": (64, 128), "blocks": (2, 2)}
 
@@ -57,7 +57,8 @@ def reach(net: Translator) -> int:
 
 
 def strength(quality: Tensor, realism: float) -> Tensor:
-    """What a realism 0..1 comes to at fixed-point qualities (B,): less and less from 80 to 100, (B, 1, 1, 1)."""
+    """The effective realism (B, 1, 1, 1) for a realism 0..1 at fixed-point qualities (B,): it falls to 0 from quality
+    80 to 100."""
     left = (100 - quality.float() / levels_module.QUALITY_ONE) / (100 - LEARNED)
     return realism * left.clamp(0, 1).reshape(-1, 1, 1, 1)
 

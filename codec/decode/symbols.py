@@ -17,7 +17,7 @@ from lapic.codec.nets import levels
 from lapic.codec.picture.tiling import LATENT, Rect, copy_shared, latent_bounds, tile_edge
 from lapic.codec.threads import set_threads
 
-AT_ONCE = 2  # tiles: one's entropy decoding, on one core, goes on while the other's networks compute
+TILES_IN_FLIGHT = 2  # the entropy decoding of one tile, on one core, runs beside the networks of another
 
 
 def decode_symbols(model: Model, header: Header, tile: Tile, rect: Rect) -> tuple[NDArray, NDArray, Coded]:
@@ -41,22 +41,23 @@ def decode_symbols(model: Model, header: Header, tile: Tile, rect: Rect) -> tupl
     z = decoder.hyper(-(-rect.height // 4), -(-rect.width // 4))
     symbols = np.zeros((model.config.latent, rect.height, rect.width), np.int16)
 
-    def visit(part: Pass, _: Tensor, index: Tensor) -> Tensor:
-        here = index[0].to(torch.uint8).contiguous().cpu().numpy()
-        at = ... if part.places is None else (slice(None), part.places.cpu().numpy())
-        symbols[part.channels][at] = decoder.latent(here[at])
+    def code_pass(part: Pass, _: Tensor, index: Tensor) -> Tensor:
+        indices = index[0].to(torch.uint8).contiguous().cpu().numpy()
+        places = ... if part.places is None else (slice(None), part.places.cpu().numpy())
+        symbols[part.channels][places] = decoder.latent(indices[places])
         return torch.from_numpy(symbols[None, part.channels]).to(model.device, torch.float32)
 
     z_ = torch.from_numpy(z)[None].to(model.device, torch.float32)
-    coded = code_latents(model, z_, quality, (rect.height, rect.width), visit)
+    coded = code_latents(model, z_, quality, (rect.height, rect.width), code_pass)
     decoder.finish(symbols, tile.crc)
     return z, symbols, coded
 
 
-class _Latents:
-    """The latents y^ of a picture, decoded tile by tile when first needed and dropped row by row when passed.
+class TileLatents:
+    """The latents y^ of a picture: tiles are decoded when first needed, and rows are freed once passed.
 
-    With `salvage` a damaged tile is noted in `missing`, and its latents are 0; else it raises `Error`.
+    With `salvage` a damaged tile is noted in `missing`, and its latents are 0; else it raises `Error`. Rectangles count
+    latents.
     """
 
     def __init__(self, model: Model, header: Header, tiles: list[Tile], salvage: bool) -> None:
@@ -66,61 +67,68 @@ class _Latents:
         self.bounds = latent_bounds(header.width, header.height)
         self.edge = tile_edge(header.tile, self.bounds)
         self.tiles = dict(zip(self.bounds.cut(self.edge), tiles, strict=True))
-        self.done: dict[Rect, tuple[Rect, Tensor]] = {}  # by tile: what is held of it
+        self.held: dict[Rect, tuple[Rect, Tensor]] = {}  # by tile: the part of it that is in memory
         self.quality = levels.fixed_point(header.quality, model.device)
         self.gain = model.transforms.gain(self.quality)
 
-    def touched(self, area: Rect) -> list[Rect]:
-        """The tiles that overlap an area."""
-        rows = range(area.top // self.edge, -(-area.bottom // self.edge))
-        columns = range(area.left // self.edge, -(-area.right // self.edge))
+    def touched(self, rect: Rect) -> list[Rect]:
+        """The tiles that overlap a rectangle."""
+        rows = range(rect.top // self.edge, -(-rect.bottom // self.edge))
+        columns = range(rect.left // self.edge, -(-rect.right // self.edge))
         corners = [
             Rect(r * self.edge, c * self.edge, (r + 1) * self.edge, (c + 1) * self.edge) for r in rows for c in columns
         ]
         return [corner.grow(0, self.bounds) for corner in corners]
 
-    def region(self, area: Rect, below: int) -> Tensor:
-        """y^ of an area, (1, M, h, w). Areas are asked for in rows from top to bottom, from left to right; `below` is
-        the first row of latents that the next row of areas asks for."""
-        held, self.done = self.done, {}
-        for tile, part in held.items():
-            first = below if tile.right <= area.left else area.top
-            if tile.bottom > first:
-                self.done[tile] = _from_row(first, *part)
-        shape = (1, self.model.config.latent, area.height, area.width)
+    def region(self, input_rect: Rect, next_top: int) -> Tensor:
+        """y^ of a rectangle, (1, M, h, w). Rectangles must come in rows from top to bottom, from left to right.
+
+        Args:
+            next_top: the first row of latents that the rectangles of the next row contain.
+        """
+        self._free(input_rect, next_top)
+        shape = (1, self.model.config.latent, input_rect.height, input_rect.width)
         out = torch.empty(shape, dtype=torch.float32, device=self.model.device)
         out = out.contiguous(memory_format=torch.channels_last)
-        fresh = [rect for rect in self.touched(area) if rect not in self.done]
-        self.done |= {rect: (rect, latent) for rect, latent in zip(fresh, self._decoded(fresh), strict=True)}
-        copy_shared(dict(self.done.values()), out, area)
+        fresh = [tile for tile in self.touched(input_rect) if tile not in self.held]
+        self.held |= {tile: (tile, latent) for tile, latent in zip(fresh, self._decoded(fresh), strict=True)}
+        copy_shared(dict(self.held.values()), out, input_rect)
         return out
 
-    def _decoded(self, rects: list[Rect]) -> list[Tensor]:
-        """y^ of some tiles, side by side if there are threads for it."""
+    def _free(self, input_rect: Rect, next_top: int) -> None:
+        """Free the rows of latents that neither `input_rect` nor later rectangles contain."""
+        held, self.held = self.held, {}
+        for tile, part in held.items():
+            first = next_top if tile.right <= input_rect.left else input_rect.top
+            if tile.bottom > first:
+                self.held[tile] = _rows_from(first, *part)
+
+    def _decoded(self, tiles: list[Rect]) -> list[Tensor]:
+        """y^ of some tiles, in parallel if there are threads for it."""
         threads = torch.get_num_threads()
-        if len(rects) == 1 or threads == 1:
-            return [self._tile(rect) for rect in rects]
-        with ThreadPoolExecutor(AT_ONCE, initializer=set_threads, initargs=[threads]) as pool:
-            return list(pool.map(self._tile, rects))
+        if len(tiles) == 1 or threads == 1:
+            return [self._tile(tile) for tile in tiles]
+        with ThreadPoolExecutor(TILES_IN_FLIGHT, initializer=set_threads, initargs=[threads]) as pool:
+            return list(pool.map(self._tile, tiles))
 
     @torch.inference_mode()
     def _tile(self, rect: Rect) -> Tensor:
         """y^ of one tile, (1, M, h, w)."""
-        if rect in self.missing:
-            shape = (1, self.model.config.latent, rect.height, rect.width)
-            return torch.zeros(shape, dtype=torch.float32, device=self.model.device)
-        try:
-            _, _, coded = decode_symbols(self.model, self.header, self.tiles[rect], rect)
-        except Error:
-            if not self.salvage:
-                raise
-            self.missing.append(rect)
-            return self._tile(rect)
-        return shown_latents(self.model, coded) / self.gain
+        if rect not in self.missing:
+            try:
+                _, _, coded = decode_symbols(self.model, self.header, self.tiles[rect], rect)
+                return shown_latents(self.model, coded) / self.gain
+            except Error:
+                if not self.salvage:
+                    raise
+                self.missing.append(rect)
+        shape = (1, self.model.config.latent, rect.height, rect.width)
+        return torch.zeros(shape, dtype=torch.float32, device=self.model.device)
 
 
-def _from_row(top: int, rect: Rect, latent: Tensor) -> tuple[Rect, Tensor]:
-    """What of a rectangle's latents (1, M, h, w) lies at row `top` and below, as a copy where most can be dropped."""
+def _rows_from(top: int, rect: Rect, latent: Tensor) -> tuple[Rect, Tensor]:
+    """The part of a rectangle's latents (1, M, h, w) at row `top` and below. It is copied, so that the rest is freed,
+    once that is more than half."""
     if top - rect.top <= rect.height // 2:
         return rect, latent
     return Rect(top, rect.left, rect.bottom, rect.right), latent[:, :, top - rect.top :].clone()
@@ -130,10 +138,10 @@ def _from_row(top: int, rect: Rect, latent: Tensor) -> tuple[Rect, Tensor]:
 def damaged_tiles(model: Model, header: Header, tiles: list[Tile]) -> list[Rect]:
     """The tiles whose symbols cannot be decoded or do not match their checksum, in pixels of the picture."""
     bounds = latent_bounds(header.width, header.height)
-    found = []
+    damaged = []
     for rect, tile in zip(bounds.cut(tile_edge(header.tile, bounds)), tiles, strict=True):
         try:
             decode_symbols(model, header, tile, rect)
         except Error:
-            found.append(rect.times(LATENT).grow(0, Rect(0, 0, header.height, header.width)))
-    return found
+            damaged.append(rect.times(LATENT).grow(0, Rect(0, 0, header.height, header.width)))
+    return damaged

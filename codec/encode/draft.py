@@ -11,8 +11,8 @@ from lapic.codec.model.codec_weights import Model
 from lapic.codec.model.latents import shown_latents
 from lapic.codec.picture.tiling import LATENT, Rect, copy_shared
 
-PIECE = 1024 // LATENT  # edge in latents of what is searched at once, unless a tile is larger
-AROUND = 2  # latents around it that are looked at too; all that the synthesis sees of them, 8, would bring nothing more
+PIECE = 1024 // LATENT  # edge, in latents, of the squares that are searched at a time, unless a tile is larger
+HALO = 2  # latents around it that are synthesised too; 8, all that the synthesis sees, give no better files
 
 
 @dataclass
@@ -25,11 +25,13 @@ class Rounded:
 
 @dataclass
 class Region:
-    """What a search looks at: tiles and their surroundings.
+    """Tiles that are searched together, with their surroundings.
 
-    `picture` is (B, 3, 16h, 16w) in -1..1, of which `size`, height and width from the upper left corner, counts and the
-    rest is padding; `latent` is y^ in steps, (B, M, h, w); `tiles` are those that are improved, each with the place of
-    its latents.
+    Attributes:
+        picture: (B, 3, 16h, 16w) in -1..1.
+        size: height and width of the picture without padding, from its upper left corner.
+        latent: y^ in steps, (B, M, h, w).
+        tiles: those that are improved, each with the rows and columns of its latents.
     """
 
     picture: Tensor
@@ -38,10 +40,10 @@ class Region:
     tiles: list[tuple[tuple[slice, slice], Rounded]]
 
     def inside(self) -> tuple[slice, slice]:
-        """Rows and columns of the tiles' pixels, without what surrounds them."""
+        """Rows and columns of the tiles' pixels, without the halo."""
         rows, columns = (
-            slice(LATENT * min(one.start for one in ends), min(LATENT * max(one.stop for one in ends), size))
-            for ends, size in zip(zip(*(place for place, _ in self.tiles), strict=True), self.size, strict=True)
+            slice(LATENT * min(part.start for part in parts), min(LATENT * max(part.stop for part in parts), size))
+            for parts, size in zip(zip(*(place for place, _ in self.tiles), strict=True), self.size, strict=True)
         )
         return rows, columns
 
@@ -52,7 +54,7 @@ class Draft:
 
     Attributes:
         tiles: by their places. bounds: of the picture in latents.
-        show: gives the pixels of a rectangle of latents, (1, 3, 16h, 16w) in -1..1.
+        show: returns the pixels of a rectangle of latents, (1, 3, 16h, 16w) in -1..1.
         shape: height and width of the picture in pixels, and what follows.
         quality: (1,), fixed-point.
     """
@@ -65,23 +67,25 @@ class Draft:
 
 
 def regions(model: Model, draft: Draft) -> Iterator[Region]:
-    """The tiles of a picture, some at a time, with their surroundings as they are when their turn comes."""
+    """The tiles of a picture, some at a time, with the latents that surround them at that time."""
     height, width = draft.shape[:2]
     for piece in draft.bounds.cut(PIECE):
-        corners = [
+        piece_tiles = [
             rect
             for rect in draft.tiles
             if piece.top <= rect.top < piece.bottom and piece.left <= rect.left < piece.right
         ]
-        if not corners:
+        if not piece_tiles:
             continue  # a larger tile begins in an earlier piece
-        last = max(corners, key=lambda rect: (rect.bottom, rect.right))
-        area = Rect(corners[0].top, corners[0].left, last.bottom, last.right).grow(AROUND, draft.bounds)
-        around = {rect: shown_latents(model, tile.coded) for rect, tile in draft.tiles.items() if rect.overlaps(area)}
-        shape = (1, model.config.latent, area.height, area.width)
+        last = max(piece_tiles, key=lambda rect: (rect.bottom, rect.right))
+        input_rect = Rect(piece_tiles[0].top, piece_tiles[0].left, last.bottom, last.right).grow(HALO, draft.bounds)
+        around = {
+            rect: shown_latents(model, tile.coded) for rect, tile in draft.tiles.items() if rect.overlaps(input_rect)
+        }
+        shape = (1, model.config.latent, input_rect.height, input_rect.width)
         latent = torch.empty(shape, dtype=torch.float32, device=draft.quality.device)
         latent = latent.contiguous(memory_format=torch.channels_last)
-        copy_shared(around, latent, area)
-        counts = area.times(LATENT).grow(0, Rect(0, 0, height, width))
-        tiles = [(rect.within(area), draft.tiles[rect]) for rect in corners]
-        yield Region(draft.show(area), (counts.height, counts.width), latent, tiles)
+        copy_shared(around, latent, input_rect)
+        pixels = input_rect.times(LATENT).grow(0, Rect(0, 0, height, width))
+        tiles = [(rect.within(input_rect), draft.tiles[rect]) for rect in piece_tiles]
+        yield Region(draft.show(input_rect), (pixels.height, pixels.width), latent, tiles)

@@ -16,8 +16,8 @@ from lapic.codec.encode import filter_fit
 from lapic.codec.encode.draft import Draft, Rounded
 from lapic.codec.encode.search import search
 from lapic.codec.exact import hyper
-from lapic.codec.exact.context import Pass, low_channels, split
-from lapic.codec.exact.quantise import quantise
+from lapic.codec.exact.context import low_channels, split
+from lapic.codec.exact.quantise import pass_quantiser
 from lapic.codec.host import isolated
 from lapic.codec.model.codec_weights import Model
 from lapic.codec.model.latents import code_latents
@@ -43,7 +43,7 @@ def encode_pixels(
     """Encode a picture to the bytes of a file.
 
     Args:
-        pixels: (H, W, 3) RGB or (H, W) grey; without effort whatever can be cut like such an array from top to bottom.
+        pixels: (H, W, 3) RGB or (H, W) grey; without effort anything whose rows can be sliced once, from top to bottom.
         quality: 1..100, in steps of 1/256.
         tile: edge of the entropy-coded tiles in pixels, 64 times a power of two, or 0 for one tile.
         chunks: metadata by chunk type, see `bitstream.container`.
@@ -51,8 +51,8 @@ def encode_pixels(
         effort: 0..9, how long to search for better symbols, see `codec.encode.search`.
         piece: edge, in latents, of the squares that are analysed at a time, unless a tile is larger; 0 for
             `tiling.piece_edge`.
-        lanes: cut each tile's data into lanes that can be decoded at once, see `bitstream.entropy`.
-        tune: what errors count for in the search, see `codec.encode.tuning`.
+        lanes: split each tile's data into lanes that are decoded in parallel, see `bitstream.entropy`.
+        tune: the error that the search lowers, see `codec.encode.tuning`.
 
     Raises:
         ValueError: quality, tile, effort or tune is out of range.
@@ -77,15 +77,13 @@ def analyse(model: Model, pixels: NDArray[np.uint8], tile: int, piece: int = 0) 
     """The latents y of each tile, (1, M, h, w), with its place, piece by piece; the same for every quality."""
     bounds = latent_bounds(pixels.shape[1], pixels.shape[0])
     edge = tile_edge(tile, bounds)
-    for area in bounds.cut(max(edge, piece or piece_edge(bounds))):
+    for piece_rect in bounds.cut(max(edge, piece or piece_edge(bounds))):
         fit_threads()
-        seen = area.grow(analysis_halo(model.config), bounds)
-        latent = model.transforms.analysis(region(pixels, seen, model.device))
-        rows, columns = area.within(seen)
-        latent = latent[:, :, rows, columns]  # (1, M, h, w)
-        for rect in area.cut(edge):
-            rows, columns = rect.within(area)
-            yield rect, latent[:, :, rows, columns]
+        input_rect = piece_rect.grow(analysis_halo(model.config), bounds)
+        latent = model.transforms.analysis(region(pixels, input_rect, model.device))  # (1, M, h + halo, w + halo)
+        latent = latent[:, :, *piece_rect.within(input_rect)]  # (1, M, h, w)
+        for tile_rect in piece_rect.cut(edge):
+            yield tile_rect, latent[:, :, *tile_rect.within(piece_rect)]
 
 
 @isolated
@@ -101,7 +99,7 @@ def encode_latents(
 ) -> bytes:
     """The bytes of a file from the latents of all its tiles, as `analyse` gives them, and the pixels they came from.
 
-    With effort 0 a tile's latents are dropped once it is coded; with more all are held, 20 bytes a pixel. Raises
+    With effort 0 a tile's latents are freed once it is coded; with more all are kept, 20 bytes a pixel. Raises
     ValueError as `encode_pixels`.
     """
     if tune not in TUNES:
@@ -131,10 +129,8 @@ def round_latents(model: Model, latent: Tensor, quality: Tensor) -> Rounded:
     padded = F.pad(gained, (0, -width % 4, 0, -height % 4), mode="replicate")
     z = model.transforms.hyper_analysis(padded).round().clamp(-hyper.HYPER_LATENT_MAX, hyper.HYPER_LATENT_MAX)
 
-    def visit(part: Pass, mean: Tensor, index: Tensor) -> Tensor:
-        return quantise(gained[:, part.channels] - mean / hyper.MEAN_ONE, index, model.threshold)
-
-    return Rounded(z, code_latents(model, z, quality, (height, width), visit))
+    code_pass = pass_quantiser(gained, model.threshold)
+    return Rounded(z, code_latents(model, z, quality, (height, width), code_pass))
 
 
 def code_tile(model: Model, rounded: Rounded, level: int, lanes: bool) -> Tile:

@@ -10,98 +10,130 @@ from torch.nn import functional as F
 
 from lapic.bitstream import encode_values
 from lapic.bitstream.container import FILTER
-from lapic.codec.decode.picture_filter import FEATURES, FINEST, OPPONENT, REACH, SCALE, TAPS, UNITS, _index
+from lapic.codec.decode.picture_filter import FEATURES, FINEST, OPPONENT, REACH, SCALE, TAPS, UNITS, scale_index
 from lapic.codec.encode.draft import Draft, regions
 from lapic.codec.encode.rate import error_weight, symbol_bits
 from lapic.codec.model.codec_weights import Model
 from lapic.codec.nets.network import assemble
 
-TRIED = range(8, FINEST + 1)
+FINENESSES = range(8, FINEST + 1)  # that are tried: step sizes are 2^(-fineness / 2) of a feature's unit
 SAMPLES = 2**16  # pixels that are enough to fit a filter to
-OVERHEAD = 14  # bytes: type and length of the chunk, step, flags and the coder's last words
-DAMPING = 0.5  # bits for a coefficient of one step, four times that for two ..., to set out from small ones
-ROUNDS = 4  # in which the coefficients are rounded in turn
+OVERHEAD = 14  # bytes: type and length of the chunk, step, flags and the final state of the coder
+DAMPING = 0.5  # bits for a coefficient of one step, growing with its square: a rough rate before rounding
+ROUNDS = 4  # of coordinate descent, each over all features
 
 
 @dataclass
 class Statistics:
-    """Sums over pixels: of products of features, `gram` (FEATURES, FEATURES), and of features and errors in opponent
-    colours, `wanted` (FEATURES, 3); float64."""
+    """The normal equations of a filter, as float64 sums over pixels.
+
+    Attributes:
+        gram: (FEATURES, FEATURES), sums of products of features.
+        cross: (FEATURES, 3), sums of products of features and errors in opponent colours.
+    """
 
     gram: Tensor
-    wanted: Tensor
+    cross: Tensor
 
     def __add__(self, other: "Statistics") -> "Statistics":
-        """Those of two parts of a picture together."""
-        return Statistics(self.gram + other.gram, self.wanted + other.wanted)
+        """The statistics of two parts of a picture together."""
+        return Statistics(self.gram + other.gram, self.cross + other.cross)
 
 
 def stride_for(pixels: int) -> int:
-    """Every how many rows and columns of a picture are looked at: an odd number, so that no place within the blocks of
-    the transform is left out."""
+    """The distance of the rows and columns that are sampled of a picture: an odd number, so that the samples take all
+    places within the blocks of the transform."""
     return 2 * int((pixels / SAMPLES) ** 0.5 / 2) + 1
 
 
-def statistics(made: Tensor, picture: Tensor, stride: int) -> Statistics:
-    """What there is to know of a decoded picture and the original, both (1, 3, H, W) in -1..1, to fit a filter. Sums
-    stand for all pixels, though only those of every `stride`th row and column are looked at."""
-    made = made.clamp(-1, 1)
-    features = F.conv2d(F.pad(made, (REACH,) * 4, mode="replicate"), TAPS.to(made), stride=stride).flatten(2)[0]
+def statistics(decoded: Tensor, picture: Tensor, stride: int) -> Statistics:
+    """The statistics of a decoded picture and the original, both (1, 3, H, W) in -1..1. Every `stride`th row and column
+    is sampled, and the sums are scaled to stand for all pixels."""
+    decoded = decoded.clamp(-1, 1)
+    features = F.conv2d(F.pad(decoded, (REACH,) * 4, mode="replicate"), TAPS.to(decoded), stride=stride).flatten(2)[0]
     features = torch.cat([features, torch.ones_like(features[:1])])  # (FEATURES, N)
-    error = OPPONENT.to(made) @ (picture - made)[0, :, ::stride, ::stride].flatten(1)  # (3, N)
-    gram = torch.zeros(FEATURES, FEATURES, dtype=torch.float64, device=made.device)
-    wanted = torch.zeros(FEATURES, 3, dtype=torch.float64, device=made.device)
-    for some, missed in zip(features.split(2**14, dim=1), error.split(2**14, dim=1), strict=True):
-        gram += (some @ some.T).double()  # sums of more would lose the small differences in float32
-        wanted += (some @ missed.T).double()
-    return Statistics(stride**2 * gram.cpu(), stride**2 * wanted.cpu())
+    error = OPPONENT.to(decoded) @ (picture - decoded)[0, :, ::stride, ::stride].flatten(1)  # (3, N)
+    gram = torch.zeros(FEATURES, FEATURES, dtype=torch.float64, device=decoded.device)
+    cross = torch.zeros(FEATURES, 3, dtype=torch.float64, device=decoded.device)
+    for x, y in zip(features.split(2**14, dim=1), error.split(2**14, dim=1), strict=True):
+        gram += (x @ x.T).double()  # longer sums would lose small differences in float32
+        cross += (x @ y.T).double()
+    return Statistics(stride**2 * gram.cpu(), stride**2 * cross.cpu())
 
 
 def fit(
     found: Statistics, weight: float, bits: NDArray[np.float64], index: NDArray[np.uint8]
 ) -> tuple[NDArray[np.int16], int, float]:
-    """Coefficients (3, FEATURES) and their fineness that save most, and how much: distortion that is worth so many
-    bits, less the bits that they take.
+    """Fit a filter for each of FINENESSES and choose the best.
 
     Args:
         weight: bits that a unit of square error is worth, in -1..1.
-        bits: (64, N), what magnitudes cost at each scale index.
+        bits: (64, N), the cost of magnitudes at each scale index.
         index: (3, FEATURES), scale indices of the coefficients.
+
+    Returns:
+        Its coefficients (3, FEATURES), its fineness, and the bits that it saves: those that the error which it removes
+        is worth, less those of the coefficients.
     """
-    gram, wanted = found.gram.numpy(), found.wanted.numpy().T  # (F, F), (3, F)
-    steps = UNITS.numpy() * 2 ** (-np.array(TRIED)[:, None] / 2)  # (T, F)
-    largest = bits.shape[1] - 1
-    damped = gram + np.stack([np.diag(DAMPING / (weight * row**2) + 1e-9 * gram.diagonal()) for row in steps])
-    real = np.linalg.solve(damped, wanted.T[None]).transpose(0, 2, 1)  # (T, 3, F), as good as it gets without rounding
-    numbers = np.rint(real / steps[:, None]).clip(-largest, largest)
-    left = wanted - (numbers * steps[:, None]) @ gram  # what of `wanted` the numbers do not give yet
+    gram, cross = found.gram.numpy(), found.cross.numpy().T  # (F, F), (3, F)
+    steps = UNITS.numpy() * 2 ** (-np.array(FINENESSES)[:, None] / 2)  # (T, F), a row for each fineness
+    limit = bits.shape[1] - 1
+    numbers = np.rint(_damped_solution(gram, cross, steps, weight) / steps[:, None]).clip(-limit, limit)  # (T, 3, F)
+    left = _descend(numbers, cross, gram, steps, weight, bits, index)
+    saved = weight * ((cross + left) * numbers * steps[:, None]).sum((1, 2))  # 2 x'c - c'Gc for cross x, coefficients c
+    saved -= bits[index, np.abs(numbers).astype(int)].sum((1, 2))
+    best = int(saved.argmax())
+    return numbers[best].astype(np.int16), FINENESSES[best], float(saved[best])
+
+
+def _damped_solution(
+    gram: NDArray[np.float64], cross: NDArray[np.float64], steps: NDArray[np.float64], weight: float
+) -> NDArray[np.float64]:
+    """Real coefficients (T, 3, F) of least squares, with DAMPING for the rate of rounding to `steps` (T, F)."""
+    damping = [np.diag(DAMPING / (weight * row**2) + 1e-9 * gram.diagonal()) for row in steps]
+    return np.linalg.solve(gram + np.stack(damping), cross.T[None]).transpose(0, 2, 1)
+
+
+def _descend(
+    numbers: NDArray[np.float64],
+    cross: NDArray[np.float64],
+    gram: NDArray[np.float64],
+    steps: NDArray[np.float64],
+    weight: float,
+    bits: NDArray[np.float64],
+    index: NDArray[np.uint8],
+) -> NDArray[np.float64]:
+    """Improve rounded coefficients `numbers` (T, 3, F), in place, by coordinate descent: each feature's coefficients in
+    turn become, of 0 and the two integers around the optimum, those of least distortion plus bits.
+
+    Returns:
+        The part of `cross` (3, F) that they do not account for, (T, 3, F).
+    """
+    limit = bits.shape[1] - 1
+    left = cross - (numbers * steps[:, None]) @ gram
     for feature in np.tile(np.arange(FEATURES), ROUNDS):
         step, energy = steps[:, None, feature], gram[feature, feature]
-        before = numbers[..., feature].copy()
-        best = before + left[..., feature] / (energy * step) if energy > 0 else 0 * before
-        least = np.full(before.shape, np.inf)
-        for candidate in (0 * best, np.floor(best), np.ceil(best)):
-            candidate = candidate.clip(-largest, largest)
+        before = numbers[..., feature].copy()  # (T, 3)
+        optimum = before + left[..., feature] / (energy * step) if energy > 0 else 0 * before
+        best_cost = np.full(before.shape, np.inf)
+        for candidate in (0 * optimum, np.floor(optimum), np.ceil(optimum)):
+            candidate = candidate.clip(-limit, limit)
             rate = bits[index[:, feature], np.abs(candidate).astype(int)]
-            cost = weight * energy * (step * (candidate - best)) ** 2 + rate
-            numbers[..., feature] = np.where(cost < least, candidate, numbers[..., feature])
-            least = np.minimum(cost, least)
+            cost = weight * energy * (step * (candidate - optimum)) ** 2 + rate
+            numbers[..., feature] = np.where(cost < best_cost, candidate, numbers[..., feature])
+            best_cost = np.minimum(cost, best_cost)
         change = (numbers[..., feature] - before) * step  # (T, 3)
         left -= change[..., None] * gram[feature]
-    real = numbers * steps[:, None]
-    saved = weight * ((wanted + left) * real).sum((1, 2))  # 2 w'c - c'Gc
-    spent = bits[index, np.abs(numbers).astype(int)].sum((1, 2))
-    chosen = int((saved - spent).argmax())
-    return numbers[chosen].astype(np.int16), TRIED[chosen], float((saved - spent)[chosen])
+    return left
 
 
 @torch.no_grad()
 def chunk(model: Model, draft: Draft) -> dict[bytes, bytes]:
-    """The chunk with the best filter for a picture, none where the model has no filters or none pays."""
+    """The chunk with the best filter for a picture; none where the model has no filters or none saves bits."""
     if SCALE not in model.integers:
         return {}
     bits = symbol_bits(model.tables).double().numpy()
-    index = _index(model)
+    index = scale_index(model)
     coefficients, fineness, gain = fit(observe(model, draft), error_weight(draft.quality).item(), bits, index)
     if gain <= 8 * OVERHEAD:
         return {}
@@ -110,13 +142,13 @@ def chunk(model: Model, draft: Draft) -> dict[bytes, bytes]:
 
 @torch.no_grad()
 def observe(model: Model, draft: Draft) -> Statistics:
-    """What there is to know of a picture to fit a filter."""
+    """The statistics of a whole picture."""
     stride, gain = stride_for(draft.shape[0] * draft.shape[1]), model.transforms.gain(draft.quality)
     total = None
     for region in regions(model, draft):
-        made = assemble(*model.transforms.synthesis(region.latent / gain, draft.quality))
+        decoded = assemble(*model.transforms.synthesis(region.latent / gain, draft.quality))
         rows, columns = region.inside()
-        found = statistics(made[..., rows, columns], region.picture[..., rows, columns], stride)
-        total = found if total is None else total + found
+        part = statistics(decoded[..., rows, columns], region.picture[..., rows, columns], stride)
+        total = part if total is None else total + part
     assert total is not None
     return total

@@ -1,4 +1,4 @@
-"""What bits and errors cost."""
+"""The cost of symbols and errors, in bits."""
 
 import numpy as np
 import torch
@@ -8,7 +8,7 @@ from lapic.bitstream import Tables
 from lapic.bitstream.entropy import PRECISION, half_width
 from lapic.codec.nets import levels
 
-LARGEST = 255  # magnitudes from here on cost what escapes cost
+LARGEST = 255  # larger magnitudes are taken to cost as much as this one
 LAMBDA_RANGE = (0.0007, 0.25)  # quality 1 and quality 100
 
 
@@ -24,8 +24,10 @@ def error_weight(quality: Tensor) -> Tensor:
 
 
 def symbol_bits(tables: Tables) -> Tensor:
-    """What a symbol of magnitude 0..LARGEST costs at each scale index, (64, LARGEST + 1) in bits. Beyond a table's
-    width it is the escape and about two bits for each doubling; scale index 0 codes nothing but zeros for free."""
+    """The cost of a symbol of magnitude 0..LARGEST at each scale index, (64, LARGEST + 1) in bits.
+
+    Beyond a table's width it is that of the escape and about two bits for each doubling. A 0 at scale index 0 is free,
+    since that index is coded only if one of its symbols is not 0."""
     rows = []
     for counts in tables.latent:
         cost = PRECISION - np.log2(counts.astype(np.float64))
@@ -37,6 +39,6 @@ def symbol_bits(tables: Tables) -> Tensor:
 
 
 def cost_of(bits: Tensor, symbol: Tensor, index: Tensor) -> Tensor:
-    """Bits of symbols of whole numbers at their scale indices, of the same shape."""
+    """The cost in bits of symbols (whole numbers) at their scale indices, all of the same shape, by `symbol_bits`."""
     cell = symbol.abs().clamp(max=LARGEST) + index * bits.shape[1]
     return bits.flatten().index_select(0, cell.flatten().to(torch.int32)).reshape(symbol.shape)

@@ -1,8 +1,8 @@
 """Finding the quality that meets a target: a number of bytes, of bits per pixel, or of dB.
 
-A draft, encoded with effort 0, takes a fraction of the time of the file that is given out, and both change alike with
-the quality. So the quality is found with drafts. A file encoded there with all effort says by how much the search for
-better symbols changes size or PSNR, and so what to expect of the next one, which is close after two or three files.
+A draft, encoded with effort 0, takes a fraction of the time of the resulting file, and size and PSNR of both change
+alike with the quality. So drafts find the quality. A file encoded there with the full effort shows by how much the
+search for better symbols changes size or PSNR; with this correction the second or third file meets the target.
 """
 
 import math
@@ -19,7 +19,7 @@ from lapic.codec.model.codec_weights import Model
 from lapic.codec.picture.tensors import Progress, no_progress
 
 SPARE_FILES = 3  # beyond FILES if none of those serves
-BEYOND = 1.2  # times the highest quality that a model was trained for: so far pictures stay sane
+BEYOND = 1.2  # times the highest quality that a model was trained for, beyond which its pictures may break
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,11 @@ def encode_to_target(
     tune: str = "psnr",
     progress: Progress = no_progress,
 ) -> bytes:
-    """The file of a picture that meets a target, made with an effort of `codec.encode.search` and tuned by `tune`.
+    """The file of a picture that meets a target, with an effort and a tune of `codec.encode.search`.
 
     Args:
-        stretches: of qualities to look in, in rising order. Between two of them sizes jump; in such a gap the model of
-            the lower one serves some qualities above its own too.
+        stretches: of qualities to search, in rising order. Sizes jump from one to the next; to fill such a gap the
+            model of the lower one also encodes with some qualities above its own.
         progress: called with the steps done and the steps in all.
 
     Returns:
@@ -54,10 +54,10 @@ def encode_to_target(
 
     Raises:
         ValueError: the target is not one, or tile, effort or tune is out of range.
-        Error: it lies more than 2 % (for PSNR: 0.1 dB) outside what these qualities reach.
+        Error: the target lies more than 2 % (for PSNR: 0.1 dB) outside what these qualities reach.
     """
     target.check()
-    header_of(stretches[0].model(), pixels, stretches[0].lowest, tile, chunks)  # complain before the work, not after
+    header_of(stretches[0].model(), pixels, stretches[0].lowest, tile, chunks)  # raises before the work starts
     trials = Trials(pixels, target, tile, chunks, effort, lanes, tune, progress)
     aim = target.aim
     for number in range(1, 1 + FILES + SPARE_FILES if effort else 2):
@@ -66,7 +66,7 @@ def encode_to_target(
         enough = target.reach if number >= FILES else target.close
         if best and abs(best.excess - target.aim) <= enough:
             break
-        if not best and number >= FILES:  # none has kept to the size
+        if not best and number >= FILES:  # all files are larger than the target
             aim -= 2 * target.close
     lowest, highest = stretches[0], stretches[-1]
     ends = Place(lowest.model, lowest.lowest), Place(highest.model, highest.highest)
@@ -79,8 +79,8 @@ def encode_to_target(
 
 
 def place_for(trials: Trials, stretches: list[Stretch], aim: float) -> Place:
-    """Where an excess of about `aim` is expected: at one of the ends if nowhere, and lower if the target allows no
-    more."""
+    """The place with an expected excess nearest to `aim`, an end of the stretches if none comes near; for a size, one
+    that is not expected to exceed the target."""
     target = trials.target
 
     def distance(place: Place) -> float:
@@ -93,22 +93,24 @@ def place_for(trials: Trials, stretches: list[Stretch], aim: float) -> Place:
 
     tops = [Place(stretch.model, stretch.highest) for stretch in stretches]
     number = next((number for number, top in enumerate(tops) if trials.expected(top) >= aim), len(tops) - 1)
-    here = stretches[number]
-    found = search(trials, here.model, here.lowest, here.highest, aim)
-    if number and trials.expected(Place(here.model, here.lowest)) > aim:  # it is in the gap before this stretch
+    stretch = stretches[number]
+    places = drafts_between(trials, stretch.model, stretch.lowest, stretch.highest, aim)
+    if number and trials.expected(Place(stretch.model, stretch.lowest)) > aim:  # in the gap before this stretch
         top = tops[number - 1]
-        found.append(top)
-        if distance(nearest(found)) > target.reach:
-            found += search(trials, top.model, top.quality, min(BEYOND * top.quality, here.highest), aim)
-    return nearest(found)
+        places.append(top)
+        if distance(nearest(places)) > target.reach:
+            places += drafts_between(trials, top.model, top.quality, min(BEYOND * top.quality, stretch.highest), aim)
+    return nearest(places)
 
 
-def search(trials: Trials, model: Callable[[], Model], lowest: float, highest: float, aim: float) -> list[Place]:
-    """Make drafts between two qualities, in steps of 1/256, until of one an excess close to the aim is expected or no
+def drafts_between(
+    trials: Trials, model: Callable[[], Model], lowest: float, highest: float, aim: float
+) -> list[Place]:
+    """Make drafts between two qualities, in steps of 1/256, until the expected excess of one is close to the aim or no
     other can be closer.
 
-    The Illinois variant of the regula falsi: the logarithm of the size is nearly a straight line over the quality. It
-    sets out from the drafts that are there.
+    The method is the Illinois variant of the regula falsi, since the logarithm of the size is nearly a straight line
+    over the quality. It starts from the drafts that exist.
 
     Returns:
         The places of all drafts between these qualities, from the lowest up.

@@ -1,6 +1,6 @@
-"""Trials on the way to a target: drafts and files of one picture, and how far they are from it.
+"""Trials on the way to a target: drafts and files of one picture, and their distance from it.
 
-The analysis is done once for each model; each trial only quantises and codes. A draft's PSNR takes no coding either.
+The analysis runs once for each model; a trial only quantises and codes. The PSNR of a draft needs no coding.
 """
 
 import math
@@ -26,12 +26,12 @@ from lapic.codec.nets.network import assemble
 from lapic.codec.picture.tensors import Progress, no_progress, region, to_pixels
 from lapic.codec.picture.tiling import Rect, latent_bounds
 
-DRAFTS = 16  # on the way to one aim
-FILES = 3  # with all effort, if one of them serves
-DRAFTS_IN_A_FILE = 8  # steps of progress that a file with all effort counts for
-BYTES_CLOSE, DECIBEL_CLOSE = 0.005, 0.02  # where the search may stop: relative, dB
-BYTES_REACH, DECIBEL_REACH = 0.02, 0.1  # farther from its target no file is given out if the search can help it
-LOSSLESS = 120.0  # dB that stand for a PSNR without end; one wrong value in 3 x 2^24 pixels has 124
+DRAFTS = 16  # at most for one aim
+FILES = 3  # with full effort, if one of them meets the target
+DRAFTS_IN_A_FILE = 8  # progress of a file with full effort, in drafts
+BYTES_CLOSE, DECIBEL_CLOSE = 0.005, 0.02  # excess at which the search stops: relative, dB
+BYTES_REACH, DECIBEL_REACH = 0.02, 0.1  # largest excess of a result
+LOSSLESS = 120.0  # dB, in place of an infinite PSNR; one wrong value in 3 x 2^24 pixels has 124
 
 
 @dataclass(frozen=True)
@@ -55,27 +55,27 @@ class Target:
 
     @property
     def close(self) -> float:
-        """The excess that is as good as none."""
+        """The excess at which the search stops."""
         return DECIBEL_CLOSE if self.kind == "psnr" else BYTES_CLOSE
 
     @property
     def reach(self) -> float:
-        """The excess that is too much for a result."""
+        """The largest excess of a result."""
         return DECIBEL_REACH if self.kind == "psnr" else BYTES_REACH
 
     @property
     def aim(self) -> float:
-        """The excess that is looked for: none, or a little less where the target must not be exceeded."""
+        """The excess that is searched for: 0, or a little less where the target must not be exceeded."""
         return -self.close if self.kind == "size" else 0.0
 
     def allows(self, excess: float) -> bool:
-        """Whether a file with this excess may be given out at all."""
+        """Whether a file with this excess keeps to the target: a size is a limit."""
         return self.kind != "size" or excess <= 0
 
 
 @dataclass(frozen=True)
 class Place:
-    """A quality, and the model to encode with."""
+    """A quality and the model to encode with."""
 
     model: Callable[[], Model]
     quality: float
@@ -83,7 +83,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Trial:
-    """A file that was made with all effort: how far it is above the target (log ratio of bytes, or dB)."""
+    """A file made with full effort, and its excess over the target (log ratio of bytes, or dB)."""
 
     place: Place
     excess: float
@@ -92,7 +92,7 @@ class Trial:
 
 @dataclass
 class Trials:
-    """One picture, encoded as often as it takes: drafts and files by their places."""
+    """The encodings of one picture: drafts and files by their places."""
 
     pixels: NDArray[np.uint8]
     target: Target
@@ -102,10 +102,10 @@ class Trials:
     lanes: bool
     tune: str
     progress: Progress
-    drafts: dict[Place, float] = field(default_factory=dict)  # their excess
+    drafts: dict[Place, float] = field(default_factory=dict)  # the excess of each
     files: dict[Place, Trial] = field(default_factory=dict)
     latents: dict[bytes, list[tuple[Rect, Tensor]]] = field(default_factory=dict)  # by the models' ids
-    steps: int = 0  # of progress, done
+    steps: int = 0  # of progress that are done
 
     def draft(self, place: Place) -> float:
         """The excess of the picture encoded with effort 0."""
@@ -121,7 +121,7 @@ class Trials:
         return self.drafts[place]
 
     def file(self, place: Place) -> Trial:
-        """The picture encoded with all effort."""
+        """The picture encoded with full effort."""
         if place not in self.files:
             data = self._encode(place, self.effort, partial(self._within_file, max(self.steps, DRAFTS)))
             if self.target.kind != "psnr":
@@ -134,16 +134,17 @@ class Trials:
         return self.files[place]
 
     def expected(self, place: Place) -> float:
-        """The excess that a file would have: that of the draft, changed as in the files of qualities around it."""
-        made = [trial for trial in self.files.values() if trial.place.model is place.model] or [*self.files.values()]
-        made.sort(key=lambda trial: trial.place.quality)
-        changes = [trial.excess - self.draft(trial.place) for trial in made]
-        change = np.interp(place.quality, [trial.place.quality for trial in made], changes) if made else 0.0
+        """The excess that a file would have: that of its draft, plus the difference of the two in files near that
+        quality."""
+        files = [trial for trial in self.files.values() if trial.place.model is place.model] or [*self.files.values()]
+        files.sort(key=lambda trial: trial.place.quality)
+        changes = [trial.excess - self.draft(trial.place) for trial in files]
+        change = np.interp(place.quality, [trial.place.quality for trial in files], changes) if files else 0.0
         return self.draft(place) + float(change)
 
     def between(self, model: Callable[[], Model], lowest: float, highest: float) -> list[Place]:
         """The places of a model's drafts at these qualities and between them, from the lowest up."""
-        places = [one for one in self.drafts if one.model is model and lowest <= one.quality <= highest]
+        places = [place for place in self.drafts if place.model is model and lowest <= place.quality <= highest]
         return sorted(places, key=lambda place: place.quality)
 
     def best(self) -> Trial | None:
@@ -152,7 +153,7 @@ class Trials:
         return min(allowed, key=lambda trial: abs(trial.excess), default=None)
 
     def refusal(self, trial: Trial) -> Error:
-        """The error that says what the nearest file gives."""
+        """The error for a target out of reach, with the figure of the nearest file."""
         height, width = self.pixels.shape[:2]
         if self.target.kind == "size":
             gives, wanted = f"{len(trial.data)} bytes", f"{self.target.size:g}"
@@ -165,7 +166,7 @@ class Trials:
         return Error(f"the target cannot be reached: {found}, {side} than {wanted}")
 
     def finish(self) -> None:
-        """Say that all is done."""
+        """Report that all steps are done."""
         total = self._steps_in_all()
         self.progress(total, total)
 
@@ -174,9 +175,9 @@ class Trials:
         limit = self.target.size or (self.target.bpp or 0) * self.pixels.shape[0] * self.pixels.shape[1] / 8
         return math.log(len(data) / limit)
 
-    def _decibels(self, found: float) -> float:
+    def _decibels(self, value: float) -> float:
         """The excess of a PSNR."""
-        return min(found, LOSSLESS) - (self.target.psnr or 0)
+        return min(value, LOSSLESS) - (self.target.psnr or 0)
 
     def _encode(self, place: Place, effort: int, progress: Progress = no_progress) -> bytes:
         """The bytes of a file."""
@@ -186,14 +187,14 @@ class Trials:
         return encode_latents(model, header, self._latents(model), self.pixels, effort, progress, self.lanes, tune)
 
     def _latents(self, model: Model) -> list[tuple[Rect, Tensor]]:
-        """What the analysis makes of the picture."""
+        """The latents of the picture, analysed once for each model."""
         if model.identity not in self.latents:
             self.latents[model.identity] = list(analyse(model, self.pixels, self.tile))
         return self.latents[model.identity]
 
     @torch.no_grad()
     def _draft_psnr(self, place: Place) -> float:
-        """PSNR in dB of the picture encoded with effort 0, by the synthesis alone: nothing is entropy-coded."""
+        """PSNR in dB of the picture encoded with effort 0. Only the synthesis runs: nothing is entropy-coded."""
         model, channels = place.model(), 3 if self.pixels.ndim == 3 else 1
         quality = levels.fixed_point(place.quality, model.device)
         gain, square_error = model.transforms.gain(quality), 0
@@ -201,24 +202,24 @@ class Trials:
         bounds = latent_bounds(self.pixels.shape[1], self.pixels.shape[0])
         show = partial(region, self.pixels, device=model.device)
         for part in regions(model, Draft(tiles, bounds, show, self.pixels.shape, quality)):
-            made = assemble(*model.transforms.synthesis(part.latent / gain, quality))
+            decoded = assemble(*model.transforms.synthesis(part.latent / gain, quality))
             rows, columns = part.inside()
-            shown, original = (
-                to_pixels(picture[0, :, rows, columns], channels).int() for picture in (made, part.picture)
+            pixels, original = (
+                to_pixels(picture[0, :, rows, columns], channels).int() for picture in (decoded, part.picture)
             )
-            square_error += int((shown - original).square().sum(dtype=torch.int64))
+            square_error += int((pixels - original).square().sum(dtype=torch.int64))
         return psnr_of(square_error / self.pixels.size)
 
     def _steps_in_all(self) -> int:
         return DRAFTS + (FILES * DRAFTS_IN_A_FILE if self.effort else 0)
 
     def _step_to(self, steps: int) -> None:
-        """Say that so many steps are done, unless more are."""
+        """Report that so many steps are done, unless more are."""
         if steps > self.steps:
             self.steps = steps
             self.progress(steps, self._steps_in_all())
 
     def _within_file(self, before: int, done: int, total: int) -> None:
-        """What a file's own progress means for that of the whole; the last step is left to `finish`."""
+        """Report the progress within a file as that of the whole; `finish` reports the last step."""
         if self.effort:
             self._step_to(min(before + DRAFTS_IN_A_FILE * done // total, self._steps_in_all() - 1))

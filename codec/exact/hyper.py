@@ -1,10 +1,10 @@
 """Hyper-synthesis: from the hyper-latent z^ to the mean and the scale index of every latent, in exact integers.
 
-These numbers decide how each symbol is decoded, so one wrong bit turns the rest of a tile to garbage. Hence no
-rounding is left to chance: activations, weights and biases are integers held in float32 tensors, and every
-partial sum stays below 2^24 in magnitude (`assert_exact`), so float32 additions are exact in ANY order, on any
-device and with any number of threads. Spatial filters are written as shifted products, because a library might
-compute a convolution by Winograd's or Fourier's method, whose intermediate values are not integers.
+These numbers decide how each symbol is decoded, so one wrong bit corrupts the rest of a tile. Hence all arithmetic is
+exact: activations, weights and biases are integers held in float32 tensors, and every partial sum stays below 2^24 in
+magnitude (`assert_exact`), so float32 additions are exact in any order, on any device and with any number of threads.
+Spatial filters are written as shifted products, because a library might compute a convolution by Winograd's or
+Fourier's method, whose intermediate values are not integers.
 
 Number formats: activations count 1/32 (0..2047, that is 0..63.97), weights 1/128, biases and sums 1/4096.
 The idea of integer entropy networks: Balle, Johnston, Minnen, "Integer Networks for Data Compression with
@@ -56,9 +56,9 @@ def depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 class Arithmetic:
     """How the layers are computed: exactly in a codec, otherwise in training (`training.hyper`).
 
-    `floor` and `clamp` work in place by default: they get tensors made for them, and new memory costs more than the
-    arithmetic. `sums` is the pointwise layer of the sums that become means and scale indices. Two of these are added
-    at times, which may round beyond 2^24, but there all means and indices are at their limits.
+    `floor` and `clamp` work in place by default: their inputs are temporary, and new memory costs more than the
+    arithmetic. `sums` is the pointwise layer of the sums that become means and scale indices. The context adds two of
+    these, which rounds beyond 2^24, where means and indices are at their limits anyway.
     """
 
     pointwise: Callable[[Tensor, Tensor, Tensor], Tensor] = pointwise
@@ -92,7 +92,7 @@ EXACT = Arithmetic()
 
 def _rounding(total: Tensor, one: int) -> Tensor:
     """total / one + 1/2 in one pass over the memory; `one` is a power of two, so nothing is rounded. The half is made
-    on the device: a number brought there would have to be waited for."""
+    on the device, since a copy from the host would have to be waited for."""
     half = torch.full((), 0.5, dtype=total.dtype, device=total.device)
     return torch.add(half, total, alpha=1 / one)
 
@@ -105,7 +105,7 @@ def level_bias(table: Tensor, quality: Tensor, arithmetic: Arithmetic = EXACT) -
 def hyper_synthesis(
     z: Tensor, quality: Tensor, weights: Mapping[str, Tensor], arithmetic: Arithmetic = EXACT
 ) -> Tensor:
-    """What z tells about every place.
+    """The features of every latent's place, from z.
 
     Args:
         z: (B, Z, h/4, w/4) integers in -63..63, as float32 (or float64).

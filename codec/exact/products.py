@@ -1,7 +1,7 @@
 """Exact matrix products of small integers, as fast as the processor allows.
 
 Float32 holds our integers exactly, but processors multiply bytes four to eight times as fast. An activation of 12 bits
-is a multiple of 16 plus a rest, two bytes; what comes out are the same integers.
+is 16 times one byte plus another, so two products of bytes give the same integers.
 """
 
 from functools import cache
@@ -13,14 +13,14 @@ from torch import Tensor
 from lapic.codec.host import keeps_float32
 
 LOW = 4  # bits of an activation's lower byte
-LARGEST = 2**11  # activations from -LARGEST to LARGEST - 1 are two bytes so
+LARGEST = 2**11  # activations from -LARGEST to LARGEST - 1 are split so
 
 
 def product(weight: Tensor, x: Tensor) -> Tensor:
     """weight (D, C) times x (B, C, N), both of integers as floats -> (B, D, N) of x's dtype.
 
-    On a CPU that multiplies bytes exactly x must lie in -2048..2047; weights beyond a byte take the way of floats, as
-    does all else, in float64 where the host program lets torch compute products of float32 in less.
+    On a CPU that multiplies bytes exactly x must lie in -2048..2047. All else, and weights beyond a byte, are
+    multiplied as float32; as float64 where the host program allows torch less precise products of float32.
     """
     if _fits(weight, x):
         return _by_bytes(weight, x)
@@ -48,8 +48,8 @@ def _fits(weight: Tensor, x: Tensor) -> bool:
 
 @cache
 def _multiplies_bytes() -> bool:
-    """Whether products of bytes are at hand and exact here: older instructions add two of them in 16 bits, which the
-    largest bytes overflow."""
+    """Whether torch can multiply bytes exactly on this processor: older instructions add two of them in 16 bits, which
+    the largest bytes overflow."""
     if not (hasattr(torch, "_int_mm") and torch.backends.mkldnn.is_available() and torch.cpu._is_vnni_supported()):
         return False
     ends = torch.tensor([127, -128], dtype=torch.int8)
@@ -63,8 +63,8 @@ def _multiplies_bytes() -> bool:
 
 @cache
 def _bytes_are_faster() -> bool:
-    """Whether they take less time than floats, which depends on the library too: with torch 2.11 a Xeon took twice as
-    long, with 2.13 an EPYC less than half."""
+    """Whether bytes take less time than floats, which is measured because it depends on processor and library: half to
+    twice the time."""
     weight, x = torch.ones(192, 384, dtype=torch.float32), torch.ones(1, 384, 1536, dtype=torch.float32)
     ways = (_by_bytes, torch.matmul)
     of_bytes, of_floats = (min(repeat(lambda way=way: way(weight, x), repeat=5, number=1)) for way in ways)

@@ -10,11 +10,13 @@ from torch.nn import functional as F
 
 from lapic.bitstream import Tables
 from lapic.bitstream.entropy import SYMBOL_MAX, half_width
+from lapic.codec.exact.context import CodePass, Pass
+from lapic.codec.exact.hyper import MEAN_ONE
 
 # Rounding r to s costs KAPPA (r - s)^2 + bits(s). For a uniform quantiser of step D at high rate the slope -dR/dMSE is
-# 6 / (ln 2 D^2), which makes 8.66; 12 measured best on held-out pictures (4 % fewer bits than plain rounding).
+# 6 / (ln 2 D^2), which makes 8.66; on held-out pictures 12 is best (4 % fewer bits than plain rounding).
 KAPPA = 12.0
-LONELY = 2  # magnitudes up to this become 0 at scale index 0, which is then left out of the coding, see `spare`
+OUTLIER_MAX = 2  # magnitudes up to this become 0 at scale index 0, see `zero_outliers`
 DETAIL = 4  # magnitudes 0, 1, 2 and "3 or more" have thresholds and centroids of their own; those of 0 are 0
 
 
@@ -37,22 +39,37 @@ def _look_up(table: Tensor, index: Tensor, magnitude: Tensor) -> Tensor:
     return table.flatten().index_select(0, cell.flatten()).reshape(index.shape)
 
 
+def residual_of(latent: Tensor, part: Pass, mean: Tensor) -> Tensor:
+    """The residuals r, (B, D, h, w), of a pass: its channels of the gained latents (B, M, h, w) less their means, which
+    count 1 / MEAN_ONE."""
+    return latent[:, part.channels] - mean / MEAN_ONE
+
+
+def pass_quantiser(gained: Tensor, threshold: Tensor) -> CodePass:
+    """The `code_pass` of `run_passes` that quantises gained latents (B, M, h, w) against their means."""
+
+    def code_pass(part: Pass, mean: Tensor, index: Tensor) -> Tensor:
+        return quantise(residual_of(gained, part, mean), index, threshold)
+
+    return code_pass
+
+
 def quantise(residual: Tensor, index: Tensor, threshold: Tensor) -> Tensor:
     """Symbols for residuals r and scale indices of the same shape: round to nearest, or towards zero where the table
-    makes the larger magnitude too dear. Values within +-32767, dtype of r."""
+    makes the larger magnitude cost too many bits. Values within +-32767, dtype of r."""
     magnitude = residual.abs()
     nearest = magnitude.round()
     limit = nearest - 0.5 + _look_up(threshold, index, nearest)
     symbol = (nearest - (magnitude < limit).to(nearest.dtype)).clamp_(0, SYMBOL_MAX)
-    return spare(symbol.copysign(residual), index)
+    return zero_outliers(symbol.copysign(residual), index)
 
 
-def spare(symbol: Tensor, index: Tensor) -> Tensor:
-    """The symbols with 0 for small ones at scale index 0, of the same shape.
+def zero_outliers(symbol: Tensor, index: Tensor) -> Tensor:
+    """The symbols with 0 for magnitudes up to OUTLIER_MAX at scale index 0, of the same shape.
 
-    Most latents of a picture have that index, and are coded only if one of them is not 0. A few in ten million, at 20
-    bits each, would have all of them decoded, several times as many as there are others."""
-    return symbol.masked_fill((index == 0) & (symbol.abs() <= LONELY), 0)
+    Scale index 0, that of most latents of a picture, is coded only if one of its symbols is not 0. One in ten million
+    would cost the coding of all of them, several times as many as there are others, and 20 bits itself."""
+    return symbol.masked_fill((index == 0) & (symbol.abs() <= OUTLIER_MAX), 0)
 
 
 def dequantise(symbol: Tensor, index: Tensor, centroid: Tensor) -> Tensor:

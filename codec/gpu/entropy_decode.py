@@ -261,10 +261,10 @@ def decode_packed(model: Model, packed: Tensor, lanes: int, size: tuple[int, int
     decoder = LaneDecoder(tables_of(model), packed, lanes)
     z = decoder.hyper(-(-size[0] // 4), -(-size[1] // 4))
 
-    def visit(part: Pass, _: Tensor, index: Tensor) -> Tensor:
+    def code_pass(part: Pass, _: Tensor, index: Tensor) -> Tensor:
         return decoder.latent(part, index[0])[None].float()  # (1, D, h, w)
 
-    coded = code_latents(model, z[None].float(), decoder.quality, size, visit)
+    coded = code_latents(model, z[None].float(), decoder.quality, size, code_pass)
     return z, coded, decoder.whole() & (symbols_crc(z, coded.symbol[0]) == packed[3:4]).all()
 
 

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from lapic.codec.exact import hyper
-from lapic.codec.exact.context import Coded, Visit, code
+from lapic.codec.exact.context import Coded, CodePass, run_passes
 from lapic.codec.exact.dispatch import arithmetic_on
 from lapic.codec.exact.quantise import dequantise
 from lapic.codec.model.codec_weights import Model
 
 
 def features_of(model: Model, z: Tensor, quality: Tensor, size: Sequence[int]) -> Tensor:
-    """What a tile's hyper-latent says, (B, W, h, w).
+    """The features of the hyper-synthesis for a tile, (B, W, h, w).
 
     Args:
         z: (B, Z, h4, w4). quality: (B,), fixed-point. size: h and w of the tile in latents.
@@ -21,9 +21,10 @@ def features_of(model: Model, z: Tensor, quality: Tensor, size: Sequence[int]) -
     return features[..., : size[0], : size[1]]
 
 
-def code_latents(model: Model, z: Tensor, quality: Tensor, size: Sequence[int], visit: Visit) -> Coded:
-    """A tile's passes from its hyper-latent, for arguments as those of `features_of` and `code`."""
-    return code(features_of(model, z, quality, size), quality, model.integers, visit, arithmetic_on(z.device))
+def code_latents(model: Model, z: Tensor, quality: Tensor, size: Sequence[int], code_pass: CodePass) -> Coded:
+    """A tile's passes from its hyper-latent, for arguments as those of `features_of` and `run_passes`."""
+    features = features_of(model, z, quality, size)
+    return run_passes(features, quality, model.integers, code_pass, arithmetic_on(z.device))
 
 
 def shown_latents(model: Model, coded: Coded) -> Tensor:

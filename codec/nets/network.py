@@ -24,7 +24,7 @@ from lapic.codec.nets.pyramid import add, bands_from, collapse, reduce, shuffle
 class Config:
     """Channels and depth of a model. The defaults are those of the shipped model."""
 
-    latent: int = 384  # M, at 1/16; empty channels cost nothing, too few would cap the quality
+    latent: int = 384  # M, at 1/16; unused channels cost no bits, too few limit the highest quality
     hyper: int = 96  # Z, at 1/64
     coarse: int = 256  # width of the blocks at 1/16
     fine: int = 128  # width of the blocks at 1/8
@@ -42,7 +42,7 @@ class Config:
 
 
 def silu(x: Tensor) -> Tensor:
-    """SiLU of a tensor that nobody else needs: in place unless gradients are kept, for memory is what takes time."""
+    """SiLU of a tensor that is not used again: in place unless gradients are kept, since new memory takes the time."""
     return F.silu(x, inplace=not torch.is_grad_enabled())
 
 
@@ -82,7 +82,7 @@ class Modulation(nn.Module):
 
 
 class QuarterAnalysis(nn.Module):
-    """What cells of 4x4 pixels add to the features at 1/8, whose cells of 8x8 hide where in them a detail lies."""
+    """The branch at 1/4: its cells of 4x4 pixels resolve detail within the 8x8 cells of the features at 1/8."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -99,10 +99,10 @@ class QuarterAnalysis(nn.Module):
 
 
 def quarter_cells(eighths: Tensor) -> Tensor:
-    """A picture unshuffled by 8, (B, 192, h, w), as it is unshuffled by 4, (B, 48, 2h, 2w), without a way by pixels."""
+    """A picture unshuffled by 8, (B, 192, h, w), as it is unshuffled by 4, (B, 48, 2h, 2w), without making it."""
     batch, _, height, width = eighths.shape
     cells, four = eighths.permute(0, 2, 3, 1), 4
-    if eighths.element_size() == 2 and not torch.is_grad_enabled():  # four neighbours move as one number, much faster
+    if eighths.element_size() == 2 and not torch.is_grad_enabled():  # four neighbours move as one 64-bit number
         cells, four = cells.contiguous().view(torch.int64), 1
     parts = cells.reshape(batch, height, width, 3, 2, 4, 2, four).permute(0, 1, 4, 2, 6, 3, 5, 7)
     parts = parts.reshape(batch, 2 * height, 2 * width, 12 * four).view(eighths.dtype)
@@ -110,7 +110,7 @@ def quarter_cells(eighths: Tensor) -> Tensor:
 
 
 class QuarterSynthesis(nn.Module):
-    """What cells of 4x4 pixels add to the three finer bands of the pyramid."""
+    """The branch at 1/4: additions to the three finer bands of the pyramid."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -178,7 +178,7 @@ class Synthesis(nn.Module):
 
         Args:
             latent: y^, (B, M, h, w) float32. quality: (B,) fixed-point qualities 256..25600.
-            scale: of the picture that is wanted; for 8 the work at 1/4 is left out, and the finer bands lack it.
+            scale: of the output; for 8 the branch at 1/4 does not run, and the finer bands lack its additions.
 
         Returns:
             base: (B, 192, 2h, 2w) float32, the linear path's picture in -1..1, pixel-unshuffled by 8.
@@ -197,7 +197,7 @@ class Synthesis(nn.Module):
         return base, self.fine(self.up_level(x, quality))  # (B, fine, 2h, 2w)
 
     def bands(self, base: Tensor, x: Tensor, quality: Tensor, scale: int = 1, follow: bool = True) -> list[Tensor]:
-        """The pyramid from base and features; gradients pass the work at 1/4 only if they `follow` it."""
+        """The pyramid from base and features; gradients pass through the branch at 1/4 only with `follow`."""
         low, *finer = (band.float() for band in bands_from(self.leave(x), levels=3))  # of (B, 255, 2h, 2w)
         if self.quarter and scale < 8:
             with nullcontext() if follow else torch.no_grad():

@@ -1,8 +1,8 @@
-"""The Laplacian pyramid: the form in which every picture leaves a network here.
+"""The Laplacian pyramid: the output of every network here.
 
 A pyramid is a list `[low, band_k, ..., band_1]`, coarse to fine: `low` is the picture at 1/2^k size and each
-band is what `expand` of the level below misses. The kernel is the 5-tap binomial of Burt and Adelson, "The
-Laplacian Pyramid as a Compact Image Code", IEEE Trans. Communications 1983 (their a = 0.375), as in LPTN.
+band is the difference of a level and `expand` of the level below. The kernel is the 5-tap binomial of Burt and Adelson,
+"The Laplacian Pyramid as a Compact Image Code", IEEE Trans. Communications 1983 (their a = 0.375), as in LPTN.
 """
 
 import torch
@@ -22,7 +22,7 @@ def _reduce_rows(x: Tensor) -> Tensor:
 
 
 def _between(before: Tensor, here: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
-    """What doubling makes of a row or column: (1, 6, 1)/8 of those around it in its place, (1, 1)/2 behind it."""
+    """The two rows or columns that doubling makes of one: (1, 6, 1)/8 in its place, (1, 1)/2 behind it."""
     return (before + after).mul_(1 / 8).add_(here, alpha=6 / 8), (here + after).mul_(1 / 2)
 
 

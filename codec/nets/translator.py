@@ -3,10 +3,9 @@
 LPTN (codec.nets.lptn) multiplies detail bands by masks, and so can weaken or strengthen what is there, but neither
 remove a JPEG block's edge nor add what was lost. Here every band gets a multiplicative mask AND an additive residual.
 They are predicted from cells of 4x4 pixels, at 1/4 of the size and, between, at 1/8: a small U-Net (Ronneberger,
-Fischer, Brox, MICCAI 2015) of the blocks of codec.nets.network. Cells of 8x8 pixels at the same cost learn several
-times more slowly (docs/notebook/restorers.md): the network has to learn every shift within a cell separately.
-Nothing is normalised over the picture,
-so a crop of the result is the result of a crop that is larger by `halo`.
+Fischer, Brox, MICCAI 2015) of the blocks of codec.nets.network. With cells of 8x8 the network would have to learn four
+times as many shifts within a cell (docs/notebook/restorers.md). Nothing is normalised over the picture, so a crop of
+the result is the result of a crop that is larger by `halo`.
 """
 
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from torch.nn import functional as F
 from lapic.codec.nets.network import Block, modulate
 from lapic.codec.nets.pyramid import bands_from, collapse, decompose
 
-CELL = 4  # edge in pixels of what one position of the first features stands for
+CELL = 4  # edge in pixels of a position of the first features
 LEVELS = 2  # detail bands: the low band has the size of the first features
 BANDS = (3, 12, 48)  # channels that make a band at 1/4, 1/2 and 1/1 of the size, as seen at 1/4
 FINEST = BANDS[-1]
@@ -108,7 +107,7 @@ class Translator(nn.Module):
         Args:
             picture: (B, 3, H, W) in -1..1, H and W multiples of `config.unit`.
             task: (B,) numbers into `config.tasks`, or (B, T) weights of all of them.
-            strength: 0..1, the share of the change that is made, for all or for each (B, 1, 1, 1).
+            strength: 0..1, factor of the change, for all or for each (B, 1, 1, 1).
             beside: (B, `config.beside`, H/8, W/8), where the network sees more than the picture.
         """
         x = self.there[0](self.features(picture), task)  # (B, C, H/4, W/4)

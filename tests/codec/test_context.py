@@ -53,9 +53,9 @@ def test_the_context_changes_what_is_expected(model: Model, photo: Image.Image) 
     quality = levels.fixed_point(60, model.device)
     features = hyper.hyper_synthesis(torch.from_numpy(z)[None].float(), quality, model.integers)[..., :8, :12]
     plain = {name: tensor for name, tensor in model.integers.items() if not name.startswith(("odd.", "rest."))}
-    alone = context.code(features, quality, plain, lambda part, mean, index: mean).index
+    alone = context.run_passes(features, quality, plain, lambda part, mean, index: mean).index
     same = (coded.index == alone)[0].numpy()
-    first = context.white(8, 12).numpy()
+    first = context.checkerboard(8, 12).numpy()
     assert same[:LOW, first].all()
     assert not same[:LOW, ~first].all()
     assert not same[LOW:].all()
@@ -111,7 +111,7 @@ def near_the_limits(model: Model) -> tuple[dict[str, torch.Tensor], torch.Tensor
 
 
 def run(integers: dict[str, torch.Tensor], features: torch.Tensor, symbols: torch.Tensor) -> tuple[np.ndarray, ...]:
-    coded = context.code(features, torch.tensor([9000]), integers, lambda part, *_: symbols[:, part.channels])
+    coded = context.run_passes(features, torch.tensor([9000]), integers, lambda part, *_: symbols[:, part.channels])
     return coded.mean[0].numpy(), coded.index[0].numpy()
 
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lapic.codec.exact import hyper, products
-from lapic.codec.exact.context import code
+from lapic.codec.exact.context import run_passes
 from lapic.codec.model.codec_weights import load
 from lapic.codec.nets import levels
 from tests import reference
@@ -29,7 +29,7 @@ def test_equals_plain_integer_arithmetic(quality: int, seed: int) -> None:
     expected_features = exact.hyper_synthesis(z[0].numpy().astype(np.int64), quality)
     assert np.array_equal(features[0].numpy(), expected_features)
     plain = {name: tensor for name, tensor in load().integers.items() if not name.startswith(("odd.", "rest."))}
-    coded = code(features, torch.tensor([quality]), plain, lambda part, mean, index: mean)
+    coded = run_passes(features, torch.tensor([quality]), plain, lambda part, mean, index: mean)
     expected_mean, expected_index = exact.parameters(exact.sums(expected_features, quality))
     assert np.array_equal(coded.mean[0].numpy(), expected_mean)
     assert np.array_equal(coded.index[0].numpy(), expected_index)

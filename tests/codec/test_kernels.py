@@ -42,7 +42,9 @@ def test_the_exact_networks_say_the_same(batch: int, height: int, width: int) ->
 
     def run(arithmetic: hyper.Arithmetic) -> context.Coded:
         features = hyper.hyper_synthesis(z, quality, model.integers, arithmetic)[..., :height, :width]
-        return context.code(features, quality, model.integers, lambda part, *_: symbols[:, part.channels], arithmetic)
+        return context.run_passes(
+            features, quality, model.integers, lambda part, *_: symbols[:, part.channels], arithmetic
+        )
 
     expected, found = run(hyper.EXACT), run(device_arithmetic.DEVICE)
     assert torch.equal(expected.mean, found.mean)

@@ -10,7 +10,7 @@ from lapic.codec.decode import decoder
 from lapic.codec.decode import symbols as symbols_module
 from lapic.codec.encode import draft, encoder, search
 from lapic.codec.encode.rate import rate_weight, symbol_bits
-from lapic.codec.exact.quantise import LONELY
+from lapic.codec.exact.quantise import OUTLIER_MAX
 from lapic.codec.metrics import psnr
 from lapic.codec.model.codec_weights import load
 from lapic.codec.nets import levels
@@ -72,7 +72,7 @@ def test_pieces_are_searched_with_their_surroundings(photo: Image.Image) -> None
 
 @pytest.mark.parametrize("kind", ["half a photo", "dots"])
 def test_the_search_leaves_no_small_symbols_where_none_are_expected(kind: str, photo: Image.Image) -> None:
-    """At scale index 0 a single symbol has all of that index coded, see `quantise.spare`."""
+    """At scale index 0 a single symbol has all of that index coded, see `quantise.zero_outliers`."""
     pixels = np.full((96, 128, 3), 90, np.uint8)
     if kind == "dots":
         pixels[np.random.default_rng(1).random((96, 128)) < 0.003] = 255
@@ -81,7 +81,7 @@ def test_the_search_leaves_no_small_symbols_where_none_are_expected(kind: str, p
     model = load("photo-high", dtype=torch.float32)
     header, [tile] = bitstream.read(encoder.encode_pixels(model, pixels, 75, effort=2))
     _, symbols, coded = symbols_module.decode_symbols(model, header, tile, latent_bounds(128, 96))
-    small = (symbols != 0) & (np.abs(symbols) <= LONELY)
+    small = (symbols != 0) & (np.abs(symbols) <= OUTLIER_MAX)
     assert small.sum() > 100
     assert not (small & (coded.index[0].numpy() == 0)).any()
 
@@ -118,10 +118,10 @@ def test_the_search_sees_what_the_decoder_shows(photo: Image.Image) -> None:
         gain = nets.gain(quality)
         latent = (nets.analysis(picture) * gain).round() / gain
     latent.requires_grad_()
-    shown, whole = search._shown(nets.synthesis, latent, quality), assemble(*nets.synthesis(latent, quality))
+    shown, whole = search.synthesise(nets.synthesis, latent, quality), assemble(*nets.synthesis(latent, quality))
     assert torch.allclose(shown, whole, atol=1e-5)
-    felt = whole.detach() - picture
-    (ours,), (true,) = (torch.autograd.grad(made, latent, felt) for made in (shown, whole))
+    error = whole.detach() - picture
+    (ours,), (true,) = (torch.autograd.grad(made, latent, error) for made in (shown, whole))
     assert torch.nn.functional.cosine_similarity(ours.flatten(), true.flatten(), dim=0) > 0.9
     assert not torch.allclose(ours, true, rtol=1e-3)
 
@@ -130,7 +130,7 @@ def test_a_step_never_makes_it_worse(monkeypatch: pytest.MonkeyPatch, photo: Ima
     """With every choice made wrong the search keeps what it had."""
     image = photo.crop((0, 0, 96, 96))
     plain = lapic.encode(image, 50, effort=0)
-    monkeypatch.setattr(search, "_cheapest", lambda wanted, *rest: wanted.round() + 7)
+    monkeypatch.setattr(search, "cheapest_symbols", lambda wanted, *rest: wanted.round() + 7)
     assert lapic.encode(image, 50, effort=2) == plain
 
 

@@ -92,10 +92,10 @@ def test_the_quick_twin_is_near_the_exact_one() -> None:
     twin: HyperSynthesis = codec.hyper_synthesis
     z = (2 * torch.randn(1, codec.config.hyper, 3, 3, generator=torch.Generator().manual_seed(0))).round()
 
-    def visit(part, mean: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    def code_pass(part, mean: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         return torch.zeros_like(mean)
 
     quality = torch.tensor([256 * 40])
-    exact, quick = (twin(z, quality, visit, quick) for quick in (False, True))
+    exact, quick = (twin(z, quality, code_pass, quick) for quick in (False, True))
     assert (exact.mean - quick.mean).abs().max() <= 1
     assert (exact.index - quick.index).abs().max() <= 1

@@ -208,7 +208,7 @@ def test_the_trainable_twin_computes_the_shipped_integers() -> None:
     exact = twin.integers()
     found = twin(z, quality, lambda part, mean, _: straight_through(said[:, part.channels].round(), mean))
     features = hyper.hyper_synthesis(z.detach(), quality, exact)
-    expected = context.code(features, quality, exact, lambda part, *_: said[:, part.channels].round())
+    expected = context.run_passes(features, quality, exact, lambda part, *_: said[:, part.channels].round())
     for name in ("mean", "index", "symbol"):
         assert torch.equal(getattr(found, name), getattr(expected, name))
     (found.mean.square().sum() + found.index.sum()).backward()
