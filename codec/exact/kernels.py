@@ -1,4 +1,4 @@
-"""The exact layers of `codec.exact.hyper` on a GPU: the same integers, with fewer ways through memory.
+"""The exact layers of `codec.exact.hyper` on a GPU: the same integers, with fewer passes over memory.
 
 Activations, at most 2047, are exact in float16, weights are too, and tensor cores add their products in float32: as
 long as no sum reaches 2^24 (`hyper.assert_exact`) nothing is rounded, in whatever order they do it. What follows a
@@ -15,14 +15,15 @@ from torch import Tensor
 from lapic.codec.exact.hyper import ACTIVATION_MAX, INDEX_STEP, MEAN_MAX, SCALES, WEIGHT_ONE, Arithmetic
 from lapic.codec.exact.products import product
 
-AT_ONCE = 1024  # numbers that a program makes
+# Numbers that a program computes: 8 for each thread of the usual 4 warps, enough to hide the latency of their loads.
+BLOCK = 1024
 
 
 @triton.jit
 def _activate(sums, bias, out, count, plane, channels, ONE: tl.constexpr, LEAST: tl.constexpr, MOST: tl.constexpr,
-              AT_ONCE: tl.constexpr):  # fmt: skip
+              BLOCK: tl.constexpr):  # fmt: skip
     """clamp(floor((sums + bias) / ONE + 1/2)) of numbers (B, channels, plane), `bias` (channels,)."""
-    at = tl.program_id(0) * AT_ONCE + tl.arange(0, AT_ONCE)
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = at < count
     total = tl.load(sums + at, mask=inside, other=0) + tl.load(bias + at // plane % channels)
     total = tl.minimum(tl.maximum(tl.floor(total * (1 / ONE) + 0.5), LEAST), MOST)
@@ -31,9 +32,9 @@ def _activate(sums, bias, out, count, plane, channels, ONE: tl.constexpr, LEAST:
 
 @triton.jit
 def _filter(x, taps, bias, out, count, height, width, channels, ONE: tl.constexpr, MOST: tl.constexpr,
-            AT_ONCE: tl.constexpr):  # fmt: skip
+            BLOCK: tl.constexpr):  # fmt: skip
     """The activation of 3x3 filters, `taps` (channels, 9), of (B, channels, height, width) with zeros around."""
-    at = tl.program_id(0) * AT_ONCE + tl.arange(0, AT_ONCE)
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = at < count
     row, column = at // width % height, at % width
     channel = at // (width * height) % channels
@@ -58,11 +59,11 @@ def _product(x: Tensor, weight: Tensor) -> Tensor:
     return out.reshape(batch, -1, height, width)
 
 
-def _activated(total: Tensor, bias: Tensor, one: int, least: int, most: int, kind: torch.dtype) -> Tensor:
-    out = torch.empty_like(total, dtype=kind)
-    _activate[(triton.cdiv(total.numel(), AT_ONCE),)](
+def _activated(total: Tensor, bias: Tensor, one: int, least: int, most: int, dtype: torch.dtype) -> Tensor:
+    out = torch.empty_like(total, dtype=dtype)
+    _activate[(triton.cdiv(total.numel(), BLOCK),)](
         total.contiguous(), bias.contiguous(), out, total.numel(), total[0, 0].numel(), bias.numel(),
-        ONE=one, LEAST=least, MOST=most, AT_ONCE=AT_ONCE,
+        ONE=one, LEAST=least, MOST=most, BLOCK=BLOCK,
     )  # fmt: skip
     return out
 
@@ -81,8 +82,8 @@ class DeviceArithmetic(Arithmetic):
     def depth(self, x: Tensor, weights: Mapping[str, Tensor], name: str) -> Tensor:
         """As `Arithmetic.depth`, of float16 or float32."""
         out, taps, bias = torch.empty_like(x), weights[f"{name}.weight"], weights[f"{name}.bias"]
-        _filter[(triton.cdiv(x.numel(), AT_ONCE),)](
-            x, taps, bias, out, x.numel(), *x.shape[2:], len(bias), ONE=WEIGHT_ONE, MOST=ACTIVATION_MAX, AT_ONCE=AT_ONCE
+        _filter[(triton.cdiv(x.numel(), BLOCK),)](
+            x, taps, bias, out, x.numel(), *x.shape[2:], len(bias), ONE=WEIGHT_ONE, MOST=ACTIVATION_MAX, BLOCK=BLOCK
         )
         return out
 
