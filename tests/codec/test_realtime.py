@@ -72,7 +72,7 @@ def test_what_it_is_not_for_is_refused(decoder: realtime.RealtimeDecoder, small:
     refused = {
         "checksum": damaged,
         "50 x 40": lapic.encode(small.crop((0, 0, 40, 40)), 5, effort=0),
-        "by the model photo": lapic.encode(small, 70, effort=0),
+        "this decoder is for photo,": lapic.encode(small, 70, effort=0),
         "one tile": bitstream.write(replace(header, tile=64, width=100), [tile, tile]),
         "1024 escapes": bitstream.write(header, [bitstream.Tile(escaped, tile.crc)]),
         "more than 32 lanes": bitstream.write(header, [bitstream.Tile(lanes_of, tile.crc)]),
