@@ -17,7 +17,7 @@ from lapic.codec.model.codec_weights import load, load_for
 
 triton = pytest.importorskip("triton", reason="Triton is not installed: nothing can run the kernel")
 from lapic.codec import realtime  # noqa: E402, it imports Triton
-from lapic.codec.gpu import crc, entropy_decode, entropy_encode, synthesis  # noqa: E402
+from lapic.codec.gpu import crc, entropy_decode, entropy_encode, pyramid, synthesis  # noqa: E402
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -113,7 +113,7 @@ def test_it_runs_without_host_synchronisation(monkeypatch: pytest.MonkeyPatch) -
     """Tensors without contents, whose numbers nobody can ask for, go all the way."""
     meta, model = torch.device("meta"), load("photo", dtype=torch.float16)
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # which does not know such a device
-    for module in (crc, entropy_decode, entropy_encode, synthesis):
+    for module in (crc, entropy_decode, entropy_encode, pyramid, synthesis):
         for name, value in vars(module).items():
             if isinstance(value, triton.runtime.KernelInterface):
                 monkeypatch.setattr(module, name, Nothing())
