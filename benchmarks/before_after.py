@@ -1,9 +1,9 @@
 """Damaged, restored and original pictures side by side, as one picture to look at.
 
-    python benchmarks/before_after.py OUT [--dusk MODEL]
+    python benchmarks/before_after.py OUT [--dusk MODEL] [--examples FOLDER]
 
-The pictures are those of examples/. With --dusk, instead: photos as at dusk (examples/dusk_pairs.py), translated by a
-model that has learned the way back, and as they were.
+The pictures are those of examples/, or of the same names in FOLDER. With --dusk, instead: photos as at dusk
+(examples/dusk_pairs.py), translated by a model that has learned the way back, and as they were.
 """
 
 import argparse
@@ -33,10 +33,10 @@ def looks(damaged: Image.Image, task: str) -> dict[str, Image.Image]:
     return {f"restored, {look}": lapic.restore(damaged, task, look=look) for look in LOOKS}
 
 
-def restored() -> list[Row]:
-    """A row for each task."""
+def restored(folder: Path) -> list[Row]:
+    """A row for each task, of pictures in a folder."""
     coffee, cat, rocket, face = (
-        Image.open(EXAMPLES / name).convert("RGB")
+        Image.open(folder / name).convert("RGB")
         for name in ("coffee.png", "chelsea.png", "rocket.jpg", "astronaut.png")
     )
     blocky = Image.fromarray(compress(np.asarray(coffee), 10))
@@ -49,21 +49,21 @@ def restored() -> list[Row]:
     ):
         box = (*corner, corner[0] + 260, corner[1] + 200)
         rows.append(row(clean, {name: damaged} | looks(damaged, task), box))
-    clean = cat.crop((0, 0, 450, 300))
-    small = clean.resize((225, 150), Image.Resampling.BICUBIC)
+    clean = cat.crop((0, 0, cat.width // 2 * 2, cat.height // 2 * 2))
+    small = clean.resize((clean.width // 2, clean.height // 2), Image.Resampling.BICUBIC)
     bicubic = small.resize(clean.size, Image.Resampling.BICUBIC)
     rows.append(row(clean, {"doubled, bicubic": bicubic} | looks(small, "upscale"), (120, 60, 380, 260)))
     return rows
 
 
-def daylight(model: str) -> list[Row]:
-    """A row for each of two photos."""
+def daylight(model: str, folder: Path) -> list[Row]:
+    """A row for each of two photos in a folder."""
     spec = importlib.util.spec_from_file_location("dusk_pairs", EXAMPLES / "dusk_pairs.py")
     dusk_pairs = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(dusk_pairs)
     rows = []
     for name in ("coffee.png", "astronaut.png"):
-        clean = Image.open(EXAMPLES / name).convert("RGB")
+        clean = Image.open(folder / name).convert("RGB")
         dark = Image.fromarray(dusk_pairs.dusk(np.asarray(clean), np.random.default_rng(0)))
         box = (100, 20, 400, 280)
         rows.append(row(clean, {"dusk": dark, "translated": lapic.translate(dark, model)}, box))
@@ -75,8 +75,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--dusk", metavar="MODEL")
+    parser.add_argument("--examples", metavar="FOLDER", type=Path, default=EXAMPLES)
     options = parser.parse_args()
-    sheet(daylight(options.dusk) if options.dusk else restored()).save(options.out, quality=90)
+    rows = daylight(options.dusk, options.examples) if options.dusk else restored(options.examples)
+    sheet(rows).save(options.out, quality=90)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """How long the command takes on an idle machine, and beside processes that compute.
 
-python benchmarks/busy.py PICTURE [--beside 2]
+    python benchmarks/busy.py PICTURE [--beside 2] [--runs 3] [--commands "encode,encode -e 0,decode"]
+
+"decode" decodes what the commands before it encoded.
 """
 
 import argparse
 import multiprocessing
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from timing import measure
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -41,30 +44,24 @@ def busy(processes: int) -> Iterator[None]:
 
 def seconds(arguments: list[str], runs: int) -> float:
     """The median time of a run of the command."""
-    times = []
-    for _ in range(runs):
-        began = time.perf_counter()
-        subprocess.run(
-            [sys.executable, "-m", "lapic.codec.cli", *arguments, "--quiet", "-f", "--device", "cpu"], check=True
-        )
-        times.append(time.perf_counter() - began)
-    return statistics.median(times)
+    command = [sys.executable, "-m", "lapic", *arguments, "--quiet", "-f", "--device", "cpu"]
+    return measure(lambda: subprocess.run(command, check=True), runs, warmup=0).median
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("picture")
     parser.add_argument("--beside", type=int, default=2, help="processes that compute meanwhile")
     parser.add_argument("--runs", type=int, default=3, help="of which the median counts")
+    parser.add_argument("--commands", default="encode,encode -e 0,decode")
     options = parser.parse_args()
     print(f"{os.cpu_count()} cores, {options.beside} computing processes; seconds with the start of Python and torch")
     with tempfile.TemporaryDirectory() as folder:
         file, back = str(Path(folder, "a.lapic")), str(Path(folder, "a.png"))
-        commands = {
-            "encode": ["encode", options.picture, file],
-            "encode -e 0": ["encode", options.picture, file, "-e", "0"],
-            "decode": ["decode", file, back],
-        }
+        commands = {}
+        for name in options.commands.split(","):
+            verb, *settings = name.split()
+            commands[name] = [verb, *([file, back] if verb == "decode" else [options.picture, file]), *settings]
         idle = {name: seconds(command, options.runs) for name, command in commands.items()}
         with busy(options.beside):
             loaded = {name: seconds(command, options.runs) for name, command in commands.items()}

@@ -23,20 +23,21 @@ import atheris
 import torch
 
 with atheris.instrument_imports(
-    include=["bitstream", "lapic.codec.picture.pillow", "lapic.codec.decode.decoder", "lapic.codec.picture.tiling"]
+    include=[
+        "lapic.bitstream",
+        "lapic.codec.picture.pillow",
+        "lapic.codec.decode.decoder",
+        "lapic.codec.picture.tiling",
+    ]
 ):
-    pass
-    pass
-    pass
-    pass
+    from lapic import bitstream
+    from lapic.codec.decode import decoder
+    from lapic.codec.picture import pillow, tiling
 import lapic
-from lapic import bitstream
 from lapic.bitstream import container, entropy
-from lapic.codec.decode import decoder
 from lapic.codec.decode import symbols as symbols_module
 from lapic.codec.model.codec_weights import load, load_by_id
 from lapic.codec.model.shipped import shipped
-from lapic.codec.picture import pillow, tiling
 from lapic.codec.selftest import GOLDEN
 
 MAX_PIXELS = 1_000_000

@@ -33,7 +33,7 @@ def run(*arguments: object) -> tuple[float, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photo")
     parser.add_argument("--edges", default="64,316,1000,3162,10000,30000")
     parser.add_argument("--folder")

@@ -5,7 +5,6 @@ to and from an array on the host; and of CompressAI's mbt2018-mean.
 """
 
 import argparse
-import statistics
 from collections.abc import Callable
 from functools import partial
 
@@ -14,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from speed import peer
-from stages import clock
+from timing import Timing, clock, measure
 
 from lapic import bitstream
 from lapic.codec.decode import decoder
@@ -22,8 +21,8 @@ from lapic.codec.defaults import AUTO_MODEL, DEFAULT_EFFORT
 from lapic.codec.encode import encoder
 from lapic.codec.exact import context
 from lapic.codec.gpu.crc import symbols_crc
-from lapic.codec.gpu.entropy_decode import LaneDecoder, decode_packed, latent_order, quality_of
-from lapic.codec.gpu.graph import captured
+from lapic.codec.gpu.entropy_decode import LaneDecoder, decode_packed, latent_order
+from lapic.codec.gpu.graph import capture_graph
 from lapic.codec.gpu.tables import tables_of
 from lapic.codec.model import latents
 from lapic.codec.model.codec_weights import Model, load_for
@@ -35,18 +34,13 @@ STREAMED = 200  # decodes of one file in a row
 
 def milliseconds(work: Callable[[], object], rounds: int) -> str:
     """Median, least and greatest milliseconds of some runs, after one that does not count."""
-    work()
-    times = []
-    for _ in range(rounds):
-        began = clock(CUDA)
-        work()
-        times.append(1e3 * (clock(CUDA) - began))
-    return f"{statistics.median(times):.1f} ({min(times):.1f} to {max(times):.1f}) ms"
+    return measure(work, rounds, CUDA).milliseconds()
 
 
 def replayed(work: Callable[[], object], rounds: int = 15) -> float:
-    """Median milliseconds of what is captured as a graph."""
-    run = captured(work, CUDA)
+    """Median milliseconds of work that is captured as a CUDA graph, by the GPU's own clock: no start from the host is
+    in them."""
+    run = capture_graph(work, CUDA)
     times = []
     for _ in range(rounds):
         before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))
@@ -55,28 +49,28 @@ def replayed(work: Callable[[], object], rounds: int = 15) -> float:
         after.record()
         after.synchronize()
         times.append(before.elapsed_time(after))
-    return statistics.median(times)
+    return Timing.of(times).median
 
 
 @torch.inference_mode()
 def stages(decode: RealtimeDecoder) -> None:
     """Print what each stage of the last decode takes by itself."""
-    model, packed, lanes = decode.model, decode.packed, decode.lanes
+    model, packed = decode.model, decode.packed
     height, width = -(-decode.height // 16), -(-decode.width // 16)
     places = -(-height // 4), -(-width // 4)
-    quality, tables = quality_of(packed), tables_of(model)
-    z, coded, _ = decode_packed(model, packed, lanes, (height, width))
+    quality, tables = packed.quality.long(), tables_of(model)
+    z, coded, _ = decode_packed(model, packed, (height, width))
     parts = context.passes(context.low_channels(model.integers), (model.config.latent, height, width), CUDA)
     symbols = [coded.symbol[:, part.channels] for part in parts]
 
     def orders() -> list:
-        return [latent_order(part, coded.index[0, part.channels], packed[1:2]) for part in parts]
+        return [latent_order(part, coded.index[0, part.channels], packed.first_index) for part in parts]
 
     sorted_ = orders()
 
     def entropy() -> object:
-        lane_decoder = LaneDecoder(tables, packed, lanes)
-        return lane_decoder.hyper(*places), [lane_decoder._pass(*order) for order in sorted_]
+        lane_decoder = LaneDecoder(tables, packed)
+        return lane_decoder.hyper(*places), [lane_decoder.decode(*order) for order in sorted_]
 
     def networks() -> object:
         known = iter(symbols)
@@ -95,7 +89,7 @@ def stages(decode: RealtimeDecoder) -> None:
         "checksum": partial(symbols_crc, z, coded.symbol[0]),
         "latents": shown,
         "synthesis and pyramid": partial(decode.fused, latent, quality, 3, size),
-        "whole": partial(decode._picture, filtered=False, channels=3),
+        "whole": partial(decode.decode_packed, filtered=False, channels=3),
     }.items():
         print(f"| {name} | {replayed(work):.2f} |")
 
@@ -125,7 +119,7 @@ def real_time(model: Model, pixels: NDArray[np.uint8], quality: float, rounds: i
     )
 
 
-def measure(model: Model, pixels: NDArray[np.uint8], quality: float, tile: int, rounds: int) -> None:
+def tiles(model: Model, pixels: NDArray[np.uint8], quality: float, tile: int, rounds: int) -> None:
     """Print what one tile size takes at one quality, from and to an array on the host."""
     for lanes in (False, True):
         encode = partial(encoder.encode_pixels, model, pixels, quality, tile=tile, lanes=lanes)
@@ -148,7 +142,7 @@ def main() -> None:
         model = load_for(AUTO_MODEL, quality, CUDA.type)
         real_time(model, pixels, quality, rounds)
         for tile in (1024, 0):
-            measure(model, pixels, quality, tile, 3)
+            tiles(model, pixels, quality, tile, 3)
     encode, decode = peer(Image.fromarray(pixels), CUDA.type)
     print(f"mbt2018-mean: decompress {milliseconds(decode, 3)}, compress {milliseconds(encode, 3)}")
 

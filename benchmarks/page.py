@@ -1,12 +1,13 @@
 """docs/BENCHMARKS.md from what was measured, results/RELEASE/*.json.
 
-    python benchmarks/page.py
+    python benchmarks/page.py [--out FILE]
 
 A file of results is one section: `title`, `text` and `notes` (Markdown), `pictures` and `tables`. A table has columns,
 each with a name and, where its cells are numbers, a format and a unit, and rows; beside them it says by which command,
 on which machine and on which day it was measured. Tables with `on_page` false are data only.
 """
 
+import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -66,5 +67,11 @@ def page() -> str:
     return "\n".join([INTRODUCTION, *map(section, SECTIONS)])
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "BENCHMARKS.md")
+    parser.parse_args().out.write_text(page())
+
+
 if __name__ == "__main__":
-    (ROOT / "docs" / "BENCHMARKS.md").write_text(page())
+    main()

@@ -8,6 +8,7 @@ always, so that r is the weight of its last layer alone (network interpolation, 
 
 import argparse
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 from PIL import Image
@@ -35,8 +36,8 @@ def main() -> None:
     print("| realism | | PSNR, dB | LPIPS |\n|---|---|---|---|")
     for how_real in np.linspace(0, 1, options.steps):
         for name, way in ways.items():
-            realism.modulation = way
-            made = [np.asarray(lapic.decode(data, realism=how_real)) for data in files]
+            with mock.patch.object(realism, "modulation", way):
+                made = [np.asarray(lapic.decode(data, realism=how_real)) for data in files]
             error = np.mean([psnr(a, b) for a, b in zip(pictures, made, strict=True)])
             distances = [lpips(a, b, backbone=options.lpips_backbone) for a, b in zip(pictures, made, strict=True)]
             print(f"| {how_real:.2f} | {name} | {error:.2f} | {np.mean(distances):.4f} |", flush=True)

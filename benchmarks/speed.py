@@ -1,6 +1,6 @@
 """Encode and decode seconds beside CompressAI's mbt2018-mean and Pillow's codecs, in one process; peak memory at 4K.
 
-    python benchmarks/speed.py PICTURE [--threads 2] [--rounds 5] [--device cpu]
+    python benchmarks/speed.py PICTURE [--threads 2] [--rounds 5] [--device cpu] [--large 3840x2160]
 
 `compress` and `decompress` with entropy coding on both sides, from a picture in memory to bytes and back; medians.
 mbt2018-mean has untrained weights (quality 3), which take the same time to transform.
@@ -8,30 +8,18 @@ mbt2018-mean has untrained weights (quality 3), which take the same time to tran
 
 import argparse
 import io
-import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 
 import numpy as np
 import pillow_jxl  # noqa: F401, lets Pillow write JPEG XL
 import torch
 from PIL import Image
+from timing import Timing, measure
 
 import lapic
 from lapic.codec.compat import import_compressai
-
-
-def seconds(work: Callable[[], object], rounds: int) -> tuple[float, float, float]:
-    """Median, least and greatest seconds of `rounds` runs, after one that does not count."""
-    work()
-    times = []
-    for _ in range(rounds):
-        began = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - began)
-    return statistics.median(times), min(times), max(times)
 
 
 def peer(image: Image.Image, device: str = "cpu") -> tuple[Callable[[], object], Callable[[], object]]:
@@ -74,14 +62,19 @@ import sys, torch
 from PIL import Image
 import lapic
 from lapic.codec.memory import status
-threads, picture, device, job = sys.argv[1:]
+threads, picture, device, width, height, job = sys.argv[1:]
 torch.set_num_threads(int(threads))
 if job == "encode":
-    lapic.encode(Image.open(picture).convert("RGB").resize((3840, 2160)), 50, device=device)
+    lapic.encode(Image.open(picture).convert("RGB").resize((int(width), int(height))), 50, device=device)
 else:
     lapic.decode(sys.stdin.buffer.read(), device=device)
 print(status("VmHWM"))
 """
+
+
+def row(name: str, timing: Timing) -> str:
+    """A row of the table."""
+    return f"{name:24}{timing.median:10.3f}{timing.least:10.3f}{timing.greatest:10.3f}"
 
 
 def main() -> None:
@@ -90,7 +83,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--large", default="3840x2160", help="size of the large picture")
     arguments = parser.parse_args()
+    size = tuple(map(int, arguments.large.split("x")))
     torch.set_num_threads(arguments.threads)
     image = Image.open(arguments.picture).convert("RGB")
     data = lapic.encode(image, 50, device=arguments.device)
@@ -110,23 +105,24 @@ def main() -> None:
             for what, work in zip(("encode", "decode"), pillow(image, kind), strict=True)
         ),
     ):
-        rows[name] = seconds(work, arguments.rounds)
-        print(f"{name:24}" + "".join(f"{value:10.3f}" for value in rows[name]))
+        rows[name] = measure(work, arguments.rounds)
+        print(row(name, rows[name]))
     for ours, theirs in (("encode", "compress"), ("encode -e 0", "compress"), ("decode", "decompress")):
-        ratio = rows[f"mbt2018-mean {theirs}"][0] / rows[f"lapic {ours}"][0]
+        ratio = rows[f"mbt2018-mean {theirs}"].median / rows[f"lapic {ours}"].median
         print(f"{ours} {ratio:.1f} times as fast as mbt2018-mean")
-    large = image.resize((3840, 2160))
+    large = image.resize(size)
     large_data = lapic.encode(large, 50, device=arguments.device)
     for name, work in (
-        ("lapic encode 4K", lambda: lapic.encode(large, 50, device=arguments.device)),
-        ("lapic encode -e 0 4K", lambda: lapic.encode(large, 50, device=arguments.device, effort=0)),
-        ("lapic decode 4K", lambda: lapic.decode(large_data, device=arguments.device)),
+        ("lapic encode, large", lambda: lapic.encode(large, 50, device=arguments.device)),
+        ("lapic encode -e 0, large", lambda: lapic.encode(large, 50, device=arguments.device, effort=0)),
+        ("lapic decode, large", lambda: lapic.decode(large_data, device=arguments.device)),
     ):
-        print(f"{name:24}" + "".join(f"{value:10.3f}" for value in seconds(work, arguments.rounds)))
+        print(row(name, measure(work, arguments.rounds)))
     for job in ("encode", "decode"):
-        command = [sys.executable, "-c", MEMORY, str(arguments.threads), arguments.picture, arguments.device, job]
+        settings = map(str, (arguments.threads, arguments.picture, arguments.device, *size, job))
+        command = [sys.executable, "-c", MEMORY, *settings]
         peak = int(subprocess.run(command, input=large_data, capture_output=True, check=True).stdout)
-        print(f"peak memory, 4K {job}: {peak / 2**20:.0f} MiB")
+        print(f"peak memory, {arguments.large} {job}: {peak / 2**20:.0f} MiB")
 
 
 if __name__ == "__main__":

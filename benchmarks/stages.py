@@ -8,33 +8,30 @@ for the exact networks, for they are). Entropy decoding and what is not a networ
 """
 
 import argparse
-import statistics
-import time
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
 from PIL import Image
+from timing import Timing, clock, measure, stopwatch
 from torch import Tensor, nn
 
 from lapic import bitstream
 from lapic.bitstream import TileDecoder
 from lapic.codec.decode import decoder
 from lapic.codec.encode import encoder
+from lapic.codec.evaluation.cost import exact_macs, macs_by_part
 from lapic.codec.exact import context, hyper
 from lapic.codec.exact.products import product
 from lapic.codec.model.codec_weights import Model, load
+from lapic.codec.nets import levels
 
 TIMES: dict[str, list[float]] = defaultdict(list)
 WORK: dict[str, tuple[float, float]] = {}  # GMAC and MB of a stage
-
-
-def clock(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
 
 
 def size_of(value: Any) -> float:
@@ -43,91 +40,74 @@ def size_of(value: Any) -> float:
     return sum(map(size_of, value)) if isinstance(value, (list, tuple)) else 0.0
 
 
-def watch_module(name: str, module: nn.Module, device: torch.device) -> None:
-    """Time a module and count its work by hooks."""
+def watch_module(stack: ExitStack, name: str, module: nn.Module, device: torch.device, gmac: float) -> None:
+    """Time a module, until the stack is closed."""
     began: list[float] = []
-    macs = [0.0]
-
-    def count(part: nn.Conv2d, _: Any, output: Tensor) -> None:
-        macs[0] += part.weight.numel() * output.shape[-1] * output.shape[-2] / 1e9
 
     def end(_: nn.Module, inputs: Any, output: Any) -> None:
         TIMES[name].append(clock(device) - began.pop())
         weights = sum(size_of(value) for value in module.parameters())
-        WORK[name] = (macs[0], size_of(inputs) + size_of(output) + weights)
-        macs[0] = 0.0
+        WORK[name] = (gmac, size_of(inputs) + size_of(output) + weights)
 
-    for part in module.modules():
-        if isinstance(part, nn.Conv2d):
-            part.register_forward_hook(count)
-    module.register_forward_pre_hook(lambda *_: began.append(clock(device)))
-    module.register_forward_hook(end)
+    for hook in (
+        module.register_forward_pre_hook(lambda *_: began.append(clock(device))),
+        module.register_forward_hook(end),
+    ):
+        stack.callback(hook.remove)
 
 
-def watch_function(name: str, owner: Any, attribute: str, device: torch.device, gmac: float = 0.0) -> None:
-    """Time a function of a module or a method of a class."""
+def watch_function(
+    stack: ExitStack, name: str, owner: Any, attribute: str, device: torch.device, gmac: float = 0.0
+) -> None:
+    """Time a function of a module or a method of a class, until the stack is closed."""
     work: Callable = getattr(owner, attribute)
 
     def timed(*arguments: Any, **named: Any) -> Any:
-        began = clock(device)
-        found = work(*arguments, **named)
-        TIMES[name].append(clock(device) - began)
+        with stopwatch(TIMES[name], device):
+            found = work(*arguments, **named)
         if gmac:
             WORK[name] = (gmac, size_of(arguments) + size_of(found))
         return found
 
-    setattr(owner, attribute, timed)
+    stack.enter_context(mock.patch.object(owner, attribute, timed))
 
 
-def fastest(work: Callable[[], Any], device: torch.device) -> float:
-    """Seconds of the fastest of some runs."""
-    times = []
-    for _ in range(8):
-        began = clock(device)
-        work()
-        times.append(clock(device) - began)
-    return min(times)
-
-
-def speeds(device: torch.device, dtype: torch.dtype) -> tuple[float, float]:
-    """GMAC/s of a matrix product and MB/s that a copy moves."""
+def speeds(device: torch.device, dtype: torch.dtype, rounds: int) -> tuple[float, float]:
+    """GMAC/s of a matrix product and MB/s that a copy moves, the fastest of some rounds."""
     a = torch.randn(2048, 2048, device=device, dtype=dtype)
     block = torch.empty(64_000_000, dtype=torch.uint8, device=device)
-    return 2048**3 / 1e9 / fastest(lambda: a @ a, device), 128 / fastest(lambda: block.clone(), device)
+    product_seconds, copy_seconds = (
+        measure(work, rounds, device).least for work in (lambda: a @ a, lambda: block.clone())
+    )
+    return 2048**3 / 1e9 / product_seconds, 128 / copy_seconds
 
 
-def exact_speed(device: torch.device) -> float:
+def exact_speed(device: torch.device, rounds: int) -> float:
     """GMAC/s of the exact networks' products (codec.exact.products), of bytes where the processor has them."""
     weight, x = torch.ones(768, 192, device=device), torch.ones(1, 192, 4096, device=device)
-    return 768 * 192 * 4096 / 1e9 / fastest(lambda: product(weight, x), device)
+    return 768 * 192 * 4096 / 1e9 / measure(lambda: product(weight, x), rounds, device).least
 
 
-def watch(model: Model, positions: int) -> None:
-    """Put a clock on every stage of the decoder; `positions` at 1/16 for the exact networks' work."""
+def watch(stack: ExitStack, model: Model, rows: int, columns: int) -> None:
+    """Put a clock on every stage of the decoder, of a picture of rows x columns latents, until the stack is closed."""
     synthesis, device = model.transforms.synthesis, model.device
-    at = {"point0": 16, "depth0": 16, "point1": 16, "depth1": 4, "point2": 4}
-    macs = {"hyper": 0.0, "context": 0.0}
-    for name, tensor in model.integers.items():
-        layer, _, kind = name.rpartition(".")
-        if kind == "weight":
-            part = "context" if "." in layer or layer == "point4" else "hyper"
-            macs[part] += tensor.numel() * positions / at.get(layer, 1) / 1e9
-    watch_function("entropy decoding", TileDecoder, "hyper", device)
-    watch_function("entropy decoding", TileDecoder, "latent", device)
-    watch_function("hyper-synthesis, exact", hyper, "hyper_synthesis", device, macs["hyper"])
-    watch_function("context, with its entropy decoding", context, "code", device, macs["context"])
-    for name, module in synthesis.named_children():
-        if name != "quarter":
-            watch_module(f"synthesis: {name}", module, device)
-    if synthesis.quarter:
-        watch_module("synthesis: stage at 1/4", synthesis.quarter, device)
-    watch_function("collapse", decoder, "assemble", device)
-    watch_function("to 8 bits", decoder, "to_pixels", device)
+    latent = torch.zeros(1, model.config.latent, rows, columns, device=device)
+    macs = macs_by_part(synthesis, latent, levels.fixed_point(50, device))
+    exact = {part: 16**2 * rows * columns * count / 1e9 for part, count in exact_macs(model.integers).items()}
+    watch_function(stack, "entropy decoding", TileDecoder, "hyper", device)
+    watch_function(stack, "entropy decoding", TileDecoder, "latent", device)
+    watch_function(stack, "hyper-synthesis, exact", hyper, "hyper_synthesis", device, exact["hyper"])
+    watch_function(stack, "context, with its entropy decoding", context, "run_passes", device, exact["context"])
+    for part, module in synthesis.named_children():
+        name = "synthesis: stage at 1/4" if part == "quarter" else f"synthesis: {part}"
+        watch_module(stack, name, module, device, macs[part] / 1e9)
+    watch_function(stack, "collapse", decoder, "assemble", device)
+    watch_function(stack, "to 8 bits", decoder, "to_pixels", device)
 
 
 @torch.inference_mode()
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("picture")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=15)
@@ -138,17 +118,18 @@ def main() -> None:
     model = load(device=arguments.device)
     pixels = np.asarray(Image.open(arguments.picture).convert("RGB"))
     header, tiles = bitstream.read(encoder.encode_pixels(model, pixels, arguments.quality, tile=0))
-    floors = {dtype: speeds(model.device, dtype) for dtype in (model.dtype, torch.float32)}
-    exact = exact_speed(model.device)
-    watch(model, -(-header.width // 16) * -(-header.height // 16))
-    whole, sums = [], defaultdict(list)
-    for _ in range(arguments.rounds + 2):
-        TIMES.clear()
-        began = clock(model.device)
-        decoder.decode_pixels(model, header, tiles)
-        whole.append(clock(model.device) - began)
-        for name, times in TIMES.items():
-            sums[name].append(sum(times))
+    floors = {dtype: speeds(model.device, dtype, arguments.rounds) for dtype in (model.dtype, torch.float32)}
+    exact = exact_speed(model.device, arguments.rounds)
+    whole: list[float] = []
+    sums: dict[str, list[float]] = defaultdict(list)
+    with ExitStack() as stack:
+        watch(stack, model, -(-header.height // 16), -(-header.width // 16))
+        for _ in range(arguments.rounds + 2):
+            TIMES.clear()
+            with stopwatch(whole, model.device):
+                decoder.decode_pixels(model, header, tiles)
+            for name, times in TIMES.items():
+                sums[name].append(sum(times))
     print(f"{pixels.shape[0]} x {pixels.shape[1]}, quality {arguments.quality:g}, {model.device}, {model.dtype}, "
           f"{arguments.threads} threads")  # fmt: skip
     for dtype, (rate, bandwidth) in floors.items():
@@ -160,8 +141,8 @@ def main() -> None:
         rate, bandwidth = floors[torch.float32 if "linear" in name else model.dtype]
         rate = exact if "exact" in name or "context" in name else rate
         floor = f"{1000 * max(gmac / rate, moved / bandwidth):9.2f}" if gmac else ""
-        print(f"{name:36} {1000 * statistics.median(seconds[2:]):7.2f} {gmac:7.2f} {moved:7.1f} {floor}")
-    print(f"{'whole':36} {1000 * statistics.median(whole[2:]):7.2f}")
+        print(f"{name:36} {1000 * Timing.of(seconds[2:]).median:7.2f} {gmac:7.2f} {moved:7.1f} {floor}")
+    print(f"{'whole':36} {1000 * Timing.of(whole[2:]).median:7.2f}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ device computes fastest: bfloat16 on some CPUs, float16 on GPUs. Medians, least 
 import argparse
 
 import torch
-from speed import seconds
+from timing import measure
 
 from lapic.codec.evaluation.cost import SIZE, macs
 from lapic.codec.model.codec_weights import default_dtype
@@ -48,14 +48,13 @@ def main() -> None:
             def work(run: object = run, dtype: torch.dtype = dtype) -> None:
                 with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
                     run(picture)
-                if device.type == "cuda":
-                    torch.cuda.synchronize()
 
-            median, least, most = seconds(work, options.rounds)
+            timing = measure(work, options.rounds, device)
             number = str(dtype).removeprefix("torch.")
-            speed = options.width * height / median / 1e6
+            speed = options.width * height / timing.median / 1e6
             print(
-                f"| {name} | {cost:.1f} | {number} | {median:.3f} ({least:.3f} to {most:.3f}) | {speed:.2f} |",
+                f"| {name} | {cost:.1f} | {number} | {timing.median:.3f} ({timing.least:.3f} to {timing.greatest:.3f}) "
+                f"| {speed:.2f} |",
                 flush=True,
             )
 

@@ -1,11 +1,12 @@
 """Real time on a GPU: from the bytes of a file in the host's memory to a picture in the GPU's, and back.
 
-All that a decode or encode launches, some hundreds of kernels, asks nothing of the host, so it is captured once for a
-size as a CUDA graph and replayed for each file. On a CPU, for trying it out, it is run each time.
+A decode or encode launches some hundreds of kernels without host synchronisation, so it is captured once for a size as
+a CUDA graph and replayed for each file. On a CPU, to try it out, it is run each time.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -19,9 +20,10 @@ from lapic.codec.decode.decoder import View, synthesise
 from lapic.codec.decode.picture_filter import FEATURES, of_coefficients
 from lapic.codec.encode.draft import Rounded
 from lapic.codec.encode.encoder import code_tile, round_latents
-from lapic.codec.gpu.entropy_decode import decode_packed, pack, packed_size, quality_of
+from lapic.codec.gpu.entropy_decode import decode_packed
 from lapic.codec.gpu.entropy_encode import Pushed, payload_of, push
-from lapic.codec.gpu.graph import captured
+from lapic.codec.gpu.graph import capture_graph
+from lapic.codec.gpu.packed import PackedTile, pack
 from lapic.codec.gpu.synthesis import FusedSynthesis, fusible
 from lapic.codec.host import isolated
 from lapic.codec.model.codec_weights import Model
@@ -33,8 +35,13 @@ from lapic.codec.picture.tiling import LATENT, latent_bounds
 
 @dataclass(frozen=True)
 class Launched:
-    """A decode that may still go on: its picture, (H, W, 3 or 1) uint8; on the host whether its symbols are those of
-    the encoder; and what tells that it is done, None on a CPU."""
+    """A decode that may still go on.
+
+    Attributes:
+        picture: (H, W, 3 or 1) uint8, on the device.
+        whole: on the host, whether the symbols are those of the encoder.
+        done: the event after which both are there, None on a CPU.
+    """
 
     picture: Tensor
     whole: Tensor
@@ -64,12 +71,13 @@ class RealtimeDecoder:
         self.model, self.width, self.height = model, width, height
         self.words = words or 3 * width * height // 64 + 64
         self.lanes = lanes or self.words // 256 + 1  # they are half as long again
-        size = packed_size(self.lanes, self.words)
-        on_gpu = model.device.type == "cuda"
-        self.host = [torch.zeros(size, dtype=torch.int32, pin_memory=on_gpu) for _ in range(2)]  # one being copied
-        self.packed = torch.zeros(size, dtype=torch.int32, device=model.device)
-        self.filter = of_coefficients(np.zeros((3, FEATURES), np.int16), 0, model.device)  # a place for files' own
-        self.made: dict[tuple[bool, int], Callable[[], tuple[Tensor, Tensor]]] = {}
+        numbers = partial(torch.zeros, PackedTile.size(self.lanes, self.words), dtype=torch.int32)
+        pinned = {"device": "cpu", "pin_memory": model.device.type == "cuda"}
+        # two, so that the next file can be packed while the last one is still being copied
+        self.host = [PackedTile.over(numbers(**pinned), self.lanes) for _ in range(2)]
+        self.packed = PackedTile.over(numbers(device=model.device), self.lanes)
+        self.filter = of_coefficients(np.zeros((3, FEATURES), np.int16), 0, model.device)  # files' own are copied here
+        self.graphs: dict[tuple[bool, int], Callable[[], tuple[Tensor, Tensor]]] = {}
         half = model.dtype == torch.float16 and fusible(model.config)
         self.fused = FusedSynthesis(model.transforms.synthesis) if half else None
 
@@ -99,21 +107,20 @@ class RealtimeDecoder:
         header, tiles = bitstream.read(data)
         payload = self._payload(header, tiles)
         self.host.reverse()
-        pack(payload, header.quality, self.lanes, self.host[0].numpy(), tiles[0].crc)
-        self.packed.copy_(self.host[0], non_blocking=True)
+        self.packed.copy_(pack(payload, header.quality, tiles[0].crc, self.host[0]))
         own = picture_filter.read(self.model, header.chunks)
         if own:
             for place, part in zip(vars(self.filter).values(), vars(own).values(), strict=True):
                 place.copy_(part)
         kind = (own is not None, 3 if header.pixel_format == PixelFormat.RGB else 1)
-        if kind not in self.made:
-            self.made[kind] = captured(lambda: self._picture(*kind), self.model.device)
-        picture, whole = self.made[kind]()
+        if kind not in self.graphs:
+            self.graphs[kind] = capture_graph(lambda: self.decode_packed(*kind), self.model.device)
+        picture, whole = self.graphs[kind]()
         picture = picture.expand(-1, -1, header.channels)
         if self.model.device.type != "cuda":
             return Launched(picture.contiguous(), whole, None)
-        told = torch.empty(whole.shape, dtype=torch.bool, pin_memory=True).copy_(whole, non_blocking=True)
-        launched = Launched(picture.clone(), told, torch.cuda.Event())
+        on_host = torch.empty(whole.shape, dtype=torch.bool, pin_memory=True).copy_(whole, non_blocking=True)
+        launched = Launched(picture.clone(), on_host, torch.cuda.Event())
         launched.done.record()
         return launched
 
@@ -131,11 +138,17 @@ class RealtimeDecoder:
             raise Error(f"the file has more than {self.lanes} lanes or {self.words} words")
         return payload
 
-    def _picture(self, filtered: bool, channels: int) -> tuple[Tensor, Tensor]:
-        """The decode itself, from what lies in `packed` and `filter`: picture, and whether its symbols are right."""
+    def decode_packed(self, filtered: bool, channels: int) -> tuple[Tensor, Tensor]:
+        """Decode what lies in `packed`, and in `filter` if `filtered`, without host synchronisation. This is what the
+        graphs replay.
+
+        Returns:
+            the picture (H, W, channels) uint8, 3 or 1 channels; a truth value on the device, whether its symbols are
+            those of the encoder.
+        """
         bounds = latent_bounds(self.width, self.height)
-        _, coded, whole = decode_packed(self.model, self.packed, self.lanes, (bounds.height, bounds.width))
-        quality = quality_of(self.packed)
+        _, coded, whole = decode_packed(self.model, self.packed, (bounds.height, bounds.width))
+        quality = self.packed.quality.long()
         latent = shown_latents(self.model, coded) / self.model.transforms.gain(quality)
         latent = latent.contiguous(memory_format=torch.channels_last)
         size = self.height, self.width
@@ -151,7 +164,8 @@ class RealtimeDecoder:
 class RealtimeEncoder:
     """Encodes pictures of one size and quality, uint8 tensors on a model's device, as `lapic.encode` does with
     `effort=0, tile=0, lanes=True`, to the same bytes. A picture with more than 1024 escapes is coded by the host. One
-    whose three channels are equal is coded as RGB, where `lapic.encode` codes grey: to find out takes a wait.
+    whose three channels are equal is coded as RGB, where `lapic.encode` codes grey: finding out takes host
+    synchronisation.
 
     Args:
         lanes, capacity: how many lanes a file may have, 2,900 latents that are not 0 each, and how many words of 32
@@ -171,23 +185,23 @@ class RealtimeEncoder:
         self.quality = levels.fixed_point(quality, model.device)
         self.level = levels.nearest_level(self.quality, len(model.tables.hyper))
         self.pixels = torch.zeros(height, width, 3, dtype=torch.uint8, device=model.device)
-        self.made: Callable[[], tuple[Rounded, Pushed]] | None = None
+        self.graph: Callable[[], tuple[Rounded, Pushed]] | None = None
 
     @isolated
     @torch.inference_mode()
     def __call__(self, pixels: Tensor) -> bytes:
         """The file of a picture (H, W, 3) uint8."""
         self.pixels.copy_(pixels)
-        if self.made is None:
-            self.made = captured(self._push, self.model.device)
-        rounded, pushed = self.made()
+        if self.graph is None:
+            self.graph = capture_graph(self.encode_pixels, self.model.device)
+        rounded, pushed = self.graph()
         payload = payload_of(pushed)
         if payload is None:
             return bitstream.write(self.header, [code_tile(self.model, rounded, int(self.level), lanes=True)])
         return bitstream.write(self.header, [bitstream.Tile(payload, int(pushed.crc) & 0xFFFFFFFF)])
 
-    def _push(self) -> tuple[Rounded, Pushed]:
-        """The encode itself, from what lies in `pixels`."""
+    def encode_pixels(self) -> tuple[Rounded, Pushed]:
+        """Encode what lies in `pixels` without host synchronisation. This is what the graph replays."""
         height, width = self.pixels.shape[:2]
         picture = F.pad(to_picture(self.pixels), (0, -width % LATENT, 0, -height % LATENT), mode="replicate")
         latent = self.model.transforms.analysis(picture.contiguous(memory_format=torch.channels_last))

@@ -47,8 +47,9 @@ def symbols_digest(data: bytes, model: Model) -> str:
     bounds = latent_bounds(header.width, header.height)
     digest = hashlib.sha256()
     for rect, tile in zip(bounds.cut(tile_edge(header.tile, bounds)), tiles, strict=True):
-        z, symbols, _ = symbols_module.decode_symbols(model, header, tile, rect)
-        digest.update(z.astype("<i2").tobytes() + symbols.astype("<i2").tobytes())
+        z, coded = symbols_module.decode_symbols(model, header, tile, rect)
+        for integers in (z, coded.symbol[0]):
+            digest.update(integers.cpu().numpy().astype("<i2").tobytes())
     return digest.hexdigest()
 
 

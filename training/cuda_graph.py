@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from lapic.codec.gpu.graph import captured
+from lapic.codec.gpu.graph import capture_graph
 from lapic.codec.model.codec_weights import load
 from lapic.codec.nets.network import Block
 from lapic.training.codec import optimisers
@@ -110,11 +110,11 @@ class GraphTrainer:
         self.muon.step(self.rate)
         self.figures += torch.stack([total.detach(), bpp.mean(), mse.mean(), skipped]).nan_to_num(0, 0, 0)
 
-    def captured(self) -> Callable[[], None]:
+    def captured_step(self) -> Callable[[], None]:
         """The step as a function that replays it."""
         if self.on_gpu:
             fuse(self.model)
-        return captured(self.step, torch.device(self.options.device), ready=self.free_gradients)
+        return capture_graph(self.step, torch.device(self.options.device), ready=self.free_gradients)
 
     def free_gradients(self) -> None:
         """Free the gradients of the last step."""
@@ -162,7 +162,7 @@ def train_with_cuda_graph(options: CudaGraphOptions) -> Path:
     trainer = GraphTrainer(options, model, crops)
     options.out.mkdir(parents=True, exist_ok=True)
     write_options(options, {"config": asdict(model.config), "prior_training": prior})
-    step = trainer.captured()
+    step = trainer.captured_step()
     first = saved = time.monotonic()
     number, span = 0, 60 * options.minutes - (first - begun)
     print(f"{crops.megapixels:.0f} megapixels, ready after {first - begun:.0f} s", flush=True)

@@ -4,7 +4,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from lapic.bitstream import Error, Header, Tile, TileDecoder, read_payload
@@ -20,21 +19,20 @@ from lapic.codec.threads import set_threads
 TILES_IN_FLIGHT = 2  # the entropy decoding of one tile, on one core, runs beside the networks of another
 
 
-def decode_symbols(model: Model, header: Header, tile: Tile, rect: Rect) -> tuple[NDArray, NDArray, Coded]:
-    """The integers of one tile.
+def decode_symbols(model: Model, header: Header, tile: Tile, rect: Rect) -> tuple[Tensor, Coded]:
+    """The integers of one tile, on the model's device.
 
     Returns:
-        z (Z, h4, w4) int8, symbols (M, h, w) int16, and as float tensors on the model's device means, scale indices
-        and symbols.
+        the hyper-latent z (Z, h4, w4) int16, and means, scale indices and symbols, each (1, M, h, w), as floats.
 
     Raises:
         bitstream.Error: the payload is damaged.
     """
     payload = read_payload(tile.payload)
     if len(payload.lanes) > 1 and runs_kernels(model.device):
-        from lapic.codec.gpu import entropy_decode
+        from lapic.codec.gpu import entropy_decode, packed
 
-        if entropy_decode.fits(payload):
+        if packed.fits(payload):
             return entropy_decode.decode_symbols(model, header, tile, rect, payload)
     quality = levels.fixed_point(header.quality, model.device)
     decoder = TileDecoder(model.tables, model.level(quality), payload)
@@ -47,10 +45,10 @@ def decode_symbols(model: Model, header: Header, tile: Tile, rect: Rect) -> tupl
         symbols[part.channels][places] = decoder.latent(indices[places])
         return torch.from_numpy(symbols[None, part.channels]).to(model.device, torch.float32)
 
-    z_ = torch.from_numpy(z)[None].to(model.device, torch.float32)
-    coded = code_latents(model, z_, quality, (rect.height, rect.width), code_pass)
+    hyper = torch.from_numpy(z).to(model.device, torch.int16)
+    coded = code_latents(model, hyper[None].float(), quality, (rect.height, rect.width), code_pass)
     decoder.finish(symbols, tile.crc)
-    return z, symbols, coded
+    return hyper, coded
 
 
 class TileLatents:
@@ -116,7 +114,7 @@ class TileLatents:
         """y^ of one tile, (1, M, h, w)."""
         if rect not in self.missing:
             try:
-                _, _, coded = decode_symbols(self.model, self.header, self.tiles[rect], rect)
+                _, coded = decode_symbols(self.model, self.header, self.tiles[rect], rect)
                 return shown_latents(self.model, coded) / self.gain
             except Error:
                 if not self.salvage:

@@ -5,10 +5,12 @@ additions and activations are left out, as is usual. Everything runs at a fixed 
 picture whose edges are multiples of 64.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from lapic.bitstream import Error
 from lapic.codec.decode import picture_filter, realism
@@ -19,22 +21,31 @@ SIZE = 256
 PIXELS_PER_PLACE = {"point0": 64, "depth0": 64, "point1": 64, "depth1": 32, "point2": 32}  # the other layers: 16
 
 
-def macs(part: nn.Module, *inputs: Any) -> float:
-    """Thousands of multiply-accumulates per pixel of one forward pass on a picture of SIZE x SIZE, by hooks on the
-    convolutions."""
-    total = 0
+def macs_by_part(net: nn.Module, *inputs: Any) -> dict[str, int]:
+    """Multiply-accumulates of one forward pass by the network's direct parts, "" for all of it, by torch's counter."""
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        net(*inputs)
+    root = type(net).__name__
+    found = {name: sum(count.values()) // 2 for name, count in counter.get_flop_counts().items()}
+    parts = {name: found.get(f"{root}.{name}", 0) for name, _ in net.named_children()}
+    return {"": counter.get_total_flops() // 2} | parts
 
-    def count(module: nn.Module, _: object, output: torch.Tensor) -> None:
-        nonlocal total
-        assert isinstance(module, nn.Conv2d)
-        total += module.weight.numel() * output.shape[-1] * output.shape[-2]
 
-    hooks = [m.register_forward_hook(count) for m in part.modules() if isinstance(m, nn.Conv2d)]
-    with torch.inference_mode():
-        part(*inputs)
-    for hook in hooks:
-        hook.remove()
-    return total / SIZE**2 / 1000
+def macs(net: nn.Module, *inputs: Any) -> float:
+    """Thousands of multiply-accumulates per pixel of one forward pass on a picture of SIZE x SIZE."""
+    return macs_by_part(net, *inputs)[""] / SIZE**2 / 1000
+
+
+def exact_macs(integers: Mapping[str, Tensor]) -> dict[str, float]:
+    """Multiply-accumulates per pixel of the exact layers, "hyper" and "context" (with the layer that makes means and
+    scale indices), by the shapes of a model's integer tensors: how their products are computed differs by machine."""
+    found = {"hyper": 0.0, "context": 0.0}
+    for name, tensor in integers.items():
+        layer, _, kind = name.rpartition(".")
+        if kind == "weight":
+            part = "context" if "." in layer or layer == "point4" else "hyper"
+            found[part] += tensor.numel() / PIXELS_PER_PLACE.get(layer, 16) ** 2
+    return found
 
 
 def cost(model: Model) -> dict[str, float]:
@@ -43,11 +54,7 @@ def cost(model: Model) -> dict[str, float]:
     nets = model.transforms
     latent = torch.zeros(1, model.config.latent, SIZE // 16, SIZE // 16, device=model.device)
     quality = levels.fixed_point(50, model.device)
-    exact = 0.0
-    for name, tensor in model.integers.items():
-        layer, _, kind = name.rpartition(".")
-        if kind == "weight":
-            exact += tensor.numel() / PIXELS_PER_PLACE.get(layer, 16) ** 2 / 1000
+    exact = sum(exact_macs(model.integers).values()) / 1000
     parts = {
         "analysis": macs(nets.analysis, torch.zeros(1, 3, SIZE, SIZE, device=model.device)),
         "hyper-analysis": macs(nets.hyper_analysis, latent),

@@ -15,7 +15,8 @@ from torch import Tensor
 from lapic.codec.exact.hyper import ACTIVATION_MAX, INDEX_STEP, MEAN_MAX, SCALES, WEIGHT_ONE, Arithmetic
 from lapic.codec.exact.products import product
 
-BLOCK = 1024  # outputs of a program: eight for each thread of Triton's default of four warps
+# Numbers that a program computes: 8 for each thread of the usual 4 warps, enough to hide the latency of their loads.
+BLOCK = 1024
 
 
 @triton.jit
@@ -58,8 +59,8 @@ def _product(x: Tensor, weight: Tensor) -> Tensor:
     return out.reshape(batch, -1, height, width)
 
 
-def _activated(total: Tensor, bias: Tensor, one: int, least: int, most: int, kind: torch.dtype) -> Tensor:
-    out = torch.empty_like(total, dtype=kind)
+def _activated(total: Tensor, bias: Tensor, one: int, least: int, most: int, dtype: torch.dtype) -> Tensor:
+    out = torch.empty_like(total, dtype=dtype)
     _activate[(triton.cdiv(total.numel(), BLOCK),)](
         total.contiguous(), bias.contiguous(), out, total.numel(), total[0, 0].numel(), bias.numel(),
         ONE=one, LEAST=least, MOST=most, BLOCK=BLOCK,

@@ -1,103 +1,125 @@
 """Entropy decoding on a GPU: all lanes of a tile at once, each by a program of its own, to the very symbols that
 `bitstream.TileDecoder` finds.
 
-The host is never asked between passes: how many symbols a pass codes stays on the device, so all of it can be captured
-as a CUDA graph (`codec.realtime`). rANS is Duda, "Asymmetric numeral systems", arXiv 1311.2540; many coders beside each
+Nothing is read back between passes: how many symbols a pass codes stays on the device, so all of it can be captured as
+a CUDA graph (`codec.realtime`). rANS is Duda, "Asymmetric numeral systems", arXiv 1311.2540; many coders beside each
 other on a GPU are Giesen, "Interleaved entropy coders", arXiv 1402.3392.
 """
 
 from functools import lru_cache
 
-import numpy as np
 import torch
 import triton
 import triton.language as tl
-from numpy.typing import NDArray
 from torch import Tensor
 
 from lapic.bitstream import MISMATCH, Error, Header, Payload, Tile
 from lapic.bitstream.entropy import SYMBOL_MAX
-from lapic.bitstream.varint import Reader
 from lapic.codec.exact.context import Coded, Pass
 from lapic.codec.gpu.crc import symbols_crc
+from lapic.codec.gpu.packed import ESCAPES_MAX, PackedTile, pack
 from lapic.codec.gpu.tables import DeviceTables, tables_of
 from lapic.codec.model.codec_weights import Model
 from lapic.codec.model.latents import code_latents
 from lapic.codec.nets import levels as levels_module
 from lapic.codec.picture.tiling import Rect
 
-ESCAPES = tl.constexpr(1024)  # that a payload may have
+ESCAPES = tl.constexpr(ESCAPES_MAX)
 SYMBOL_LIMIT = tl.constexpr(SYMBOL_MAX)
-AT_ONCE = tl.constexpr(32)  # symbols of a lane that are written together
-HEAD = 5 + ESCAPES.value  # numbers before the lanes in what `pack` makes
+# Symbols that a lane decodes between two writes to memory. A program is one warp, and each of its 32 threads keeps one
+# symbol until all are written together: writing each symbol by itself would have 31 threads wait.
+SYMBOLS_PER_STORE = tl.constexpr(32)
 
 
 @triton.jit
-def share_of_lane(lanes, skipped, total):
-    """Where this program's part of the symbols in the order of coding begins and ends, of which the first `skipped` are
-    not coded; nothing beyond the last of the `lanes`."""
+def lane_range(lane_count, skipped, total):
+    """First and last + 1 of the symbols, in the order of coding, that this program's lane has. The first `skipped` are
+    not coded; the others are shared evenly. Programs beyond the last lane have none."""
     lane = tl.program_id(0)
-    count = tl.load(lanes)
+    count = tl.load(lane_count)
     first = tl.load(skipped)
     begin = first + lane * (total - first) // count
     end = first + (lane + 1) * (total - first) // count
     return begin, tl.where(lane < count, end, begin)
 
 
+@triton.jit
+def _find_symbol(key, low_bits, starts, sums, guesses, lows, highs):
+    """The symbol of table `key` whose counts include a state's low 24 bits, and the cumulated counts before and behind
+    it: the guess for their highest 8 bits (`DeviceTables`), or one of the next symbols."""
+    cell = key * 256 + (low_bits >> 16)
+    value, below, above = tl.load(guesses + cell).to(tl.int32), tl.load(lows + cell), tl.load(highs + cell)
+    if above <= low_bits:
+        row = tl.load(starts + key) + 1
+        while above <= low_bits:
+            value += 1
+            below = above
+            above = tl.load(sums + row + value)
+    return value, below, above
+
+
+@triton.jit
+def _list_escapes(escapes, over, here, target, width):
+    """Append the symbols that are `over` their table's `width` to the list `escapes` of this pass: how many there are,
+    then of each, in any order, its number in the order of coding, its place in the output and its width. Symbols
+    beyond ESCAPES are counted, not listed."""
+    slot = tl.atomic_add(escapes + 0 * here.to(tl.int32), 1, mask=over)
+    listed = escapes + 1 + 3 * slot
+    over = over & (slot < ESCAPES)
+    tl.store(listed, here.to(tl.int32), mask=over)
+    tl.store(listed + 1, target.to(tl.int32), mask=over)
+    tl.store(listed + 2, width, mask=over)
+
+
 @triton.jit(do_not_specialize=["total"])
 def _decode_pass(
-    lanes, words, offsets, states, places, keys, order, skipped, total, starts, sums, guesses, lows, highs, widths,
-    escapes, out,
+    lane_count, words, word_begins, states, word_ends, keys, order, skipped, total, starts, sums, guesses, lows, highs,
+    widths, escapes, out,
 ):  # fmt: skip
-    """The symbols of one pass that one lane has. `keys` are the tables of the symbols in the order of coding, of which
-    the first `skipped` are not coded, and `order` says where each belongs in `out`.
+    """Decode the symbols that one lane has of one pass.
 
-    What does not depend on the state, the next key and word, is fetched before it is needed: the way from one state to
-    the next is what takes time. Symbols that are escapes are listed in `escapes`, behind how many there are."""
+    Args (pointers but for `total`):
+        lane_count, words, word_begins, states, word_ends: the payload, see `PackedTile`; the last two are read and
+            written, so that the next pass goes on from them.
+        keys, order, skipped, total: of the pass' `total` symbols in the order of coding their tables and their places
+            in `out`; the first `skipped` are not coded.
+        starts, sums, guesses, lows, highs, widths: the model's tables, see `DeviceTables`.
+        escapes: the list of the pass' escapes, see `_list_escapes`. out: the symbols.
+
+    A symbol's decoding depends on the state that the one before leaves, so that chain decides how long a lane takes.
+    What does not depend on the state, the next key and the next word, is loaded one symbol ahead.
+    """
     lane = tl.program_id(0)
-    at, end = share_of_lane(lanes, skipped, total)
-    floor = tl.load(offsets + lane)
+    at, end = lane_range(lane_count, skipped, total)
+    floor = tl.load(word_begins + lane)
     state = tl.load(states + lane).to(tl.uint64, bitcast=True)
-    place = tl.load(places + lane)
+    place = tl.load(word_ends + lane)
     word = tl.load(words + place - 1, mask=place > floor, other=0)
     key = tl.load(keys + at, mask=at < end, other=0).to(tl.int32)
-    within = tl.arange(0, AT_ONCE)
+    within = tl.arange(0, SYMBOLS_PER_STORE)
     while at < end:
         here, inside = at + within, at + within < end
         target = tl.load(order + here, mask=inside, other=0)
         width = tl.load(widths + tl.load(keys + here, mask=inside, other=0).to(tl.int32))
-        found = tl.zeros([AT_ONCE], tl.int32)
-        some = tl.minimum(end - at, AT_ONCE).to(tl.int32)
+        found = tl.zeros([SYMBOLS_PER_STORE], tl.int32)
+        some = tl.minimum(end - at, SYMBOLS_PER_STORE).to(tl.int32)
         for number in range(some):
             next_at = at + number + 1
             next_key = tl.load(keys + next_at, mask=next_at < end, other=0).to(tl.int32)
             low_bits = (state & 0xFFFFFF).to(tl.int32)
-            cell = key * 256 + (low_bits >> 16)
-            value, below, above = tl.load(guesses + cell).to(tl.int32), tl.load(lows + cell), tl.load(highs + cell)
-            if above <= low_bits:
-                row = tl.load(starts + key) + 1
-                while above <= low_bits:
-                    value += 1
-                    below = above
-                    above = tl.load(sums + row + value)
+            value, below, above = _find_symbol(key, low_bits, starts, sums, guesses, lows, highs)
             state = (state >> 24) * (above - below).to(tl.uint64) + (low_bits - below).to(tl.uint64)
-            short = ((state >> 32) == 0) & (place > floor)
+            short = ((state >> 32) == 0) & (place > floor)  # a word is read
             state = tl.where(short, (state << 32) | word.to(tl.uint32, bitcast=True).to(tl.uint64), state)
             place -= short.to(tl.int32)
             word = tl.load(words + place - 1, mask=place > floor, other=0)
             found = tl.where(within == number, value, found)
             key = next_key
         tl.store(out + target, found.to(tl.int16), mask=inside)
-        over = inside & (found > width)
-        slot = tl.atomic_add(escapes + 0 * found, 1, mask=over)
-        listed = escapes + 1 + 3 * slot
-        over = over & (slot < ESCAPES)
-        tl.store(listed, here.to(tl.int32), mask=over)
-        tl.store(listed + 1, target.to(tl.int32), mask=over)
-        tl.store(listed + 2, width, mask=over)
+        _list_escapes(escapes, inside & (found > width), here, target, width)
         at += some
     tl.store(states + lane, state.to(tl.int64, bitcast=True))
-    tl.store(places + lane, place)
+    tl.store(word_ends + lane, place)
 
 
 @triton.jit
@@ -119,66 +141,6 @@ def _put_escapes(escapes, values, taken, out):
     target = tl.load(escapes + 2 + 3 * slot, mask=slot < count, other=0)
     tl.store(out + target, tl.where(value % 2 == 1, -magnitude, magnitude).to(tl.int16), mask=slot < count)
     tl.store(taken, first + tl.load(escapes) + beyond * 2 * ESCAPES)  # which no payload has
-
-
-def packed_size(lanes: int, words: int) -> int:
-    """How many numbers `pack` makes for so many lanes and words at most."""
-    return HEAD + 4 * lanes + words
-
-
-def pack(
-    payload: Payload, quality: float, lanes: int = 0, out: NDArray[np.int32] | None = None, crc: int = 0
-) -> NDArray[np.int32]:
-    """What a device needs of a payload, in one array: the number of lanes, the first scale index that is coded, the
-    fixed-point quality, the checksum of the symbols, the number of escapes and these; then for each lane, of `lanes` at
-    least, its state (two numbers), where the next word ends and where its words begin; then all words.
-
-    Args:
-        out: an array of at least `packed_size` to write to.
-
-    Raises:
-        Error: the escapes are damaged or too many.
-    """
-    count = len(payload.lanes)
-    lanes = max(lanes, count)
-    lengths = np.array([len(words) for words in payload.lanes])
-    ends = np.cumsum(lengths)
-    escapes = _escapes(payload)
-    if out is None:
-        out = np.zeros(packed_size(lanes, int(ends[-1])), np.int32)
-    out[:5] = (
-        count,
-        payload.first,
-        round(quality * levels_module.QUALITY_ONE),
-        np.uint32(crc).view(np.int32),
-        len(escapes),
-    )
-    out[5 : 5 + len(escapes)] = escapes
-    out[HEAD : HEAD + 4 * lanes] = 0  # of lanes that are not used it must look as if they were done
-    states, places, offsets = np.split(out[HEAD : HEAD + 4 * lanes], [2 * lanes, 3 * lanes])
-    places[:count] = np.maximum(lengths - 2, 0) + ends - lengths
-    offsets[:count] = ends - lengths
-    words = out[HEAD + 4 * lanes :][: ends[-1]]
-    np.concatenate(payload.lanes, out=words.view(np.uint32))
-    for word in (0, 1):  # a coder's state before the first symbol is its last two words
-        there = lengths > word
-        states[word : 2 * count : 2][there] = words[places[:count][there] + word]
-    return out
-
-
-def _escapes(payload: Payload) -> list[int]:
-    """The numbers that stand for escapes, see FORMAT.md."""
-    if not fits(payload):
-        raise Error(f"a tile has more than {ESCAPES.value} escapes")
-    reader, values = Reader(payload.escapes), []
-    while reader.left:
-        values.append(reader.varint(2 * SYMBOL_MAX))
-    return values
-
-
-def fits(payload: Payload) -> bool:
-    """Whether a payload has no more escapes than the kernels take; the last byte of each is below 128."""
-    return np.count_nonzero(np.frombuffer(payload.escapes, np.uint8) < 128) <= ESCAPES.value
 
 
 @lru_cache(maxsize=16)
@@ -204,76 +166,68 @@ def latent_order(part: Pass, index: Tensor, first: Tensor) -> tuple[Tensor, Tens
     return keys, order, (keys < first).sum().reshape(1)
 
 
-def quality_of(packed: Tensor) -> Tensor:
-    """The fixed-point quality, (1,), in what `pack` made."""
-    return packed[2:3].long()
-
-
 class LaneDecoder:
-    """As `bitstream.TileDecoder`, on a device: `hyper`, then `latent` for each pass.
+    """As `bitstream.TileDecoder`, on a device: `hyper`, then `latent` for each pass. `packed` is on the tables' device
+    and stays as it is."""
 
-    Args:
-        packed: as `pack` makes it, for `lanes` lanes at most, on the tables' device.
-    """
+    def __init__(self, tables: DeviceTables, packed: PackedTile) -> None:
+        self.tables, self.packed = tables, packed
+        self.quality = packed.quality.long()  # (1,)
+        self.states, self.word_ends = packed.states.clone().view(torch.int64), packed.word_ends.clone()
+        self.escapes_used = torch.zeros_like(packed.escape_count)
 
-    def __init__(self, tables: DeviceTables, packed: Tensor, lanes: int) -> None:
-        self.tables, self.lanes = tables, lanes
-        self.count, self.first, self.quality = packed[0:1], packed[1:2], quality_of(packed)
-        states, self.places, self.offsets, self.words = packed[HEAD:].split(
-            [2 * lanes, lanes, lanes, len(packed) - packed_size(lanes, 0)]
-        )
-        self.states, self.places = states.clone().view(torch.int64), self.places.clone()
-        self.values, self.taken = packed[5:HEAD], torch.zeros_like(self.count)
-        self.escapes = packed[4:5]
-
-    def _pass(self, keys: Tensor, order: Tensor, skipped: Tensor) -> Tensor:
-        """int16 of the same length, 0 where nothing is coded."""
-        tables, device = self.tables, keys.device
+    def decode(self, keys: Tensor, order: Tensor, skipped: Tensor) -> Tensor:
+        """The symbols of a pass, as `hyper_order` or `latent_order` describe it: int16 of the same length, 0 where
+        nothing is coded."""
+        tables, packed, device = self.tables, self.packed, keys.device
         out = torch.zeros(len(keys), dtype=torch.int16, device=device)
-        escapes = torch.zeros(1 + 3 * ESCAPES.value, dtype=torch.int32, device=device)
-        _decode_pass[(self.lanes,)](
-            self.count, self.words, self.offsets, self.states, self.places, keys, order, skipped, len(keys),
+        escapes = torch.zeros(1 + 3 * ESCAPES_MAX, dtype=torch.int32, device=device)
+        _decode_pass[(packed.lanes,)](
+            packed.lane_count, packed.words, packed.word_begins, self.states, self.word_ends,
+            keys, order, skipped, len(keys),
             tables.starts, tables.sums, tables.guesses, tables.lows, tables.highs, tables.widths, escapes, out,
             num_warps=1,
         )  # fmt: skip
-        _put_escapes[(1,)](escapes, self.values, self.taken, out)
+        _put_escapes[(1,)](escapes, packed.escapes, self.escapes_used, out)
         return out
 
     def hyper(self, rows: int, columns: int) -> Tensor:
         """The hyper-latent z, (Z, rows, columns) int16."""
         levels, channels = self.tables.shape
         level = levels_module.nearest_level(self.quality, levels)
-        return self._pass(*hyper_order(self.tables, level, rows * columns)).reshape(channels, rows, columns)
+        return self.decode(*hyper_order(self.tables, level, rows * columns)).reshape(channels, rows, columns)
 
     def latent(self, part: Pass, index: Tensor) -> Tensor:
         """The latent residuals of a pass, int16, for its scale indices of the same shape; 0 where it codes nothing."""
-        return self._pass(*latent_order(part, index, self.first)).reshape(index.shape)
+        return self.decode(*latent_order(part, index, self.packed.first_index)).reshape(index.shape)
 
     def whole(self) -> Tensor:
         """Whether the payload is used up, a truth value on the device."""
-        used = (self.places == self.offsets).all() & (self.states == 0).all()
-        return used & (self.taken == self.escapes).all()
+        used = (self.word_ends == self.packed.word_begins).all() & (self.states == 0).all()
+        return used & (self.escapes_used == self.packed.escape_count).all()
 
 
-def decode_packed(model: Model, packed: Tensor, lanes: int, size: tuple[int, int]) -> tuple[Tensor, Coded, Tensor]:
-    """The integers of one tile of h x w places, without a word to the host: z (Z, h4, w4) int16, what
-    `codec.exact.context` makes of it, and whether the payload was used up and gave symbols of the checksum."""
-    decoder = LaneDecoder(tables_of(model), packed, lanes)
+def decode_packed(model: Model, packed: PackedTile, size: tuple[int, int]) -> tuple[Tensor, Coded, Tensor]:
+    """Decode one tile of (h, w) = `size` places without host synchronisation.
+
+    Returns:
+        z (Z, h4, w4) int16; what `codec.exact.context` makes of it; and a truth value on the device, whether the
+        payload was used up and the symbols have the checksum.
+    """
+    decoder = LaneDecoder(tables_of(model), packed)
     z = decoder.hyper(-(-size[0] // 4), -(-size[1] // 4))
 
     def code_pass(part: Pass, _: Tensor, index: Tensor) -> Tensor:
         return decoder.latent(part, index[0])[None].float()  # (1, D, h, w)
 
     coded = code_latents(model, z[None].float(), decoder.quality, size, code_pass)
-    return z, coded, decoder.whole() & (symbols_crc(z, coded.symbol[0]) == packed[3:4]).all()
+    return z, coded, decoder.whole() & (symbols_crc(z, coded.symbol[0]) == packed.crc).all()
 
 
-def decode_symbols(
-    model: Model, header: Header, tile: Tile, rect: Rect, payload: Payload
-) -> tuple[NDArray[np.int8], NDArray[np.int16], Coded]:
+def decode_symbols(model: Model, header: Header, tile: Tile, rect: Rect, payload: Payload) -> tuple[Tensor, Coded]:
     """As `codec.decode.symbols.decode_symbols`, of a payload that `fits`, on the model's device."""
-    packed = torch.from_numpy(pack(payload, header.quality, crc=tile.crc)).to(model.device)
-    z, coded, whole = decode_packed(model, packed, len(payload.lanes), (rect.height, rect.width))
+    packed = pack(payload, header.quality, tile.crc).to(model.device)
+    z, coded, whole = decode_packed(model, packed, (rect.height, rect.width))
     if not whole:
         raise Error(MISMATCH)
-    return z.to(torch.int8).cpu().numpy(), coded.symbol[0].to(torch.int16).cpu().numpy(), coded
+    return z, coded

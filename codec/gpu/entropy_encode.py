@@ -1,6 +1,6 @@
 """Entropy encoding on a GPU: all lanes of a tile at once, to the very bytes that `bitstream.encode_tile` makes.
 
-As in `codec.gpu.entropy_decode` the host is not asked before all is done. What a coder pushes last is popped first, so
+As in `codec.gpu.entropy_decode` nothing is read back before all is done. What a coder pushes last is popped first, so
 passes and symbols are taken from the end.
 """
 
@@ -16,7 +16,8 @@ from lapic.bitstream import LANE_SYMBOLS, write_payload
 from lapic.bitstream.varint import write_varint
 from lapic.codec.exact.context import Coded, low_channels, passes
 from lapic.codec.gpu.crc import symbols_crc
-from lapic.codec.gpu.entropy_decode import ESCAPES, hyper_order, latent_order, share_of_lane
+from lapic.codec.gpu.entropy_decode import ESCAPES, hyper_order, lane_range, latent_order
+from lapic.codec.gpu.packed import ESCAPES_MAX
 from lapic.codec.gpu.tables import tables_of
 from lapic.codec.model.codec_weights import Model
 
@@ -30,7 +31,7 @@ def _encode_pass(
     decoding. Escapes are listed in `escapes`, behind how many there are, with the number `part` of the pass; `failed`
     is set if the words are more than a lane's `capacity`. What comes next is fetched before it is needed."""
     lane = tl.program_id(0)
-    begin, at = share_of_lane(lanes, skipped, total)
+    begin, at = lane_range(lanes, skipped, total)
     state = tl.load(states + lane).to(tl.uint64, bitcast=True)
     place = tl.load(places + lane)
     key = tl.load(keys + at - 1, mask=at > begin, other=0).to(tl.int32)
@@ -92,7 +93,7 @@ class Pushed:
 
 
 def push(model: Model, z: Tensor, coded: Coded, level: Tensor, lanes: int, capacity: int) -> Pushed:
-    """Encode a tile without a word to the host.
+    """Encode a tile without host synchronisation.
 
     Args:
         z: (1, Z, h4, w4). level: the rate level, (1,) integers.
@@ -104,7 +105,7 @@ def push(model: Model, z: Tensor, coded: Coded, level: Tensor, lanes: int, capac
     count = ((symbol != 0).sum() // LANE_SYMBOLS).clamp(1, lanes).int().reshape(1)
     words = torch.empty(lanes, capacity, dtype=torch.int32, device=device)
     states = torch.zeros(lanes, dtype=torch.int64, device=device)
-    sizes = lanes, 1, 1 + 3 * ESCAPES.value
+    sizes = lanes, 1, 1 + 3 * ESCAPES_MAX
     places, failed, escapes = (torch.zeros(size, dtype=torch.int32, device=device) for size in sizes)
 
     def code(number: int, symbols: Tensor, keys: Tensor, order: Tensor, skipped: Tensor) -> None:
@@ -123,7 +124,7 @@ def push(model: Model, z: Tensor, coded: Coded, level: Tensor, lanes: int, capac
 def payload_of(pushed: Pushed) -> bytes | None:
     """The bytes, once they are there; None if a processor has to make them."""
     escapes = pushed.escapes.cpu()
-    if pushed.failed or escapes[0] > ESCAPES.value:
+    if pushed.failed or escapes[0] > ESCAPES_MAX:
         return None
     in_order = sorted(escapes[1:].reshape(-1, 3)[: int(escapes[0])].tolist())
     outside = b"".join(write_varint(number) for _, _, number in in_order)

@@ -1,5 +1,5 @@
-"""Work on a GPU that asks nothing of the host, captured once as a CUDA graph: starting its kernels one by one takes
-longer than they do."""
+"""Work on a GPU without host synchronisation, captured once as a CUDA graph: starting its kernels one by one takes
+longer than running them."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -10,13 +10,14 @@ Made = TypeVar("Made")
 WARMUP = 3  # runs before a capture, in which libraries choose their kernels and compilers compile
 
 
-def captured(
+def capture_graph(
     work: Callable[[], Made], device: torch.device, ready: Callable[[], object] = lambda: None
 ) -> Callable[[], Made]:
-    """On a GPU `work` as a function that replays it and gives the same tensors each time, filled anew; else `work`.
+    """On a GPU a function that replays `work` as a CUDA graph and returns the same tensors each time, filled anew; on a
+    CPU `work` itself.
 
     Args:
-        ready: called between the warm-up and the capture, such as to let go of what the former left.
+        ready: called between the warm-up and the capture, for example to free what the warm-up allocated.
     """
     if device.type != "cuda":
         return work

@@ -14,17 +14,22 @@ import triton.language as tl
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lapic.codec.gpu.pyramid import collapse
 from lapic.codec.nets import levels
 from lapic.codec.nets.network import Block, Config, Modulation, Synthesis
 
-WIDEST = 128  # channels of a block whose weights a kernel can hold
-MIXED, FILTERED, FINISHED = 64, 64, 256  # places that a program makes
+# The most channels of a block that runs as two kernels. One weight matrix of 128 x 128 float16 is 32 KiB, which a GPU's
+# shared memory holds beside the features that it is multiplied with; wider blocks run layer by layer.
+WIDEST = 128
+# Places of which a program of `_mix` or `_filter` makes all channels. With more places each loaded weight is used more
+# often, but 64 places of 128 channels are already 8192 sums in registers, 64 for each thread of 4 warps.
+MIX_BLOCK = FILTER_BLOCK = 64
 
 
 @triton.jit
-def _mix(x, weight, bias, out, places, CHANNELS: tl.constexpr, AT_ONCE: tl.constexpr):
+def _mix(x, weight, bias, out, places, CHANNELS: tl.constexpr, BLOCK: tl.constexpr):
     """silu(x weight + bias) of features (places, channels); `weight` is (in, out)."""
-    at = tl.program_id(0) * AT_ONCE + tl.arange(0, AT_ONCE)
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     channel = tl.arange(0, CHANNELS)
     cells = at[:, None] * CHANNELS + channel
     inside = (at < places)[:, None]
@@ -36,15 +41,15 @@ def _mix(x, weight, bias, out, places, CHANNELS: tl.constexpr, AT_ONCE: tl.const
 @triton.jit
 def _filter(
     mixed, x, taps, taps_bias, join, join_bias, widen, widen_bias, narrow, narrow_bias, out, height, width,
-    CHANNELS: tl.constexpr, AT_ONCE: tl.constexpr,
+    CHANNELS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """What follows in a block: 3x3 filters, join, and the expansion by two, for features (height x width, channels)."""
-    at = tl.program_id(0) * AT_ONCE + tl.arange(0, AT_ONCE)
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     row, column = at // width, at % width
     channel = tl.arange(0, CHANNELS)
     cells = at[:, None] * CHANNELS + channel
     inside = (row < height)[:, None]
-    sums = tl.zeros([AT_ONCE, CHANNELS], tl.float32) + tl.load(taps_bias + channel)
+    sums = tl.zeros([BLOCK, CHANNELS], tl.float32) + tl.load(taps_bias + channel)
     for tap in tl.static_range(9):
         down, right = tap // 3 - 1, tap % 3 - 1
         seen = (row + down >= 0) & (row + down < height) & (column + right >= 0) & (column + right < width)
@@ -61,64 +66,6 @@ def _filter(
         wide = (wide * tl.sigmoid(wide)).to(tl.float16)
         sums += tl.dot(wide, tl.load(narrow + part[:, None] * CHANNELS + channel))
     tl.store(out + cells, sums.to(tl.float16), mask=inside)
-
-
-@triton.jit
-def _finish(
-    before, plane, row_step, column_step, bands, finer, linear, out, height, width, shown_height, shown_width,
-    FACTOR: tl.constexpr, BANDS: tl.constexpr, FINER: tl.constexpr, COLOURS: tl.constexpr, AT_ONCE: tl.constexpr,
-):  # fmt: skip
-    """One level of a pyramid, (height, width): the level `before` expanded (see codec.nets.pyramid), and its band.
-
-    `FACTOR` is how many pixels a cell of `bands` has in a row; the last level, of 8, has the linear picture added, and
-    for 3 or 1 `COLOURS` is uint8 (shown_height, shown_width, COLOURS); with 0 and before it is float32 (3, height,
-    width). `BANDS` and `FINER` are the numbers of channels in `bands` and `finer`.
-    """
-    at = tl.program_id(0) * AT_ONCE + tl.arange(0, AT_ONCE)
-    row, column = at // width, at % width
-    inside = row < height
-    cell = (row // FACTOR) * (width // FACTOR) + column // FACTOR
-    within = (row % FACTOR) * FACTOR + column % FACTOR
-    half: tl.constexpr = FACTOR // 2
-    area: tl.constexpr = FACTOR * FACTOR
-    finer_area: tl.constexpr = half * half
-    finer_cell = (row // half) * (width // half) + column // half
-    finer_within = (row % half) * half + column % half
-    grey = tl.zeros([AT_ONCE], tl.float32)
-    for colour in tl.static_range(3):
-        total = tl.zeros([AT_ONCE], tl.float32)
-        for down in tl.static_range(-1, 2):
-            in_place, between = (0.75, 0.5) if down == 0 else (0.125, 0.5 if down > 0 else 0.0)
-            of_row = tl.where(row % 2 == 0, in_place, between)
-            up = tl.minimum(tl.maximum(row // 2 + down, 0), height // 2 - 1)
-            for right in tl.static_range(-1, 2):
-                in_place_too, between_too = (0.75, 0.5) if right == 0 else (0.125, 0.5 if right > 0 else 0.0)
-                of_column = tl.where(column % 2 == 0, in_place_too, between_too)
-                left = tl.minimum(tl.maximum(column // 2 + right, 0), width // 2 - 1)
-                place = colour * plane + up * row_step + left * column_step
-                total += of_row * of_column * tl.load(before + place, mask=inside, other=0).to(tl.float32)
-        channel = area - 1 + colour * area + within  # 3 (1 + 4 + ...) channels are of the bands before
-        total += tl.load(bands + cell * BANDS + channel, mask=inside, other=0).to(tl.float32)
-        channel = finer_area - 1 + colour * finer_area + finer_within
-        total += tl.load(finer + finer_cell * FINER + channel, mask=inside, other=0).to(tl.float32)
-        if FACTOR == 8:
-            block = (row // 16) * (width // 16) + column // 16
-            quarter = (row // 8 % 2) * 2 + column // 8 % 2
-            total += tl.load(linear + (block * 4 + quarter) * 192 + colour * 64 + within, mask=inside, other=0)
-        if COLOURS == 0:
-            tl.store(out + colour * height * width + at, total, mask=inside)
-        else:
-            total = total * 127.5 + 127.5
-            shown = inside & (row < shown_height) & (column < shown_width)
-            place = row * shown_width + column
-            if COLOURS == 3:
-                level = tl.minimum(tl.maximum(tl.floor(total + 0.5), 0), 255)
-                tl.store(out + place * 3 + colour, level.to(tl.uint8), mask=shown)
-            else:
-                grey += total / 3
-                if colour == 2:
-                    level = tl.minimum(tl.maximum(tl.floor(grey + 0.5), 0), 255)
-                    tl.store(out + place, level.to(tl.uint8), mask=shown)
 
 
 def _matrix(layer: nn.Conv2d) -> tuple[Tensor, Tensor]:
@@ -183,11 +130,11 @@ class FusedBlock:
         if channels > WIDEST:
             return self._by_layers(x, height, width)
         mixed, out = torch.empty_like(x), torch.empty_like(x)
-        _mix[(triton.cdiv(places, MIXED),)](
-            x, mix, mix_bias, mixed, places, CHANNELS=channels, AT_ONCE=MIXED, num_warps=8
+        _mix[(triton.cdiv(places, MIX_BLOCK),)](
+            x, mix, mix_bias, mixed, places, CHANNELS=channels, BLOCK=MIX_BLOCK, num_warps=8
         )
-        _filter[(triton.cdiv(places, FILTERED),)](
-            mixed, x, *rest, out, height, width, CHANNELS=channels, AT_ONCE=FILTERED, num_warps=4
+        _filter[(triton.cdiv(places, FILTER_BLOCK),)](
+            mixed, x, *rest, out, height, width, CHANNELS=channels, BLOCK=FILTER_BLOCK, num_warps=4
         )
         return out
 
@@ -257,25 +204,4 @@ class FusedSynthesis:
         for block in self.quarter:
             x = block(x, 2 * height, 2 * width)
         finer = torch.addmm(self.quarter_leave[1], x, self.quarter_leave[0].T)  # (16 h w, 64)
-        return _collapsed(bands, finer, linear, (height, width), colours, size)
-
-
-def _collapsed(
-    bands: Tensor, finer: Tensor, linear: Tensor, cells: tuple[int, int], colours: int, size: tuple[int, int]
-) -> Tensor:
-    """The picture of all bands, (h w, 256), those of the quarter's, (4 h w, 64), and the linear picture's blocks
-    (h w / 4, 768) for h x w cells of 8 x 8 pixels."""
-    height, width = cells
-    channels, made = bands.shape[1], bands
-    steps = 1, width * channels, channels  # between colours, rows and columns of the lowest level
-    for factor in (2, 4, 8):
-        rows, columns = factor * height, factor * width
-        last = colours if factor == 8 else 0
-        shape, kind = ((*size, colours), torch.uint8) if last else ((1, 3, rows, columns), torch.float32)
-        out = torch.empty(shape, dtype=kind, device=bands.device)
-        _finish[(triton.cdiv(rows * columns, FINISHED),)](
-            made, *steps, bands, finer, linear, out, rows, columns, *size,
-            FACTOR=factor, BANDS=channels, FINER=finer.shape[1], COLOURS=last, AT_ONCE=FINISHED,
-        )  # fmt: skip
-        made, steps = out, (rows * columns, columns, 1)
-    return made
+        return collapse(bands, finer, linear, (height, width), colours, size)

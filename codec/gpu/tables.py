@@ -9,7 +9,10 @@ from torch import Tensor
 from lapic.bitstream import PRECISION, Tables
 from lapic.codec.model.codec_weights import Model
 
-GUESS_BITS = 8  # of a state's low part, by which a table of guesses says where to look for the symbol
+# Bits of a state's low part by which a table of guesses says where to look for the symbol. With 8, all tables of
+# guesses (2.5 kB each) fit in a GPU's cache, and most symbols are the first guess or one of the next. The kernel that
+# decodes has this number in its code.
+GUESS_BITS = 8
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,8 @@ def symbols_of(data: bytes, **options: object) -> list[tuple[np.ndarray, np.ndar
     edge = tile_edge(header.tile, bounds)
     out = []
     for rect, tile in zip(bounds.cut(edge), tiles, strict=True):
-        z, symbols, coded = symbols_module.decode_symbols(model, header, tile, rect)
-        out.append((z, symbols, coded.index[0].to(torch.uint8).numpy()))
+        z, coded = symbols_module.decode_symbols(model, header, tile, rect)
+        out.append((z.numpy(), coded.symbol[0].to(torch.int16).numpy(), coded.index[0].to(torch.uint8).numpy()))
     return out
 
 

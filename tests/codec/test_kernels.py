@@ -1,7 +1,5 @@
 """What kernels on a GPU compute, here by Triton's interpreter where there is none, beside the processor's way."""
 
-import importlib
-
 import numpy as np
 import pytest
 import torch
@@ -17,9 +15,9 @@ from lapic.codec.nets.network import assemble
 from lapic.codec.picture import tensors
 
 pytest.importorskip("triton", reason="Triton is not installed: nothing can run the kernels")
-checksum, device_arithmetic, fused = (
-    importlib.import_module(f"codec.{name}") for name in ("checksum", "device_arithmetic", "fused")
-)
+from lapic.codec.exact import kernels
+from lapic.codec.gpu import crc, synthesis
+
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -28,7 +26,7 @@ def test_the_checksum_is_that_of_the_host(shapes: tuple[tuple[int, ...], tuple[i
     rng = np.random.default_rng(0)
     z = rng.integers(-63, 64, shapes[0]).astype(np.int8)
     symbols = rng.integers(-32767, 32768, shapes[1]).astype(np.int16)
-    found = checksum.symbols_crc(torch.from_numpy(z).to(DEVICE), torch.from_numpy(symbols).float().to(DEVICE))
+    found = crc.symbols_crc(torch.from_numpy(z).to(DEVICE), torch.from_numpy(symbols).float().to(DEVICE))
     assert int(found) & 0xFFFFFFFF == bitstream.symbols_crc(z, symbols)
 
 
@@ -46,7 +44,7 @@ def test_the_exact_networks_say_the_same(batch: int, height: int, width: int) ->
             features, quality, model.integers, lambda part, *_: symbols[:, part.channels], arithmetic
         )
 
-    expected, found = run(hyper.EXACT), run(device_arithmetic.DEVICE)
+    expected, found = run(hyper.EXACT), run(kernels.DEVICE)
     assert torch.equal(expected.mean, found.mean)
     assert torch.equal(expected.index, found.index)
     assert expected.index.unique().numel() > 20
@@ -62,10 +60,10 @@ def test_the_fused_synthesis_makes_the_same_picture(photo: Image.Image) -> None:
         latent = latents.shown_latents(exact, coded) / exact.transforms.gain(quality)
         latent = latent.contiguous(memory_format=torch.channels_last)
         expected = assemble(*exact.transforms.synthesis(latent, quality))
-        synthesis = fused.FusedSynthesis(half.transforms.synthesis)
-        assert (synthesis(latent, quality, 0, size) - expected).abs().max() < 0.01
+        fused = synthesis.FusedSynthesis(half.transforms.synthesis)
+        assert (fused(latent, quality, 0, size) - expected).abs().max() < 0.01
         for colours in (1, 3):
             shown = tensors.to_pixels(expected[0, :, : size[0], : size[1]], colours)
-            found = synthesis(latent, quality, colours, size)
+            found = fused(latent, quality, colours, size)
             assert found.shape == (*size, colours)
             assert (found.int() - shown.int()).abs().max() <= 1

