@@ -8,11 +8,24 @@ lapic.register_pillow()                    # from here on Pillow knows the forma
 """
 
 from lapic.codec import __version__
-from lapic.codec.api import Error, Info, Progress, Salvaged, decode, encode, info, restore, salvage, translate
+from lapic.codec.api import (
+    Error,
+    Info,
+    ModelInfo,
+    Progress,
+    Salvaged,
+    decode,
+    encode,
+    info,
+    restore,
+    salvage,
+    translate,
+)
 
 __all__ = [
     "Error",
     "Info",
+    "ModelInfo",
     "Progress",
     "Salvaged",
     "__version__",

@@ -37,7 +37,8 @@ def encode(
             ICC profile, EXIF and XMP are kept. RGB whose channels are equal is coded as grey and comes back as RGB.
         quality: 1 (smallest) to 100 (best).
         model: "auto" (the shipped model that was trained for the quality), name of a shipped model, path of a weights
-            file, or name of an own model in one of `codec.model.shipped.model_folders`. A decoder needs that model too.
+            file, or name of an own model in one of `lapic.codec.model.shipped.model_folders`. A decoder needs that
+            model too.
         tile: edge of the independently coded tiles in pixels, 64 times a power of two up to 4096, or 0 for one tile
             (pictures of at most 2^24 pixels).
         device: "auto" (a GPU if there is one), "cpu" or "cuda".
@@ -104,7 +105,7 @@ def decode(
     Args:
         data: all bytes of the file.
         model: name or weights file of the model that the file needs; None looks for it by its id among the shipped ones
-            and in the folders of own models, see `codec.model.shipped.model_folders`.
+            and in the folders of own models, see `lapic.codec.model.shipped.model_folders`.
         scale: 1, 2, 4 or 8 for a picture of 1/scale of the size, rounded up; smaller is faster.
         crop: (x, y, width, height), a part of the full-size picture in its pixels; only what it needs is decoded.
         device: "auto" (a GPU if there is one), "cpu" or "cuda".
