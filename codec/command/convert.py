@@ -8,9 +8,9 @@ from typing import Any
 
 from lapic.bitstream import Error, read_header
 from lapic.codec import api, defaults, files
+from lapic.codec.arguments import Progress, no_progress
 from lapic.codec.command.jobs import DecodeJob, EncodeJob, finish_times, refuse_losses
 from lapic.codec.decode.realism import INVENTS_BELOW
-from lapic.codec.picture.tensors import Progress, no_progress
 
 
 def encode_file(job: EncodeJob, progress: Progress = no_progress) -> dict[str, Any]:

@@ -5,8 +5,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lapic.codec.arguments import Progress as Progress
-from lapic.codec.arguments import no_progress as no_progress
 from lapic.codec.picture.tiling import LATENT, Rect
 
 
