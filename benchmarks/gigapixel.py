@@ -15,11 +15,13 @@ from pathlib import Path
 RUN = """
 import sys, time
 from lapic.codec.cli import main
-from lapic.codec.memory import keep_freed_memory, status
+from lapic.codec.evaluation.peak import PeakMemory
+from lapic.codec.memory import keep_freed_memory
 keep_freed_memory()
 began = time.perf_counter()
-main(sys.argv[1:], standalone_mode=False)
-print(time.perf_counter() - began, status("VmHWM") / 2**20)
+with PeakMemory() as memory:
+    main(sys.argv[1:], standalone_mode=False)
+print(time.perf_counter() - began, memory.peak / 2**20)
 """
 
 

@@ -61,14 +61,15 @@ MEMORY = """
 import sys, torch
 from PIL import Image
 import lapic
-from lapic.codec.memory import status
+from lapic.codec.evaluation.peak import PeakMemory
 threads, picture, device, width, height, job = sys.argv[1:]
 torch.set_num_threads(int(threads))
-if job == "encode":
-    lapic.encode(Image.open(picture).convert("RGB").resize((int(width), int(height))), 50, device=device)
-else:
-    lapic.decode(sys.stdin.buffer.read(), device=device)
-print(status("VmHWM"))
+with PeakMemory() as memory:
+    if job == "encode":
+        lapic.encode(Image.open(picture).convert("RGB").resize((int(width), int(height))), 50, device=device)
+    else:
+        lapic.decode(sys.stdin.buffer.read(), device=device)
+print(memory.peak)
 """
 
 

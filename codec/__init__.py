@@ -1,3 +1,3 @@
 """The codec: pictures <-> bitstream, in wings that follow the data."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"

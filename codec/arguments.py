@@ -4,9 +4,20 @@ Numbers may be NumPy scalars, as they come out of calculations; truth values and
 """
 
 from numbers import Real
-from typing import Any
+from typing import Any, Protocol
 
 from lapic.bitstream import Error
+
+
+class Progress(Protocol):
+    """A function that is called during long work, with the number of steps that are done and the number in all."""
+
+    def __call__(self, done: int, total: int, /) -> None:
+        """`done` of `total` steps are finished."""
+
+
+def no_progress(done: int, total: int) -> None:
+    """The default `Progress`, which does nothing."""
 
 
 def number(name: str, value: Any, low: float, high: float) -> float:

@@ -1,10 +1,8 @@
-"""How a process of lapic's own deals with freed memory, and how much a process holds."""
+"""How a process of lapic's own deals with freed memory."""
 
 import ctypes
-import re
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD, ARENA_MAX = -1, -2, -3, -8  # of mallopt(3)
 GIB = 2**30
@@ -25,16 +23,6 @@ def give_back_freed_memory() -> None:
     """Let glibc return to the system what is free: what one row of pieces leaves behind never quite fits the next, and
     from row to row a process would grow, by a gigabyte and more in all. Does nothing without glibc."""
     _of_glibc("malloc_trim")(0)
-
-
-def status(key: str) -> int | None:
-    """A size of this process in bytes from /proc/self/status, such as "VmRSS" or its peak, "VmHWM", which is its own
-    where `getrusage` tells that of the process which started it, if larger; None where there is no such file."""
-    try:
-        found = re.search(rf"^{key}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
-    except OSError:
-        return None
-    return int(found[1]) * 1024 if found else None
 
 
 def _of_glibc(name: str) -> Callable[..., object]:

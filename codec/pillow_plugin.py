@@ -52,7 +52,7 @@ class LapicImageFile(ImageFile.ImageFile):
                 if not more:
                     raise SyntaxError(str(error)) from None
 
-    def draft(self, mode: str | None, size: tuple[int, int] | None) -> tuple[str, tuple[float, ...]] | None:
+    def draft(self, mode: str | None, size: tuple[int, int] | None) -> tuple[str, tuple[int, int, float, float]] | None:
         """Choose the smallest scaled decode that is at least `size`; its mode stays as it is."""
         if not self.tile or size is None:
             return None
@@ -72,16 +72,18 @@ class LapicImageFile(ImageFile.ImageFile):
             ValueError: it was closed.
         """
         if self.tile:
-            missing: list[Any] | None = [] if ImageFile.LOAD_TRUNCATED_IMAGES else None
             data = self.load_read(-1)
             try:
-                decoded = api.decode(data, scale=self._scale, max_pixels=None, missing=missing)
+                if ImageFile.LOAD_TRUNCATED_IMAGES:
+                    decoded = api.salvage(data, scale=self._scale, max_pixels=None).image
+                else:
+                    decoded = api.decode(data, scale=self._scale, max_pixels=None)
             except bitstream.Error as error:
                 raise OSError(str(error)) from None
             self.im = decoded.im
             self._mode, self._size = decoded.mode, decoded.size
             self.tile = []
-            if self._exclusive_fp and self._close_exclusive_fp_after_loading:
+            if self.fp and self._exclusive_fp and self._close_exclusive_fp_after_loading:
                 self.fp.close()
             self.fp = None
         return super().load()

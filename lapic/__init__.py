@@ -1,16 +1,42 @@
 """lapic, the Laplacian pyramid image codec.
 
 data = lapic.encode(image, quality=50)     # PIL.Image.Image -> bytes of a .lapic file
-image = lapic.decode(data)                 # and back
+image = lapic.decode(data)                 # and back; lapic.salvage(data) for a damaged file
 lapic.info(data)["bytes"]                  # what each part costs
 image = lapic.restore(image, "jpeg")       # repair what another codec or a camera damaged
 lapic.register_pillow()                    # from here on Pillow knows the format
 """
 
 from lapic.codec import __version__
-from lapic.codec.api import Error, decode, encode, info, restore, translate
+from lapic.codec.api import (
+    Error,
+    Info,
+    ModelInfo,
+    Progress,
+    Salvaged,
+    decode,
+    encode,
+    info,
+    restore,
+    salvage,
+    translate,
+)
 
-__all__ = ["Error", "__version__", "decode", "encode", "info", "register_pillow", "restore", "translate"]
+__all__ = [
+    "Error",
+    "Info",
+    "ModelInfo",
+    "Progress",
+    "Salvaged",
+    "__version__",
+    "decode",
+    "encode",
+    "info",
+    "register_pillow",
+    "restore",
+    "salvage",
+    "translate",
+]
 
 
 def register_pillow() -> None:

@@ -153,7 +153,13 @@ def test_the_readmes_figures_are_those_of_the_results() -> None:
 
 
 def test_the_version_is_the_same_everywhere() -> None:
+    """The changelog begins with the version of the code; who cites, cites the newest release."""
     import lapic
 
-    assert f"version: {lapic.__version__}\n" in (ROOT / "CITATION.cff").read_text()
-    assert f"## [{lapic.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
+    headings = re.findall(r"^## \[(\d+\.\d+\.\d+)\], (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    version, _, development = lapic.__version__.partition(".dev")
+    assert headings[0][0] == version
+    assert bool(development) == (headings[0][1] == "not released yet")
+    number, date = next(heading for heading in headings if heading[1] != "not released yet")
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert f"version: {number}\ndate-released: {date}\n" in citation

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lapic.bitstream import Tables
 from lapic.bitstream.entropy import PRECISION, half_width
+from lapic.codec.arguments import no_progress
 from lapic.codec.defaults import DEFAULT_EFFORT
 from lapic.codec.encode import filter_fit
 from lapic.codec.encode.draft import Draft
@@ -20,7 +21,7 @@ from lapic.codec.exact import context, hyper
 from lapic.codec.exact.quantise import DETAIL, pass_quantiser, quantise, thresholds
 from lapic.codec.model.codec_weights import Model
 from lapic.codec.nets import levels as levels_module
-from lapic.codec.picture.tensors import no_progress, region
+from lapic.codec.picture.tensors import region
 from lapic.training.postfilter import filter_scales
 from lapic.training.rate_distortion import TrainableCodec, normalise, random_qualities, scale_of
 

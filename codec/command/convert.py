@@ -8,9 +8,9 @@ from typing import Any
 
 from lapic.bitstream import Error, read_header
 from lapic.codec import api, defaults, files
+from lapic.codec.arguments import Progress, no_progress
 from lapic.codec.command.jobs import DecodeJob, EncodeJob, finish_times, refuse_losses
 from lapic.codec.decode.realism import INVENTS_BELOW
-from lapic.codec.picture.tensors import Progress, no_progress
 
 
 def encode_file(job: EncodeJob, progress: Progress = no_progress) -> dict[str, Any]:
@@ -114,19 +114,21 @@ def decode_file(job: DecodeJob, progress: Progress = no_progress) -> dict[str, A
     if _large_output(job, data):
         return large.decode_file(job, data, progress) | hints
     pillow.format_of(job.suffix)  # complain before the work, not after
-    missing: list[tuple[int, int, int, int]] | None = [] if job.salvage else None
-    image = api.decode(
-        data,
-        model=job.model,
-        scale=job.scale,
-        crop=job.crop,
-        device=job.device,
-        max_pixels=job.max_pixels,
-        progress=progress,
-        missing=missing,
-        realism=job.realism,
-    )
-    notes = [f"missing, filled from around it: {r - x} x {b - y} pixels at {x},{y}" for x, y, r, b in missing or []]
+    settings: dict[str, Any] = {
+        "model": job.model,
+        "scale": job.scale,
+        "crop": job.crop,
+        "device": job.device,
+        "max_pixels": job.max_pixels,
+        "realism": job.realism,
+    }
+    missing: list[tuple[int, int, int, int]] = []
+    if job.salvage:
+        salvaged = api.salvage(data, progress=progress, **settings)
+        image, missing = salvaged.image, salvaged.missing
+    else:
+        image = api.decode(data, progress=progress, **settings)
+    notes = [f"missing, filled from around it: {r - x} x {b - y} pixels at {x},{y}" for x, y, r, b in missing]
     return deliver(image, job, began, notes) | hints
 
 

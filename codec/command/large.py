@@ -23,13 +23,13 @@ from lapic import bitstream
 from lapic.bitstream import Error
 from lapic.bitstream.container import ALPHA, EXIF, ICC, XMP
 from lapic.codec import files
+from lapic.codec.arguments import Progress, no_progress
 from lapic.codec.command.jobs import DecodeJob, EncodeJob, finish_times, refuse_losses
 from lapic.codec.encode import encoder
 from lapic.codec.memory import give_back_freed_memory
 from lapic.codec.picture import exif, formats, peek, reading, saving
 from lapic.codec.picture.rows import STRIP, open_rows, reason_of, vips_package
 from lapic.codec.picture.saving import png_chunk
-from lapic.codec.picture.tensors import Progress, no_progress
 
 LARGE = 100_000_000  # pixels from which pictures go this way
 AHEAD = 16  # strips that may wait to be written, so that decoding goes on meanwhile

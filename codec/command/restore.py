@@ -7,9 +7,9 @@ from typing import Any
 
 from lapic.bitstream import Error
 from lapic.codec import api, defaults, files
+from lapic.codec.arguments import Progress, no_progress
 from lapic.codec.command.convert import deliver
 from lapic.codec.command.jobs import refuse_losses
-from lapic.codec.picture.tensors import Progress, no_progress
 
 
 @dataclass(frozen=True)

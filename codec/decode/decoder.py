@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lapic.bitstream import Header, PixelFormat, Tile
+from lapic.codec.arguments import Progress, no_progress
 from lapic.codec.decode import picture_filter
 from lapic.codec.decode import realism as realistic
 from lapic.codec.decode.picture_filter import PostFilter
@@ -19,7 +20,7 @@ from lapic.codec.nets.network import assemble
 from lapic.codec.nets.pyramid import reduce
 from lapic.codec.nets.translator import Translator
 from lapic.codec.picture.fill import fill
-from lapic.codec.picture.tensors import Progress, no_progress, to_pixels
+from lapic.codec.picture.tensors import to_pixels
 from lapic.codec.picture.tiling import LATENT, Rect, halo, piece_edge
 from lapic.codec.threads import fit_threads
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lapic.bitstream import Header, PixelFormat, Tile, encode_tile, lanes_for, symbols_crc, write
+from lapic.codec.arguments import Progress, no_progress
 from lapic.codec.defaults import TUNES
 from lapic.codec.encode import filter_fit
 from lapic.codec.encode.draft import Draft, Rounded
@@ -22,7 +23,7 @@ from lapic.codec.host import isolated
 from lapic.codec.model.codec_weights import Model
 from lapic.codec.model.latents import code_latents
 from lapic.codec.nets import levels
-from lapic.codec.picture.tensors import Progress, no_progress, region
+from lapic.codec.picture.tensors import region
 from lapic.codec.picture.tiling import Rect, analysis_halo, latent_bounds, piece_edge, tile_edge
 from lapic.codec.threads import fit_threads
 

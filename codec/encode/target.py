@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lapic.bitstream.container import QUALITY_ONE
+from lapic.codec.arguments import Progress, no_progress
 from lapic.codec.encode.encoder import header_of
 from lapic.codec.encode.trials import DRAFTS, FILES, Place, Target, Trials
 from lapic.codec.model.codec_weights import Model
-from lapic.codec.picture.tensors import Progress, no_progress
 
 SPARE_FILES = 3  # beyond FILES if none of those serves
 BEYOND = 1.2  # times the highest quality that a model was trained for, beyond which its pictures may break

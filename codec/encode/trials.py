@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lapic import bitstream
 from lapic.bitstream import Error
+from lapic.codec.arguments import Progress, no_progress
 from lapic.codec.decode.decoder import decode_pixels
 from lapic.codec.encode.draft import Draft, regions
 from lapic.codec.encode.encoder import analyse, encode_latents, header_of, round_latents
@@ -23,7 +24,7 @@ from lapic.codec.metrics import psnr, psnr_of
 from lapic.codec.model.codec_weights import Model
 from lapic.codec.nets import levels
 from lapic.codec.nets.network import assemble
-from lapic.codec.picture.tensors import Progress, no_progress, region, to_pixels
+from lapic.codec.picture.tensors import region, to_pixels
 from lapic.codec.picture.tiling import Rect, latent_bounds
 
 DRAFTS = 16  # at most for one aim

@@ -3,6 +3,7 @@
 codecs   what is measured: encode and decode of lapic and its peers
 metrics  how far a decoded picture is from its original
 measure  one point: one picture, one codec, one quality
+peak     the memory that a process takes at its peak
 cache    measured points on disk
 matching peers at the same file size
 evaluate all of it together

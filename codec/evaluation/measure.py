@@ -16,7 +16,7 @@ from lapic.codec import files
 from lapic.codec.api import decode
 from lapic.codec.evaluation import codecs
 from lapic.codec.evaluation.metrics import all_metrics
-from lapic.codec.memory import status
+from lapic.codec.evaluation.peak import PeakMemory
 from lapic.codec.picture.pillow import open_image, take_apart
 
 Result = TypeVar("Result")
@@ -118,19 +118,14 @@ class MemoryJob:
     threads: int
 
 
-def memory(job: MemoryJob) -> dict[str, float | None]:
-    """{"mib": how far the process grew at its peak}, None where the system does not tell.
+def memory(job: MemoryJob) -> dict[str, float]:
+    """{"mib": how far the process grew at its peak}.
 
     To be called in a fresh process: memory that was freed before would be taken again and not be seen.
     """
     codec = _warm(job.codec, job.threads)
     pixels = load_rgb(job.picture) if job.file is None else None
     data = b"" if job.file is None else files.read_input(str(job.file))
-    try:
-        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew from here
-    except OSError:
-        return {"mib": None}
-    before = status("VmRSS")
-    _ = codec.decode(data) if pixels is None else codec.encode(pixels, job.quality)
-    peak = status("VmHWM")
-    return {"mib": None if before is None or peak is None else max(0, peak - before) / 2**20}
+    with PeakMemory() as used:
+        _ = codec.decode(data) if pixels is None else codec.encode(pixels, job.quality)
+    return {"mib": (used.peak - used.before) / 2**20}

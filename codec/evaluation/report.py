@@ -1,14 +1,13 @@
 """The report: one HTML page with plots, tables and before/after sliders, which works from disk without a network."""
 
 import base64
-import html
 import io
-import json
 from dataclasses import dataclass
 from importlib.resources import files as resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import jinja2
 import numpy as np
 from PIL import Image
 
@@ -42,36 +41,47 @@ def shot(job: ShotJob) -> dict[str, Any]:
     return {"src": src, "width": part.shape[1], "height": part.shape[0]}
 
 
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    cells = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
-    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="wide"><table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div>'
+class Cell(NamedTuple):
+    """A cell of a table: its text, and what is told where the pointer rests on its mark."""
+
+    text: str
+    mark: str = ""
+    remark: str = ""
 
 
-def bd_table(curves: list[Curve], metric: str, of_rate: bool = True) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of BD-rates in percent (or BD differences of the metric): each row's codec against each column's.
+class Table(NamedTuple):
+    """A table of the report: title, head and rows."""
 
-    A star marks curves whose ranges barely overlap.
+    title: str
+    head: list[str]
+    rows: list[list[Cell]]
+
+
+def bd_table(title: str, curves: list[Curve], metric: str, of_rate: bool = True) -> Table:
+    """BD-rates in percent (or BD differences of the metric): each row's codec against each column's.
+
+    A star marks curves whose ranges barely overlap, a dash those whose ranges do not.
     """
     able = [curve for curve in curves if metric in curve.metrics]
     rows = []
     for curve in able:
-        row = [html.escape(curve.label)]
+        row = [Cell(curve.label)]
         for anchor in able:
             difference = bd(anchor, curve, metric)
             value = difference.rate if of_rate else difference.quality
             if anchor is curve:
-                row.append("")
+                row.append(Cell(""))
             elif value is None:
-                row.append(f'<span title="{html.escape(difference.warning or "")}">-</span>')
+                row.append(Cell("", "-", difference.warning or ""))
             else:
-                star = f'<span title="{html.escape(difference.warning)}">*</span>' if difference.warning else ""
-                row.append((f"{value:+.1f} %" if of_rate else f"{value:+.3g}") + star)
+                text = f"{value:+.1f} %" if of_rate else f"{value:+.3g}"
+                row.append(Cell(text, "*" if difference.warning else "", difference.warning or ""))
         rows.append(row)
-    return ["", *(f"against {curve.label}" for curve in able)], rows
+    return Table(title, ["", *(f"against {curve.label}" for curve in able)], rows)
 
 
-def _cost_table(curves: list[Curve], points: list[Point], memory: dict[str, Point]) -> str:
+def _cost_table(curves: list[Curve], points: list[Point], memory: dict[str, Point]) -> Table:
+    """Median times, peak memory and the decoder's cost of each measured codec."""
     rows = []
     for curve in curves:
         if not curve.measured:
@@ -86,20 +96,16 @@ def _cost_table(curves: list[Curve], points: list[Point], memory: dict[str, Poin
         times = [median("encode_s", ".3f"), median("decode_s", ".3f")]
         used = [memory.get(curve.name, {}).get(key) for key in ("encode_mib", "decode_mib")]
         peaks = ["-" if value is None else f"{value:.0f}" for value in used]
-        rows.append([html.escape(curve.label), *times, *peaks, cost])
+        rows.append([Cell(text) for text in (curve.label, *times, *peaks, cost)])
     head = ["codec", "encode s", "decode s", "encode MiB", "decode MiB", "decoder kMAC/pixel"]
-    return _table(head, rows)
+    return Table("", head, rows)
 
 
-def _failures(points: list[Point]) -> str:
-    failed = [point for point in points if "error" in point]
-    if not failed:
-        return ""
-    rows = [
-        [html.escape(str(point[key])) for key in ("label", "picture", "quality", "error")]
-        for point in failed
-    ]  # fmt: skip
-    return "<h2>What failed</h2>" + _table(["codec", "picture", "quality", "reason"], rows)
+def _failures(points: list[Point]) -> Table:
+    """The points that could not be measured."""
+    keys = ("label", "picture", "quality", "error")
+    rows = [[Cell(str(point[key])) for key in keys] for point in points if "error" in point]
+    return Table("", ["codec", "picture", "quality", "reason"], rows)
 
 
 def _caption(look: Point) -> str:
@@ -158,14 +164,11 @@ def write_report(
         pictures: as `pictures_of` gives them.
     """
     measured = [curve for curve in curves if curve.measured]
-    tables = []
-    for metric, label in AXES.items():
-        head, rows = bd_table(curves if metric == "psnr" else measured, metric)
-        if rows:
-            tables.append(f"<h3>BD-rate by {html.escape(label.split(',')[0])}</h3>" + _table(head, rows))
-    head, rows = bd_table(measured, "psnr", of_rate=False)
-    if rows:
-        tables.append("<h3>BD-PSNR in dB</h3>" + _table(head, rows))
+    tables = [
+        bd_table(f"BD-rate by {label.split(',')[0]}", curves if metric == "psnr" else measured, metric)
+        for metric, label in AXES.items()
+    ]
+    tables.append(bd_table("BD-PSNR in dB", measured, "psnr", of_rate=False))
     machine = results["machine"]
     facts = [
         f"{len({point['picture'] for point in results['points']})} pictures, {len(results['points'])} points",
@@ -173,24 +176,25 @@ def write_report(
         f"made {results['made']} by lapic {results['lapic']}",
     ]
     data = resources("lapic.codec.evaluation") / "data"
-    page = (data / "report.html").read_text()
-    images = [f"<figure>{_inline(paths[0])}</figure>" for paths in drawn.values()]
-    slots = {
-        "facts": "".join(f"<li>{html.escape(fact)}</li>" for fact in facts),
-        "command": html.escape(results["command"]),
-        "plots": "\n".join(images),
-        "tables": "\n".join(tables),
-        "costs": _cost_table(curves, results["points"], results["memory"]),
-        "failures": _failures(results["points"]),
-        "versions": "".join(
-            f"<li>{html.escape(name)}: {html.escape(str(text))}</li>" for name, text in results["versions"].items()
-        ),
-        "license": html.escape((data / "img-comparison-slider.LICENSE").read_text()),
-        "slider": (data / "img-comparison-slider.js").read_text(),
-        "pictures": json.dumps(pictures).replace("</", "<\\/"),
-    }
-    for name, text in slots.items():
-        page = page.replace("{{" + name + "}}", text, 1)
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    page = environment.from_string((data / "report.html").read_text()).render(
+        facts=facts,
+        command=results["command"],
+        plots=[_inline(paths[0]) for paths in drawn.values()],
+        tables=[table for table in tables if table.rows],
+        costs=_cost_table(curves, results["points"], results["memory"]),
+        failures=_failures(results["points"]),
+        versions=results["versions"],
+        slider=(data / "img-comparison-slider.js").read_text(),
+        license=(data / "img-comparison-slider.LICENSE").read_text(),
+        pictures=pictures,
+    )
     path = out / "report.html"
     files.write_output(str(path), page.encode())
     return path

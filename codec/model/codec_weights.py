@@ -193,7 +193,7 @@ def default_dtype(device: torch.device) -> torch.dtype:
 
 @kept_while_unchanged(find_model)
 @isolated
-def load(name: str = DEFAULT_MODEL, device: str = "cpu", dtype: torch.dtype | None = None) -> Model:
+def load(name: str | os.PathLike[str] = DEFAULT_MODEL, device: str = "cpu", dtype: torch.dtype | None = None) -> Model:
     """Load a model by its name or the path of its weights file, see `codec.model.shipped.find_model`.
 
     Args:
@@ -269,7 +269,7 @@ def load_by_id(
     return load(name, device, dtype)
 
 
-def load_for(name: str, quality: float, device: str = "cpu") -> Model:
+def load_for(name: str | os.PathLike[str], quality: float, device: str = "cpu") -> Model:
     """The model to encode with at a quality 1..100: the one that `load` knows by `name`, or for "auto" the shipped one
     that was trained for the quality. Raises `Error` as `load` does, and if the named one was not."""
     if name == AUTO_MODEL:

@@ -1,22 +1,11 @@
 """Pixels as tensors and back."""
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lapic.codec.picture.tiling import (
-    LATENT,
-    Rect,
-)
-
-Progress = Callable[[int, int], None]
-
-
-def no_progress(done: int, total: int) -> None:
-    """The default listener: `done` of `total` tiles are finished."""
+from lapic.codec.picture.tiling import LATENT, Rect
 
 
 def region(pixels: NDArray[np.uint8], rect: Rect, device: torch.device) -> Tensor:

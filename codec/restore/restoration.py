@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lapic.bitstream.container import ICC
+from lapic.codec.arguments import Progress, no_progress
 from lapic.codec.model.translator_weights import load
 from lapic.codec.picture import colour, pillow
-from lapic.codec.picture.tensors import Progress, no_progress
 from lapic.codec.restore.translation import translate_pixels
 
 RESTORERS = {"jpeg": "jpeg", "denoise": "camera", "deblur": "camera", "upscale": "camera"}  # the weights for each task

@@ -6,11 +6,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lapic.bitstream import Error
+from lapic.codec.arguments import Progress, no_progress
 from lapic.codec.host import isolated
 from lapic.codec.model.translator_weights import Loaded
 from lapic.codec.nets.lptn import LPTN
 from lapic.codec.nets.translator import halo
-from lapic.codec.picture.tensors import Progress, no_progress, region, to_pixels
+from lapic.codec.picture.tensors import region, to_pixels
 from lapic.codec.picture.tiling import LATENT, PIECE, latent_bounds
 from lapic.codec.threads import fit_threads
 

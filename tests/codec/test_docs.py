@@ -1,12 +1,16 @@
-"""docs/CLI.md is what the command says of itself. `python -m tests.codec.test_docs` writes it anew."""
+"""docs/CLI.md is what the command says of itself, docs/API.md what signatures and docstrings say. `python -m
+tests.codec.test_docs` writes both anew."""
 
 from pathlib import Path
 
 import click
+import pytest
 
 from lapic.codec.cli import main as lapic
+from tests.codec import api_page
 
 PAGE = Path(__file__).parents[2] / "docs" / "CLI.md"
+API = PAGE.with_name("API.md")
 INTRODUCTION = """# The command line
 
 Made from the commands' own `--help` by `python -m tests.codec.test_docs`; a test holds it to them.
@@ -42,6 +46,19 @@ def test_the_page_is_up_to_date() -> None:
     assert PAGE.read_text() == page(), "run: python -m tests.codec.test_docs"
 
 
+def test_the_api_page_is_up_to_date() -> None:
+    assert API.read_text() == api_page.page(), "run: python -m tests.codec.test_docs"
+
+
+@pytest.mark.parametrize(
+    ("part", "name"), [(part, name) for part, (_, names) in api_page.PARTS.items() for name in names]
+)
+def test_every_public_name_is_described(part: str, name: str) -> None:
+    text = API.read_text().split(f"\n## {part}\n")[1].split("\n## ")[0]
+    described = text.split(f"\n### {name}\n")[1].split("\n### ")[0].split("```\n")
+    assert len(described[1].strip()) > 20
+
+
 def test_every_page_is_reached_from_the_readme() -> None:
     readme = (PAGE.parents[1] / "README.md").read_text()
     for path in PAGE.parent.glob("*.md"):
@@ -50,3 +67,4 @@ def test_every_page_is_reached_from_the_readme() -> None:
 
 if __name__ == "__main__":
     PAGE.write_text(page())
+    API.write_text(api_page.page())

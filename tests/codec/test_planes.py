@@ -55,7 +55,7 @@ def test_grey_in_colour_modes_is_coded_as_grey_and_comes_back_in_colour(
         assert opened.convert("RGB").mode == "RGB"
     whole = lapic.decode(data)
     part = lapic.decode(data, crop=(5, 7, 40, 30))
-    others = (lapic.decode(data, **options) for options in ({"scale": 4}, {"missing": []}, {"realism": 1}))
+    others = (lapic.decode(data, scale=4), lapic.salvage(data).image, lapic.decode(data, realism=1))
     for view in (whole, part, *others):
         assert view.mode == expected
         assert equal(view)
@@ -78,11 +78,10 @@ def test_a_profile_for_colour_stays(grey: Image.Image) -> None:
 
 def test_a_damaged_tile_of_such_a_picture_is_filled_in_grey(grey: Image.Image) -> None:
     data = lapic.encode(grey.convert("RGB"), 50, tile=64, effort=0)
-    missing: list = []
-    image = lapic.decode(data[:-40], missing=missing)
-    assert missing
-    assert image.mode == "RGB"
-    assert equal(image)
+    salvaged = lapic.salvage(data[:-40])
+    assert salvaged.missing
+    assert salvaged.image.mode == "RGB"
+    assert equal(salvaged.image)
 
 
 @pytest.mark.parametrize("place", [(0, 0), (1, 7), (99, 150)])

@@ -70,7 +70,7 @@ def test_a_damaged_tile_is_filled_from_around_it_and_the_rest_is_as_before(whole
 def test_the_border_of_a_hole_is_filled_with_it(whole: bytes) -> None:
     """The 16 pixels around a missing tile, which the synthesis makes from it too, are not shown as they come out."""
     good = np.asarray(lapic.decode(whole))
-    saved = np.asarray(lapic.decode(flip(whole, 5), missing=[])).astype(int)
+    saved = np.asarray(lapic.salvage(flip(whole, 5)).image).astype(int)
     ring = np.zeros(good.shape[:2], bool)
     ring[240:528, 240:528] = True
     ring[256:512, 256:512] = False
@@ -80,8 +80,8 @@ def test_the_border_of_a_hole_is_filled_with_it(whole: bytes) -> None:
 
 
 def test_a_truncated_file_keeps_its_whole_tiles(whole: bytes) -> None:
-    missing: list = []
-    image = lapic.decode(whole[: len(whole) * 2 // 3], missing=missing)
+    salvaged = lapic.salvage(whole[: len(whole) * 2 // 3])
+    image, missing = salvaged.image, salvaged.missing
     good = np.asarray(lapic.decode(whole)).astype(int)
     assert 2 <= len(missing) <= 8
     assert missing == sorted(missing, key=lambda area: (area[1], area[0]))
@@ -91,25 +91,22 @@ def test_a_truncated_file_keeps_its_whole_tiles(whole: bytes) -> None:
 
 def test_salvage_of_a_crop_and_a_scale_says_only_what_they_miss(whole: bytes) -> None:
     broken = flip(whole, 5)
-    missing: list = []
-    lapic.decode(broken, crop=(700, 0, 300, 200), missing=missing)
-    assert missing == []
-    small = lapic.decode(broken, scale=4, missing=missing)
-    assert small.size == (250, 175)
-    assert missing == [(256, 256, 512, 512)]
+    assert lapic.salvage(broken, crop=(700, 0, 300, 200)).missing == []
+    small = lapic.salvage(broken, scale=4)
+    assert small.image.size == (250, 175)
+    assert small.missing == [(256, 256, 512, 512)]
 
 
 def test_a_file_without_any_whole_tile_is_grey(photo: Image.Image) -> None:
     data = lapic.encode(photo, 40)
-    missing: list = []
-    image = lapic.decode(data[: len(data) // 2], missing=missing)
-    assert missing == [(0, 0, 451, 300)]
-    assert image.getextrema() == ((128, 128),) * 3
+    salvaged = lapic.salvage(data[: len(data) // 2])
+    assert salvaged.missing == [(0, 0, 451, 300)]
+    assert salvaged.image.getextrema() == ((128, 128),) * 3
 
 
 def test_a_damaged_header_cannot_be_salvaged(whole: bytes) -> None:
     with pytest.raises(lapic.Error, match="checksum"):
-        lapic.decode(whole[:12] + bytes([whole[12] ^ 1]) + whole[13:], missing=[])
+        lapic.salvage(whole[:12] + bytes([whole[12] ^ 1]) + whole[13:])
 
 
 def test_fill_continues_a_gradient() -> None:

@@ -1,14 +1,17 @@
-"""The report in a real browser, from disk, without a network."""
+"""The report in a real browser, from disk, without a network; and its page as text."""
 
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from PIL import Image
 
 from lapic.codec.cli import main
+from lapic.codec.evaluation.curves import Curve
+from lapic.codec.evaluation.report import write_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -97,3 +100,31 @@ def test_plots_and_tables_are_there(page) -> None:
     assert page.locator("figure svg").first.bounding_box()["height"] > 200
     assert "against JPEG (4:2:0)" in page.locator("table").first.inner_text()
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def write_page(folder: Path, label: str, error: str) -> str:
+    """The report of one codec, one point and one picture; `label` and `error` stand for what others have written."""
+    curve = Curve("jpeg", label, [0.2, 0.6, 1.2], {"psnr": [27.0, 31, 34]})
+    point = {"codec": "jpeg", "label": label, "picture": label, "quality": 3}
+    results = {
+        "machine": {"processor": label, "cores": 2}, "points": [point | {"error": error}] if error else [point],
+        "workers": 2, "made": "today", "lapic": "0", "command": label, "memory": {}, "versions": {label: label},
+    }  # fmt: skip
+    shots = [{"label": label, "caption": label, "src": "data:,"}]
+    pictures = [{"name": label, "width": 3, "height": 4, "shots": shots}]
+    (folder / "plot.svg").write_text('<?xml version="1.0"?><svg id="a"></svg>')
+    return write_report(folder, results, [curve], {"psnr": [folder / "plot.svg"]}, pictures).read_text()
+
+
+def test_what_others_have_written_is_text(tmp_path: Path) -> None:
+    page = write_page(tmp_path, "</script><b>{{ 7 * 6 }}", "<b>reason")
+    assert "<b>" not in page
+    assert "&lt;b&gt;reason" in page
+    assert "{{ 7 * 6 }}" in page
+    assert page.count("</script>") == 3
+    assert '<svg id="plot-a">' in page
+
+
+def test_failures_have_a_part_only_if_there_are_any(tmp_path: Path) -> None:
+    assert "What failed" in write_page(tmp_path, "JPEG", "a reason")
+    assert "What failed" not in write_page(tmp_path, "JPEG", "")

@@ -1,19 +1,16 @@
-"""The functions that a program calls, as `import lapic` offers them."""
+"""encode, decode, salvage and info: images to the bytes of a .lapic file and back."""
 
-import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lapic.bitstream import Error
+from lapic.codec.api.types import Info, ModelName, Salvaged
+from lapic.codec.arguments import Progress, no_progress
 from lapic.codec.defaults import AUTO_MODEL, DEFAULT_EFFORT, DEFAULT_QUALITY, MAX_PIXELS, TUNES
 from lapic.codec.host import isolated
 
 if TYPE_CHECKING:
     from PIL import Image
-
-ModelName = str | os.PathLike[str]  # the name of a model, or the path of its weights file
-
-__all__ = ["Error", "decode", "encode", "info", "restore", "translate"]
 
 
 @isolated
@@ -31,7 +28,7 @@ def encode(
     tune: str = "psnr",
     lanes: bool = False,
     keep_hidden: bool = False,
-    progress: Any = None,
+    progress: Progress | None = None,
 ) -> bytes:
     """Compress an image.
 
@@ -40,7 +37,8 @@ def encode(
             ICC profile, EXIF and XMP are kept. RGB whose channels are equal is coded as grey and comes back as RGB.
         quality: 1 (smallest) to 100 (best).
         model: "auto" (the shipped model that was trained for the quality), name of a shipped model, path of a weights
-            file, or name of an own model in one of `codec.model.shipped.model_folders`. A decoder needs that model too.
+            file, or name of an own model in one of `lapic.codec.model.shipped.model_folders`. A decoder needs that
+            model too.
         tile: edge of the independently coded tiles in pixels, 64 times a power of two up to 4096, or 0 for one tile
             (pictures of at most 2^24 pixels).
         device: "auto" (a GPU if there is one), "cpu" or "cuda".
@@ -67,7 +65,7 @@ def encode(
     from lapic.codec import arguments
     from lapic.codec.encode import encoder
     from lapic.codec.model.codec_weights import load, load_for, pick_device
-    from lapic.codec.picture import pillow, planes, tensors
+    from lapic.codec.picture import pillow, planes
 
     quality = arguments.number("quality", quality, 1, 100)
     targets = [arguments.target(name, value) for name, value in (("size", size), ("bpp", bpp), ("psnr", psnr))]
@@ -76,7 +74,7 @@ def encode(
     arguments.check_image(image)
     pixels, chunks = planes.simplify(*pillow.take_apart(image), keep_hidden)
     where = pick_device(device)
-    report = progress or tensors.no_progress
+    report = progress or no_progress
     if any(value is not None for value in targets):
         from lapic.codec.encode.target import Stretch, encode_to_target
         from lapic.codec.encode.trials import Target
@@ -86,7 +84,8 @@ def encode(
         stretches = [Stretch(partial(load, name, where), *qualities) for name, qualities in served.items()]
         return encode_to_target(stretches, pixels, Target(*targets), tile, chunks, effort, lanes, tune, report)
     loaded = load_for(model, quality, where)
-    return encoder.encode_pixels(loaded, pixels, quality, tile, chunks, report, effort, lanes=lanes, tune=tune)
+    data: bytes = encoder.encode_pixels(loaded, pixels, quality, tile, chunks, report, effort, lanes=lanes, tune=tune)
+    return data
 
 
 @isolated
@@ -98,8 +97,7 @@ def decode(
     crop: tuple[int, int, int, int] | None = None,
     device: str = "auto",
     max_pixels: int | None = MAX_PIXELS,
-    progress: Any = None,
-    missing: list[Any] | None = None,
+    progress: Progress | None = None,
     realism: float = 0.0,
 ) -> "Image.Image":
     """Decompress a .lapic file.
@@ -107,15 +105,12 @@ def decode(
     Args:
         data: all bytes of the file.
         model: name or weights file of the model that the file needs; None looks for it by its id among the shipped ones
-            and in the folders of own models, see `codec.model.shipped.model_folders`.
+            and in the folders of own models, see `lapic.codec.model.shipped.model_folders`.
         scale: 1, 2, 4 or 8 for a picture of 1/scale of the size, rounded up; smaller is faster.
         crop: (x, y, width, height), a part of the full-size picture in its pixels; only what it needs is decoded.
         device: "auto" (a GPU if there is one), "cpu" or "cuda".
         max_pixels: refuse files that declare more, or larger crops; None for no limit.
         progress: called as progress(done, total).
-        missing: a list, for salvage: damaged or missing tiles are filled from their surroundings instead of raising
-            `Error`, and their rectangles, (left, top, right, bottom) in pixels of the full-size picture, are added to
-            the list.
         realism: 0 for the picture nearest to the original, to 1 for the one that looks most like a photo: texture that
             the file could not afford is invented; at quality under about 30 more than texture may be.
 
@@ -123,39 +118,80 @@ def decode(
         An image of mode L, LA, RGB or RGBA; ICC profile, EXIF and XMP are in its `info`.
 
     Raises:
-        Error: not a lapic file, damaged, too large, or made for a model that is not installed, is not the given one or,
-            with `realism`, has no realistic decoder.
+        Error: not a lapic file, damaged (see `salvage`), too large, or made for a model that is not installed, is not
+            the given one or, with `realism`, has no realistic decoder.
         ValueError: scale, crop, realism or device is not possible.
         TypeError: an argument is of a wrong type.
     """
+    return _decode(data, model, scale, crop, device, max_pixels, progress, realism, damaged=False).image
+
+
+@isolated
+def salvage(
+    data: bytes | bytearray | memoryview,
+    *,
+    model: ModelName | None = None,
+    scale: int = 1,
+    crop: tuple[int, int, int, int] | None = None,
+    device: str = "auto",
+    max_pixels: int | None = MAX_PIXELS,
+    progress: Progress | None = None,
+    realism: float = 0.0,
+) -> Salvaged:
+    """Decompress what is whole of a damaged or truncated .lapic file: each tile that is not is filled from its
+    surroundings.
+
+    Args:
+        data, model, scale, crop, device, max_pixels, progress, realism: as for `decode`.
+
+    Returns:
+        The image, and which rectangles of it were filled.
+
+    Raises:
+        Error: as `decode` does, but for damaged tiles; a damaged header cannot be salvaged.
+        ValueError, TypeError: as `decode` does.
+    """
+    return _decode(data, model, scale, crop, device, max_pixels, progress, realism, damaged=True)
+
+
+def _decode(
+    data: bytes | bytearray | memoryview,
+    model: ModelName | None,
+    scale: int,
+    crop: tuple[int, int, int, int] | None,
+    device: str,
+    max_pixels: int | None,
+    progress: Progress | None,
+    realism: float,
+    damaged: bool,
+) -> Salvaged:
+    """Decode; `damaged` is whether damaged tiles are filled instead of raising `Error`."""
     from lapic import bitstream
     from lapic.codec import arguments
     from lapic.codec.decode import decoder
     from lapic.codec.model.codec_weights import load_by_id, pick_device
     from lapic.codec.picture import pillow
-    from lapic.codec.picture.tensors import no_progress
 
     scale, realism = arguments.one_of("scale", scale, (1, 2, 4, 8)), arguments.number("realism", realism, 0, 1)
     crop = None if crop is None else arguments.rectangle("crop", crop)
     if max_pixels is not None:
-        max_pixels = arguments.number("max_pixels", max_pixels, 0, float("inf"))
+        limit = arguments.number("max_pixels", max_pixels, 0, float("inf"))
+        max_pixels = None if limit == float("inf") else int(limit)
     if crop and max_pixels is not None and crop[2] * crop[3] > max_pixels:
         raise Error(f"{crop[2]} x {crop[3]} is more than {max_pixels} pixels: raise the limit to decode it")
-    header, tiles = bitstream.read(data, None if crop else max_pixels, salvage=missing is not None)
+    header, tiles = bitstream.read(data, None if crop else max_pixels, salvage=damaged)
     loaded = load_by_id(header.model, pick_device(device), given=model)
     alpha = pillow.read_alpha(header.chunks, (header.width, header.height), max_pixels)
-    holes: list[Any] | None = None if missing is None else []
-    watch = progress or no_progress
+    holes: list[Any] = []
     view = decoder.View(scale, crop, realism=realism)
-    pixels = decoder.decode_pixels(loaded, header, tiles, view, watch, holes)
-    if missing is not None:
-        missing += [(hole.left, hole.top, hole.right, hole.bottom) for hole in holes or []]
+    pixels = decoder.decode_pixels(loaded, header, tiles, view, progress or no_progress, holes if damaged else None)
     if alpha is not None:
         alpha = pillow.cut(alpha, crop, pixels.shape[1::-1])
-    return pillow.put_together(pixels, alpha, header.chunks)
+    missing = [(hole.left, hole.top, hole.right, hole.bottom) for hole in holes]
+    return Salvaged(pillow.put_together(pixels, alpha, header.chunks), missing)
 
 
-def info(data: bytes | bytearray | memoryview, *, model: ModelName | None = None) -> dict[str, Any]:
+def info(data: bytes | bytearray | memoryview, *, model: ModelName | None = None) -> Info:
     """What is in a .lapic file, without decoding it.
 
     Args:
@@ -163,8 +199,7 @@ def info(data: bytes | bytearray | memoryview, *, model: ModelName | None = None
         model: as for `decode`; nothing but its name and id is read.
 
     Returns:
-        width, height, mode, quality, model (id and name, the latter None if it is not installed), format_version,
-        tile, tiles, bpp, and `bytes`: total, header (with checksums and tile table), metadata by kind, payload.
+        A dict of the form of `Info`.
 
     Raises:
         Error: not a lapic file, damaged, or `model` is not the one that it needs.
@@ -197,88 +232,3 @@ def info(data: bytes | bytearray | memoryview, *, model: ModelName | None = None
             "payload": payload,
         },
     }
-
-
-@isolated
-def restore(
-    image: "Image.Image",
-    task: str = "auto",
-    *,
-    strength: float = 1.0,
-    scale: int = 2,
-    look: str = "faithful",
-    device: str = "auto",
-    progress: Any = None,
-) -> "Image.Image":
-    """Repair a damaged image.
-
-    Args:
-        image: a Pillow image of any mode; 16-bit channels become 8-bit, alpha and metadata are kept.
-        task: "jpeg" (traces of lossy compression), "denoise", "deblur", "upscale" (bicubic doubling, then the detail
-            that it lacks) or "auto": jpeg for images read from lossy files, denoise where noise is visible, else jpeg.
-        strength: 0 (change nothing) to 1.
-        scale: 2 or 4, for upscale.
-        look: "faithful" (the least error) or "realistic" (sharper, with texture that is likely but invented).
-        device: "auto" (a GPU if there is one), "cpu" or "cuda".
-        progress: called as progress(done, total).
-
-    Returns:
-        An image of mode L, LA, RGB or RGBA.
-
-    Raises:
-        ValueError: task, strength, scale, look or device is not possible.
-        TypeError: an argument is of a wrong type.
-        Error: the image cannot be read.
-    """
-    from lapic.codec import arguments
-    from lapic.codec.model.codec_weights import pick_device
-    from lapic.codec.picture.tensors import no_progress
-    from lapic.codec.restore import restoration
-
-    arguments.one_of("task", task, ("auto", *restoration.RESTORERS))
-    scale = arguments.one_of("scale", scale, (2, 4))
-    arguments.one_of("look", look, tuple(restoration.LOOKS))
-    strength = arguments.number("strength", strength, 0, 1)
-    arguments.check_image(image)
-    where = pick_device(device)
-
-    def repair(pixels: Any) -> Any:
-        chosen = restoration.pick_task(image, pixels) if task == "auto" else task
-        return restoration.restore_pixels(pixels, chosen, where, strength, scale, look, progress or no_progress)
-
-    return restoration.through(image, repair)
-
-
-@isolated
-def translate(
-    image: "Image.Image", model: ModelName, *, strength: float = 1.0, device: str = "auto", progress: Any = None
-) -> "Image.Image":
-    """Translate an image into the style that a model has learned.
-
-    Args:
-        image: a Pillow image of any mode; alpha and metadata are kept.
-        model: weights file of a translator or of an LPTN (`lapic-train translator` makes them), or "grey:FACTOR": the
-            mean of the channels times a factor, clipped.
-        strength: 0 (change nothing) to 1.
-        device: "auto" (a GPU if there is one), "cpu" or "cuda".
-        progress: called as progress(done, total).
-
-    Raises:
-        Error: the image or the model cannot be read, or the image is too small for it.
-        ValueError: strength, factor or device is not possible.
-        TypeError: an argument is of a wrong type.
-    """
-    from lapic.codec import arguments
-    from lapic.codec.model import translator_weights
-    from lapic.codec.model.codec_weights import pick_device
-    from lapic.codec.picture.tensors import no_progress
-    from lapic.codec.restore import restoration, translation
-
-    strength = arguments.number("strength", strength, 0, 1)
-    arguments.check_image(image)
-    if isinstance(model, str) and model.startswith("grey:"):
-        factor = translation.read_factor(model)
-        return restoration.through(image, lambda pixels: translation.grey_density(pixels, factor))
-    loaded = translator_weights.load(model, pick_device(device))
-    report = progress or no_progress
-    return restoration.through(image, lambda pixels: translation.translate_pixels(loaded, pixels, "", strength, report))

@@ -1,0 +1,21 @@
+"""The functions that a program calls, as `import lapic` offers them."""
+
+from lapic.bitstream import Error
+from lapic.codec.api.coding import decode, encode, info, salvage
+from lapic.codec.api.images import restore, translate
+from lapic.codec.api.types import Info, ModelInfo, Salvaged
+from lapic.codec.arguments import Progress
+
+__all__ = [
+    "Error",
+    "Info",
+    "ModelInfo",
+    "Progress",
+    "Salvaged",
+    "decode",
+    "encode",
+    "info",
+    "restore",
+    "salvage",
+    "translate",
+]
