@@ -74,7 +74,7 @@ def encode(
     effort, tile = arguments.whole("effort", effort, 0, 9), arguments.whole("tile", tile, 0, MAX_EDGE)
     arguments.one_of("tune", tune, TUNES)
     arguments.check_image(image)
-    pixels, chunks = planes.simplify(*pillow.take_apart(image), keep_hidden)
+    pixels, chunks = planes.simplify(*pillow.from_pil(image), keep_hidden)
     where = pick_device(device)
     report = progress or tensors.no_progress
     if any(value is not None for value in targets):
@@ -152,7 +152,7 @@ def decode(
         missing += [(hole.left, hole.top, hole.right, hole.bottom) for hole in holes or []]
     if alpha is not None:
         alpha = pillow.cut(alpha, crop, pixels.shape[1::-1])
-    return pillow.put_together(pixels, alpha, header.chunks)
+    return pillow.to_pil(pixels, alpha, header.chunks)
 
 
 def info(data: bytes | bytearray | memoryview, *, model: ModelName | None = None) -> dict[str, Any]:
@@ -246,7 +246,7 @@ def restore(
         chosen = restoration.pick_task(image, pixels) if task == "auto" else task
         return restoration.restore_pixels(pixels, chosen, where, strength, scale, look, progress or no_progress)
 
-    return restoration.through(image, repair)
+    return restoration.map_pixels(image, repair)
 
 
 @isolated
@@ -278,7 +278,9 @@ def translate(
     arguments.check_image(image)
     if isinstance(model, str) and model.startswith("grey:"):
         factor = translation.read_factor(model)
-        return restoration.through(image, lambda pixels: translation.grey_density(pixels, factor))
+        return restoration.map_pixels(image, lambda pixels: translation.grey_density(pixels, factor))
     loaded = translator_weights.load(model, pick_device(device))
-    report = progress or no_progress
-    return restoration.through(image, lambda pixels: translation.translate_pixels(loaded, pixels, "", strength, report))
+    watch = progress or no_progress
+    return restoration.map_pixels(
+        image, lambda pixels: translation.translate_pixels(loaded, pixels, "", strength, watch)
+    )

@@ -136,7 +136,7 @@ def damaged_weights(path: Path) -> Iterator[None]:
         raise Error(f"weights {path.name} are damaged: their tensors do not fit their configuration") from None
 
 
-def kept_while_unchanged(find: Callable[[str], Path]) -> Callable[[Callable[..., Made]], Callable[..., Made]]:
+def cached_by_file(find: Callable[[str], Path]) -> Callable[[Callable[..., Made]], Callable[..., Made]]:
     """Let a function of (name, device, dtype) return what it made before, as long as the file that `find` gives for the
     name has not changed; the last few results are kept."""
 
@@ -190,7 +190,7 @@ def default_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if has_bfloat16 else torch.float32
 
 
-@kept_while_unchanged(find_model)
+@cached_by_file(find_model)
 @isolated
 def load(name: str = DEFAULT_MODEL, device: str = "cpu", dtype: torch.dtype | None = None) -> Model:
     """Load a model by its name or the path of its weights file, see `codec.model.shipped.find_model`.

@@ -12,7 +12,7 @@ from safetensors.torch import save as serialise
 from lapic.bitstream import Error
 from lapic.codec import files
 from lapic.codec.host import isolated
-from lapic.codec.model.codec_weights import damaged_weights, default_dtype, kept_while_unchanged, read_weights
+from lapic.codec.model.codec_weights import cached_by_file, damaged_weights, default_dtype, read_weights
 from lapic.codec.model.shipped import SUFFIX, WEIGHTS
 from lapic.codec.nets.lptn import LPTN
 from lapic.codec.nets.translator import Translator, TranslatorConfig
@@ -21,7 +21,7 @@ TRANSLATORS = WEIGHTS / "translators"
 
 
 @dataclass
-class Loaded:
+class LoadedTranslator:
     """A translator in memory."""
 
     name: str
@@ -84,9 +84,9 @@ def config_of(stored: dict[str, Any]) -> TranslatorConfig:
     )
 
 
-@kept_while_unchanged(find)
+@cached_by_file(find)
 @isolated
-def load(name: str, device: str = "cpu", dtype: torch.dtype | None = None) -> Loaded:
+def load(name: str, device: str = "cpu", dtype: torch.dtype | None = None) -> LoadedTranslator:
     """A translator ready for use: as `read`, on a device ("cpu", "cuda", "cuda:N").
 
     Args:
@@ -99,4 +99,4 @@ def load(name: str, device: str = "cpu", dtype: torch.dtype | None = None) -> Lo
         if isinstance(module, torch.nn.Conv2d) and isinstance(net, Translator):
             module.to(dtype)  # LPTN works on pixels themselves: half precision would show
     net = net.to(where, memory_format=torch.channels_last).requires_grad_(False).eval()
-    return Loaded(Path(name).stem, net, card, where)
+    return LoadedTranslator(Path(name).stem, net, card, where)

@@ -10,15 +10,15 @@ from PIL.PngImagePlugin import PngImageFile
 from lapic.bitstream import Error
 from lapic.bitstream.container import ALPHA, EXIF, ICC, XMP
 from lapic.codec.picture import depth as depth_module
-from lapic.codec.picture import formats, metadata, peek
+from lapic.codec.picture import formats, metadata, probe
 from lapic.codec.picture.colour import to_rgb
 from lapic.codec.picture.depth import DEEP_MODES
 from lapic.codec.picture.metadata import CONVERTED_MODES, GREY_MODES
 from lapic.codec.picture.reading import count_frames, load_pixels, open_image
-from lapic.codec.picture.saving import compose, write_picture
+from lapic.codec.picture.saving import compose, picture_bytes
 
-__all__ = ["compose", "cut", "format_of", "losses", "open_image", "put_together", "read_alpha", "save_bytes",
-           "stripped", "take_apart", "write_picture"]  # fmt: skip
+__all__ = ["compose", "cut", "format_of", "from_pil", "open_image", "picture_bytes", "read_alpha", "stripped", "to_pil",
+           "unsupported"]  # fmt: skip
 
 PLAIN_MODES = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX"}
 TURNS = {
@@ -32,7 +32,7 @@ TURNS = {
 }
 
 
-def losses(image: Image.Image, source: bytes = b"", strip: bool = False, of_frame: bool = False) -> list[str]:
+def unsupported(image: Image.Image, source: bytes = b"", strip: bool = False, of_frame: bool = False) -> list[str]:
     """What encoding cannot keep of an image, each in a few words.
 
     Args:
@@ -43,20 +43,20 @@ def losses(image: Image.Image, source: bytes = b"", strip: bool = False, of_fram
     Raises:
         Error: the file is damaged so that its frames cannot be counted.
     """
-    beside = losses_beside_pixels(image, source, strip, of_frame)
-    return losses_of_pixels(image, source) + beside
+    beside = unsupported_beyond_pixels(image, source, strip, of_frame)
+    return unsupported_pixels(image, source) + beside
 
 
-def losses_beside_pixels(image: Image.Image, source: bytes, strip: bool, of_frame: bool = False) -> list[str]:
-    """What `losses` says of all but an image's pixels, which need not be read for it."""
+def unsupported_beyond_pixels(image: Image.Image, source: bytes, strip: bool, of_frame: bool = False) -> list[str]:
+    """What `unsupported` says of all but an image's pixels, which need not be read for it."""
     count = 1 if of_frame else count_frames(image)
     found = [f"only the first of {count} frames is kept: see --frames"] if count > 1 else []
-    return found if strip else found + metadata.collect(image).notes + peek.left_out(image, source)
+    return found if strip else found + metadata.collect(image).notes + probe.left_out(image, source)
 
 
-def losses_of_pixels(image: Image.Image, source: bytes) -> list[str]:
-    """What `losses` says of an image's pixels."""
-    depth = peek.depth(image, source)
+def unsupported_pixels(image: Image.Image, source: bytes) -> list[str]:
+    """What `unsupported` says of an image's pixels."""
+    depth = probe.depth(image, source)
     if image.mode in DEEP_MODES:
         return [depth_module.rule(image)]
     found = [f"{depth}-bit depth becomes 8 bits"] if depth > 8 else []
@@ -78,7 +78,7 @@ def stripped(image: Image.Image) -> Image.Image:
     return image
 
 
-def take_apart(image: Image.Image) -> tuple[NDArray[np.uint8], dict[bytes, bytes]]:
+def from_pil(image: Image.Image) -> tuple[NDArray[np.uint8], dict[bytes, bytes]]:
     """An image of any mode as pixels, (H, W, 3) RGB or (H, W) grey, and the chunks that keep its alpha and metadata.
 
     The orientation is applied to the pixels and set to 1 in the EXIF data, so that it is never applied twice. CMYK is
@@ -105,7 +105,7 @@ def take_apart(image: Image.Image) -> tuple[NDArray[np.uint8], dict[bytes, bytes
     return np.asarray(image.convert("L" if grey else "RGB")), chunks
 
 
-def put_together(pixels: NDArray[np.uint8], alpha: Image.Image | None, chunks: dict[bytes, bytes]) -> Image.Image:
+def to_pil(pixels: NDArray[np.uint8], alpha: Image.Image | None, chunks: dict[bytes, bytes]) -> Image.Image:
     """Pixels (H, W, 3) or (H, W), alpha of the same size and metadata as an image of mode L, LA, RGB or RGBA."""
     image = Image.fromarray(pixels)
     if alpha is not None:
@@ -152,9 +152,3 @@ def _png(image: Image.Image) -> bytes:
 def format_of(suffix: str) -> str:
     """Pillow's name of the format that a file name suffix such as ".png" means. Raises `Error` if there is none."""
     return formats.of(suffix).name
-
-
-def save_bytes(image: Image.Image, suffix: str, background: str = "white") -> bytes:
-    """An image as a file of the format that belongs to a file name suffix, with its metadata: `write_picture` without
-    what it says of losses."""
-    return write_picture(image, suffix, background)[0]

@@ -12,7 +12,7 @@ SPARSE = 64  # rows of which one is looked at first, to find colour early
 def simplify(
     pixels: NDArray[np.uint8], chunks: dict[bytes, bytes], keep_hidden: bool = False
 ) -> tuple[NDArray[np.uint8], dict[bytes, bytes]]:
-    """A picture as it is coded, from pixels (H, W, 3) or (H, W) and chunks as `picture.take_apart` gives them.
+    """A picture as it is coded, from pixels (H, W, 3) or (H, W) and chunks as `picture.from_pil` gives them.
 
     Where alpha is 0 the colours are filled from around, as nobody sees them, unless `keep_hidden`. RGB pixels whose
     channels are equal become grey (H, W), with a chunk that has the decoder give them back as RGB.

@@ -8,7 +8,7 @@ from typing import IO
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from lapic.bitstream import Error
-from lapic.codec.picture import depth, peek
+from lapic.codec.picture import depth, probe
 
 
 def identify(file: IO[bytes]) -> ImageFile.ImageFile:
@@ -45,7 +45,7 @@ def open_image(source: bytes, max_pixels: int | None = None) -> Image.Image:
         raise
     except Exception as error:  # Pillow's readers meet broken files with many kinds of exceptions
         try:
-            without = peek.eased(source)
+            without = probe.eased(source)
             if without is not None:
                 image = _load(without[0], max_pixels)
                 image.info |= without[1]
@@ -61,11 +61,11 @@ def _load(source: bytes, max_pixels: int | None) -> Image.Image:
     image = identify(io.BytesIO(source))
     check_pixels(image, max_pixels)
     load_pixels(image)
-    told = peek.cicp(source)
+    told = probe.cicp(source)
     if told:
         image.info["cicp"] = told
     key = image.info.get("transparency")
-    if image.mode == "RGB" and isinstance(key, tuple) and peek.depth(image, source) == 16:
+    if image.mode == "RGB" and isinstance(key, tuple) and probe.depth(image, source) == 16:
         image.putalpha(depth.transparent_where(image, _low_bytes(source)))
         del image.info["transparency"]
     return image

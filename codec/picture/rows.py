@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lapic.bitstream import Error
-from lapic.codec.picture import depth, metadata, peek, pillow, reading
+from lapic.codec.picture import depth, metadata, pillow, probe, reading
 from lapic.codec.picture.depth import DEEP_MODES
 
-STRIP = 64  # rows that are read at a time
+STRIP_ROWS = 64  # rows that are read at a time
 TURNS: dict[int, Callable[[Any], Any]] = {  # EXIF's orientations by libvips
     2: lambda image: image.fliphor(),
     3: lambda image: image.rot180(),
@@ -54,8 +54,8 @@ class Rows:
     def _read(self, top: int, bottom: int) -> NDArray[np.uint8]:
         """The next rows from disk. Raises `Error` if the file is damaged."""
         strips = []
-        for row in range(top, bottom, STRIP):
-            height = min(STRIP, bottom - row)
+        for row in range(top, bottom, STRIP_ROWS):
+            height = min(STRIP_ROWS, bottom - row)
             try:
                 strip = self.source.fetch(0, row, self.width, height)
             except vips_package().Error as error:
@@ -107,14 +107,14 @@ def _beside_pixels(name: str, strip: bool) -> tuple[metadata.Metadata, list[str]
         with Path(name).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as source:
             image = reading.identify(file)
             if image.format == "PNG":
-                image.info |= peek.png_metadata(source)
-            told = peek.cicp(source)
+                image.info |= probe.png_metadata(source)
+            told = probe.cicp(source)
             image.info |= {"cicp": told} if told else {}
             found = metadata.collect(image, loaded=False)
-            notes = pillow.losses_beside_pixels(image, source, strip)
+            notes = pillow.unsupported_beyond_pixels(image, source, strip)
             if image.mode in DEEP_MODES:
                 return found, notes, image.mode
-            notes += pillow.losses_of_pixels(image, source)
+            notes += pillow.unsupported_pixels(image, source)
             if image.format in TURNED_BY_VIPS:
                 found.orientation = 1
             return found, notes, ""

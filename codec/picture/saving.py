@@ -12,7 +12,7 @@ from PIL.PngImagePlugin import PngInfo
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from lapic.bitstream import Error
-from lapic.codec.picture import colour, exif, formats, peek
+from lapic.codec.picture import colour, exif, formats, probe
 from lapic.codec.picture.formats import Format
 
 QUALITY = 95  # of lossy formats
@@ -21,7 +21,7 @@ _TIFF_XMP = 700
 _NAMES = {"icc_profile": "the ICC profile", "exif": "EXIF", "xmp": "XMP"}
 
 
-def write_picture(image: Image.Image, suffix: str, background: str = "white") -> tuple[bytes, list[str]]:
+def picture_bytes(image: Image.Image, suffix: str, background: str = "white") -> tuple[bytes, list[str]]:
     """An image as a file of the format that belongs to a file name suffix, with the metadata in its `info`.
 
     Args:
@@ -56,7 +56,7 @@ def write_picture(image: Image.Image, suffix: str, background: str = "white") ->
     raise AssertionError("the last trial is without metadata")
 
 
-def losses_of_metadata(info: dict[str, Any], form: Format) -> list[str]:
+def unsupported_metadata(info: dict[str, Any], form: Format) -> list[str]:
     """What of ICC profile, EXIF and XMP a format cannot hold, each in a few words."""
     notes = []
     for key, most in (("icc_profile", form.icc), ("exif", form.exif), ("xmp", form.xmp)):
@@ -83,7 +83,7 @@ def fitting_metadata(info: dict[str, Any], form: Format, grey: bool) -> tuple[di
         profile, note = colour.fit(info["icc_profile"], grey)
         notes += [note] if note and form.icc else []
         info["icc_profile"] = profile or b"" if form.icc else info["icc_profile"]
-    notes += losses_of_metadata(info, form)
+    notes += unsupported_metadata(info, form)
     most = {"icc_profile": form.icc, "exif": form.exif, "xmp": form.xmp}
     kept = {key: value for key, value in info.items() if value and len(value) <= most[key]}
     return kept | ({"dpi": dpi} if dpi and form.resolution else {}), notes
@@ -98,9 +98,9 @@ def markers(suffix: str, exif_data: bytes | None, xmp: bytes | None) -> bytes:
     """EXIF and XMP as chunks of a PNG or segments of a JPEG."""
     if suffix == ".png":
         parts = [(b"eXIf", exif_data[len(exif.PREFIX) :])] if exif_data else []
-        parts += [(b"iTXt", peek.PNG_XMP + bytes(5) + xmp)] if xmp else []
+        parts += [(b"iTXt", probe.PNG_XMP + bytes(5) + xmp)] if xmp else []
         return b"".join(png_chunk(kind, body) for kind, body in parts)
-    bodies = [body for body in (exif_data, xmp and peek.XMP_NAME + xmp) if body]
+    bodies = [body for body in (exif_data, xmp and probe.XMP_NAME + xmp) if body]
     return b"".join(b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body for body in bodies)
 
 
@@ -136,7 +136,7 @@ def _save(image: Image.Image, form: Format, kept: dict[str, Any]) -> tuple[bytes
     finish: Callable[[bytes], bytes] = bytes
     if form.name == "PNG" and kept.get("xmp"):
         options["pnginfo"] = PngInfo()
-        options["pnginfo"].add(b"iTXt", peek.PNG_XMP + bytes(5) + kept["xmp"])
+        options["pnginfo"].add(b"iTXt", probe.PNG_XMP + bytes(5) + kept["xmp"])
     elif form.name == "TIFF":
         options = {key: value for key, value in options.items() if key not in ("exif", "xmp")}
         options |= _tiff_options(kept, notes)

@@ -49,10 +49,10 @@ def pick_task(image: Image.Image, pixels: NDArray[np.uint8]) -> str:
     return "denoise"
 
 
-def through(image: Image.Image, change: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]) -> Image.Image:
+def map_pixels(image: Image.Image, change: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]) -> Image.Image:
     """An image of any mode with its pixels changed by a function of (H, W, 3) or (H, W) uint8, its alpha resized to
     them, its metadata kept; where colour becomes grey, its profile becomes a grey one of the same curve if it can."""
-    before, chunks = pillow.take_apart(image)
+    before, chunks = pillow.from_pil(image)
     after = change(before)
     alpha = pillow.read_alpha(chunks, before.shape[1::-1])
     if alpha is not None and before.shape[:2] != after.shape[:2]:
@@ -60,7 +60,7 @@ def through(image: Image.Image, change: Callable[[NDArray[np.uint8]], NDArray[np
     if before.ndim > after.ndim and ICC in chunks:
         profile, _ = colour.fit(chunks.pop(ICC), grey=True)
         chunks |= {ICC: profile} if profile else {}
-    return pillow.put_together(after, alpha, chunks)
+    return pillow.to_pil(after, alpha, chunks)
 
 
 def restore_pixels(

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lapic.bitstream import Error
 from lapic.codec.host import isolated
-from lapic.codec.model.translator_weights import Loaded
+from lapic.codec.model.translator_weights import LoadedTranslator
 from lapic.codec.nets.lptn import LPTN
 from lapic.codec.nets.translator import halo
 from lapic.codec.picture.tensors import Progress, no_progress, region, to_pixels
@@ -24,7 +24,11 @@ def _to_pixels(result: Tensor, like: NDArray[np.uint8]) -> NDArray[np.uint8]:
 @isolated
 @torch.inference_mode()
 def translate_pixels(
-    loaded: Loaded, pixels: NDArray[np.uint8], task: str = "", strength: float = 1.0, progress: Progress = no_progress
+    loaded: LoadedTranslator,
+    pixels: NDArray[np.uint8],
+    task: str = "",
+    strength: float = 1.0,
+    progress: Progress = no_progress,
 ) -> NDArray[np.uint8]:
     """Pixels (H, W, 3) or (H, W), uint8, through a translator; the result has the same shape.
 
@@ -58,7 +62,7 @@ def translate_pixels(
     return np.ascontiguousarray(out[: pixels.shape[0], : pixels.shape[1]])
 
 
-def _lptn(loaded: Loaded, pixels: NDArray[np.uint8], strength: float) -> NDArray[np.uint8]:
+def _lptn(loaded: LoadedTranslator, pixels: NDArray[np.uint8], strength: float) -> NDArray[np.uint8]:
     """As `translate_pixels`, by LPTN."""
     height, width = pixels.shape[:2]
     if min(height, width) < 2**loaded.net.bands:
