@@ -80,9 +80,9 @@ def encode(
     if any(value is not None for value in targets):
         from lapic.codec.encode.target import Stretch, encode_to_target
         from lapic.codec.encode.trials import Target
-        from lapic.codec.model.shipped import SERVED
+        from lapic.codec.model.shipped import QUALITY_RANGES
 
-        served = SERVED if model == AUTO_MODEL else {model: load(model, where).qualities}
+        served = QUALITY_RANGES if model == AUTO_MODEL else {model: load(model, where).qualities}
         stretches = [Stretch(partial(load, name, where), *qualities) for name, qualities in served.items()]
         return encode_to_target(stretches, pixels, Target(*targets), tile, chunks, effort, lanes, tune, report)
     loaded = load_for(model, quality, where)
@@ -151,7 +151,7 @@ def decode(
     if missing is not None:
         missing += [(hole.left, hole.top, hole.right, hole.bottom) for hole in holes or []]
     if alpha is not None:
-        alpha = pillow.cut(alpha, crop, pixels.shape[1::-1])
+        alpha = pillow.crop_alpha(alpha, crop, pixels.shape[1::-1])
     return pillow.to_pil(pixels, alpha, header.chunks)
 
 

@@ -102,7 +102,8 @@ def encode_frames(job: EncodeJob, progress: Progress = no_progress) -> dict[str,
     size: dict[str, Any] = {}
     for count, frame in enumerate(reading.frames(image, job.max_pixels, notes), 1):
         target = str(Path(job.target) / f"frame-{count:04}.lapic")
-        files.check_absent(target, job.force)
+        if os.path.exists(job.target):  # else it is made with the first frame
+            files.check_absent(target, job.force)
         notes += pillow.unsupported(frame, source, job.strip, of_frame=True)
         data = encode_image(frame, replace(job, target=target))
         Path(job.target).mkdir(parents=True, exist_ok=True)

@@ -124,7 +124,7 @@ def _fitting(header: bitstream.Header, suffix: str, strip: bool) -> tuple[dict[b
     notes = ["alpha is left out of so large a picture"] if ALPHA in header.chunks else []
     if strip:
         return {}, notes
-    form = formats.of(suffix)
+    form = formats.by_suffix(suffix)
     if suffix == ".tif":
         form = replace(form, exif=0)  # libvips writes none
     given = {PILLOW_KEYS[kind]: header.chunks[kind] for kind in PILLOW_KEYS if kind in header.chunks}
@@ -190,7 +190,9 @@ def _write_png(parts: Queue[bytes], chunks: dict[bytes, bytes], path: Path) -> N
         image.remove(VIPS_FIELDS[XMP])
         with path.open("wb") as file:
             target = vips.TargetCustom()
-            target.on_write(_Splicer(file, saving.markers(path.suffix, chunks.get(EXIF), chunks.get(XMP))).write)
+            target.on_write(
+                _Splicer(file, saving.metadata_segments(path.suffix, chunks.get(EXIF), chunks.get(XMP))).write
+            )
             image.write_to_target(target, path.suffix, keep="icc", **WRITE_OPTIONS[path.suffix])
     except vips.Error as error:
         raise Error(f"the picture cannot be written: {reason_of(error)}") from None

@@ -1,4 +1,4 @@
-"""What a model's exact networks make of a tile: features, passes and y^."""
+"""The exact networks of a model applied to a tile: features, passes and y^."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from lapic.codec.model.codec_weights import Model
 
 
 def features_of(model: Model, z: Tensor, quality: Tensor, size: Sequence[int]) -> Tensor:
-    """What a tile's hyper-latent says, (B, W, h, w).
+    """The features of a tile's hyper-latent, (B, W, h, w).
 
     Args:
         z: (B, Z, h4, w4). quality: (B,), fixed-point. size: h and w of the tile in latents.
@@ -22,7 +22,7 @@ def features_of(model: Model, z: Tensor, quality: Tensor, size: Sequence[int]) -
 
 
 def code_latents(model: Model, z: Tensor, quality: Tensor, size: Sequence[int], visit: Visit) -> Coded:
-    """A tile's passes from its hyper-latent, for arguments as those of `features_of` and `code`."""
+    """A tile's passes from its hyper-latent; arguments are those of `features_of` and `code`."""
     return code(features_of(model, z, quality, size), quality, model.integers, visit, arithmetic_on(z.device))
 
 

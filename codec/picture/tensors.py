@@ -7,16 +7,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lapic.codec.picture.tiling import (
-    LATENT,
-    Rect,
-)
+from lapic.codec.picture.tiling import LATENT, Rect
 
-Progress = Callable[[int, int], None]
+Progress = Callable[[int, int], None]  # called with the tiles (or steps) done and those in all
 
 
 def no_progress(done: int, total: int) -> None:
-    """The default listener: `done` of `total` tiles are finished."""
+    """The `Progress` that shows nothing."""
 
 
 def region(pixels: NDArray[np.uint8], rect: Rect, device: torch.device) -> Tensor:
@@ -29,7 +26,7 @@ def region(pixels: NDArray[np.uint8], rect: Rect, device: torch.device) -> Tenso
 
 
 def to_picture(pixels: Tensor) -> Tensor:
-    """Pixels (H, W, 3 or 1) uint8 as a picture (1, 3, H, W) in -1..1, channels last; `decoder.to_pixels` leads back."""
+    """Pixels (H, W, 3 or 1) uint8 as a picture (1, 3, H, W) in -1..1, channels last; `to_pixels` is the inverse."""
     picture = pixels.permute(2, 0, 1)[None].float() / 127.5 - 1
     return picture.expand(1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
 

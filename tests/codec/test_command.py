@@ -88,11 +88,11 @@ def test_any_exception_costs_its_own_file_one_line(kind: str, folder: Path, monk
 @pytest.mark.parametrize(
     ("place", "arguments"),
     [
-        ("lapic.decode", ["decode", "o.lapic", "o.png"]),
+        ("lapic.codec.api.decode", ["decode", "o.lapic", "o.png"]),
         ("lapic.codec.command.convert.verify_file", ["verify", "o.lapic"]),
-        ("lapic.info", ["info", "o.lapic"]),
-        ("lapic.restore", ["restore", "plain.png", "r.png"]),
-        ("lapic.translate", ["translate", "plain.png", "t.png", "--model", "grey:1"]),
+        ("lapic.codec.api.info", ["info", "o.lapic"]),
+        ("lapic.codec.api.restore", ["restore", "plain.png", "r.png"]),
+        ("lapic.codec.api.translate", ["translate", "plain.png", "t.png", "--model", "grey:1"]),
         ("lapic.codec.evaluation.measure.load_rgb", ["compare", "plain.png", "plain.png"]),
         ("lapic.codec.evaluation.evaluate.evaluate", ["evaluate", "plain.png", "--out", "ev"]),
     ],
