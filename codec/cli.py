@@ -110,7 +110,7 @@ def main() -> None:
 )  # fmt: skip
 @click.option(
     "--tune", type=click.Choice(defaults.TUNES), default="psnr", show_default=True,
-    help="What the search minimises: the square error, or the visible error (by MS-SSIM and SSIMULACRA2).",
+    help="The error that the search weighs: square error, or visible error (by MS-SSIM and SSIMULACRA2).",
 )  # fmt: skip
 @click.option("--lanes", is_flag=True, help="Cut the data into lanes that a GPU decodes at once; costs 0.4 %.")
 @click.option("--tile", type=int, default=1024, show_default=True, help="Edge of the tiles in pixels, 0 for one tile.")

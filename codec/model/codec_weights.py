@@ -150,6 +150,7 @@ def cached_by_file(find: Callable[[str], Path]) -> Callable[[Callable[..., Weigh
             path = find(name)
             return load_cached(str(path), file_state(path), device, dtype)
 
+        cached.cache_clear = load_cached.cache_clear  # type: ignore[attr-defined]
         return cached
 
     return wrapper
