@@ -127,9 +127,11 @@ def _fitting(header: bitstream.Header, suffix: str, strip: bool) -> tuple[dict[b
     form = formats.by_suffix(suffix)
     if suffix == ".tif":
         form = replace(form, exif=0)  # libvips writes none
-    given = {PILLOW_KEYS[kind]: header.chunks[kind] for kind in PILLOW_KEYS if kind in header.chunks}
-    kept, more = saving.fitting_metadata(given, form, header.pixel_format == bitstream.PixelFormat.GREY)
-    return {kind: kept[key] for kind, key in PILLOW_KEYS.items() if key in kept}, notes + more
+    given = {
+        PILLOW_KEYS[chunk_type]: header.chunks[chunk_type] for chunk_type in PILLOW_KEYS if chunk_type in header.chunks
+    }
+    kept, metadata_notes = saving.fitting_metadata(given, form, header.pixel_format == bitstream.PixelFormat.GREY)
+    return {chunk_type: kept[key] for chunk_type, key in PILLOW_KEYS.items() if key in kept}, notes + metadata_notes
 
 
 def _freeing(bands: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:

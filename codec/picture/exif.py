@@ -148,22 +148,22 @@ def has_thumbnail(exif: bytes) -> bool:
 
 def _clean(given: Image.Exif) -> tuple[Image.Exif, bool]:
     """The tags that describe the picture and that Pillow can write again, and whether these are all."""
-    kept, whole = Image.Exif(), True
+    kept, complete = Image.Exif(), True
     for tag in sorted((TIFF_TAGS | {X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT}) & set(given)):
-        whole &= _copy_tag(kept, tag, given)
+        complete &= _copy_tag(kept, tag, given)
     for directory in DIRECTORIES:
         try:
             inner = dict(given.get_ifd(directory))
             if ExifTags.IFD.Interop in inner:
                 inner[ExifTags.IFD.Interop] = dict(given.get_ifd(ExifTags.IFD.Interop))
         except Exception:  # Pillow raises many types for odd data
-            whole = False
+            complete = False
             continue
         good = {tag: value for tag, value in inner.items() if _is_writable({directory: {tag: value}})}
-        whole &= len(good) == len(inner)
+        complete &= len(good) == len(inner)
         if good:
             kept[directory] = good
-    return kept, whole
+    return kept, complete
 
 
 def _copy_tag(kept: Image.Exif, tag: int, given: Image.Exif) -> bool:
@@ -195,14 +195,14 @@ def of_tiff(image: Image.Image) -> tuple[bytes, bool]:
     Returns also whether all of them could be read.
     """
     try:
-        kept, whole = _clean(image.getexif())
+        kept, complete = _clean(image.getexif())
     except Exception:  # Pillow raises many types for odd data
         return b"", False
     dpi = image.info.get("dpi")
     if not dpi or not is_known_resolution(dpi):
         for tag in (X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT):
             kept.pop(tag, None)
-    return (kept.tobytes() if len(kept) else b""), whole
+    return (kept.tobytes() if len(kept) else b""), complete
 
 
 def for_tiff(exif: bytes) -> tuple[dict[int, Any], bool]:
@@ -211,11 +211,11 @@ def for_tiff(exif: bytes) -> tuple[dict[int, Any], bool]:
     given = Image.Exif()
     try:
         given.load(exif)
-        kept, whole = _clean(given)
-        whole &= MAKER_NOTE not in kept.get(ExifTags.IFD.Exif, {})
+        kept, complete = _clean(given)
+        complete &= MAKER_NOTE not in kept.get(ExifTags.IFD.Exif, {})
         known = TIFF_TAGS | {ORIENTATION, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT, 0x0213, *DIRECTORIES}
-        whole &= set(given) <= known
-        whole &= bool(kept) or {entry.tag for entry in _entries(exif)} == {ORIENTATION}
+        complete &= set(given) <= known
+        complete &= bool(kept) or {entry.tag for entry in _entries(exif)} == {ORIENTATION}
     except Exception:  # Pillow raises many types for odd data
         return {}, False
-    return dict(kept), whole and not has_thumbnail(exif)
+    return dict(kept), complete and not has_thumbnail(exif)

@@ -81,8 +81,8 @@ def _is_unspecified(cicp: tuple[int, ...]) -> bool:
 def _exif(image: Image.Image, notes: list[str]) -> bytes:
     block: Any = image.info.get("exif") or b""
     if not block and image.format == "TIFF":
-        block, whole = exif.of_tiff(image)
-        if not whole:
+        block, complete = exif.of_tiff(image)
+        if not complete:
             notes.append("a part of EXIF cannot be read and is left out")
     if not block:
         block = _raw_profile(image, "exif") or _raw_profile(image, "APP1")

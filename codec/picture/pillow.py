@@ -130,7 +130,7 @@ def read_alpha(chunks: dict[bytes, bytes], size: tuple[int, int], max_pixels: in
     try:
         alpha = PngImageFile(io.BytesIO(chunks[ALPHA]))  # reads the header only, and knows no limit of pixels
         if alpha.size != size or alpha.mode != "L":
-            raise Error("the alpha channel is damaged: its size or kind is wrong")
+            raise Error("the alpha channel is damaged: its size or mode is wrong")
         alpha.load()
     except (Error, MemoryError):
         raise

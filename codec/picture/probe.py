@@ -187,14 +187,14 @@ def png_metadata(source: bytes) -> dict[str, Any]:
     for chunk_type, start, end in png_chunks(source):
         if chunk_type not in _PNG_METADATA:
             continue
-        whole = zlib.crc32(source[start - 4 : end]) == struct.unpack_from(">I", source, end)[0]
+        intact = zlib.crc32(source[start - 4 : end]) == struct.unpack_from(">I", source, end)[0]
         try:
-            info |= _chunk_info(chunk_type, source[start:end]) if whole else {}
+            info |= _chunk_info(chunk_type, source[start:end]) if intact else {}
         except (ValueError, zlib.error, struct.error):
-            whole = False
-        if not whole and chunk_type in (b"iCCP", b"eXIf"):
+            intact = False
+        if not intact and chunk_type in (b"iCCP", b"eXIf"):
             unread.append({b"iCCP": "the ICC profile", b"eXIf": "EXIF"}[chunk_type])
-        elif not whole and source[start:end].startswith(PNG_XMP):
+        elif not intact and source[start:end].startswith(PNG_XMP):
             unread.append("XMP")
     return info | ({"unread": unread} if unread else {})
 

@@ -162,10 +162,10 @@ def _tiff_options(kept: dict[str, Any], notes: list[str]) -> dict[str, Any]:
     """EXIF and XMP as tags of a TIFF."""
     tags: dict[int, Any] = {}
     if kept.get("exif"):
-        tags, whole = exif.for_tiff(kept["exif"])
-        if not tags and not whole:
+        tags, complete = exif.for_tiff(kept["exif"])
+        if not tags and not complete:
             notes.append("EXIF cannot become tags of TIFF and is left out")
-        elif not whole:
+        elif not complete:
             notes.append("EXIF becomes tags of TIFF: thumbnail, maker's note and unusual tags are not kept whole")
     directory = ImageFileDirectory_v2()
     for tag, value in tags.items():

@@ -83,7 +83,7 @@ def test_chromaticities_become_the_primaries_of_a_profile() -> None:
     assert np.abs(in_srgb(colours, told)[0, 0] - srgb(p3_to_srgb @ light)).max() < 2
 
 
-def test_cicp_goes_before_a_profile_and_is_told_in_the_new_one() -> None:
+def test_cicp_goes_before_a_profile_and_is_in_the_new_one() -> None:
     iccp = b"iCCP", b"x\0\0" + zlib.compress(colour.rgb_profile(colour.SRGB, colour.SRGB_CURVE))
     profile = profile_of(png("RGB", [(b"cICP", bytes([12, 13, 0, 1])), iccp]))
     assert profile is not None

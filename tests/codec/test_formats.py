@@ -130,7 +130,7 @@ def test_long_metadata_are_kept_or_named(suffix: str, most: int) -> None:
         assert len(found.getexif()[0x010E]) > 100_000
 
 
-def test_metadata_that_a_writer_refuses_are_left_out_with_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metadata_that_a_writer_refuses_are_left_out_with_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = Image.SAVE["WEBP"]
 
     def refuse(image: Image.Image, *rest: object) -> None:

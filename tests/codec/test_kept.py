@@ -179,7 +179,7 @@ def test_what_an_output_loses_is_said_or_refused(command: str, tmp_path: Path) -
     assert run_lapic(command, source, tmp_path / "c.ppm", "--background", "nocolour").exit_code == 2
 
 
-def test_the_size_that_is_told_is_that_of_the_turned_picture(tmp_path: Path) -> None:
+def test_the_reported_size_is_that_of_the_upright_picture(tmp_path: Path) -> None:
     data = Image.Exif()
     data[0x0112] = 6
     Image.fromarray(RAMP).save(tmp_path / "a.jpg", exif=data)
@@ -209,7 +209,7 @@ def test_two_megabytes_of_xmp(tmp_path: Path) -> None:
     assert lapic.decode(data).info["xmp"] == long
 
 
-def test_metadata_beyond_what_a_file_holds_are_left_out_with_a_word(tmp_path: Path) -> None:
+def test_metadata_beyond_what_a_file_holds_are_left_out_with_a_note(tmp_path: Path) -> None:
     image = Image.fromarray(RAMP)
     image.info["xmp"] = bytes(17 * 2**20)
     assert b"xmpd" not in pillow.from_pil(image)[1]
