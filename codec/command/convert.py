@@ -38,7 +38,7 @@ def encode_file(job: EncodeJob, progress: Progress = no_progress) -> dict[str, A
     copy_times(job)
     header = read_header(data)
     size = {"width": header.width, "height": header.height, "bytes": len(data), "quality": header.quality}
-    return size | facts | {"seconds": time.perf_counter() - began}
+    return size | {"seconds": time.perf_counter() - began} | facts
 
 
 def _encode(job: EncodeJob, progress: Progress) -> tuple[bytes, dict[str, Any]]:
