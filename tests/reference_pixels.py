@@ -181,4 +181,6 @@ def decode(
         picture = picture.mean(0, keepdims=True)
     picture = picture[:, : -(-file.height // scale), : -(-file.width // scale)]
     shown = np.rint(127.5 * (picture + 1)).clip(0, 255).astype(np.uint8).transpose(1, 2, 0)
+    if file.grey and file.chunks.get(b"mode") == b"\1":
+        return np.repeat(shown, 3, axis=2)
     return shown[:, :, 0] if file.grey else shown

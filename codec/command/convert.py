@@ -102,11 +102,10 @@ def encode_frames(job: EncodeJob, progress: Progress = no_progress) -> dict[str,
     size: dict[str, Any] = {}
     for count, frame in enumerate(reading.frames(image, job.max_pixels, notes), 1):
         target = str(Path(job.target) / f"frame-{count:04}.lapic")
-        if os.path.exists(job.target):  # else it is made with the first frame
-            files.check_absent(target, job.force)
+        Path(job.target).mkdir(parents=True, exist_ok=True)
+        files.check_absent(target, job.force)
         notes += pillow.unsupported(frame, source, job.strip, of_frame=True)
         data = encode_image(frame, replace(job, target=target))
-        Path(job.target).mkdir(parents=True, exist_ok=True)
         files.write_output(target, data, job.force)
         header = read_header(data)
         size = size or {"width": header.width, "height": header.height}

@@ -19,7 +19,7 @@ from lapic.codec import api, files
 from lapic.codec.cli import main
 from lapic.codec.command import batch
 
-LAPIC = [sys.executable, "-m", "codec"]
+LAPIC = [sys.executable, "-m", "lapic"]
 SHELL = f"{shlex.quote(sys.executable)} -m lapic"
 LONG = "n" * 260
 
@@ -182,9 +182,10 @@ def test_standard_output_holds_results_alone(
 ) -> None:
     """Whatever libraries print, in Python or in C."""
     script = (
-        "import os, codec\nwhole = lapic.info\n"
-        "def info(data):\n    print('a library')\n    os.system('echo a child')\n    return whole(data)\n"
-        "lapic.info = info\nfrom lapic.codec.__main__ import run\nrun()\n"
+        "import os\nfrom lapic.codec import api\nwhole = api.info\n"
+        "def info(data, **named):\n    print('a library')\n    os.system('echo a child')\n"
+        "    return whole(data, **named)\n"
+        "api.info = info\nfrom lapic.codec.__main__ import run\nrun()\n"
     )
     command = [sys.executable, "-c", script, "info", "o.lapic", "--json"]
     for debug, printed in (("0", ["a library"]), ("1", ["a child", "a library"])):
@@ -372,11 +373,11 @@ def test_a_signal_at_any_moment_is_one_line_and_leaves_nothing(
 
 def test_an_interruption_that_a_library_turns_into_an_error_is_one_all_the_same(folder: Path) -> None:
     script = (
-        "import os, signal, codec\n"
+        "import os, signal\nfrom lapic.codec import api\n"
         "def encode(*_, **__):\n"
         "    try:\n        os.kill(os.getpid(), signal.SIGINT)\n        import time; time.sleep(10)\n"
         "    except BaseException:\n        raise ImportError('half of a module')\n"
-        "lapic.encode = encode\nfrom lapic.codec.__main__ import run\n"
+        "api.encode = encode\nfrom lapic.codec.__main__ import run\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\nrun()\n"
     )
     command = [sys.executable, "-c", script, "encode", "plain.png", "plain.png", "out", "--json", "m.json"]

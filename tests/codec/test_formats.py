@@ -19,8 +19,8 @@ INTRODUCTION = """# Picture formats that lapic writes
 
 What `decode`, `restore` and `translate` keep in each format. What a format does not keep is said in one line, or
 refused with `--strict`; alpha is composed on `--background` where there is no place for it. Made from the table in
-`codec/formats.py`, which the commands themselves follow, by `python -m tests.codec.test_formats`; a test holds both to
-files.
+`codec/picture/formats.py`, which the commands themselves follow, by `python -m tests.codec.test_formats`; a test holds
+both to files.
 
 A .lapic file itself keeps ICC profile, EXIF and XMP of up to 16 MiB each and alpha without loss. The resolution is kept
 in EXIF (72 dpi, which EXIF writes for an unknown one, is not). Text in PNG, comments, IPTC and further frames are not

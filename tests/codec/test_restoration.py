@@ -14,7 +14,7 @@ from lapic.codec.model.translator_weights import LoadedTranslator, load, read, s
 from lapic.codec.nets.lptn import LPTN
 from lapic.codec.nets.translator import Translator, TranslatorConfig
 from lapic.codec.picture import tiling
-from lapic.codec.restore import restoration
+from lapic.codec.restore import restoration, translation
 from lapic.codec.restore.restoration import noise_level
 from lapic.codec.restore.translation import grey_density, translate_pixels
 from tests.conftest import detail
@@ -102,7 +102,7 @@ def test_noise_is_measured(sigma: float, photo: Image.Image) -> None:
 def test_a_picture_in_pieces_is_the_whole_picture(monkeypatch: pytest.MonkeyPatch, photo: Image.Image) -> None:
     pixels = np.asarray(photo.resize((700, 500)))
     whole = restoration.restore_pixels(pixels, "jpeg", "cpu")
-    monkeypatch.setattr(restoration, "PIECE", 256 // tiling.LATENT)
+    monkeypatch.setattr(translation, "PIECE", 256 // tiling.LATENT)
     steps: list[tuple[int, int]] = []
     pieces = restoration.restore_pixels(pixels, "jpeg", "cpu", progress=lambda *step: steps.append(step))
     assert np.abs(whole.astype(int) - pieces).max() <= 1
