@@ -1,6 +1,6 @@
-"""What callers of the public functions may give: checked at once, so that nothing fails deep inside.
+"""Checks of the arguments of public functions, before any work.
 
-Numbers may be NumPy scalars, as they come out of calculations; truth values and text are no numbers.
+Numbers may be NumPy scalars; booleans and strings are no numbers.
 """
 
 from numbers import Real
@@ -27,10 +27,10 @@ def number(name: str, value: Any, low: float, high: float) -> float:
         TypeError: it is none.
         ValueError: it is outside low..high, or not a number (nan).
     """
-    found = float(_real(name, value))
-    if not low <= found <= high:
+    checked = float(_real(name, value))
+    if not low <= checked <= high:
         raise ValueError(f"{name} {value} is outside {low:g} to {high:g}")
-    return found
+    return checked
 
 
 def whole(name: str, value: Any, low: int, high: int) -> int:
@@ -40,16 +40,16 @@ def whole(name: str, value: Any, low: int, high: int) -> int:
         TypeError: it is no number.
         ValueError: it is not whole, or outside low..high.
     """
-    found = _real(name, value)
-    if not low <= found <= high:
+    checked = _real(name, value)
+    if not low <= checked <= high:
         raise ValueError(f"{name} {value} is outside {low} to {high}")
-    if int(found) != found:
+    if int(checked) != checked:
         raise ValueError(f"{name} {value} is not a whole number")
-    return int(found)
+    return int(checked)
 
 
 def one_of(name: str, value: Any, choices: tuple[Any, ...]) -> Any:
-    """One of some values, as it is among them. Raises ValueError: it is none of them."""
+    """The choice that equals a value. Raises ValueError: there is none."""
     for choice in choices:
         if type(value) is not bool and value == choice:
             return choice
@@ -65,16 +65,16 @@ def target(name: str, value: Any) -> float | None:
     """
     if value is None:
         return None
-    found = float(_real(name, value))
-    if not 0 < found < float("inf"):
+    checked = float(_real(name, value))
+    if not 0 < checked < float("inf"):
         raise ValueError(f"give one target, and a positive finite number: {name} is {value}")
-    return found
+    return checked
 
 
 def rectangle(name: str, value: Any) -> tuple[int, int, int, int]:
     """Four whole numbers x, y, width, height. Raises TypeError or ValueError: they are not."""
     try:
-        x, y, width, height = (whole(name, one, -(2**31), 2**31) for one in value)
+        x, y, width, height = (whole(name, part, -(2**31), 2**31) for part in value)
     except TypeError:
         raise TypeError(f"{name} is x, y, width, height, four whole numbers, not {value!r}") from None
     except ValueError:
@@ -83,7 +83,7 @@ def rectangle(name: str, value: Any) -> tuple[int, int, int, int]:
 
 
 def check_image(image: Any) -> None:
-    """Read the pixels of a Pillow image, if that is still to be done.
+    """Read the pixels of a Pillow image, if they are not loaded yet.
 
     Raises:
         TypeError: it is no Pillow image.
@@ -100,7 +100,7 @@ def check_image(image: Any) -> None:
         image.load()
     except MemoryError:
         raise
-    except Exception as error:  # Pillow's readers meet damaged and closed files with many kinds of exceptions
+    except Exception as error:  # Pillow's readers raise many types for damaged and closed files
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         if getattr(image, "fp", None) is None and isinstance(error, AttributeError | AssertionError):
             reason = "its file is closed"

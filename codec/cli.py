@@ -11,19 +11,28 @@ from lapic import codec
 from lapic.bitstream.error import Error
 from lapic.codec import api, defaults, streams
 from lapic.codec.command import interrupts, restore_commands
-from lapic.codec.command.console import Finite, boundary, one_line_errors, quiet_pillow, say, with_options, write_line
+from lapic.codec.command.console import (
+    Finite,
+    boundary,
+    one_line_errors,
+    print_stderr,
+    quiet_pillow,
+    with_options,
+    write_line,
+)
 from lapic.codec.command.failures import about, attempt, named
 from lapic.codec.command.options import (
+    BATCH_OPTIONS,
     DEVICE,
-    KEEPING,
-    MANY,
     MAX_PIXELS,
     MODEL,
+    PICTURE_OPTIONS,
     QUIET,
+    Batch,
     check_name,
-    convert_many,
-    convert_one,
-    make_pictures,
+    convert_file,
+    convert_files,
+    convert_to_pictures,
 )
 from lapic.codec.evaluation import commands
 from lapic.codec.memory import keep_freed_memory
@@ -54,16 +63,16 @@ class _Bytes(click.ParamType):
         if text.endswith(("k", "K", "M")):
             text, factor = text[:-1], 1_000_000 if text[-1] == "M" else 1000
         try:
-            found = int(float(text) * factor)
-        except (ValueError, OverflowError):  # the latter for numbers without end
-            found = 0
-        if found < 1:
+            count = int(float(text) * factor)
+        except (ValueError, OverflowError):  # OverflowError for "inf"
+            count = 0
+        if count < 1:
             self.fail(f"{value!r} is not a number of bytes such as 50000, 200k or 1.5M", param, ctx)
-        return found
+        return count
 
 
-def _print_version(context: click.Context, _: Any, wanted: bool) -> None:
-    if wanted and not context.resilient_parsing:
+def _print_version(context: click.Context, _: Any, asked: bool) -> None:
+    if asked and not context.resilient_parsing:
         from lapic.codec.model.shipped import own_models, shipped
 
         click.echo(f"lapic {codec.__version__}")
@@ -92,31 +101,31 @@ def main() -> None:
     "-q", "--quality", type=Finite(1, 100), default=defaults.DEFAULT_QUALITY, show_default=True,
     help="1 (smallest) to 100 (best).",
 )  # fmt: skip
-@click.option("--size", type=_Bytes(), help="Instead of -q: at most so many bytes; 200k and 1.5M are understood.")
-@click.option("--bpp", type=Finite(0, min_open=True), help="Instead of -q: about so many bits per pixel.")
-@click.option("--psnr", type=Finite(0, min_open=True), help="Instead of -q: about so many dB.")
+@click.option("--size", type=_Bytes(), help="Instead of -q: at most this many bytes, such as 200k or 1.5M.")
+@click.option("--bpp", type=Finite(0, min_open=True), help="Instead of -q: about this many bits per pixel.")
+@click.option("--psnr", type=Finite(0, min_open=True), help="Instead of -q: about this many dB.")
 @click.option(
     "-e", "--effort", type=click.IntRange(0, 9), default=defaults.DEFAULT_EFFORT, show_default=True,
     help="How long to search for a smaller file: 0 (one pass) to 9; decoding takes no longer.",
 )  # fmt: skip
 @click.option(
     "--tune", type=click.Choice(defaults.TUNES), default="psnr", show_default=True,
-    help="What the search keeps: the least square error, or what is seen (by MS-SSIM and SSIMULACRA2).",
+    help="The error that the search weighs: square error, or visible error (by MS-SSIM and SSIMULACRA2).",
 )  # fmt: skip
 @click.option("--lanes", is_flag=True, help="Cut the data into lanes that a GPU decodes at once; costs 0.4 %.")
 @click.option("--tile", type=int, default=1024, show_default=True, help="Edge of the tiles in pixels, 0 for one tile.")
 @click.option(
     "--model", default=defaults.AUTO_MODEL, show_default=True,
-    help="A model by its name, or a weights file, which decoders need too; auto: the shipped one for the quality.",
+    help="A model by name or weights file, which decoders need too; auto: the shipped one for the quality.",
 )  # fmt: skip
 @click.option("--strip", is_flag=True, help="Leave out ICC profile, EXIF and XMP.")
 @click.option(
     "--keep-hidden", is_flag=True,
     help="Keep the colours of fully transparent pixels; they are filled smoothly otherwise.",
 )  # fmt: skip
-@click.option("--strict", is_flag=True, help="Refuse pictures of which something cannot be kept, such as 16-bit depth.")
+@click.option("--strict", is_flag=True, help="Refuse pictures if something cannot be kept, such as 16-bit depth.")
 @click.option("--frames", is_flag=True, help="Encode all frames of an animation into the folder OUTPUT.")
-@with_options(MANY)
+@with_options(BATCH_OPTIONS)
 @MAX_PIXELS
 @DEVICE
 @QUIET
@@ -131,20 +140,22 @@ def encode(
     picture format, such as photo.jpg, is refused.
     """
     from lapic.codec import files
-    from lapic.codec.command import batch, convert
-    from lapic.codec.command import jobs as jobs_module
+    from lapic.codec.command.batch import Pair, is_batch
+    from lapic.codec.command.convert import encode_file, encode_frames
+    from lapic.codec.command.jobs import EncodeJob
 
-    if sum(settings[target] is not None for target in ("size", "bpp", "psnr")) > 1:
+    has_target = sum(settings[target] is not None for target in ("size", "bpp", "psnr"))
+    if has_target > 1:
         raise click.UsageError("--size, --bpp and --psnr exclude each other")
     output = "-" if output in streams.STANDARD_OUTPUT else output
-    if not frames and batch.is_batch(inputs, output):
-        many = {"recursive": recursive, "jobs": jobs, "skip_existing": skip_existing, "manifest": manifest}
+    if not frames and is_batch(inputs, output):
 
-        def job_of(pair: batch.Pair) -> jobs_module.EncodeJob:
-            return jobs_module.EncodeJob(str(pair.source), str(pair.target), keep_times=True, **settings)
+        def job_of(pair: Pair) -> EncodeJob:
+            return EncodeJob(str(pair.source), str(pair.target), keep_times=True, **settings)
 
         suffixes = files.picture_suffixes() - {".lapic"}
-        convert_many(convert.encode_file, job_of, suffixes, ".lapic", inputs, output, many | {"quiet": quiet})
+        batch = Batch(recursive, jobs, skip_existing, manifest, quiet)
+        convert_files(encode_file, job_of, suffixes, ".lapic", inputs, output, batch)
         return
     if len(inputs) > 1:
         raise Error("--frames takes one INPUT")
@@ -152,14 +163,13 @@ def encode(
         check_name(output, force_format, lapic=True)
     if skip_existing and os.path.exists(output):
         return
-    job = jobs_module.EncodeJob(inputs[0], output, **settings)
-    facts = convert_one(convert.encode_frames if frames else convert.encode_file, job, quiet, manifest)
+    job = EncodeJob(inputs[0], output, **settings)
+    facts = convert_file(encode_frames if frames else encode_file, job, quiet, manifest)
     if not quiet:
         count = facts.get("frames", 1)
-        searched = any(settings[target] is not None for target in ("size", "bpp", "psnr"))
-        quality = f"quality {facts['quality']:g}, " if searched and not frames else ""
+        quality = f"quality {facts['quality']:g}, " if has_target and not frames else ""
         pixels, seconds = facts["width"] * facts["height"] * count, facts["seconds"]
-        say(
+        print_stderr(
             f"{facts['width']} x {facts['height']}, {f'{count} frames, ' if frames else ''}{facts['bytes']} bytes, "
             f"{quality}{8 * facts['bytes'] / pixels:.3f} bpp, {seconds:.2f} s, {pixels / seconds / 1e6:.1f} MP/s"
         )
@@ -178,9 +188,9 @@ def encode(
     help="0: nearest to the original; 1: looks most like a photo, with invented texture.",
 )  # fmt: skip
 @MODEL
-@click.option("--salvage", is_flag=True, help="Decode what is whole of a damaged file and fill in the rest.")
-@with_options(KEEPING)
-@with_options(MANY)
+@click.option("--salvage", is_flag=True, help="Decode the undamaged parts of a damaged file and fill in the rest.")
+@with_options(PICTURE_OPTIONS)
+@with_options(BATCH_OPTIONS)
 @MAX_PIXELS
 @DEVICE
 @QUIET
@@ -190,10 +200,10 @@ def decode(scale: str, **options: Any) -> None:
 
     Several inputs, folders and patterns go into the folder OUTPUT, as PNG if --format says nothing else.
     """
-    from lapic.codec.command import convert
-    from lapic.codec.command import jobs as jobs_module
+    from lapic.codec.command.convert import decode_file
+    from lapic.codec.command.jobs import DecodeJob
 
-    make_pictures(convert.decode_file, jobs_module.DecodeJob, {".lapic"}, scale=int(scale), **options)
+    convert_to_pictures(decode_file, DecodeJob, {".lapic"}, scale=int(scale), **options)
 
 
 @main.command()
@@ -209,12 +219,12 @@ def verify(files: tuple[str, ...], model: str | None, max_pixels: int, device: s
 
     failed = False
     for name in files:
-        found = attempt(lambda name: {"fine": verify_file(name, device, max_pixels, model)}, name)
-        if "error" in found:
+        outcome = attempt(lambda name: {"contents": verify_file(name, device, max_pixels, model)}, name)
+        if "error" in outcome:
             failed = True
-            say(f"lapic: {named(found['error'], name)}")
+            print_stderr(f"lapic: {named(outcome['error'], name)}")
         elif not quiet:
-            write_line(f"{name}: {found['fine']}")
+            write_line(f"{name}: {outcome['contents']}")
     if failed:
         sys.exit(1)
 
@@ -225,28 +235,28 @@ def verify(files: tuple[str, ...], model: str | None, max_pixels: int, device: s
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @one_line_errors
 def info(file: str, model: str | None, as_json: bool) -> None:
-    """Say what is in a .lapic file and what each part costs."""
+    """Show what is in a .lapic file and how many bytes each part takes."""
     from lapic.codec import files
 
     with about(file):
-        found = api.info(files.read_input(file), model=model)
+        facts = api.info(files.read_input(file), model=model)
     if as_json:
-        streams.write(json.dumps(found, indent=2) + "\n")
+        streams.write(json.dumps(facts, indent=2) + "\n")
         return
-    name = found["model"]["name"] or "not installed"
+    name = facts["model"]["name"] or "not installed"
     write_line(
-        f"{found['width']} x {found['height']} {found['mode']}, quality {found['quality']:g}, {found['bpp']:.3f} bpp"
+        f"{facts['width']} x {facts['height']} {facts['mode']}, quality {facts['quality']:g}, {facts['bpp']:.3f} bpp"
     )
-    write_line(f"model {found['model']['id']} ({name}), format version {found['format_version']}")
-    write_line(f"{found['tiles']} tile(s)" + (f" of {found['tile']} pixels" if found["tile"] else ""))
-    for part, size in found["bytes"].items():
+    write_line(f"model {facts['model']['id']} ({name}), format version {facts['format_version']}")
+    write_line(f"{facts['tiles']} tile(s)" + (f" of {facts['tile']} pixels" if facts["tile"] else ""))
+    for part, size in facts["bytes"].items():
         write_line(f"{part:>10} {size:>10} bytes")
 
 
 @main.command()
 @one_line_errors
 def selftest() -> None:
-    """Say whether this machine decodes exactly, on each of its devices and with different numbers of threads."""
+    """Test whether this machine decodes exactly, on each of its devices and with different numbers of threads."""
     from lapic.codec.selftest import trials
 
     failed = 0
@@ -269,7 +279,7 @@ for command in (
 
 
 def run() -> None:
-    """The process of the command: what holds for all of it, then the command."""
+    """The entry point of the process: its streams, signals and memory, then the command."""
     streams.open_closed()
     interrupts.end_on_signals()
     quiet_pillow()

@@ -14,7 +14,7 @@ from pathlib import Path
 from lapic.bitstream import Error
 from lapic.codec import streams
 
-UNREGISTERED = {".avif", ".avifs", ".heic", ".heif", ".hif", ".jxl", ".webp"}  # picture formats that Pillow may lack
+KNOWN_SUFFIXES = {".avif", ".avifs", ".heic", ".heif", ".hif", ".jxl", ".webp"}  # of formats that Pillow may lack
 
 
 def read_input(name: str) -> bytes:
@@ -27,8 +27,8 @@ def read_input(name: str) -> bytes:
 
 
 def check_absent(name: str, force: bool) -> None:
-    """Raise `Error` if no file of this name can be written, or if one exists and must not be replaced: before the work,
-    to save it."""
+    """Raise `Error` if no file of this name can be written, or if one exists and must not be replaced. Called before
+    the work, so that none is wasted."""
     if name in streams.STANDARD_OUTPUT:
         return
     try:
@@ -45,14 +45,14 @@ def check_absent(name: str, force: bool) -> None:
 
 
 def write_output(name: str, data: bytes, force: bool = True) -> None:
-    """Write a file whole or not at all (beside its place, synced, then renamed), or to standard output for "-".
+    """Write a file whole or not at all (as a temporary file, synced, then renamed), or to standard output for "-".
 
-    A link is followed: the file that it names is written. Devices and pipes are written to as they are.
+    A link is followed: the file that it points to is written. Devices and pipes are written to directly.
 
     Args:
         force: whether an existing file may be replaced.
 
-    Raises `Error` with the reason if that fails; then no file is left and an older one stays as it was.
+    Raises `Error` with the reason if that fails; then no new file exists and an older one is unchanged.
     """
     if name in streams.STANDARD_OUTPUT:
         streams.write(data)
@@ -70,17 +70,17 @@ def write_output(name: str, data: bytes, force: bool = True) -> None:
 
 @contextmanager
 def replacing(path: Path, force: bool, suffix: str = ".part") -> Iterator[Path]:
-    """A place beside a file, with this suffix; what was written there when the block ends gets the file's name, or,
-    where that is a link, the name of the file that the link means.
+    """A temporary path beside a file, with this suffix. When the block ends the temporary file gets the file's name,
+    or, if that is a link, the name of the file that the link points to.
 
-    Raises `Error` as `write_output` does; if the block fails, what it wrote is cleared away.
+    Raises `Error` as `write_output` does; if the block fails, the temporary file is removed.
     """
-    asked, path = path, Path(os.path.realpath(path))
+    given, path = path, Path(os.path.realpath(path))
     if os.path.lexists(path) and not path.is_file():
-        raise Error(f"cannot write {asked}: it is no regular file")
+        raise Error(f"cannot write {given}: it is no regular file")
     beside = path.parent / f".lapic-{secrets.token_hex(8)}{suffix}"
     try:
-        try:  # from before the file exists, so that a signal at any point finds it cleared away
+        try:  # entered before the file exists, so that a signal at any point removes it
             yield beside
             _sync(beside)
             beside.chmod(_mode(path))
@@ -93,9 +93,9 @@ def replacing(path: Path, force: bool, suffix: str = ".part") -> Iterator[Path]:
         if os.name == "posix":
             _sync(path.parent)
     except FileExistsError:
-        raise Error(f"{asked} exists: --force replaces it") from None
+        raise Error(f"{given} exists: --force replaces it") from None
     except OSError as error:
-        raise Error(f"cannot write {asked}: {error.strerror}") from None
+        raise Error(f"cannot write {given}: {error.strerror}") from None
 
 
 def _rename_to_new(beside: Path, path: Path) -> None:
@@ -111,7 +111,7 @@ def _rename_to_new(beside: Path, path: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Make what is in a file, or the names in a folder, durable."""
+    """Flush a file's contents, or a folder's names, to disk."""
     handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(handle)
@@ -129,47 +129,47 @@ def _mode(path: Path) -> int:
 
 
 def picture_suffixes() -> set[str]:
-    """File name suffixes, in small letters, of all picture formats that Pillow reads."""
+    """File name suffixes, in lower case, of all picture formats that Pillow reads."""
     from PIL import Image
 
     return {suffix for suffix, form in Image.registered_extensions().items() if form in Image.OPEN}
 
 
 def foreign_suffixes() -> set[str]:
-    """File name suffixes, in small letters, that mean a picture of another format than lapic's."""
+    """File name suffixes, in lower case, that mean a picture of another format than lapic's."""
     from PIL import Image
 
-    return (set(Image.registered_extensions()) | UNREGISTERED) - {".lapic"}
+    return (set(Image.registered_extensions()) | KNOWN_SUFFIXES) - {".lapic"}
 
 
 @dataclass
-class Found:
-    """What is in a folder: `files` to take, how many others of which kind are left out, and the folders that cannot be
-    read, each with the reason."""
+class Listing:
+    """What is in a folder: `files` to take, how many others are left out for which reason, and the unreadable folders,
+    each with the reason."""
 
     files: list[Path] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
     unreadable: dict[Path, str] = field(default_factory=dict)
 
-    def add(self, other: "Found") -> None:
-        """Take in what is in another folder."""
+    def add(self, other: "Listing") -> None:
+        """Add what is in another folder."""
         self.files += other.files
         self.left_out += other.left_out
         self.unreadable |= other.unreadable
 
-    def remark(self) -> str:
-        """One line that counts what is left out; empty if nothing is."""
+    def summary(self) -> str:
+        """One line that counts the files left out, empty if there are none."""
         total = self.left_out.total()
-        counts = ", ".join(f"{count} {kind}" for kind, count in sorted(self.left_out.items()))
+        counts = ", ".join(f"{count} {reason}" for reason, count in sorted(self.left_out.items()))
         return f"{total} file{'s' * (total > 1)} left out: {counts}" if total else ""
 
 
-def look_in(folder: Path, suffixes: set[str], recursive: bool = False) -> Found:
+def list_folder(folder: Path, suffixes: set[str], recursive: bool = False) -> Listing:
     """The files in a folder (and in the folders below it) with one of these suffixes, sorted.
 
     Hidden files and folders are left out, as are pipes, devices and broken links; links to folders are not followed.
     """
-    found, waiting = Found(), [folder]
+    listing, waiting = Listing(), [folder]
     others = "not lapic files" if suffixes == {".lapic"} else "not pictures"
     while waiting:
         inside = waiting.pop()
@@ -177,34 +177,34 @@ def look_in(folder: Path, suffixes: set[str], recursive: bool = False) -> Found:
             with os.scandir(inside) as entries:
                 listed = list(entries)
         except OSError as error:
-            found.unreadable[inside] = error.strerror
+            listing.unreadable[inside] = error.strerror
             continue
         for entry in listed:
             if entry.is_dir(follow_symlinks=False):
                 if entry.name.startswith("."):
-                    found.left_out["hidden"] += recursive
+                    listing.left_out["hidden"] += recursive
                 elif recursive:
                     waiting.append(Path(entry.path))
             elif os.path.isdir(entry.path):
-                found.left_out["links to folders"] += recursive
+                listing.left_out["links to folders"] += recursive
             elif entry.name.startswith("."):
-                found.left_out["hidden"] += 1
+                listing.left_out["hidden"] += 1
             elif Path(entry.name).suffix.lower() not in suffixes:
-                found.left_out[others] += 1
+                listing.left_out[others] += 1
             elif os.path.isfile(entry.path):
-                found.files.append(Path(entry.path))
+                listing.files.append(Path(entry.path))
             else:
-                found.left_out["not regular files"] += 1
-    found.files.sort()
-    return found
+                listing.left_out["not regular files"] += 1
+    listing.files.sort()
+    return listing
 
 
 def files_in(path: Path, suffixes: set[str], recursive: bool = False) -> Iterator[Path]:
-    """A file itself, or the files that `look_in` finds in a folder. Raises `Error` if a folder cannot be read."""
+    """A file itself, or the files that `list_folder` finds in a folder. Raises `Error` if a folder cannot be read."""
     if not os.path.isdir(path):
         yield path
         return
-    found = look_in(path, suffixes, recursive)
-    for folder, reason in found.unreadable.items():
+    listing = list_folder(path, suffixes, recursive)
+    for folder, reason in listing.unreadable.items():
         raise Error(f"cannot read {folder}: {reason}")
-    yield from found.files
+    yield from listing.files

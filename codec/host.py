@@ -1,9 +1,9 @@
-"""The codec's calls, kept apart from what the host program has set in torch.
+"""Isolation of the codec's calls from the torch settings of the host program.
 
-Bytes and pixels must not depend on the program that calls. What torch keeps for each thread (autocast, gradients,
-inference mode, the default device, the number of threads) is set for the time of a call. What it keeps for the whole
-process is only touched where the host has changed it and it matters: by the first of several calls at once, and the
-last one sets it back. The default dtype is never touched: tensors are made with their own.
+Bytes and pixels must not depend on the calling program. Settings of a thread (autocast, gradients, inference mode, the
+default device, the number of threads) are set for the duration of a call. Settings of the process are changed only if
+the host has changed them and they affect results: by the first of several simultaneous calls, and the last one restores
+them. The default dtype is never changed: all tensors are created with an explicit one.
 """
 
 import os
@@ -19,7 +19,7 @@ from lapic.codec.threads import threads_of_call
 
 Arguments, Result = ParamSpec("Arguments"), TypeVar("Result")
 
-PRECISE = ("ieee", "none", "highest")  # what torch calls products of float32 in float32
+PRECISE = ("ieee", "none", "highest")  # torch's names for float32 products computed in float32
 
 
 def isolated(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
@@ -36,28 +36,28 @@ def isolated(function: Callable[Arguments, Result]) -> Callable[Arguments, Resul
 
 
 def _isolated_generator(function: Callable[..., Any]) -> Callable[..., Any]:
-    """As `isolated`, left each time that the generator gives something."""
+    """As `isolated`; the isolation ends at each yield and begins again after it."""
 
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Iterator[Any]:
-        made = function(*args, **kwargs)
+        generator = function(*args, **kwargs)
         try:
             while True:
                 with isolation():
                     try:
-                        value = next(made)
+                        value = next(generator)
                     except StopIteration:
                         return
                 yield value
         finally:
-            made.close()
+            generator.close()
 
     return call
 
 
 @contextmanager
 def isolation() -> Iterator[None]:
-    """A context in which torch computes as it does by itself, without gradients, see above."""
+    """A context in which torch computes with its default settings and without gradients, see above."""
     import torch
 
     with ExitStack() as stack:
@@ -65,9 +65,9 @@ def isolation() -> Iterator[None]:
             stack.enter_context(torch.inference_mode(False))
         if torch.is_grad_enabled():
             stack.enter_context(torch.no_grad())
-        for kind in ("cpu", "cuda"):
-            if torch.is_autocast_enabled(kind):
-                stack.enter_context(torch.autocast(kind, enabled=False))
+        for device_type in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(device_type):
+                stack.enter_context(torch.autocast(device_type, enabled=False))
         if torch.get_default_device().type != "cpu":
             stack.enter_context(torch.device("cpu"))
         stack.enter_context(_process_wide.held())
@@ -77,19 +77,19 @@ def isolation() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Setting:
-    """One that torch keeps for the whole process: an attribute, the values under which results are ours, the first of
-    which is set where it has another."""
+    """A setting of the process: an attribute, and the values with which results are right. If it has another value, the
+    first of these is set."""
 
     owner: Any
     name: str
-    fine: tuple[Any, ...]
+    accepted: tuple[Any, ...]
 
     def get(self) -> Any:
         """Its value."""
         return getattr(self.owner, self.name)
 
-    def put_back(self, value: Any) -> None:
-        """Set a value that it had. A precision that it had from a setting above goes on following that."""
+    def restore(self, value: Any) -> None:
+        """Set a former value. A precision that was inherited from a general setting is inherited again."""
         if self.name == "fp32_precision":
             setattr(self.owner, self.name, "none")
             if self.get() == value:
@@ -98,7 +98,7 @@ class _Setting:
 
 
 class _Legacy:
-    """The precision of products as torch keeps it up to 2.8, in the form of its later settings."""
+    """The precision of products in torch up to 2.8, as an attribute like its later settings."""
 
     @property
     def precision(self) -> str:
@@ -115,11 +115,11 @@ class _Legacy:
 
 
 class _Deterministic:
-    """Whether torch takes deterministic algorithms only, as an attribute: (whether, whether it only warns)."""
+    """Whether torch uses only deterministic algorithms, as an attribute: (enabled, only warns)."""
 
     @property
     def mode(self) -> tuple[bool, bool]:
-        """Of `torch.use_deterministic_algorithms`."""
+        """The arguments of `torch.use_deterministic_algorithms`."""
         import torch
 
         return torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
@@ -156,7 +156,7 @@ def _settings(cuda: bool) -> list[_Setting]:
 
 
 class _ProcessWide:
-    """The settings for the whole process, held while any call goes on."""
+    """The settings of the process, held while a call runs."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -165,35 +165,35 @@ class _ProcessWide:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """While a call goes on. A value that the host sets meanwhile is what it finds afterwards."""
+        """The context of a call. A value that the host sets during a call is kept afterwards."""
         import torch
 
         with self.lock:
             self.calls += 1
             for setting in _settings(torch.cuda.is_available()):
                 value = setting.get()
-                if value not in setting.fine:
+                if value not in setting.accepted:
                     self.before[setting] = value
-                    setattr(setting.owner, setting.name, setting.fine[0])
+                    setattr(setting.owner, setting.name, setting.accepted[0])
         try:
             yield
         finally:
             with self.lock:
-                self.calls = max(0, self.calls - 1)  # a call that goes on in a forked process counts no more
+                self.calls = max(0, self.calls - 1)  # a call that began before a fork is not counted after it
                 if self.calls == 0:
                     self.release()
 
     def in_child(self) -> None:
-        """In a forked process, where other threads' calls do not go on."""
+        """Reset in a forked process, in which the calls of other threads do not exist."""
         self.lock = threading.Lock()
         self.calls = 0
         self.release()
 
     def release(self) -> None:
-        """Set back what was changed, unless the host has changed it again."""
+        """Restore the settings that were changed, unless the host has changed them again."""
         for setting, value in self.before.items():
-            if setting.get() == setting.fine[0]:
-                setting.put_back(value)
+            if setting.get() == setting.accepted[0]:
+                setting.restore(value)
         self.before = {}
 
 

@@ -1,5 +1,5 @@
-"""The standard streams of the command: only results go to standard output, and a stream that is closed or full costs
-its own text alone."""
+"""The standard streams of the command: only results go to standard output, and a closed or full standard error stops
+no work."""
 
 import os
 import sys
@@ -12,14 +12,14 @@ from lapic.bitstream.error import Error
 STANDARD_OUTPUT = {"-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"}
 BROKEN_PIPE = 128 + 13  # the exit code of a program that SIGPIPE ends
 
-_results: BinaryIO | None = None  # standard output while `results_apart` holds
+_results: BinaryIO | None = None  # standard output within `results_only`
 _unfinished = False  # whether standard error is in the middle of a line
 
 
 def open_closed() -> None:
-    """Open the descriptors 0, 1 and 2 where they are closed, or the next file that is opened would get the number, and
-    what libraries print would be written into it. Reading or writing 0 and 1 fails then, as it does while they are
-    closed; what is written to 2 vanishes."""
+    """Open the descriptors 0, 1 and 2 if they are closed. Otherwise the next file that is opened would get the number,
+    and the output of libraries would be written into it. Reading 0 and writing 1 fail as they do for closed
+    descriptors; what is written to 2 is discarded."""
     for number, flags, name in ((0, os.O_WRONLY, "stdin"), (1, os.O_RDONLY, "stdout"), (2, os.O_WRONLY, "stderr")):
         try:
             os.fstat(number)
@@ -34,19 +34,19 @@ def open_closed() -> None:
 
 
 def debugging() -> bool:
-    """Whether the environment asks for tracebacks and for what libraries print, by LAPIC_DEBUG=1."""
+    """Whether the environment asks for tracebacks and for the output of libraries, by LAPIC_DEBUG=1."""
     return os.environ.get("LAPIC_DEBUG", "0") != "0"
 
 
 @contextmanager
-def results_apart() -> Iterator[None]:
-    """Until the block ends only `write` reaches standard output: what libraries print in Python goes to standard error,
-    what they print otherwise, such as remarks of libtiff, nowhere, unless `debugging`."""
+def results_only() -> Iterator[None]:
+    """Within the block only `write` reaches standard output. What libraries print in Python goes to standard error;
+    what they print in C, such as warnings of libtiff, is discarded, unless `debugging`."""
     global _results
     stdout, stderr = sys.stdout, sys.stderr
     null = os.open(os.devnull, os.O_WRONLY)
-    kept_stderr = None if debugging() else _aside(stderr, 2, null)
-    kept_stdout = _aside(stdout, 1, 2)
+    kept_stderr = None if debugging() else _redirect(stderr, 2, null)
+    kept_stdout = _redirect(stdout, 1, 2)
     os.close(null)
     if kept_stderr is not None:
         sys.stderr = os.fdopen(kept_stderr, "w", 1, stderr.encoding, "backslashreplace", closefd=False)
@@ -62,9 +62,9 @@ def results_apart() -> Iterator[None]:
                 os.close(kept)
 
 
-def _aside(stream: Any, number: int, other: int) -> int | None:
-    """Let a descriptor mean what another does, and return a copy of what it meant; None for a stream that is not the
-    process' own, as in tests."""
+def _redirect(stream: Any, number: int, other: int) -> int | None:
+    """Redirect a descriptor to another one and return a copy of it, to restore it; None for a stream that does not have
+    this descriptor, as in tests."""
     try:
         if stream.fileno() != number:
             return None
@@ -77,9 +77,11 @@ def _aside(stream: Any, number: int, other: int) -> int | None:
 
 
 def write(data: bytes | str) -> None:
-    """Write a result to standard output, at once.
+    """Write a result to standard output and flush it.
 
-    Raises `Error` with the reason if that fails, and SystemExit if nobody reads any more.
+    Raises:
+        Error: with the reason, if that fails.
+        SystemExit: the pipe is closed at its other end.
     """
     stream = _results or getattr(sys.stdout, "buffer", None)
     if stream is None:
@@ -88,17 +90,17 @@ def write(data: bytes | str) -> None:
         stream.write(data.encode("utf-8", "backslashreplace") if isinstance(data, str) else data)
         stream.flush()
     except OSError as error:
-        _abandon(stream)
+        _discard(stream)
         if isinstance(error, BrokenPipeError):
             sys.exit(BROKEN_PIPE)
         raise Error(f"cannot write to standard output: {error.strerror}") from None
 
 
-def tell(text: str, line: bool = False) -> None:
-    """Write to standard error, if it takes it: no work fails for want of it.
+def write_stderr(text: str, line: bool = False) -> None:
+    """Write to standard error; a failure is ignored.
 
     Args:
-        line: begin a new line, if the last text did not end its own.
+        line: begin a new line, if the last text did not end with one.
     """
     global _unfinished
     stream = sys.stderr
@@ -109,30 +111,30 @@ def tell(text: str, line: bool = False) -> None:
             stream.write(text)
             stream.flush()
     except (OSError, ValueError):
-        _abandon(stream)
+        _discard(stream)
 
 
 def flush() -> None:
-    """See that standard output has taken all that was written to it. Raises `Error` if not; it is not tried again."""
+    """Flush standard output. Raises `Error` if that fails; then the rest of it is discarded."""
     try:
         sys.stdout.flush()
     except OSError as error:
-        _abandon(sys.stdout)
+        _discard(sys.stdout)
         raise Error(f"cannot write to standard output: {error.strerror}") from None
 
 
 def is_terminal() -> bool:
-    """Whether somebody watches standard error."""
+    """Whether standard error is a terminal."""
     return sys.stderr is not None and sys.stderr.isatty()
 
 
 def printable(text: str) -> str:
-    """A text on one line: whatever is not to be shown as it is, such as line breaks, is written as an escape."""
+    """A text on one line: characters that cannot be printed, such as line breaks, become escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def _abandon(stream: Any) -> None:
-    """Let what a stream still holds vanish: Python would try it again when the process ends, and complain."""
+def _discard(stream: Any) -> None:
+    """Discard what a stream still holds: Python would try to write it again at exit, and print an error."""
     with suppress(OSError, ValueError, AttributeError):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())

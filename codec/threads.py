@@ -1,7 +1,7 @@
-"""How many threads a call takes: as many as there are free cores, and one in a forked process.
+"""The number of threads of a call: as many as there are free cores, and one in a forked process.
 
-A network is thousands of short loops, at whose ends all threads wait for the last one. One that waits for a core,
-beside another program that computes, holds up the others each time, and a call would take ten times as long.
+A network runs thousands of short loops, and at the end of each all threads wait for the last one. If another program
+computes on a core, the thread on that core delays the others in every loop, and a call can take ten times as long.
 """
 
 import os
@@ -14,17 +14,17 @@ from pathlib import Path
 
 LOAD = Path("/proc/loadavg")  # Linux: "0.20 0.18 0.12 3/91 4711", of which 3 threads run or wait for a core
 TASKS = Path("/proc/self/task")
-LOOKS, PAUSE = 5, 0.001  # how often to look before fewer threads are taken, and the seconds between
+SAMPLES, PAUSE = 5, 0.001  # of the load before fewer threads are taken, and the seconds between two
 
 
 class _OfThread(threading.local):
-    """The most threads that the call which goes on in this thread may take, None if none does."""
+    """The maximum number of threads of the call in this thread, None outside of calls."""
 
-    most: int | None = None
+    maximum: int | None = None
 
 
 class _State:
-    """What holds for the process: how many calls go on, and whether it is a fork of one that had torch loaded."""
+    """The state of the process: the number of running calls, and whether it is a fork of one with torch loaded."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -32,58 +32,61 @@ class _State:
         self.forked = False
 
     def in_child(self) -> None:
-        """In a forked process, where other threads' calls do not go on."""
+        """Reset in a forked process, in which the calls of other threads do not exist."""
         self.lock = threading.Lock()
         self.calls = 0
         self.forked = self.forked or "torch" in sys.modules
 
 
-_here, _process = _OfThread(), _State()
+_thread, _process = _OfThread(), _State()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_process.in_child)
 
 
 @contextmanager
 def threads_of_call() -> Iterator[None]:
-    """While a call goes on, which takes as many threads as `fit_threads` says; then as many as before are set again."""
+    """The context of a call: sets threads by `fit_threads`, and restores their number at the end."""
     import torch
 
-    if _here.most is not None:  # within another call
+    if _thread.maximum is not None:  # within another call
         yield
         return
-    before = _here.most = torch.get_num_threads()
+    before = _thread.maximum = torch.get_num_threads()
     with _process.lock:
         _process.calls += 1
     try:
         fit_threads()
         yield
     finally:
-        _here.most = None
+        _thread.maximum = None
         with _process.lock:
             _process.calls = max(0, _process.calls - 1)
         set_threads(before)
 
 
 def fit_threads() -> None:
-    """Let the call that goes on in this thread take its share of the free cores, but no more threads than it found.
-    To be called for each piece of a picture. The threads of a forked process' parent are not there, but OpenMP would
-    wait for them: one does without."""
-    if _here.most is None or _here.most == 1:
+    """Set the threads of the call in this thread: an equal part of the free cores for each running call, at most the
+    number that was set before the call. To be called for each piece of a picture.
+
+    A forked process gets one thread: OpenMP would wait for the threads of its parent, which do not exist in it.
+    """
+    if _thread.maximum is None or _thread.maximum == 1:
         return
-    set_threads(1 if _process.forked else min(_here.most, max(1, free_cores(_here.most) // max(1, _process.calls))))
+    part = free_cores(_thread.maximum) // max(1, _process.calls) if not _process.forked else 1
+    set_threads(min(_thread.maximum, max(1, part)))
 
 
 def set_threads(threads: int) -> None:
-    """`torch.set_num_threads`, for this thread alone: what threads get that begin later stays as it is."""
+    """`torch.set_num_threads` for this thread alone: the number for threads that start later is kept."""
     import torch
 
     if threads == torch.get_num_threads():
         return
     with _process.lock:
-        later: list[int] = []
-        _in_new_thread(lambda: later.append(torch.get_num_threads()))
+        default: list[int] = []
+        _in_new_thread(lambda: default.append(torch.get_num_threads()))
         torch.set_num_threads(threads)
-        _in_new_thread(lambda: torch.set_num_threads(later[0]))
+        _in_new_thread(lambda: torch.set_num_threads(default[0]))
 
 
 def _in_new_thread(work: Callable[[], None]) -> None:
@@ -93,27 +96,27 @@ def _in_new_thread(work: Callable[[], None]) -> None:
 
 
 def free_cores(enough: int) -> int:
-    """Cores that no other process computes on now, at least 1; all of them where that cannot be told.
+    """The number of cores without a computing thread of another process, at least 1; all cores if it is unknown.
 
-    Other processes must be seen to compute each of several times, unless `enough` cores are free before.
+    It is the maximum of several samples; sampling stops when `enough` cores are free.
     """
     cores = os.cpu_count() or 1
     free = 1
-    for look in range(LOOKS):
-        free = max(free, cores - _computing_elsewhere(cores - enough))
+    for sample in range(SAMPLES):
+        free = max(free, cores - _running_elsewhere(cores - enough))
         if free >= enough:
             break
-        if look < LOOKS - 1:
+        if sample < SAMPLES - 1:
             time.sleep(PAUSE)
     return free
 
 
-def _computing_elsewhere(few: int) -> int:
-    """How many threads of other processes run or wait for a core; 0 where that cannot be told. If all threads but this
-    one are no more than a `few`, they are not told apart."""
+def _running_elsewhere(ignored: int) -> int:
+    """The number of threads of other processes that run or wait for a core, 0 if it is unknown. Up to `ignored` running
+    threads besides this one are not assigned to processes."""
     try:
         running = int(LOAD.read_text().split()[3].split("/")[0])
-        return max(0, running - (1 if running - 1 <= few else sum(map(_runs, TASKS.iterdir()))))
+        return max(0, running - (1 if running - 1 <= ignored else sum(map(_runs, TASKS.iterdir()))))
     except (OSError, ValueError, IndexError):
         return 0
 

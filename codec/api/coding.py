@@ -72,15 +72,15 @@ def encode(
     effort, tile = arguments.whole("effort", effort, 0, 9), arguments.whole("tile", tile, 0, MAX_EDGE)
     arguments.one_of("tune", tune, TUNES)
     arguments.check_image(image)
-    pixels, chunks = planes.simplify(*pillow.take_apart(image), keep_hidden)
+    pixels, chunks = planes.simplify(*pillow.from_pil(image), keep_hidden)
     where = pick_device(device)
     report = progress or no_progress
     if any(value is not None for value in targets):
         from lapic.codec.encode.target import Stretch, encode_to_target
         from lapic.codec.encode.trials import Target
-        from lapic.codec.model.shipped import SERVED
+        from lapic.codec.model.shipped import QUALITY_RANGES
 
-        served = SERVED if model == AUTO_MODEL else {model: load(model, where).qualities}
+        served = QUALITY_RANGES if model == AUTO_MODEL else {model: load(model, where).qualities}
         stretches = [Stretch(partial(load, name, where), *qualities) for name, qualities in served.items()]
         return encode_to_target(stretches, pixels, Target(*targets), tile, chunks, effort, lanes, tune, report)
     loaded = load_for(model, quality, where)
@@ -186,9 +186,9 @@ def _decode(
     view = decoder.View(scale, crop, realism=realism)
     pixels = decoder.decode_pixels(loaded, header, tiles, view, progress or no_progress, holes if damaged else None)
     if alpha is not None:
-        alpha = pillow.cut(alpha, crop, pixels.shape[1::-1])
+        alpha = pillow.crop_alpha(alpha, crop, pixels.shape[1::-1])
     missing = [(hole.left, hole.top, hole.right, hole.bottom) for hole in holes]
-    return Salvaged(pillow.put_together(pixels, alpha, header.chunks), missing)
+    return Salvaged(pillow.to_pil(pixels, alpha, header.chunks), missing)
 
 
 def info(data: bytes | bytearray | memoryview, *, model: ModelName | None = None) -> Info:

@@ -56,7 +56,7 @@ def restore(
         chosen = restoration.pick_task(image, pixels) if task == "auto" else task
         return restoration.restore_pixels(pixels, chosen, where, strength, scale, look, progress or no_progress)
 
-    return restoration.through(image, repair)
+    return restoration.map_pixels(image, repair)
 
 
 @isolated
@@ -92,7 +92,9 @@ def translate(
     arguments.check_image(image)
     if isinstance(model, str) and model.startswith("grey:"):
         factor = translation.read_factor(model)
-        return restoration.through(image, lambda pixels: translation.grey_density(pixels, factor))
+        return restoration.map_pixels(image, lambda pixels: translation.grey_density(pixels, factor))
     loaded = translator_weights.load(model, pick_device(device))
     report = progress or no_progress
-    return restoration.through(image, lambda pixels: translation.translate_pixels(loaded, pixels, "", strength, report))
+    return restoration.map_pixels(
+        image, lambda pixels: translation.translate_pixels(loaded, pixels, "", strength, report)
+    )

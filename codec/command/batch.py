@@ -1,4 +1,4 @@
-"""Many files at once: which file becomes which, in what process, and what came of it."""
+"""Conversion of many files: the pairs of source and target, the processes, and the report."""
 
 import glob
 import json
@@ -25,7 +25,8 @@ class Pair:
 
 @dataclass
 class Report:
-    """What came of each file, as the rows of a manifest: source, target, status "done", "skipped" or "failed"."""
+    """The result of each file, as the rows of a manifest: source, target, status "done", "skipped" or "failed", and
+    what the work returned."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
 
@@ -34,17 +35,18 @@ class Report:
         return [row for row in self.rows if row["status"] == status]
 
     def summary(self) -> str:
-        """One line."""
+        """One line that counts the files by status."""
         counts = {status: len(self.of(status)) for status in ("done", "skipped", "failed")}
         return ", ".join(f"{count} {status}" for status, count in counts.items() if count or status == "done")
 
 
 @dataclass
 class Plan:
-    """What a command line asks for: the pairs to do, what was found in folders, and why some inputs cannot be read."""
+    """What a command line asks for: the pairs to convert, what its folders contain, and why some inputs cannot be
+    read."""
 
     pairs: list[Pair] = field(default_factory=list)
-    found: files.Found = field(default_factory=files.Found)
+    listing: files.Listing = field(default_factory=files.Listing)
     failed: dict[str, str] = field(default_factory=dict)
 
 
@@ -71,27 +73,27 @@ def plan(inputs: Iterable[str], output: str, suffixes: set[str], to: str, recurs
     Raises:
         Error: two inputs would become the same file.
     """
-    made = Plan()
+    result = Plan()
     pairs: dict[Path, Path] = {}
     for name in inputs:
         matches = sorted(glob.glob(name, recursive=True)) if _is_pattern(name) else [name]
         if not matches:
-            made.failed[name] = f"{name} matches no file"
-        for given in matches:
-            sources = [Path(given)]
-            if os.path.isdir(given):
-                found = files.look_in(Path(given), suffixes, recursive)
-                sources = found.files
-                made.found.add(found)
+            result.failed[name] = f"{name} matches no file"
+        for match in matches:
+            sources = [Path(match)]
+            if os.path.isdir(match):
+                listing = files.list_folder(Path(match), suffixes, recursive)
+                sources = listing.files
+                result.listing.add(listing)
             for source in sources:
-                inside = source.relative_to(given) if os.path.isdir(given) else Path(source.name)
+                inside = source.relative_to(match) if os.path.isdir(match) else Path(source.name)
                 target = Path(output) / inside.with_suffix(to)
                 if pairs.get(target, source) != source:
                     raise Error(f"{pairs[target]} and {source} would both become {target}")
                 pairs[target] = source
-    made.pairs = [Pair(source, target) for target, source in pairs.items()]
-    made.failed |= {str(folder): f"cannot read {folder}: {why}" for folder, why in made.found.unreadable.items()}
-    return made
+    result.pairs = [Pair(source, target) for target, source in pairs.items()]
+    result.failed |= {str(folder): f"cannot read {folder}: {why}" for folder, why in result.listing.unreadable.items()}
+    return result
 
 
 def process(
@@ -103,41 +105,41 @@ def process(
     step: Callable[[dict[str, Any]], None],
     report: Report,
 ) -> None:
-    """Do `work(job_of(pair))` for every pair: in this process, or in `jobs` others.
+    """Call `work(job_of(pair))` for every pair: in this process, or in `jobs` others.
 
-    A file that fails does not stop the rest. Files are written whole or not at all, so an interrupted run goes on when
-    it is run again with `skip_existing`.
+    A file that fails does not stop the rest. Files are written whole or not at all, so `skip_existing` resumes an
+    interrupted run.
 
     Args:
-        step: hears each row of the report as it is made.
-        report: gets the rows, so that those of an interrupted run are not lost.
+        step: called with each new row of the report.
+        report: its rows are added one by one, so that those of an interrupted run are not lost.
     """
 
-    def note(pair: Pair, status: str, facts: dict[str, Any]) -> None:
+    def add_row(pair: Pair, status: str, facts: dict[str, Any]) -> None:
         row = {"source": str(pair.source), "target": str(pair.target), "status": status, **facts}
         report.rows.append(row)
         step(row)
 
-    def done(pair: Pair, found: dict[str, Any]) -> None:
-        note(pair, "failed" if "error" in found else "done", found)
+    def finish(pair: Pair, outcome: dict[str, Any]) -> None:
+        add_row(pair, "failed" if "error" in outcome else "done", outcome)
 
     todo = []
     for pair in pairs:
         if skip_existing and os.path.exists(pair.target):
-            note(pair, "skipped", {})
+            add_row(pair, "skipped", {})
             continue
         try:
             pair.target.parent.mkdir(parents=True, exist_ok=True)
             todo.append(pair)
         except OSError as error:
-            note(pair, "failed", {"error": f"cannot make {pair.target.parent}: {error.strerror}"})
-    # what another process cannot open, such as a pipe of this one, is read here
-    apart = [pair for pair in todo if jobs > 1 and os.path.isfile(pair.source)]
-    if apart:
-        calls = [(partial(attempt, work), job_of(pair)) for pair in apart]
-        run(calls, min(jobs, len(calls)), lambda number, found: done(apart[number], found))
-    for pair in todo if not apart else [pair for pair in todo if not os.path.isfile(pair.source)]:
-        done(pair, attempt(work, job_of(pair)))
+            add_row(pair, "failed", {"error": f"cannot make {pair.target.parent}: {error.strerror}"})
+    # another process cannot open what is no regular file, such as a pipe of this process
+    in_workers = [pair for pair in todo if jobs > 1 and os.path.isfile(pair.source)]
+    if in_workers:
+        calls = [(partial(attempt, work), job_of(pair)) for pair in in_workers]
+        run(calls, min(jobs, len(calls)), lambda number, outcome: finish(in_workers[number], outcome))
+    for pair in todo if not in_workers else [pair for pair in todo if not os.path.isfile(pair.source)]:
+        finish(pair, attempt(work, job_of(pair)))
 
 
 def write_manifest(report: Report, name: str) -> None:

@@ -1,4 +1,4 @@
-"""What the command lines share: one-line errors and progress. Imports nothing heavy."""
+"""Output of the commands: lines, one-line errors and progress. Imports nothing heavy."""
 
 import logging
 import math
@@ -16,12 +16,12 @@ from lapic.bitstream.error import Error
 from lapic.codec import streams
 from lapic.codec.command import interrupts
 from lapic.codec.command.failures import reason, show_traceback
-from lapic.codec.streams import printable, tell
+from lapic.codec.streams import printable, write_stderr
 
 
-def say(line: str) -> None:
+def print_stderr(line: str) -> None:
     """Print a line on standard error."""
-    tell(printable(line) + "\n", line=True)
+    write_stderr(printable(line) + "\n", line=True)
 
 
 def write_line(line: str) -> None:
@@ -31,25 +31,25 @@ def write_line(line: str) -> None:
 
 @contextmanager
 def boundary() -> Iterator[None]:
-    """Turn whatever is raised into one line on standard error and an exit code: 1, or 128 and the number of the signal
-    that ended the process."""
+    """Turn any exception into one line on standard error and an exit code: 1, or 128 and the number of the signal that
+    ended the process."""
     try:
         yield
     except (click.ClickException, click.exceptions.Exit, click.Abort, GeneratorExit):
         raise
     except BaseException as error:
         if end := interrupts.ended_by(error):
-            say(f"lapic: {end.reason}")
+            print_stderr(f"lapic: {end.reason}")
             sys.exit(end.code)
         if isinstance(error, SystemExit):
             raise
         show_traceback(error)
-        say(f"lapic: {reason(error)}")
+        print_stderr(f"lapic: {reason(error)}")
         sys.exit(1)
 
 
 class Finite(click.FloatRange):
-    """A number in a range that is neither "nan", which compares with nothing, nor "inf"."""
+    """A finite number in a range: "nan" and "inf" are refused."""
 
     def convert(self, value: Any, param: Any, ctx: Any) -> float:
         """The number, or a usage error."""
@@ -60,11 +60,11 @@ class Finite(click.FloatRange):
 
 
 def one_line_errors(command: Callable) -> Callable:
-    """Put a command into the `boundary`, and keep standard output for what it writes itself."""
+    """Run a command within `boundary`, with standard output for its results alone."""
 
     @wraps(command)
     def guarded(*args: Any, **kwargs: Any) -> None:
-        with boundary(), streams.results_apart():
+        with boundary(), streams.results_only():
             command(*args, **kwargs)
 
     return guarded
@@ -98,40 +98,40 @@ def needs(extra: str) -> Callable[[Callable], Callable]:
 
 
 def quiet_pillow() -> None:
-    """What Pillow and other libraries remark on odd files is not for the users of a command, who get one line for what
-    fails. `python -W` shows it."""
+    """Silence the warnings of Pillow and other libraries about odd files: users of a command get one line for what
+    fails. `python -W` shows them."""
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
         logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 
 def tile_progress(quiet: bool) -> Callable[[int, int], None]:
-    """A listener that draws progress on a terminal once the work has taken a second."""
+    """A progress function of (tiles done, tiles in all) that draws on a terminal once the work has taken a second."""
     began = time.monotonic()
 
     def show(done: int, total: int) -> None:
         interrupts.check()
         if not quiet and streams.is_terminal() and total > 1 and time.monotonic() - began > 1:
             left = (time.monotonic() - began) * (total - done) / done
-            tell(f"\r{done}/{total}  {left:.0f} s left   " + "\n" * (done == total))
+            write_stderr(f"\r{done}/{total}  {left:.0f} s left   " + "\n" * (done == total))
 
     return show
 
 
-def stage_progress(total: int, what: str) -> Callable[[], None]:
-    """Progress of a long stage: what is returned is called after each of its `total` steps. On a terminal it draws one
+def stage_progress(total: int, stage: str) -> Callable[[], None]:
+    """A progress function that is called after each of the `total` steps of a long stage. On a terminal it draws one
     line that changes, elsewhere a line every half minute."""
-    began, done, shown = time.monotonic(), 0, 0.0
+    began, done, last_drawn = time.monotonic(), 0, 0.0
     terminal = streams.is_terminal()
 
     def step() -> None:
-        nonlocal done, shown
+        nonlocal done, last_drawn
         done += 1
         interrupts.check()
         now = time.monotonic()
-        if now - max(shown, began) > (0.2 if terminal else 30) or (terminal and done == total):
-            shown = now
-            text = f"{what}: {done}/{total}, {(now - began) / done * (total - done):.0f} s left"
-            tell((f"\r{text}   " if terminal else text) + "\n" * (not terminal or done == total))
+        if now - max(last_drawn, began) > (0.2 if terminal else 30) or (terminal and done == total):
+            last_drawn = now
+            text = f"{stage}: {done}/{total}, {(now - began) / done * (total - done):.0f} s left"
+            write_stderr((f"\r{text}   " if terminal else text) + "\n" * (not terminal or done == total))
 
     return step

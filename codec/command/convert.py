@@ -4,66 +4,88 @@ import os
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lapic.bitstream import Error, read_header
+from lapic.bitstream import Error, Header, read_header
 from lapic.codec import api, defaults, files
 from lapic.codec.arguments import Progress, no_progress
-from lapic.codec.command.jobs import DecodeJob, EncodeJob, finish_times, refuse_losses
+from lapic.codec.command.jobs import DecodeJob, EncodeJob, PictureJob, copy_times, refuse_unsupported
 from lapic.codec.decode.realism import INVENTS_BELOW
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+INVENTS = "realism at so low a quality may invent: texture, and even text and faces"
 
 
 def encode_file(job: EncodeJob, progress: Progress = no_progress) -> dict[str, Any]:
-    """Encode one file.
+    """Encode one file: a large one row by row, another as a whole.
 
     Returns:
-        width, height, bytes, quality, seconds, and `notes`: what could not be kept.
+        width, height, bytes, quality, seconds, `notes`: what of the picture is not kept, and perhaps `hints`: what
+        holds for all pictures of this kind.
 
     Raises:
         Error, ValueError: with one line that says why not.
     """
     from lapic.codec.command import large
-    from lapic.codec.picture import pillow
 
     began = time.perf_counter()
     files.check_absent(job.target, job.force)
-    if job.source != "-" and os.path.isfile(job.source) and large.is_large_file(job.source):
-        return large.encode_file(job, progress)
+    in_rows = job.source != "-" and os.path.isfile(job.source) and large.is_large_file(job.source)
+    data, facts = large.encode(job, progress) if in_rows else _encode(job, progress)
+    files.write_output(job.target, data, job.force)
+    copy_times(job)
+    header = read_header(data)
+    size = {"width": header.width, "height": header.height, "bytes": len(data), "quality": header.quality}
+    return size | {"seconds": time.perf_counter() - began} | facts
+
+
+def _encode(job: EncodeJob, progress: Progress) -> tuple[bytes, dict[str, Any]]:
+    """The bytes of a .lapic file, and `notes` as those of `encode_file`."""
+    from lapic.codec.picture import pillow
+
     source = files.read_input(job.source)
     image = pillow.open_image(source, job.max_pixels)
-    notes = pillow.losses(image, source, job.strip)
-    refuse_losses(job, notes)
-    data = encode_image(image, job, progress)
-    files.write_output(job.target, data, job.force)
-    finish_times(job)
-    header = read_header(data)
-    return {
-        "width": header.width,
-        "height": header.height,
-        "bytes": len(data),
-        "quality": header.quality,
-        "seconds": time.perf_counter() - began,
-        "notes": notes,
-    }
+    notes = pillow.unsupported(image, source, job.strip)
+    refuse_unsupported(job, notes)
+    return encode_image(image, job, progress), {"notes": notes}
 
 
-def encode_image(image: Any, job: EncodeJob, progress: Progress = no_progress) -> bytes:
-    """Encode one Pillow image with a job's settings."""
+def encode_image(image: "Image.Image", job: EncodeJob, progress: Progress = no_progress) -> bytes:
+    """The bytes of a .lapic file of a Pillow image of any mode, encoded with a job's settings. Raises as
+    `codec.api.encode` does."""
     if job.strip:
         from lapic.codec.picture import pillow
 
         image = pillow.stripped(image)
-    targets = {"size": job.size, "bpp": job.bpp, "psnr": job.psnr}
-    settings = {"effort": job.effort, "tune": job.tune, "lanes": job.lanes, "tile": job.tile, "device": job.device}
-    settings["keep_hidden"] = job.keep_hidden
-    return api.encode(image, job.quality, model=job.model, progress=progress, **targets, **settings)
+    return api.encode(
+        image,
+        job.quality,
+        model=job.model,
+        tile=job.tile,
+        device=job.device,
+        size=job.size,
+        bpp=job.bpp,
+        psnr=job.psnr,
+        effort=job.effort,
+        tune=job.tune,
+        lanes=job.lanes,
+        keep_hidden=job.keep_hidden,
+        progress=progress,
+    )
 
 
 def encode_frames(job: EncodeJob, progress: Progress = no_progress) -> dict[str, Any]:
     """Encode every frame of an animation to `target`/frame-0001.lapic, frame-0002.lapic ...
 
-    Returns as `encode_file`, with `frames`, bytes in all and the size of the first frame. Of a file that is damaged the
-    whole frames are encoded, and one of the notes says so.
+    Of a damaged file the frames before the damage are encoded, and one of the notes tells how many they are.
+
+    Returns:
+        width and height of the first frame, frames, bytes of all frames, seconds and notes.
+
+    Raises:
+        Error, ValueError: with one line that says why not.
     """
     from lapic.codec.picture import pillow, reading
 
@@ -73,8 +95,8 @@ def encode_frames(job: EncodeJob, progress: Progress = no_progress) -> dict[str,
     notes: list[str] = []
     if job.strict:
         for frame in reading.frames(image, job.max_pixels, notes):
-            notes += pillow.losses(frame, source, job.strip, of_frame=True)
-        refuse_losses(job, list(dict.fromkeys(notes)))
+            notes += pillow.unsupported(frame, source, job.strip, of_frame=True)
+        refuse_unsupported(job, list(dict.fromkeys(notes)))
         image = pillow.open_image(source, job.max_pixels)
     total = count = 0
     size: dict[str, Any] = {}
@@ -82,23 +104,23 @@ def encode_frames(job: EncodeJob, progress: Progress = no_progress) -> dict[str,
         target = str(Path(job.target) / f"frame-{count:04}.lapic")
         Path(job.target).mkdir(parents=True, exist_ok=True)
         files.check_absent(target, job.force)
-        notes += pillow.losses(frame, source, job.strip, of_frame=True)
+        notes += pillow.unsupported(frame, source, job.strip, of_frame=True)
         data = encode_image(frame, replace(job, target=target))
         files.write_output(target, data, job.force)
         header = read_header(data)
         size = size or {"width": header.width, "height": header.height}
         total += len(data)
         progress(count, count)
-    seconds = time.perf_counter() - began
-    return size | {"frames": count, "bytes": total, "seconds": seconds, "notes": list(dict.fromkeys(notes))}
+    facts = {"frames": count, "bytes": total, "seconds": time.perf_counter() - began}
+    return size | facts | {"notes": list(dict.fromkeys(notes))}
 
 
 def decode_file(job: DecodeJob, progress: Progress = no_progress) -> dict[str, Any]:
     """Decode one file.
 
     Returns:
-        width, height, bytes, seconds, `notes`: what was missing of a salvaged file and what the format does not keep,
-        and `hints`: what to know about such decodes.
+        width, height, bytes, seconds, `notes`: the missing parts of a salvaged file and what the format does not keep,
+        and `hints`: what holds for all decodes of this kind.
 
     Raises:
         Error, ValueError: with one line that says why not.
@@ -109,9 +131,9 @@ def decode_file(job: DecodeJob, progress: Progress = no_progress) -> dict[str, A
     began = time.perf_counter()
     files.check_absent(job.target, job.force)
     data = files.read_input(job.source)
-    invents = job.realism > 0.5 and read_header(data).quality < INVENTS_BELOW
-    hints = {"hints": ["realism at so low a quality may invent: texture, and even text and faces"] if invents else []}
-    if _large_output(job, data):
+    header = read_header(data)
+    hints = {"hints": [INVENTS] if job.realism > 0.5 and header.quality < INVENTS_BELOW else []}
+    if large.is_large(_pixels(job, header)) and not job.salvage:  # salvage fills holes in the whole picture
         return large.decode_file(job, data, progress) | hints
     pillow.format_of(job.suffix)  # complain before the work, not after
     settings: dict[str, Any] = {
@@ -129,44 +151,44 @@ def decode_file(job: DecodeJob, progress: Progress = no_progress) -> dict[str, A
     else:
         image = api.decode(data, progress=progress, **settings)
     notes = [f"missing, filled from around it: {r - x} x {b - y} pixels at {x},{y}" for x, y, r, b in missing]
-    return deliver(image, job, began, notes) | hints
+    return write_picture(image, job, began, notes) | hints
 
 
-def _large_output(job: DecodeJob, data: bytes) -> bool:
-    """Whether what a job wants of a file has to be written row by row. Salvage fills holes in the whole picture."""
-    from lapic.codec.command import large
-
-    if job.salvage:
-        return False
-    header = read_header(data)
+def _pixels(job: DecodeJob, header: Header) -> int:
+    """How many pixels the picture has that a job makes of a file."""
     width, height = job.crop[2:] if job.crop else (header.width, header.height)
-    return large.is_large(width * height // job.scale**2)
+    return width * height // job.scale**2
 
 
-def deliver(image: Any, job: Any, began: float, notes: list[str]) -> dict[str, Any]:
-    """Write a Pillow image as a picture file, as a job with `target`, `suffix`, `background`, `strip`, `strict` and
-    `force` wants it.
+def write_picture(image: "Image.Image", job: PictureJob, began: float, notes: list[str]) -> dict[str, Any]:
+    """Write a Pillow image of mode L, LA, RGB or RGBA to a job's target.
 
     Args:
         began: when the work began, by time.perf_counter().
+        notes: what is not kept so far.
 
     Returns:
-        width, height, bytes, seconds and `notes`, to which is added what the format does not keep.
+        width, height, bytes, seconds and `notes`, to which what the format does not keep is added.
 
     Raises:
-        Error: the format does not keep all, and the job is strict.
+        Error: the format does not keep all and the job is strict, or the file cannot be written.
+        ValueError: the job's background is no colour.
     """
     from lapic.codec.picture import pillow
 
     if job.strip:
         image.info = {}
-    data, lost = pillow.write_picture(image, job.suffix, job.background)
-    refuse_losses(job, lost)
-    notes = notes + lost
+    data, unsupported = pillow.picture_bytes(image, job.suffix, job.background)
+    refuse_unsupported(job, unsupported)
     files.write_output(job.target, data, job.force)
-    finish_times(job)
-    size = {"width": image.width, "height": image.height}
-    return size | {"bytes": len(data), "seconds": time.perf_counter() - began, "notes": notes}
+    copy_times(job)
+    return {
+        "width": image.width,
+        "height": image.height,
+        "bytes": len(data),
+        "seconds": time.perf_counter() - began,
+        "notes": notes + unsupported,
+    }
 
 
 def verify_file(
@@ -175,13 +197,14 @@ def verify_file(
     """Check that a file decodes, without making the picture.
 
     Args:
+        source: a file name, or "-".
         model: name or weights file of the model that it needs; None looks for it by its id.
 
     Returns:
         One line about the file's contents.
 
     Raises:
-        Error: it is damaged; the message says which tiles are.
+        Error: it is damaged; the message names the damaged tiles.
     """
     from lapic import bitstream
     from lapic.codec.decode import symbols

@@ -1,4 +1,4 @@
-"""What a failure is called: one line, whatever was raised and by whom."""
+"""Exceptions of any type as one line."""
 
 import re
 import traceback
@@ -8,18 +8,18 @@ from typing import Any
 
 from lapic.bitstream.error import Error
 from lapic.codec.command import interrupts
-from lapic.codec.streams import debugging, printable, tell
+from lapic.codec.streams import debugging, printable, write_stderr
 
-PASSING = (KeyboardInterrupt, SystemExit, GeneratorExit)  # no failures: they end the process
+EXITS = (KeyboardInterrupt, SystemExit, GeneratorExit)  # no failures: they end the process
 OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
-LONGEST = 300  # characters of a library's message
+MAX_MESSAGE = 300  # characters of a library's message
 
 
 def reason(error: BaseException) -> str:
-    """One line that says why. What nobody has foreseen is named with its type, and a report is asked for."""
+    """One line with the reason. An unexpected exception is named with its type, and the line asks for a report."""
     if isinstance(error, Error):
         return printable(str(error))
-    message = next((line.strip() for line in str(error).splitlines() if line.strip()), "")[:LONGEST]
+    message = next((line.strip() for line in str(error).splitlines() if line.strip()), "")[:MAX_MESSAGE]
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and OUT_OF_MEMORY.search(str(error))):
         return "not enough memory"
     if type(error) is ValueError:
@@ -28,12 +28,12 @@ def reason(error: BaseException) -> str:
         name = error.filename.decode(errors="replace") if isinstance(error.filename, bytes) else error.filename
         return printable(error.strerror if name is None else f"{name}: {error.strerror}")
     module = type(error).__module__
-    kind = f"{module}." * (module != "builtins") + type(error).__qualname__
-    return printable(f"{kind}: {message} (unexpected: please report it; LAPIC_DEBUG=1 shows where)")
+    name = f"{module}." * (module != "builtins") + type(error).__qualname__
+    return printable(f"{name}: {message} (unexpected: please report it; LAPIC_DEBUG=1 shows where)")
 
 
 def named(reason: str, source: str, target: str = "-") -> str:
-    """The reason after the name of the file, unless it names that or what should be made of it."""
+    """The reason after the name of the source, unless it begins with the name of source or target."""
     for name in map(printable, (source, target)):
         if re.match(rf"(cannot \w+ )?{re.escape(name)}(:| exists| matches)", reason):
             return reason
@@ -41,12 +41,12 @@ def named(reason: str, source: str, target: str = "-") -> str:
 
 
 def attempt(work: Callable[[Any], dict[str, Any]], job: Any) -> dict[str, Any]:
-    """What `work` makes of a job, or {"error": one line} for anything that is raised."""
+    """What `work` returns for a job, or {"error": one line} for any exception."""
     try:
         return work(job)
-    except PASSING:
+    except EXITS:
         raise
-    except BaseException as error:  # panics of libraries in Rust are no `Exception`
+    except BaseException as error:  # a panic of a library in Rust is no `Exception`
         interrupts.check()
         show_traceback(error)
         return {"error": reason(error)}
@@ -54,10 +54,10 @@ def attempt(work: Callable[[Any], dict[str, Any]], job: Any) -> dict[str, Any]:
 
 @contextmanager
 def about(source: str, target: str = "-") -> Iterator[None]:
-    """Name the file in whatever is raised in the block, as `Error`."""
+    """Raise any exception of the block as an `Error` that names the file."""
     try:
         yield
-    except PASSING:
+    except EXITS:
         raise
     except BaseException as error:
         interrupts.check()
@@ -65,6 +65,6 @@ def about(source: str, target: str = "-") -> Iterator[None]:
 
 
 def show_traceback(error: BaseException) -> None:
-    """Print where an exception comes from, if the environment asks for it."""
+    """Print the traceback of an exception, if the environment asks for it, see `streams.debugging`."""
     if debugging():
-        tell("".join(traceback.format_exception(error)))
+        write_stderr("".join(traceback.format_exception(error)))

@@ -1,4 +1,4 @@
-"""Signals that end the command: as exceptions, so that half-written files are cleared away, and not to be lost."""
+"""Signals that end the command, as exceptions: so temporary files are removed."""
 
 import signal
 import types
@@ -7,8 +7,8 @@ _received: list[int] = []
 
 
 class Ended(SystemExit):
-    """A signal came. It is not KeyboardInterrupt, with which Python sometimes ends a process in a way of its own even
-    where it was caught."""
+    """A signal asked the process to end. It is no KeyboardInterrupt, after which Python can end the process by SIGINT
+    even if the exception was caught."""
 
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)
@@ -16,27 +16,27 @@ class Ended(SystemExit):
 
 
 def end_on_sigterm() -> None:
-    """Let SIGTERM, and SIGHUP where it is not ignored, end the process as an exception does."""
+    """Raise `Ended` on SIGTERM, and on SIGHUP unless it is ignored."""
     signal.signal(signal.SIGTERM, _end)
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         signal.signal(signal.SIGHUP, _end)
 
 
 def end_on_signals() -> None:
-    """The same for SIGINT too, where it is not ignored."""
+    """As `end_on_sigterm`, and on SIGINT unless it is ignored."""
     end_on_sigterm()
     if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
         signal.signal(signal.SIGINT, _end)
 
 
 def check() -> None:
-    """Raise again what a signal raised: an exception can be lost, or taken for another, such as within an import."""
+    """Raise `Ended` again if a signal was received: an exception can be lost or replaced, such as during an import."""
     if _received:
         raise Ended(_received[0])
 
 
 def ended_by(error: BaseException) -> Ended | None:
-    """The signal that an exception comes from, None if it comes from none."""
+    """The signal that caused an exception, None if none did."""
     if isinstance(error, Ended):
         return error
     if isinstance(error, KeyboardInterrupt):

@@ -1,20 +1,33 @@
-"""What a command asks for each file."""
+"""What a command asks for each file, and what all of its jobs end with."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import Any
 
 from lapic.bitstream import Error
 from lapic.codec import defaults
 
 
 @dataclass(frozen=True)
-class EncodeJob:
-    """`source` and `target` are file names or "-"."""
+class Job:
+    """One file to read and one to write. `source` and `target` are file names or "-"."""
 
     source: str
     target: str
+    _: KW_ONLY
+    max_pixels: int = defaults.MAX_PIXELS
+    device: str = "auto"
+    strip: bool = False  # leave out ICC profile, EXIF and XMP
+    strict: bool = False  # refuse what cannot be kept whole
+    force: bool = False  # replace an existing target
+    keep_times: bool = False  # give the target the times of the source
+
+
+@dataclass(frozen=True)
+class EncodeJob(Job):
+    """A picture to compress."""
+
+    _: KW_ONLY
     quality: float = defaults.DEFAULT_QUALITY
     tile: int = 1024
     size: int | None = None  # these three: targets instead of a quality
@@ -25,43 +38,57 @@ class EncodeJob:
     lanes: bool = False  # that a GPU decodes at once
     keep_hidden: bool = False  # code the colours of fully transparent pixels as they are
     model: str = defaults.AUTO_MODEL
-    max_pixels: int = defaults.MAX_PIXELS
-    device: str = "auto"
-    strip: bool = False  # leave out ICC profile, EXIF and XMP
-    strict: bool = False  # refuse what cannot be kept whole
-    force: bool = False
-    keep_times: bool = False
 
 
 @dataclass(frozen=True)
-class DecodeJob:
-    """`suffix`, such as ".png", decides the format."""
+class PictureJob(Job):
+    """A picture file to write: `suffix`, such as ".png", decides its format."""
 
-    source: str
-    target: str
     suffix: str = ".png"
+    _: KW_ONLY
+    background: str = "white"  # behind transparent pixels where the format has no alpha
+
+
+@dataclass(frozen=True)
+class DecodeJob(PictureJob):
+    """A .lapic file to decode."""
+
+    _: KW_ONLY
     model: str | None = None  # name or weights file; None looks for it by the file's id
     scale: int = 1
     crop: tuple[int, int, int, int] | None = None
-    max_pixels: int = defaults.MAX_PIXELS
-    device: str = "auto"
     salvage: bool = False
     realism: float = 0.0
-    strip: bool = False
-    strict: bool = False  # refuse a format that does not keep all of the picture
-    background: str = "white"  # behind transparent pixels where the format has no alpha
-    force: bool = False
-    keep_times: bool = False
 
 
-def refuse_losses(job: Any, notes: list[str]) -> None:
-    """Raise `Error` with what a job would lose, if it is to be strict."""
-    if notes and job.strict:
-        raise Error(f"{job.source}: {'; '.join(notes)} (refused by --strict)")
+@dataclass(frozen=True)
+class RestoreJob(PictureJob):
+    """A picture to repair, see `codec.api.restore`."""
+
+    _: KW_ONLY
+    task: str = "auto"
+    strength: float = 1.0
+    scale: int = 2
+    look: str = "faithful"
 
 
-def finish_times(job: Any) -> None:
-    """Give a job's target the times of its source, where that was asked."""
+@dataclass(frozen=True)
+class TranslateJob(PictureJob):
+    """A picture to translate, see `codec.api.translate`."""
+
+    _: KW_ONLY
+    model: str
+    strength: float = 1.0
+
+
+def refuse_unsupported(job: Job, unsupported: list[str]) -> None:
+    """Raise `Error` with what cannot be kept of a strict job's picture, if there is something."""
+    if unsupported and job.strict:
+        raise Error(f"{job.source}: {'; '.join(unsupported)} (refused by --strict)")
+
+
+def copy_times(job: Job) -> None:
+    """Give the target the times of the source, if the job asks for it."""
     if job.keep_times:
-        found = Path(job.source).stat()
-        os.utime(job.target, ns=(found.st_atime_ns, found.st_mtime_ns))
+        times = Path(job.source).stat()
+        os.utime(job.target, ns=(times.st_atime_ns, times.st_mtime_ns))

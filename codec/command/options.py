@@ -1,8 +1,9 @@
-"""What the commands that convert pictures share: their options, and the way from many files to a folder."""
+"""What the commands that convert pictures share: their options, and the conversion of one file or of many."""
 
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import click
 from lapic.bitstream.error import Error
 from lapic.codec import defaults
 from lapic.codec.command import interrupts
-from lapic.codec.command.console import say, stage_progress, tile_progress
+from lapic.codec.command.console import print_stderr, stage_progress, tile_progress
 from lapic.codec.command.failures import attempt, named
 from lapic.codec.streams import STANDARD_OUTPUT
 
@@ -36,9 +37,9 @@ def _known_colour(context: Any, parameter: Any, value: str) -> str:
     return value
 
 
-KEEPING = [
+PICTURE_OPTIONS = [
     click.option("--strip", is_flag=True, help="Leave out ICC profile, EXIF and XMP."),
-    click.option("--strict", is_flag=True, help="Refuse formats and pictures of which something cannot be kept."),
+    click.option("--strict", is_flag=True, help="Refuse pictures and formats if something cannot be kept."),
     click.option(
         "--background", default="white", show_default=True, metavar="COLOUR", callback=_known_colour,
         help="Behind transparent pixels, for formats without alpha: a name, or #rrggbb.",
@@ -46,21 +47,32 @@ KEEPING = [
 ]  # fmt: skip
 MODEL = click.option(
     "--model", metavar="FILE",
-    help="The model that the files need, as a weights file or by name; looked for by its id if not given.",
+    help="The model that the files need, by weights file or name; found by its id if not given.",
 )  # fmt: skip
 QUIET = click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-MANY = [
+BATCH_OPTIONS = [
     click.option("--recursive", "-r", is_flag=True, help="Folders: also the folders below them, keeping the tree."),
     click.option("--jobs", "-j", type=click.IntRange(1), default=1, show_default=True, help="Files at a time."),
     click.option("--skip-existing", is_flag=True, help="Leave out files whose output exists: resumes a run."),
     click.option("--force", "-f", is_flag=True, help="Replace existing files."),
-    click.option("--force-format", is_flag=True, help="Write to OUTPUT though its name tells of another format."),
-    click.option("--json", "manifest", metavar="FILE", help='Write what became of each file as JSON ("-": print it).'),
+    click.option("--force-format", is_flag=True, help="Write to OUTPUT although its name is that of another format."),
+    click.option("--json", "manifest", metavar="FILE", help='Write the result of each file as JSON ("-": print it).'),
 ]
 
 
+@dataclass(frozen=True)
+class Batch:
+    """How many files are converted: `jobs` at a time; `manifest` is a file for the results as JSON, "-", or None."""
+
+    recursive: bool
+    jobs: int
+    skip_existing: bool
+    manifest: str | None
+    quiet: bool
+
+
 def check_name(output: str, forced: bool, lapic: bool = False) -> None:
-    """Raise `Error` if the name of an output file tells of a format that it will not have, unless that is forced.
+    """Raise `Error` if the name of an output file is that of a format that it will not have, unless that is forced.
 
     Args:
         lapic: whether a .lapic file is written; then names without a suffix, or with one of no picture format, will do.
@@ -70,60 +82,69 @@ def check_name(output: str, forced: bool, lapic: bool = False) -> None:
     suffix = Path(output).suffix
     if forced or output == "-" or suffix.lower() not in (files.foreign_suffixes() if lapic else {".lapic"}):
         return
-    made = "a lapic file" if lapic else "a picture"
-    raise Error(f"{output}: {made} should not be called {suffix} (--force-format writes it all the same)")
+    content = "a lapic file" if lapic else "a picture"
+    raise Error(f"{output}: {content} should not be called {suffix} (--force-format writes it all the same)")
 
 
-def convert_many(
-    work: Callable, job_of: Callable, suffixes: set[str], to: str, inputs: tuple[str, ...], output: str, many: dict
+def convert_files(
+    work: Callable, job_of: Callable, suffixes: set[str], to: str, inputs: tuple[str, ...], output: str, batch: Batch
 ) -> None:
-    """Convert many files, with progress; failures are reported at the end and make the exit code 1."""
+    """Convert many files, with progress; failures are reported at the end and make the exit code 1.
+
+    Args:
+        work: converts the file of a job. job_of: makes the job of a `codec.command.batch.Pair`.
+        suffixes: of the files to take from folders. to: suffix of the new files.
+
+    Raises:
+        Error: there is nothing to do, two inputs would become the same file, or the manifest cannot be written.
+    """
     from lapic.codec import files
-    from lapic.codec.command import batch
+    from lapic.codec.command.batch import Report, plan, process, write_manifest
 
     if output == "-":
         raise Error("several files cannot go to standard output: name a folder")
-    plan = batch.plan(inputs, output, suffixes, to, many["recursive"])
-    remark = plan.found.remark()
-    if not plan.pairs and not plan.failed:
-        raise Error(f"there is nothing to do in {', '.join(inputs)}" + f" ({remark})" * bool(remark))
-    manifest = many["manifest"]
-    if manifest:
-        files.check_absent(manifest, force=True)
-    step = stage_progress(len(plan.pairs), "files") if not many["quiet"] else lambda: None
-    rows = [{"source": name, "target": None, "status": "failed", "error": why} for name, why in plan.failed.items()]
-    report = batch.Report(rows)
+    todo = plan(inputs, output, suffixes, to, batch.recursive)
+    left_out = todo.listing.summary()
+    if not todo.pairs and not todo.failed:
+        raise Error(f"there is nothing to do in {', '.join(inputs)}" + f" ({left_out})" * bool(left_out))
+    if batch.manifest:
+        files.check_absent(batch.manifest, force=True)
+    step = stage_progress(len(todo.pairs), "files") if not batch.quiet else lambda: None
+    report = Report(
+        [{"source": name, "target": None, "status": "failed", "error": why} for name, why in todo.failed.items()]
+    )
     try:
-        batch.process(plan.pairs, work, job_of, many["jobs"], many["skip_existing"], lambda row: step(), report)
+        process(todo.pairs, work, job_of, batch.jobs, batch.skip_existing, lambda row: step(), report)
     except (KeyboardInterrupt, interrupts.Ended) as error:
         end = interrupts.ended_by(error)
-        say(f"lapic: {end.reason}; --skip-existing goes on from here")
-        if manifest:
-            batch.write_manifest(report, manifest)
+        print_stderr(f"lapic: {end.reason}; --skip-existing goes on from here")
+        if batch.manifest:
+            write_manifest(report, batch.manifest)
         sys.exit(end.code)
     for row in report.of("failed"):
-        say(f"lapic: {named(row['error'], row['source'], row['target'] or '-')}")
-    if not many["quiet"]:
-        for row in report.of("done"):
-            for note in row["notes"]:
-                say(f"{row['source']}: {note}")
-        for hint in dict.fromkeys(hint for row in report.of("done") for hint in row.get("hints", [])):
-            say(f"lapic: {hint}")
-        if remark:
-            say(remark)
-        say(report.summary())
-    if manifest:
-        batch.write_manifest(report, manifest)
+        print_stderr(f"lapic: {named(row['error'], row['source'], row['target'] or '-')}")
+    if not batch.quiet:
+        _print_notes(report.of("done"))
+        if left_out:
+            print_stderr(left_out)
+        print_stderr(report.summary())
+    if batch.manifest:
+        write_manifest(report, batch.manifest)
     if report.of("failed"):
         sys.exit(1)
 
 
-def convert_one(work: Callable, job: Any, quiet: bool, manifest: str | None) -> dict[str, Any]:
-    """Convert one file, say what it could not keep or what of it is missing, and write the manifest if one is asked
-    for.
+def convert_file(work: Callable, job: Any, quiet: bool, manifest: str | None) -> dict[str, Any]:
+    """Convert one file, with progress, and print its notes; write the manifest if there is one.
+
+    Args:
+        work: converts the file of a job, see `codec.command.convert`. manifest: see `Batch`.
 
     Returns:
-        The facts that `work` found. Raises `Error` if it failed.
+        What `work` returns.
+
+    Raises:
+        Error: it failed, or the manifest cannot be written.
     """
     from lapic.codec import files
     from lapic.codec.command import batch
@@ -131,46 +152,56 @@ def convert_one(work: Callable, job: Any, quiet: bool, manifest: str | None) -> 
     if manifest:
         files.check_absent(manifest, force=True)
     facts = attempt(partial(work, progress=tile_progress(quiet)), job)
-    status = "failed" if "error" in facts else "done"
-    if status == "done" and not quiet:
-        for note in facts["notes"]:
-            say(f"{job.source}: {note}")
-        for hint in facts.get("hints", []):
-            say(f"lapic: {hint}")
+    failed = "error" in facts
+    row = {"source": job.source, "target": job.target, "status": "failed" if failed else "done", **facts}
+    if not failed and not quiet:
+        _print_notes([row])
     if manifest:
-        row = {"source": job.source, "target": job.target, "status": status, **facts}
         batch.write_manifest(batch.Report([row]), manifest)
-    if status == "failed":
+    if failed:
         raise Error(named(facts["error"], job.source, job.target))
     return facts
 
 
-def make_pictures(
+def _print_notes(rows: list[dict[str, Any]]) -> None:
+    """Print the notes of each converted file, and each hint once."""
+    for row in rows:
+        for note in row["notes"]:
+            print_stderr(f"{row['source']}: {note}")
+    for hint in dict.fromkeys(hint for row in rows for hint in row.get("hints", [])):
+        print_stderr(f"lapic: {hint}")
+
+
+def convert_to_pictures(
     work: Callable, job: Callable, suffixes: set[str], inputs: tuple[str, ...], output: str, suffix: str | None,
     quiet: bool, recursive: bool, jobs: int, skip_existing: bool, manifest: str | None, force_format: bool,
     **settings: Any,
 ) -> None:  # fmt: skip
-    """Make one picture file, or many in a folder.
+    """Write one picture file, or many into a folder.
 
     Args:
-        work: does a job. job: makes one of source, target, suffix and `settings`.
+        work: converts the file of a job. job: the class of the jobs, a `codec.command.jobs.PictureJob`.
         suffixes: of the files to take from folders.
-        suffix: of the pictures without its dot; None goes by the name of `output`, and is PNG for folders and pipes.
+        suffix: of the pictures without its dot; None takes that of `output`, or png for folders and pipes.
+        settings: fields of the job.
+
+    Raises:
+        Error: as `convert_file` and `convert_files` do, or `output` has the name of another format.
     """
-    from lapic.codec.command import batch
+    from lapic.codec.command.batch import Pair, is_batch
 
     output = "-" if output in STANDARD_OUTPUT else output
-    if batch.is_batch(inputs, output):
-        many = {"recursive": recursive, "jobs": jobs, "skip_existing": skip_existing, "manifest": manifest}
+    if is_batch(inputs, output):
         to = f".{suffix or 'png'}"
 
-        def job_of(pair: batch.Pair) -> Any:
+        def job_of(pair: Pair) -> Any:
             return job(str(pair.source), str(pair.target), to, keep_times=True, **settings)
 
-        convert_many(work, job_of, suffixes, to, inputs, output, many | {"quiet": quiet})
+        batch = Batch(recursive, jobs, skip_existing, manifest, quiet)
+        convert_files(work, job_of, suffixes, to, inputs, output, batch)
         return
     check_name(output, force_format)
     if skip_existing and os.path.exists(output):
         return
     suffix = f".{suffix}" if suffix else Path(output).suffix if output != "-" else ".png"
-    convert_one(work, job(inputs[0], output, suffix, **settings), quiet, manifest)
+    convert_file(work, job(inputs[0], output, suffix, **settings), quiet, manifest)

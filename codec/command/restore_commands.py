@@ -1,37 +1,34 @@
 """The commands `lapic restore` and `lapic translate`. Nothing heavy is imported before they need it."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lapic.codec.command.console import Finite, one_line_errors, with_options
-from lapic.codec.command.options import DEVICE, KEEPING, MANY, MAX_PIXELS, QUIET, make_pictures
+from lapic.codec.command.options import BATCH_OPTIONS, DEVICE, MAX_PIXELS, PICTURE_OPTIONS, QUIET, convert_to_pictures
+
+if TYPE_CHECKING:
+    from lapic.codec.command.jobs import PictureJob
 
 SHARED = [
     click.argument("inputs", nargs=-1, required=True, metavar="INPUT..."),
     click.argument("output"),
-    click.option(
-        "--strength",
-        type=Finite(0, 1),
-        default=1.0,
-        show_default=True,
-        help="Share of the change.",
-    ),
+    click.option("--strength", type=Finite(0, 1), default=1.0, show_default=True, help="Part of the change to make."),
     click.option("--format", "suffix", help="Output format such as png; by the name of OUTPUT if not given."),
-    *KEEPING,
-    *MANY,
+    *PICTURE_OPTIONS,
+    *BATCH_OPTIONS,
     MAX_PIXELS,
     DEVICE,
     QUIET,
 ]
 
 
-def _retouch(**options: Any) -> None:
-    """One file to another, or many into a folder."""
+def _pictures(work: Callable, job: "type[PictureJob]", **options: Any) -> None:
+    """One picture file to another, or many into a folder."""
     from lapic.codec import files
-    from lapic.codec.command import restore
 
-    make_pictures(restore.retouch_file, restore.RetouchJob, files.picture_suffixes() - {".lapic"}, **options)
+    convert_to_pictures(work, job, files.picture_suffixes() - {".lapic"}, **options)
 
 
 @click.command()
@@ -57,7 +54,10 @@ def restore(scale: str, **options: Any) -> None:
 
     Several inputs, folders and patterns go into the folder OUTPUT, as PNG if --format says nothing else.
     """
-    _retouch(scale=int(scale), **options)
+    from lapic.codec.command.jobs import RestoreJob
+    from lapic.codec.command.restore import restore_file
+
+    _pictures(restore_file, RestoreJob, scale=int(scale), **options)
 
 
 @click.command()
@@ -71,4 +71,7 @@ def translate(**options: Any) -> None:
 
     Several inputs, folders and patterns go into the folder OUTPUT, as PNG if --format says nothing else.
     """
-    _retouch(**options)
+    from lapic.codec.command.jobs import TranslateJob
+    from lapic.codec.command.restore import translate_file
+
+    _pictures(translate_file, TranslateJob, **options)

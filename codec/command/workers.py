@@ -1,9 +1,10 @@
-"""Calls in parallel processes: one that crashes costs itself only, and an interruption leaves nothing behind.
+"""Calls in parallel processes. A crash fails one call only, and an interruption leaves no process behind.
 
-Each process has a pipe and a thread of its own. A pool of the standard library would do too, but where its process is
-ended in the middle of a call it now and then takes its leave with a traceback.
+Each process has a pipe and a thread of its own. The pools of the standard library can print a traceback when a process
+is ended in the middle of a call.
 
-The processes share the cores: each takes its part of them as threads, for threads that wait for a core hold up others.
+The cores are divided among the processes: each computes with as many threads as it has cores, because threads that wait
+for a core delay the others.
 """
 
 import multiprocessing
@@ -25,45 +26,45 @@ from lapic.codec.memory import keep_freed_memory
 Outcome = dict[str, Any]
 Call = tuple[Callable[[Any], Outcome], Any]  # a function of a module, and its argument
 
-GRACE = 5.0  # seconds from SIGTERM to SIGKILL: the exception that a handler raises can be lost, such as in an import
+GRACE = 5.0  # seconds from SIGTERM to SIGKILL, because the exception of a handler can be lost, such as in an import
 SPAWN = multiprocessing.get_context("spawn")
-THREADS = "OMP_NUM_THREADS"  # what torch, NumPy and most other libraries go by when they are loaded
+THREADS = "OMP_NUM_THREADS"  # torch, NumPy and most other libraries read it when they are loaded
 _environment = threading.Lock()
 
 
 def _make_calls(connection: Connection) -> None:
-    """What a process does: make the calls that come, until the other side is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what it means
+    """The work of a process: make the calls that it receives, until the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent handles it
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # which `_start` blocked
     end_on_sigterm()
-    os.dup2(2, 1)  # what libraries print is no result of the command
+    os.dup2(2, 1)  # the output of libraries is no result of the command
     quiet_pillow()
     keep_freed_memory()
     with suppress(EOFError, BrokenPipeError):
         while True:
             work, argument = connection.recv()
-            connection.send(attempt(work, argument))  # whatever is thrown costs its own call only
+            connection.send(attempt(work, argument))  # an exception fails its own call only
 
 
 def _start(process: multiprocessing.process.BaseProcess) -> None:
-    """Start a process that SIGINT does not reach before it ignores it, where the system can see to that."""
+    """Start a process with SIGINT blocked, if the system can, until the process ignores it."""
     if hasattr(signal, "pthread_sigmask"):
-        resource_tracker.ensure_running()  # for its start unblocks SIGINT
+        resource_tracker.ensure_running()  # before the block, because its start unblocks SIGINT
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     process.start()
 
 
 def threads_each(workers: int) -> int:
-    """Threads for each of so many processes: its part of the cores, fewer if OMP_NUM_THREADS says so."""
-    allowed = os.environ.get(THREADS, "").split(",")[0].strip()
-    share = max(1, cores() // workers)
-    return min(share, int(allowed)) if allowed.isdecimal() and int(allowed) else share
+    """Threads for each of `workers` processes: an equal part of the cores, at most OMP_NUM_THREADS."""
+    limit = os.environ.get(THREADS, "").split(",")[0].strip()
+    cores_each = max(1, cores() // workers)
+    return min(cores_each, int(limit)) if limit.isdecimal() and int(limit) else cores_each
 
 
 @contextmanager
-def _told_threads(threads: int) -> Iterator[None]:
-    """While a process is started, which takes over the environment and loads its libraries by it."""
+def _thread_limit(threads: int) -> Iterator[None]:
+    """Set OMP_NUM_THREADS in the environment that a process which is started in the block inherits."""
     with _environment:
         before = os.environ.get(THREADS)
         os.environ[THREADS] = str(threads)
@@ -76,58 +77,58 @@ def _told_threads(threads: int) -> Iterator[None]:
 
 
 class _Worker:
-    """One process that can be killed by what it runs: it is then replaced, and only that call is lost."""
+    """One process. If a call kills it, that call fails and another process takes its place."""
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
         self.process: multiprocessing.process.BaseProcess | None = None
         self.stopped = False
-        self.changing = threading.Lock()
+        self.lock = threading.Lock()  # for `process` and `stopped`
 
     def _start(self) -> None:
         """Start a process unless there is one. Raises EOFError after `stop`."""
-        with self.changing:
+        with self.lock:
             if self.stopped:
                 raise EOFError
             if self.process is None:
-                self.connection, theirs = SPAWN.Pipe()
-                self.process = SPAWN.Process(target=_make_calls, args=[theirs])
-                with _told_threads(self.threads):
+                self.connection, other_end = SPAWN.Pipe()
+                self.process = SPAWN.Process(target=_make_calls, args=[other_end])
+                with _thread_limit(self.threads):
                     _start(self.process)
-                theirs.close()
+                other_end.close()
 
     def run(self, call: Call) -> Outcome:
-        """What the call gives, or {"error": one line}."""
+        """The result of the call, or {"error": one line}."""
         try:
             self._start()
             self.connection.send(call)
             return self.connection.recv()
         except (EOFError, OSError):
-            with self.changing:
+            with self.lock:
                 ended = self.process
-                if not self.stopped:  # else `wait` still needs it
+                if not self.stopped:  # else `wait` needs it
                     self.process = None
-            return {"error": f"the process that ran it died{_how(ended)}"}
+            return {"error": f"the process that ran it died{_exit_reason(ended)}"}
         except Exception as error:  # a call that cannot be sent
             return {"error": reason(error)}
 
     def stop(self) -> None:
-        """Ask the process to end, also in the middle of a call; no other call is taken."""
-        with self.changing:
+        """Terminate the process, also in the middle of a call; it takes no other call."""
+        with self.lock:
             self.stopped = True
             if self.process:
                 self.process.terminate()
 
     def wait(self) -> None:
-        """Wait for the process to end, after a while by force."""
+        """Wait for the process to end; it is killed after GRACE seconds."""
         if self.process:
             self.process.join(GRACE)
             self.process.kill()
             self.process.join()
 
 
-def _how(process: multiprocessing.process.BaseProcess | None) -> str:
-    """What ended a process, in parentheses, where the system tells."""
+def _exit_reason(process: multiprocessing.process.BaseProcess | None) -> str:
+    """The signal that ended a process, in parentheses; empty if it is unknown."""
     if process is None:
         return ""
     process.join(GRACE)
@@ -137,13 +138,12 @@ def _how(process: multiprocessing.process.BaseProcess | None) -> str:
     return f" ({signal.Signals(-code).name})" if code is not None and code < 0 else ""
 
 
-Crew = list[_Worker]
+WorkerPool = list[_Worker]
 
 
 @contextmanager
-def crew(workers: int) -> Iterator[Crew]:
-    """Processes for one `run` after another, so that only the first waits for them to start; they end with the
-    context."""
+def worker_pool(workers: int) -> Iterator[WorkerPool]:
+    """Processes for several calls of `run`, which start with the first call and end with the context."""
     processes = [_Worker(threads_each(workers)) for _ in range(workers)]
     try:
         yield processes
@@ -151,7 +151,7 @@ def crew(workers: int) -> Iterator[Crew]:
         _end(processes)
 
 
-def _end(processes: Crew) -> None:
+def _end(processes: WorkerPool) -> None:
     """End the processes, those in the middle of a call too."""
     for worker in processes:
         worker.stop()
@@ -159,18 +159,20 @@ def _end(processes: Crew) -> None:
         worker.wait()
 
 
-def run(calls: list[Call], workers: int | Crew, listen: Callable[[int, Outcome], None]) -> None:
-    """Make all calls in processes; `listen` hears the number and the result of each, in the calling thread.
-
-    A call that raises, or that kills its process, gives {"error": one line}. KeyboardInterrupt, and whatever `listen`
-    raises, ends the processes and is raised again.
+def run(calls: list[Call], workers: int | WorkerPool, listen: Callable[[int, Outcome], None]) -> None:
+    """Make all calls in processes.
 
     Args:
-        workers: a crew, or how many processes to start for these calls alone.
+        workers: a pool, or how many processes to start for these calls alone.
+        listen: called in this thread with the number of each call and its result, which is {"error": one line} for a
+            call that raised an exception or killed its process.
+
+    Raises:
+        BaseException: KeyboardInterrupt, and any exception of `listen`; the processes are ended first.
     """
     if isinstance(workers, int):
-        with crew(min(workers, len(calls))) as alone:
-            return run(calls, alone, listen)
+        with worker_pool(min(workers, len(calls))) as pool:
+            return run(calls, pool, listen)
     waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
     done: queue.SimpleQueue[tuple[int, Outcome]] = queue.SimpleQueue()
     for number in range(len(calls)):

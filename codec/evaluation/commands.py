@@ -11,7 +11,7 @@ import click
 
 from lapic.bitstream.error import Error
 from lapic.codec.command import interrupts
-from lapic.codec.command.console import needs, one_line_errors, say, stage_progress, with_options, write_line
+from lapic.codec.command.console import needs, one_line_errors, print_stderr, stage_progress, with_options, write_line
 from lapic.codec.command.failures import about
 
 LPIPS = [
@@ -95,10 +95,10 @@ def evaluate(
         **settings,
     )
     try:
-        path = evaluate(options, say, stage_progress)
+        path = evaluate(options, print_stderr, stage_progress)
     except (KeyboardInterrupt, interrupts.Ended) as error:
         end = interrupts.ended_by(error)
-        say(f"lapic: {end.reason}; what was measured stays in {out}, run the same again to go on")
+        print_stderr(f"lapic: {end.reason}; what was measured stays in {out}, run the same again to go on")
         sys.exit(end.code)
     results = json.loads(path.read_text())
     _print_summary(results)
@@ -190,7 +190,7 @@ def _compare_folders(a: Path, b: Path, inception: Path | None) -> dict[str, Any]
     if not found:
         raise Error("; ".join(reasons))
     for reason in reasons:
-        say(f"skipped: {reason}")
+        print_stderr(f"skipped: {reason}")
     return found
 
 
@@ -203,7 +203,7 @@ def _compare_pictures(a: Path, b: Path, net: str, backbone: Path | None) -> dict
     try:
         lpips_model(net, backbone)
     except Error as reason:
-        say(f"lpips is skipped: {reason}")
+        print_stderr(f"lpips is skipped: {reason}")
         wanted = tuple(metric for metric in METRICS if metric != "lpips")
     pictures = []
     for path in (a, b):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lapic.bitstream import Error
 from lapic.codec.command.failures import named
-from lapic.codec.command.workers import Call, Crew, cores, crew, run
+from lapic.codec.command.workers import Call, WorkerPool, cores, run, worker_pool
 from lapic.codec.evaluation import codecs, metrics, pictures, plane
 from lapic.codec.evaluation.cache import Cache, Point, key_of
 from lapic.codec.evaluation.codecs import Codec, Unavailable
@@ -50,7 +50,7 @@ class _Session:
     pictures: dict[str, Path]  # unique name -> file
     digests: dict[str, str]
     cache: Cache
-    crew: Crew
+    pool: WorkerPool
     watch: Watch
     unreadable: dict[str, str]  # file -> why it cannot be measured
 
@@ -68,7 +68,7 @@ def evaluate(options: Options, say: Say = lambda line: None, watch: Watch = lamb
     Raises:
         Error: no pictures, no codecs, an unknown name, or nothing that could be measured.
     """
-    with crew(options.jobs or cores()) as processes:
+    with worker_pool(options.jobs or cores()) as processes:
         session = _begin(options, say, watch, processes)
         _leave_out_unreadable(session, say)
         points = _measure(session, _ladder(session), "points")
@@ -89,7 +89,7 @@ def evaluate(options: Options, say: Say = lambda line: None, watch: Watch = lamb
     results = write_results(
         options.out,
         options.command,
-        len(session.crew),
+        len(session.pool),
         options.lpips_net if "lpips" in session.options.metrics else None,
         options.published,
         session.codecs,
@@ -110,7 +110,7 @@ def evaluate(options: Options, say: Say = lambda line: None, watch: Watch = lamb
     return options.out / "results.json"
 
 
-def _begin(options: Options, say: Say, watch: Watch, processes: Crew) -> _Session:
+def _begin(options: Options, say: Say, watch: Watch, processes: WorkerPool) -> _Session:
     """Look for all that is needed and leave out, with a word, what is not there."""
     found = []
     names = [*options.codecs, *(plane.name_of(realism) for realism in options.realism)]
@@ -227,7 +227,7 @@ def _run(session: _Session, calls: list[Call], keys: list[str], what: str, fresh
         step()
 
     if calls:
-        run(calls, len(session.crew) if fresh else session.crew, listen)
+        run(calls, len(session.pool) if fresh else session.pool, listen)
     return found
 
 
@@ -278,8 +278,8 @@ def _memory(session: _Session, points: list[Point]) -> dict[str, Point]:
             keys.append(f"{key} {version}")
     found = {}
     new = [number for number, key in enumerate(keys) if key not in session.cache.points]
-    for number in range(0, len(new), len(session.crew)):  # a process for each call
-        some = new[number : number + len(session.crew)]
+    for number in range(0, len(new), len(session.pool)):  # a process for each call
+        some = new[number : number + len(session.pool)]
         found |= _run(session, [calls[n] for n in some], [keys[n] for n in some], "memory", fresh=True)
     values = [(found.get(key) or session.cache.points[key]).get("mib") for key in keys]
     return {

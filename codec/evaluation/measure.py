@@ -17,7 +17,7 @@ from lapic.codec.api import decode
 from lapic.codec.evaluation import codecs
 from lapic.codec.evaluation.metrics import all_metrics
 from lapic.codec.evaluation.peak import PeakMemory
-from lapic.codec.picture.pillow import open_image, take_apart
+from lapic.codec.picture.pillow import from_pil, open_image
 
 Result = TypeVar("Result")
 PSNR_IDENTICAL = 100.0  # dB, instead of infinity, so that means and JSON stay sane
@@ -42,7 +42,7 @@ class Job:
 def load_rgb(path: Path) -> NDArray[np.uint8]:
     """A picture (or a .lapic file) as (H, W, 3) RGB, upright, without alpha. Raises `Error` if it cannot be read."""
     data = files.read_input(str(path))
-    pixels, _ = take_apart(decode(data) if data.startswith(SIGNATURE) else open_image(data))
+    pixels, _ = from_pil(decode(data) if data.startswith(SIGNATURE) else open_image(data))
     return pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
 
 

@@ -17,10 +17,10 @@ def find(given: tuple[Path, ...], say: Callable[[str], None]) -> tuple[dict[str,
     Raises:
         Error: there are no pictures.
     """
-    found = files.Found()
+    found = files.Listing()
     for path in given:
-        found.add(files.look_in(path, files.picture_suffixes()) if path.is_dir() else files.Found([path]))
-    if remark := found.remark():
+        found.add(files.list_folder(path, files.picture_suffixes()) if path.is_dir() else files.Listing([path]))
+    if remark := found.summary():
         say(remark)
     if not found.files and not found.unreadable:
         raise Error("there are no pictures to measure")

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from lapic.codec import files
-from lapic.codec.command.workers import Crew, run
+from lapic.codec.command.workers import WorkerPool, run
 from lapic.codec.evaluation import codecs
 from lapic.codec.evaluation.cache import Point
 from lapic.codec.evaluation.curves import AXES, Curve, bd
@@ -117,7 +117,7 @@ def _caption(look: Point) -> str:
 
 
 def pictures_of(
-    looks: list[Point], out: Path, originals: dict[str, Path], processes: Crew, watch: Any
+    looks: list[Point], out: Path, originals: dict[str, Path], processes: WorkerPool, watch: Any
 ) -> list[dict[str, Any]]:
     """What the report shows: for each picture its name, size and shots (label, caption, src), the original first, lapic
     second.

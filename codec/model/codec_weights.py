@@ -1,4 +1,4 @@
-"""Models: weights files on disk, and what encoder and decoder need of them in memory."""
+"""Codec models: weights files on disk, and models in memory as encoder and decoder use them."""
 
 import hashlib
 import json
@@ -26,16 +26,16 @@ from lapic.codec.model.shipped import check_model, file_state, find_model, model
 from lapic.codec.nets import levels
 from lapic.codec.nets.network import Config, Transforms
 
-Made = TypeVar("Made")
-KEPT = 4  # networks that stay in memory once they are loaded
+Weights = TypeVar("Weights")
+CACHE_SIZE = 4  # loaded networks that stay in memory
 
 
 @dataclass
 class Model:
     """A loaded model. `identity` is the four-byte id in file headers: it names the integers that decide how symbols are
     decoded, so weights that differ in the float half only share it. `dtype` is that of the networks (not of the linear
-    paths and the exact hyper-synthesis, which are always float32). `curvature` (L, M) is how much the square error of
-    the picture bends over each latent channel, as a share of what it would if the synthesis were orthonormal."""
+    paths and the exact hyper-synthesis, which are always float32). `curvature` (L, M) is the second derivative of the
+    picture's square error by each latent channel, relative to that of an orthonormal synthesis."""
 
     name: str
     identity: bytes
@@ -60,7 +60,7 @@ class Model:
 
     @property
     def qualities(self) -> tuple[float, float]:
-        """The lowest and the highest quality that it was trained for; beyond them pictures may break."""
+        """The lowest and the highest quality that it was trained for; others may give artefacts."""
         return float(self.card.get("lowest", 1)), float(self.card.get("highest", 100))
 
 
@@ -127,7 +127,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 @contextmanager
 def damaged_weights(path: Path) -> Iterator[None]:
-    """Turn whatever making a network from a weights file raises into one `Error`: nothing else is known of the file."""
+    """Raise any exception that building a network from a weights file causes as an `Error` about the file."""
     try:
         yield
     except (Error, MemoryError):
@@ -136,28 +136,28 @@ def damaged_weights(path: Path) -> Iterator[None]:
         raise Error(f"weights {path.name} are damaged: their tensors do not fit their configuration") from None
 
 
-def kept_while_unchanged(find: Callable[[str], Path]) -> Callable[[Callable[..., Made]], Callable[..., Made]]:
-    """Let a function of (name, device, dtype) return what it made before, as long as the file that `find` gives for the
-    name has not changed; the last few results are kept."""
+def cached_by_file(find: Callable[[str], Path]) -> Callable[[Callable[..., Weights]], Callable[..., Weights]]:
+    """Cache a function of (name, device, dtype): the last CACHE_SIZE results, each as long as the file that `find`
+    returns for the name is unchanged."""
 
-    def wrapper(load: Callable[..., Made]) -> Callable[..., Made]:
-        @lru_cache(maxsize=KEPT)
-        def kept(path: str, _: tuple[int, int], device: str, dtype: torch.dtype | None) -> Made:
+    def wrapper(load: Callable[..., Weights]) -> Callable[..., Weights]:
+        @lru_cache(maxsize=CACHE_SIZE)
+        def load_cached(path: str, _: tuple[int, int], device: str, dtype: torch.dtype | None) -> Weights:
             return load(path, device, dtype)
 
         @wraps(load)
-        def cached(name: str = DEFAULT_MODEL, device: str = "cpu", dtype: torch.dtype | None = None) -> Made:
+        def cached(name: str = DEFAULT_MODEL, device: str = "cpu", dtype: torch.dtype | None = None) -> Weights:
             path = find(name)
-            return kept(str(path), file_state(path), device, dtype)
+            return load_cached(str(path), file_state(path), device, dtype)
 
-        cached.cache_clear = kept.cache_clear  # type: ignore[attr-defined]
+        cached.cache_clear = load_cached.cache_clear  # type: ignore[attr-defined]
         return cached
 
     return wrapper
 
 
 def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose names begin with `prefix.`, without it."""
+    """The tensors whose names begin with `prefix.`, by their names without it."""
     return {k[len(prefix) + 1 :]: v for k, v in tensors.items() if k.startswith(prefix + ".")}
 
 
@@ -166,7 +166,7 @@ def pick_device(name: str) -> str:
 
     Raises:
         Error: the device is not there.
-        ValueError: there is no such kind of device.
+        ValueError: the name is none of these.
     """
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
@@ -184,14 +184,14 @@ def pick_device(name: str) -> str:
 
 
 def default_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the processor computes in it, float16 on a GPU, else float32."""
+    """float16 on a GPU, bfloat16 on a processor with instructions for it, else float32."""
     if device.type == "cuda":
         return torch.float16
     has_bfloat16 = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return torch.bfloat16 if has_bfloat16 else torch.float32
 
 
-@kept_while_unchanged(find_model)
+@cached_by_file(find_model)
 @isolated
 def load(name: str | os.PathLike[str] = DEFAULT_MODEL, device: str = "cpu", dtype: torch.dtype | None = None) -> Model:
     """Load a model by its name or the path of its weights file, see `codec.model.shipped.find_model`.
@@ -205,18 +205,18 @@ def load(name: str | os.PathLike[str] = DEFAULT_MODEL, device: str = "cpu", dtyp
     path = find_model(name)
     identifier = model_id(path)
     tensors, metadata = read_weights(path)
-    where = torch.device(device)
+    torch_device = torch.device(device)
     with damaged_weights(path):
-        model = _from_tensors(path.stem, tensors, metadata, where, dtype or default_dtype(where))
+        model = _from_tensors(path.stem, tensors, metadata, torch_device, dtype or default_dtype(torch_device))
     if model.identity != identifier:
         raise Error(f"weights {path.name} are damaged: their integers do not match their id")
     return model
 
 
 def _from_tensors(
-    name: str, tensors: dict[str, Tensor], metadata: dict[str, str], where: torch.device, dtype: torch.dtype
+    name: str, tensors: dict[str, Tensor], metadata: dict[str, str], device: torch.device, dtype: torch.dtype
 ) -> Model:
-    """A model from the contents of its weights file. Raises exceptions of many kinds where they do not fit."""
+    """A model from the contents of its weights file. Raises exceptions of many types if they do not fit."""
     config = Config(**json.loads(metadata["config"]))
     with torch.device("meta"):
         transforms = Transforms(config)
@@ -224,8 +224,8 @@ def _from_tensors(
     for module in transforms.modules():
         if isinstance(module, torch.nn.Conv2d) and module.bias is not None:  # all but the linear paths
             module.to(dtype)
-    transforms = transforms.to(where, memory_format=torch.channels_last).requires_grad_(False).eval()
-    integers = {k: v.to(where, torch.float32) for k, v in part(tensors, "integers").items()}
+    transforms = transforms.to(device, memory_format=torch.channels_last).requires_grad_(False).eval()
+    integers = {k: v.to(device, torch.float32) for k, v in part(tensors, "integers").items()}
     lengths = tensors["tables.lengths"].tolist()
     latent = [table.numpy() for table in tensors["tables.latent"].split(lengths)]
     tables = Tables(tensors["tables.hyper"].numpy(), latent)
@@ -236,11 +236,11 @@ def _from_tensors(
         transforms=transforms,
         integers=integers,
         tables=tables,
-        centroid=tensors["centroid"].to(where),
-        threshold=thresholds(tables).to(where),
-        curvature=tensors.get("curvature", torch.ones_like(transforms.log_gain)).float().to(where),
+        centroid=tensors["centroid"].to(device),
+        threshold=thresholds(tables).to(device),
+        curvature=tensors.get("curvature", torch.ones_like(transforms.log_gain)).float().to(device),
         card=dict(json.loads(metadata["card"])),
-        device=where,
+        device=device,
         dtype=dtype,
     )
     low, high = model.qualities
@@ -270,8 +270,8 @@ def load_by_id(
 
 
 def load_for(name: str | os.PathLike[str], quality: float, device: str = "cpu") -> Model:
-    """The model to encode with at a quality 1..100: the one that `load` knows by `name`, or for "auto" the shipped one
-    that was trained for the quality. Raises `Error` as `load` does, and if the named one was not."""
+    """The model to encode with at a quality 1..100: one by name as for `load`, or for "auto" the shipped one that was
+    trained for the quality. Raises `Error` as `load` does, and if the named model was not trained for the quality."""
     if name == AUTO_MODEL:
         return load(model_for(quality), device)
     model = load(name, device)

@@ -1,4 +1,4 @@
-"""What a model's exact networks make of a tile: features, passes and y^."""
+"""The exact networks of a model applied to a tile: features, passes and y^."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from lapic.codec.model.codec_weights import Model
 
 
 def features_of(model: Model, z: Tensor, quality: Tensor, size: Sequence[int]) -> Tensor:
-    """The features of the hyper-synthesis for a tile, (B, W, h, w).
+    """The features of a tile's hyper-latent, (B, W, h, w).
 
     Args:
         z: (B, Z, h4, w4). quality: (B,), fixed-point. size: h and w of the tile in latents.

@@ -15,10 +15,10 @@ from lapic.codec import files
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 SUFFIX = ".safetensors"
-FOLDERS = "LAPIC_MODELS"  # the environment variable that names folders of own models
-HIGH_QUALITY = 60  # beyond it "photo-high" takes over, which learned nothing else; at it "photo" needs fewer bits still
-SERVED = {"photo": (1.0, HIGH_QUALITY), "photo-high": (HIGH_QUALITY + 1 / 256, 100.0)}  # qualities, in steps of 1/256
-KINDS = {"translator": "a translator", "lptn": "an LPTN translator"}  # by the kind in their metadata
+FOLDERS_VARIABLE = "LAPIC_MODELS"  # the environment variable that names folders of own models
+HIGH_QUALITY = 60  # above it "photo-high" is used, which was trained for these qualities alone
+QUALITY_RANGES = {"photo": (1.0, HIGH_QUALITY), "photo-high": (HIGH_QUALITY + 1 / 256, 100.0)}  # in steps of 1/256
+TRANSLATOR_KINDS = {"translator": "a translator", "lptn": "an LPTN translator"}  # by the kind in their metadata
 
 
 @lru_cache(maxsize=1)
@@ -32,20 +32,20 @@ def model_folders() -> list[Path]:
     in $XDG_DATA_HOME or ~/.local/share. They need not exist."""
     data = os.environ.get("XDG_DATA_HOME", "")
     data = data if os.path.isabs(data) else "~/.local/share"  # as the XDG base directory specification says
-    named = [folder for folder in os.environ.get(FOLDERS, "").split(os.pathsep) if folder]
+    named = [folder for folder in os.environ.get(FOLDERS_VARIABLE, "").split(os.pathsep) if folder]
     return [Path(os.path.expanduser(folder)) for folder in [*named, f"{data}/lapic/models"]]
 
 
 def own_models() -> dict[bytes, Path]:
     """Model id -> weights file of every codec model in `model_folders`, of two with one id the first. Other files, such
-    as translators and damaged ones, are passed over."""
-    found: dict[bytes, Path] = {}
+    as translators and damaged ones, are skipped."""
+    models: dict[bytes, Path] = {}
     for folder in model_folders():
         with suppress(OSError):  # a folder that cannot be read
             for path in files.files_in(folder, {SUFFIX}):
                 with suppress(Error):
-                    found.setdefault(model_id(path), path)
-    return found
+                    models.setdefault(model_id(path), path)
+    return models
 
 
 def model_id(path: Path) -> bytes:
@@ -55,15 +55,15 @@ def model_id(path: Path) -> bytes:
         Error: the file cannot be read, or holds no codec model.
     """
     metadata = read_metadata(path)
-    if metadata.get("kind") in KINDS:
-        raise Error(f"weights {path.name} are those of {KINDS[metadata['kind']]}, not of a codec model")
+    if metadata.get("kind") in TRANSLATOR_KINDS:
+        raise Error(f"weights {path.name} are those of {TRANSLATOR_KINDS[metadata['kind']]}, not of a codec model")
     try:
-        found = bytes.fromhex(metadata["id"])
+        identifier = bytes.fromhex(metadata["id"])
     except (KeyError, ValueError):
-        found = b""
-    if len(found) != 4 or "config" not in metadata:
+        identifier = b""
+    if len(identifier) != 4 or "config" not in metadata:
         raise Error(f"weights {path.name} are not those of a codec model: lapic-train export makes them")
-    return found
+    return identifier
 
 
 def read_metadata(path: Path) -> dict[str, str]:
@@ -74,17 +74,17 @@ def read_metadata(path: Path) -> dict[str, str]:
 def file_state(path: Path) -> tuple[int, int]:
     """Time of the last change in nanoseconds and size in bytes. Raises `Error` unless `path` is a file."""
     try:
-        found = path.stat()
+        state = path.stat()
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
         raise Error(f"weights {path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    if not path.is_file():  # a pipe would be waited for
+    if not path.is_file():  # reading a pipe would wait
         raise Error(f"weights {path} cannot be read: {'a folder' if path.is_dir() else 'not a file'}")
-    return found.st_mtime_ns, found.st_size
+    return state.st_mtime_ns, state.st_size
 
 
 @lru_cache(maxsize=256)
 def _read_metadata(path: Path, _: tuple[int, int]) -> dict[str, str]:
-    """As `read_metadata`; the second argument makes the cache see that a file has changed."""
+    """As `read_metadata`; the second argument is part of the key of the cache, so that a changed file is read again."""
     try:
         with safe_open(path, framework="numpy") as file:
             return file.metadata() or {}
@@ -128,7 +128,7 @@ def model_for(quality: float) -> str:
 
 
 def name_of(model_id: bytes) -> str:
-    """What `find_model` knows the model with this id by: the name of a shipped one, or the path of an own one.
+    """The name of the shipped model, or the path of the own model, with this id, as `find_model` takes it.
 
     Raises:
         Error: there is none.
@@ -142,7 +142,7 @@ def name_of(model_id: bytes) -> str:
     places = ", ".join(map(str, model_folders()))
     raise Error(
         f"model {model_id.hex()} is needed and not installed (shipped: {have}; own models looked for in {places}): "
-        f"update lapic, name the weights file with --model, or set {FOLDERS} to its folder"
+        f"update lapic, name the weights file with --model, or set {FOLDERS_VARIABLE} to its folder"
     )
 
 
@@ -153,9 +153,9 @@ def installed_name(model_id: bytes) -> str | None:
 
 
 def check_model(name: str | os.PathLike[str], needed: bytes) -> Path:
-    """The weights file of a model that is to decode a file. Raises `Error`: it is not the one that the file needs."""
+    """The weights file of a model by name or path. Raises `Error` if its id is not the one that a file needs."""
     path = find_model(name)
-    found = model_id(path)
-    if found != needed:
-        raise Error(f"the file needs the model {needed.hex()}, but {path.stem} is the model {found.hex()}")
+    identifier = model_id(path)
+    if identifier != needed:
+        raise Error(f"the file needs the model {needed.hex()}, but {path.stem} is the model {identifier.hex()}")
     return path

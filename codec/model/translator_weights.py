@@ -1,4 +1,4 @@
-"""The weights of translators, on disk and in memory: ours (codec.nets.translator) and LPTN (codec.nets.lptn)."""
+"""Weights of translators on disk and in memory: those of codec.nets.translator and of codec.nets.lptn."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from safetensors.torch import save as serialise
 from lapic.bitstream import Error
 from lapic.codec import files
 from lapic.codec.host import isolated
-from lapic.codec.model.codec_weights import damaged_weights, default_dtype, kept_while_unchanged, read_weights
+from lapic.codec.model.codec_weights import cached_by_file, damaged_weights, default_dtype, read_weights
 from lapic.codec.model.shipped import SUFFIX, WEIGHTS
 from lapic.codec.nets.lptn import LPTN
 from lapic.codec.nets.translator import Translator, TranslatorConfig
@@ -21,7 +21,7 @@ TRANSLATORS = WEIGHTS / "translators"
 
 
 @dataclass
-class Loaded:
+class LoadedTranslator:
     """A translator in memory."""
 
     name: str
@@ -31,7 +31,7 @@ class Loaded:
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """The tasks that the network knows; LPTN knows one without a name."""
+        """The tasks of the network; LPTN has one without a name."""
         return self.net.config.tasks if isinstance(self.net, Translator) else ("",)
 
 
@@ -46,7 +46,7 @@ def save(path: Path, net: Translator | LPTN, card: dict[str, str]) -> None:
 
 
 def find(name: str | os.PathLike[str]) -> Path:
-    """The weights file that is meant by the name of a shipped translator or a path, which need not exist.
+    """The weights file of a shipped translator by its name, or else the name as a path, which need not exist.
 
     Raises:
         TypeError: `name` is neither a string nor a path.
@@ -78,25 +78,25 @@ def read(name: str) -> tuple[Translator | LPTN, dict[str, str]]:
 
 
 def config_of(stored: dict[str, Any]) -> TranslatorConfig:
-    """A configuration from what JSON makes of it. Raises TypeError or ValueError if it is none."""
+    """A configuration from its JSON. Raises TypeError or ValueError if it does not fit."""
     return TranslatorConfig(
         **{key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
     )
 
 
-@kept_while_unchanged(find)
+@cached_by_file(find)
 @isolated
-def load(name: str, device: str = "cpu", dtype: torch.dtype | None = None) -> Loaded:
+def load(name: str, device: str = "cpu", dtype: torch.dtype | None = None) -> LoadedTranslator:
     """A translator ready for use: as `read`, on a device ("cpu", "cuda", "cuda:N").
 
     Args:
         dtype: of the convolutions; None chooses by device.
     """
     net, card = read(name)
-    where = torch.device(device)
-    dtype = dtype or default_dtype(where)
+    torch_device = torch.device(device)
+    dtype = dtype or default_dtype(torch_device)
     for module in net.modules():
         if isinstance(module, torch.nn.Conv2d) and isinstance(net, Translator):
-            module.to(dtype)  # LPTN works on pixels themselves: half precision would show
-    net = net.to(where, memory_format=torch.channels_last).requires_grad_(False).eval()
-    return Loaded(Path(name).stem, net, card, where)
+            module.to(dtype)  # LPTN outputs pixels directly: half precision would be visible
+    net = net.to(torch_device, memory_format=torch.channels_last).requires_grad_(False).eval()
+    return LoadedTranslator(Path(name).stem, net, card, torch_device)

@@ -1,4 +1,4 @@
-"""ICC profiles: whether one fits the pixels, and one for a colour space that a file tells by numbers.
+"""ICC profiles: whether one fits the pixels, and one for a colour space that a file gives in numbers.
 
 Numbers are those of PNG's gAMA and cHRM and of ITU-T H.273 (PNG's cICP, AVIF's and HEIF's nclx). The profiles are of
 three primaries, or none for grey, and a curve: ICC.1:2022, section 8.3.
@@ -29,7 +29,7 @@ SRGB, UNSPECIFIED = PRIMARIES[1], 2
 PQ, HLG = 16, 18
 WHITE_NITS = 203.0  # of diffuse white in HDR, ITU-R BT.2408
 _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
-_SPACES = {b"GRAY": "grey", b"RGB ": "RGB", b"CMYK": "CMYK", b"Lab ": "Lab", b"XYZ ": "XYZ"}
+_SPACE_NAMES = {b"GRAY": "grey", b"RGB ": "RGB", b"CMYK": "CMYK", b"Lab ": "Lab", b"XYZ ": "XYZ"}
 Chromaticities = tuple[tuple[float, float], ...]
 
 
@@ -83,14 +83,14 @@ def _xyz(xy: tuple[float, float]) -> NDArray[np.float64]:
     return np.array([x / y, 1.0, (1 - x - y) / y])
 
 
-def _colorants(told: Chromaticities) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """XYZ of the primaries under D50 as columns, and the matrix that adapts their white to it.
+def _colorants(chromaticities: Chromaticities) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """XYZ of the primaries under D50 as columns (3, 3), and the matrix (3, 3) that adapts their white to it.
 
     Raises ValueError if there are no such primaries.
     """
-    if any(y <= 0 for _, y in told):
+    if any(y <= 0 for _, y in chromaticities):
         raise ValueError("chromaticities that no light has")
-    white, *primaries = (_xyz(xy) for xy in told)
+    white, *primaries = (_xyz(xy) for xy in chromaticities)
     matrix = np.stack(primaries, 1)
     if abs(np.linalg.det(matrix)) < 1e-6:
         raise ValueError("primaries on one line")
@@ -99,8 +99,8 @@ def _colorants(told: Chromaticities) -> tuple[NDArray[np.float64], NDArray[np.fl
     return adapt @ (matrix * np.linalg.solve(matrix, white)), adapt
 
 
-def _text(words: str) -> bytes:
-    body = words.encode("utf-16-be")
+def _text(text: str) -> bytes:
+    body = text.encode("utf-16-be")
     return b"mluc" + bytes(4) + struct.pack(">II2s2sII", 1, 12, b"en", b"US", len(body), 28) + body
 
 
@@ -121,19 +121,19 @@ def _profile(space: bytes, tags: dict[bytes, bytes]) -> bytes:
     return (head + bytes(28) + _fixed(*D50)).ljust(128, b"\0") + table + data
 
 
-def rgb_profile(told: Chromaticities, curve: bytes, cicp: tuple[int, ...] | None = None) -> bytes:
+def rgb_profile(chromaticities: Chromaticities, curve: bytes, cicp: tuple[int, ...] | None = None) -> bytes:
     """The ICC profile of an RGB space.
 
     Args:
-        told: white, red, green, blue as x and y. curve: the tag of all three channels' curve.
-        cicp: colour primaries, transfer characteristics, matrix coefficients and full-range flag of H.273 to be told
-            beside.
+        chromaticities: white, red, green, blue as x and y. curve: the tag of all three channels' curve.
+        cicp: colour primaries, transfer characteristics, matrix coefficients and full-range flag of H.273 for the
+            profile's tag cicp.
 
     Raises:
         ValueError: there is no such space.
     """
     try:
-        colorants, adapt = _colorants(told)
+        colorants, adapt = _colorants(chromaticities)
         tags = {b"chad": b"sf32" + bytes(4) + _fixed(*adapt.ravel())}
         for name, column in zip((b"rXYZ", b"gXYZ", b"bXYZ"), colorants.T, strict=True):
             tags[name] = b"XYZ " + bytes(4) + _fixed(*column)
@@ -152,10 +152,10 @@ def grey_profile(curve: bytes) -> bytes:
 
 def of_cicp(cicp: tuple[int, int, int, int], grey: bool) -> bytes | None:
     """The ICC profile for H.273's colour primaries, transfer characteristics, matrix coefficients and full-range flag;
-    None for sRGB and for what is unspecified. HDR's curve ends at diffuse white, and the profile tells the numbers.
+    None for sRGB and for unspecified ones. The curve of HDR ends at diffuse white, and the profile has the numbers too.
 
     Raises:
-        ValueError: the numbers mean nothing.
+        ValueError: the numbers are unknown.
     """
     primaries = 1 if cicp[0] == UNSPECIFIED else cicp[0]
     transfer = 13 if cicp[1] == UNSPECIFIED else cicp[1]
@@ -163,36 +163,39 @@ def of_cicp(cicp: tuple[int, int, int, int], grey: bool) -> bytes | None:
         raise ValueError(f"colour primaries {cicp[0]} and transfer characteristics {cicp[1]} are unknown")
     if transfer == 13 and (primaries == 1 or grey):
         return None
-    told = (primaries, transfer, 0, 1)  # the pixels are RGB of full range
-    return grey_profile(CURVES[transfer]) if grey else rgb_profile(PRIMARIES[primaries], CURVES[transfer], told)
+    if grey:
+        return grey_profile(CURVES[transfer])
+    full_range_rgb = (primaries, transfer, 0, 1)
+    return rgb_profile(PRIMARIES[primaries], CURVES[transfer], full_range_rgb)
 
 
 def of_gamma(gamma: float | None, chromaticity: tuple[float, ...] | None, grey: bool) -> bytes | None:
     """The ICC profile for PNG's gAMA (the exponent of encoding, 0.45455 for most) and cHRM (white, red, green, blue as
-    x and y); None for sRGB or nearly so, as libpng has it: a gamma within 5 % of 1/2.2.
+    x and y); None for nearly sRGB, by the limit of libpng: a gamma within 5 % of 1/2.2.
 
     Raises:
         ValueError: there is no such space.
     """
     if gamma is not None and not 0.01 <= gamma <= 100:
         raise ValueError(f"a gamma of {gamma}")
-    usual = gamma is None or abs(gamma * 2.2 - 1) < 0.05
-    told = SRGB
+    points = SRGB
     if chromaticity and not grey:
-        told = tuple(zip(chromaticity[::2], chromaticity[1::2], strict=True))
-    alike = max(abs(a - b) for pair, other in zip(told, SRGB, strict=True) for a, b in zip(pair, other, strict=True))
-    if usual and alike < 0.005:
+        points = tuple(zip(chromaticity[::2], chromaticity[1::2], strict=True))
+    differences = [
+        abs(a - b) for pair, other in zip(points, SRGB, strict=True) for a, b in zip(pair, other, strict=True)
+    ]
+    if (gamma is None or abs(gamma * 2.2 - 1) < 0.05) and max(differences) < 0.005:
         return None
     curve = SRGB_CURVE if gamma is None else power_curve(1 / gamma)
-    return grey_profile(curve) if grey else rgb_profile(told, curve)
+    return grey_profile(curve) if grey else rgb_profile(points, curve)
 
 
 def _tag(profile: bytes, name: bytes) -> bytes | None:
-    """A tag's data, if the profile has it whole."""
+    """A tag's data, None if the profile has none or not all of it."""
     count = min(struct.unpack_from(">I", profile, 128)[0], 1000) if len(profile) >= 132 else 0
     for position in range(132, min(132 + 12 * count, len(profile) - 11), 12):
-        found, at, size = struct.unpack_from(">4sII", profile, position)
-        if found == name and size and at + size <= len(profile):
+        tag, at, size = struct.unpack_from(">4sII", profile, position)
+        if tag == name and size and at + size <= len(profile):
             return profile[at : at + size]
     return None
 
@@ -201,23 +204,23 @@ def fit(profile: bytes, grey: bool) -> tuple[bytes | None, str | None]:
     """A profile for pixels that are grey or RGB: the same, one of the same curve, or None.
 
     Returns:
-        The profile, and what is lost in a few words if it is not the same.
+        The profile, and a short note if it is not the same.
     """
     space = profile[16:20] if profile[36:40] == b"acsp" else b""
-    wanted = b"GRAY" if grey else b"RGB "
-    if space in (b"", wanted):
+    needed = b"GRAY" if grey else b"RGB "
+    if space in (b"", needed):
         return profile, None
-    name, pixels = _SPACES.get(space, "foreign"), "grey" if grey else "RGB"
+    name, pixels = _SPACE_NAMES.get(space, "foreign"), "grey" if grey else "RGB"
     curves = {_tag(profile, tag) for tag in ([b"kTRC"] if space == b"GRAY" else [b"rTRC", b"gTRC", b"bTRC"])}
     curve = curves.pop() if len(curves) == 1 else None
-    if curve and {space, wanted} == {b"GRAY", b"RGB "}:
-        made = grey_profile(curve) if grey else rgb_profile(SRGB, curve)
-        return made, f"the {name} profile of {pixels} pixels is replaced by one of the same curve"
+    if curve and {space, needed} == {b"GRAY", b"RGB "}:
+        replacement = grey_profile(curve) if grey else rgb_profile(SRGB, curve)
+        return replacement, f"the {name} profile of {pixels} pixels is replaced by one of the same curve"
     return None, f"the {name} profile does not fit {pixels} pixels and is left out"
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """An image of mode CMYK or LAB as RGB in sRGB: by its own profile where that is one of CMYK."""
+    """An image of mode CMYK or LAB as RGB in sRGB; CMYK by its own profile if that is one of CMYK."""
     profile = image.info.get("icc_profile") or b""
     if image.mode == "CMYK" and profile[16:20] == b"CMYK":
         try:
@@ -229,6 +232,6 @@ def to_rgb(image: Image.Image) -> Image.Image:
                 "RGB",
                 flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
             )  # type: ignore[return-value]
-        except Exception:  # of many kinds: the profile is damaged
+        except Exception:  # ImageCms raises many types for a damaged profile
             pass
     return image.convert("RGB")

@@ -9,13 +9,13 @@ _INT16 = 2**15
 
 
 def scale(mode: str, low: float, high: float, bits: int = 16) -> tuple[float, float, str]:
-    """What becomes 0 and 255 of numbers from `low` to `high` in an image of one of DEEP_MODES.
+    """The values that become 0 and 255 in an image of one of DEEP_MODES with values from `low` to `high`.
 
     Args:
-        bits: that the numbers of a 16-bit mode use.
+        bits: how many bits of a 16-bit mode are used.
 
     Returns:
-        The two numbers, and the rule in a few words, empty where none has to be told.
+        The two values, and the rule as text, empty for the usual rule.
     """
     if mode == "F":
         if low >= 0 and high <= 1:
@@ -37,16 +37,16 @@ def _scale_of(image: Image.Image, values: NDArray) -> tuple[float, float, str]:
     return scale(image.mode, low, high, deepest)
 
 
-def words(mode: str, told: str) -> str:
-    """What is lost of an image of one of DEEP_MODES, with the rule that `scale` told."""
-    kind = {"F": "32-bit floating point becomes 8 bits", "I": "32-bit depth becomes 8 bits"}
-    lost = kind.get(mode, "16-bit depth becomes 8 bits")
-    return f"{lost}: {told}" if told else lost
+def note(mode: str, rule: str) -> str:
+    """What is lost of an image of one of DEEP_MODES, as a short note with the rule that `scale` returned."""
+    notes = {"F": "32-bit floating point becomes 8 bits", "I": "32-bit depth becomes 8 bits"}
+    lost = notes.get(mode, "16-bit depth becomes 8 bits")
+    return f"{lost}: {rule}" if rule else lost
 
 
-def rule(image: Image.Image) -> str:
-    """What is lost of an image of one of DEEP_MODES, in a few words."""
-    return words(image.mode, _scale_of(image, _values(image))[2] if image.mode in "FI" else "")
+def note_of(image: Image.Image) -> str:
+    """What is lost of an image of one of DEEP_MODES, as a short note."""
+    return note(image.mode, _scale_of(image, _values(image))[2] if image.mode in "FI" else "")
 
 
 def _values(image: Image.Image) -> NDArray:

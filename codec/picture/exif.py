@@ -29,7 +29,7 @@ class _Entry:
     """A tag of the first directory. `at`: where its values are in the block."""
 
     tag: int
-    kind: int
+    type: int
     count: int
     at: int
 
@@ -62,11 +62,11 @@ def _entries(exif: bytes) -> Iterator[_Entry]:
         first = start + struct.unpack_from(order + "I", exif, start + 4)[0]
         count = struct.unpack_from(order + "H", exif, first)[0]
         for position in range(first + 2, first + 2 + 12 * count, 12):
-            tag, kind, values, offset = struct.unpack_from(order + "HHII", exif, position)
-            size = _SIZES.get(kind, 0) * values
+            tag, value_type, values, offset = struct.unpack_from(order + "HHII", exif, position)
+            size = _SIZES.get(value_type, 0) * values
             at = position + 8 if size <= 4 else start + offset
             if size and at + size <= len(exif):
-                yield _Entry(tag, kind, values, at)
+                yield _Entry(tag, value_type, values, at)
     except struct.error:
         return
 
@@ -74,10 +74,10 @@ def _entries(exif: bytes) -> Iterator[_Entry]:
 def _number(exif: bytes, entry: _Entry) -> float | None:
     """The first value of a tag of any type as a number, also of text such as "6". None where it is none."""
     order = _order(exif)
-    if entry.kind in _CODES:
-        return struct.unpack_from(order + _CODES[entry.kind], exif, entry.at)[0]
-    if entry.kind in _RATIONALS:
-        above, below = struct.unpack_from(order + _RATIONALS[entry.kind], exif, entry.at)
+    if entry.type in _CODES:
+        return struct.unpack_from(order + _CODES[entry.type], exif, entry.at)[0]
+    if entry.type in _RATIONALS:
+        above, below = struct.unpack_from(order + _RATIONALS[entry.type], exif, entry.at)
         return above / below if below else None
     text = exif[entry.at : entry.at + entry.count].strip(b"\0 ")
     return float(text) if text.isdigit() and len(text) < 10 else None
@@ -89,42 +89,41 @@ def _find(exif: bytes, tag: int) -> float | None:
 
 def orientation(exif: bytes) -> int:
     """The orientation 1..8, of whatever type it is; 0 where there is none that can be read."""
-    found = _find(exif, ORIENTATION)
-    return int(found) if found in range(1, 9) else 0
+    value = _find(exif, ORIENTATION)
+    return int(value) if value in range(1, 9) else 0
 
 
 def upright(exif: bytes) -> bytes:
     """EXIF data whose orientation is 1, with all else byte for byte as it was."""
-    made, order = bytearray(exif), _order(exif)
+    block, order = bytearray(exif), _order(exif)
     for entry in _entries(exif):
         if entry.tag != ORIENTATION:
             continue
-        if entry.kind in _CODES:
-            struct.pack_into(order + _CODES[entry.kind], made, entry.at, 1)
-        elif entry.kind in _RATIONALS:
-            struct.pack_into(order + _RATIONALS[entry.kind], made, entry.at, 1, 1)
+        if entry.type in _CODES:
+            struct.pack_into(order + _CODES[entry.type], block, entry.at, 1)
+        elif entry.type in _RATIONALS:
+            struct.pack_into(order + _RATIONALS[entry.type], block, entry.at, 1, 1)
         else:
-            made[entry.at : entry.at + entry.count] = b"1".ljust(entry.count, b"\0")
-    return bytes(made)
+            block[entry.at : entry.at + entry.count] = b"1".ljust(entry.count, b"\0")
+    return bytes(block)
 
 
 def resolution(exif: bytes) -> tuple[float, float] | None:
-    """Pixels per inch across and down. None where they are absent or `is_told` says no."""
+    """Pixels per inch across and down. None where they are absent or not `is_known_resolution`."""
     unit = 2.54 if _find(exif, RESOLUTION_UNIT) == 3 else 1.0
-    found = _find(exif, X_RESOLUTION), _find(exif, Y_RESOLUTION)
-    across, down = found[0] or found[1] or 0, found[1] or found[0] or 0
-    dpi = across * unit, down * unit
-    return dpi if is_told(dpi) else None
+    across, down = _find(exif, X_RESOLUTION), _find(exif, Y_RESOLUTION)
+    dpi = (across or down or 0) * unit, (down or across or 0) * unit
+    return dpi if is_known_resolution(dpi) else None
 
 
-def is_told(dpi: tuple[float, float]) -> bool:
-    """Whether a resolution says something: 72 dpi is what EXIF writes where it is unknown, 1 what Pillow gives."""
+def is_known_resolution(dpi: tuple[float, float]) -> bool:
+    """Whether a resolution is a known one: for an unknown one EXIF has 72 dpi, and Pillow 1."""
     return all(1 < part <= LARGEST_DPI for part in dpi) and any(round(part, 1) != UNKNOWN_DPI for part in dpi)
 
 
 def of_resolution(dpi: tuple[float, float]) -> bytes:
-    """EXIF data with nothing but a resolution in pixels per inch."""
-    place = 8 + 2 + 3 * 12 + 4  # of what does not fit into the directory
+    """EXIF data with only a resolution in pixels per inch."""
+    place = 8 + 2 + 3 * 12 + 4  # of the values that do not fit into the directory
     parts = [struct.pack(">HHII", tag, 5, 1, place + 8 * n) for n, tag in enumerate((X_RESOLUTION, Y_RESOLUTION))]
     unit = struct.pack(">HHIHH", RESOLUTION_UNIT, 3, 1, 2, 0)
     values = b"".join(struct.pack(">II", round(part * 10_000), 10_000) for part in dpi)
@@ -147,31 +146,31 @@ def has_thumbnail(exif: bytes) -> bool:
         return False
 
 
-def _clean(found: Image.Exif) -> tuple[Image.Exif, bool]:
-    """What describes the picture, of what Pillow can write again, and whether something of it was left out."""
-    kept, whole = Image.Exif(), True
-    for tag in sorted((TIFF_TAGS | {X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT}) & set(found)):
-        whole &= _take(kept, tag, found)
+def _clean(given: Image.Exif) -> tuple[Image.Exif, bool]:
+    """The tags that describe the picture and that Pillow can write again, and whether these are all."""
+    kept, complete = Image.Exif(), True
+    for tag in sorted((TIFF_TAGS | {X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT}) & set(given)):
+        complete &= _copy_tag(kept, tag, given)
     for directory in DIRECTORIES:
         try:
-            inner = dict(found.get_ifd(directory))
+            inner = dict(given.get_ifd(directory))
             if ExifTags.IFD.Interop in inner:
-                inner[ExifTags.IFD.Interop] = dict(found.get_ifd(ExifTags.IFD.Interop))
-        except Exception:  # of many kinds: the data are odd
-            whole = False
+                inner[ExifTags.IFD.Interop] = dict(given.get_ifd(ExifTags.IFD.Interop))
+        except Exception:  # Pillow raises many types for odd data
+            complete = False
             continue
         good = {tag: value for tag, value in inner.items() if _is_writable({directory: {tag: value}})}
-        whole &= len(good) == len(inner)
+        complete &= len(good) == len(inner)
         if good:
             kept[directory] = good
-    return kept, whole
+    return kept, complete
 
 
-def _take(kept: Image.Exif, tag: int, found: Image.Exif) -> bool:
-    """Take over a tag. False if it cannot be read or written."""
+def _copy_tag(kept: Image.Exif, tag: int, given: Image.Exif) -> bool:
+    """Copy a tag into `kept`. False if it cannot be read or written."""
     try:
-        value = found[tag]
-    except Exception:  # of many kinds: the data are odd
+        value = given[tag]
+    except Exception:  # Pillow raises many types for odd data
         return False
     if not _is_writable({tag: value}):
         return False
@@ -185,7 +184,7 @@ def _is_writable(tags: dict[int, Any]) -> bool:
         trial[tag] = value
     try:
         trial.tobytes()
-    except Exception:  # of many kinds: the data are odd
+    except Exception:  # Pillow raises many types for odd data
         return False
     return True
 
@@ -196,27 +195,27 @@ def of_tiff(image: Image.Image) -> tuple[bytes, bool]:
     Returns also whether all of them could be read.
     """
     try:
-        kept, whole = _clean(image.getexif())
-    except Exception:  # of many kinds: the data are odd
+        kept, complete = _clean(image.getexif())
+    except Exception:  # Pillow raises many types for odd data
         return b"", False
     dpi = image.info.get("dpi")
-    if not dpi or not is_told(dpi):
+    if not dpi or not is_known_resolution(dpi):
         for tag in (X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT):
             kept.pop(tag, None)
-    return (kept.tobytes() if len(kept) else b""), whole
+    return (kept.tobytes() if len(kept) else b""), complete
 
 
 def for_tiff(exif: bytes) -> tuple[dict[int, Any], bool]:
     """EXIF data as tags of a TIFF, none where they cannot be read, and whether they are whole: a thumbnail and what is
-    not of the kind that `of_tiff` takes are lost, and a maker's note is at another place than it says."""
-    found = Image.Exif()
+    not of the kind that `of_tiff` takes are lost, and a maker's note is moved, so that its offsets are wrong."""
+    given = Image.Exif()
     try:
-        found.load(exif)
-        kept, whole = _clean(found)
-        whole &= MAKER_NOTE not in kept.get(ExifTags.IFD.Exif, {})
+        given.load(exif)
+        kept, complete = _clean(given)
+        complete &= MAKER_NOTE not in kept.get(ExifTags.IFD.Exif, {})
         known = TIFF_TAGS | {ORIENTATION, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT, 0x0213, *DIRECTORIES}
-        whole &= set(found) <= known
-        whole &= bool(kept) or {entry.tag for entry in _entries(exif)} == {ORIENTATION}
-    except Exception:  # of many kinds: the data are odd
+        complete &= set(given) <= known
+        complete &= bool(kept) or {entry.tag for entry in _entries(exif)} == {ORIENTATION}
+    except Exception:  # Pillow raises many types for odd data
         return {}, False
-    return dict(kept), whole and not has_thumbnail(exif)
+    return dict(kept), complete and not has_thumbnail(exif)

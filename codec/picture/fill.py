@@ -1,4 +1,4 @@
-"""What to show where pixels are not known: their surroundings, continued smoothly."""
+"""Inpainting: unknown pixels are interpolated smoothly from their surroundings."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,7 +7,7 @@ from lapic.codec.picture.tiling import Rect
 
 
 def fill(pixels: NDArray[np.uint8], holes: list[Rect]) -> None:
-    """Fill rectangles of a picture (H, W) or (H, W, C), in place, from what is around them."""
+    """Fill rectangles of a picture (H, W) or (H, W, C), uint8, in place, from the pixels around them."""
     known = np.ones(pixels.shape[:2], bool)
     for hole in holes:
         known[hole.top : hole.bottom, hole.left : hole.right] = False
@@ -15,10 +15,11 @@ def fill(pixels: NDArray[np.uint8], holes: list[Rect]) -> None:
 
 
 def fill_unknown(pixels: NDArray[np.uint8], known: NDArray[np.bool_]) -> None:
-    """Fill the pixels of a picture (H, W) or (H, W, C) that are not `known` (H, W), in place; all with 128 if none is.
+    """Fill the pixels of a picture (H, W) or (H, W, C), uint8, that are not `known` (H, W), in place. All become 128 if
+    none is known.
 
     Push-pull interpolation (Gortler et al., "The Lumigraph", SIGGRAPH 1996): known pixels are averaged down a pyramid
-    until no hole is left, and each hole takes its value from the next coarser level.
+    until no hole is left, and each unknown pixel gets the value of the next coarser level.
     """
     if not known.any():
         pixels[:] = 128

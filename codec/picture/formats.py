@@ -12,8 +12,8 @@ class Format:
     """A format by Pillow's name for it.
 
     `modes`: of L (grey), LA (with alpha), RGB and RGBA, those that can be written. `icc`, `exif`, `xmp`: the most bytes
-    of each that it holds, 0 for none. `resolution`: whether pixels per inch are kept (out of EXIF). `lossless`: whether
-    the pixels come back as they were.
+    of each that it holds, 0 for none. `resolution`: whether pixels per inch are kept outside of EXIF. `lossless`:
+    whether the pixels are kept exactly.
     """
 
     name: str
@@ -66,10 +66,10 @@ FORMATS = {
 }
 
 
-def of(suffix: str) -> Format:
-    """The format that a file name suffix such as ".png" means; nothing is known to be kept by one that is not in
-    FORMATS. Raises `Error` if Pillow cannot write it."""
-    kind = Image.registered_extensions().get(suffix.lower())
-    if kind is None or kind not in Image.SAVE:
+def by_suffix(suffix: str) -> Format:
+    """The format of a file name suffix such as ".png"; one that is not in FORMATS keeps no metadata. Raises `Error` if
+    Pillow cannot write it."""
+    name = Image.registered_extensions().get(suffix.lower())
+    if name is None or name not in Image.SAVE:
         raise Error(f"{suffix or 'a name without a suffix'}: no known picture format, use .png, .ppm, .jpg ...")
-    return FORMATS.get(kind, Format(kind, lossless=False))
+    return FORMATS.get(name, Format(name, lossless=False))

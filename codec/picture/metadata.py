@@ -1,4 +1,4 @@
-"""What of a picture goes into a file beside its pixels: ICC profile, EXIF and XMP, and what of them is lost."""
+"""The metadata of a picture as chunks of a .lapic file: ICC profile, EXIF and XMP, and what of them is lost."""
 
 import re
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ _XMP_ORIENTATION = re.compile(rb'(tiff:Orientation(?:\s*=\s*["\']|>)\s*)([0-9])'
 @dataclass
 class Metadata:
     """`chunks`: contents by the types of the container. `orientation`: 1..8, still to be applied to the pixels; the
-    chunks say 1. `notes`: what is lost, each in a few words."""
+    chunks say 1. `notes`: what is lost, each as a short note."""
 
     chunks: dict[bytes, bytes] = field(default_factory=dict)
     orientation: int = 1
@@ -30,43 +30,43 @@ def collect(image: Image.Image, loaded: bool = True) -> Metadata:
     """The metadata of an image.
 
     Args:
-        loaded: whether its pixels were read; Pillow has then turned those of a TIFF upright.
+        loaded: whether its pixels were read; Pillow then has applied the orientation of a TIFF.
     """
-    found = Metadata()
+    result = Metadata()
     grey = image.mode in GREY_MODES
     if image.mode not in CONVERTED_MODES:
-        _keep(found, ICC, _profile(image, grey, found.notes))
-    block, xmp = _exif(image, found.notes), _xmp(image)
+        _add_chunk(result, ICC, _profile(image, grey, result.notes))
+    block, xmp = _exif(image, result.notes), _xmp(image)
     if image.format != "TIFF":
-        found.orientation = exif.orientation(block) or _xmp_orientation(xmp)
+        result.orientation = exif.orientation(block) or _xmp_orientation(xmp)
     elif not loaded:
-        told = getattr(image, "tag_v2", {}).get(exif.ORIENTATION)
-        found.orientation = int(told) if told in range(1, 9) else 1
-    if found.orientation != 1:
+        value = getattr(image, "tag_v2", {}).get(exif.ORIENTATION)
+        result.orientation = int(value) if value in range(1, 9) else 1
+    if result.orientation != 1:
         block, xmp = exif.upright(block), _XMP_ORIENTATION.sub(rb"\g<1>1", xmp)
-    _keep(found, EXIF, _with_resolution(image, block, found.notes))
-    _keep(found, XMP, xmp)
-    found.notes += [f"{name} cannot be read and is left out" for name in image.info.get("unread", [])]
-    return found
+    _add_chunk(result, EXIF, _with_resolution(image, block, result.notes))
+    _add_chunk(result, XMP, xmp)
+    result.notes += [f"{name} cannot be read and is left out" for name in image.info.get("unread", [])]
+    return result
 
 
-def _keep(found: Metadata, kind: bytes, content: bytes) -> None:
+def _add_chunk(result: Metadata, chunk_type: bytes, content: bytes) -> None:
     if len(content) > MAX_METADATA:
-        found.notes.append(f"{NAMES[kind]} of {len(content)} bytes is too large and left out")
+        result.notes.append(f"{NAMES[chunk_type]} of {len(content)} bytes is too large and left out")
     elif content:
-        found.chunks[kind] = content
+        result.chunks[chunk_type] = content
 
 
 def _profile(image: Image.Image, grey: bool, notes: list[str]) -> bytes:
-    """The ICC profile, or one of what the file tells by numbers: in the order of PNG, third edition, section 4.3."""
-    told, given = image.info.get("cicp"), image.info.get("icc_profile")
+    """The ICC profile, or one made from cICP or from gAMA and cHRM: in the order of PNG, third edition, section 4.3."""
+    cicp, given = image.info.get("cicp"), image.info.get("icc_profile")
     try:
-        if told and (image.format == "PNG" or not given) and not _is_silent(told):
-            return colour.of_cicp(told, grey) or b""
+        if cicp and (image.format == "PNG" or not given) and not _is_unspecified(cicp):
+            return colour.of_cicp(cicp, grey) or b""
         if not given and "srgb" not in image.info:
             return colour.of_gamma(image.info.get("gamma"), image.info.get("chromaticity"), grey) or b""
     except ValueError as error:
-        notes.append(f"the colour space that the file tells is left out: {error}")
+        notes.append(f"the colour space is left out: {error}")
     if not isinstance(given, bytes) or not given:
         return b""
     profile, note = colour.fit(given, grey)
@@ -74,15 +74,15 @@ def _profile(image: Image.Image, grey: bool, notes: list[str]) -> bytes:
     return profile or b""
 
 
-def _is_silent(told: tuple[int, ...]) -> bool:
-    return told[0] == told[1] == colour.UNSPECIFIED
+def _is_unspecified(cicp: tuple[int, ...]) -> bool:
+    return cicp[0] == cicp[1] == colour.UNSPECIFIED
 
 
 def _exif(image: Image.Image, notes: list[str]) -> bytes:
     block: Any = image.info.get("exif") or b""
     if not block and image.format == "TIFF":
-        block, whole = exif.of_tiff(image)
-        if not whole:
+        block, complete = exif.of_tiff(image)
+        if not complete:
             notes.append("a part of EXIF cannot be read and is left out")
     if not block:
         block = _raw_profile(image, "exif") or _raw_profile(image, "APP1")
@@ -98,19 +98,19 @@ def _raw_profile(image: Image.Image, name: str) -> bytes:
     """Metadata in a PNG as text, as ImageMagick writes them: a name, a length, hexadecimal digits."""
     text = image.info.get(f"Raw profile type {name}")
     try:
-        found = bytes.fromhex("".join(str(text).split("\n")[3:])) if text else b""
+        content = bytes.fromhex("".join(str(text).split("\n")[3:])) if text else b""
     except ValueError:
         return b""
-    return b"" if name == "APP1" and not found.startswith(exif.PREFIX) else found
+    return b"" if name == "APP1" and not content.startswith(exif.PREFIX) else content
 
 
 def _xmp_orientation(xmp: bytes) -> int:
-    told = _XMP_ORIENTATION.search(xmp)
-    return int(told[2]) if told and told[2] in b"12345678" else 1
+    match = _XMP_ORIENTATION.search(xmp)
+    return int(match[2]) if match and match[2] in b"12345678" else 1
 
 
 def _with_resolution(image: Image.Image, block: bytes, notes: list[str]) -> bytes:
-    """EXIF data with the resolution that the file tells elsewhere, if there are none in which it would be missed."""
+    """The EXIF data, or if there are none, EXIF data with the resolution that the file has elsewhere."""
     aspect = image.info.get("aspect") or (image.info.get("jfif_unit") == 0 and image.info.get("jfif_density")) or (1, 1)
     if aspect[0] != aspect[1] and all(aspect):
         notes.append(f"pixels of {aspect[0]}:{aspect[1]} become square")
@@ -119,7 +119,7 @@ def _with_resolution(image: Image.Image, block: bytes, notes: list[str]) -> byte
         dpi = (float(dpi[0]), float(dpi[1])) if dpi else None
     except (TypeError, ValueError, ZeroDivisionError, IndexError, OverflowError):
         dpi = None
-    if not dpi or not exif.is_told(dpi):
+    if not dpi or not exif.is_known_resolution(dpi):
         return block
     if not block:
         return exif.of_resolution(dpi)

@@ -10,15 +10,15 @@ from PIL.PngImagePlugin import PngImageFile
 from lapic.bitstream import Error
 from lapic.bitstream.container import ALPHA, EXIF, ICC, XMP
 from lapic.codec.picture import depth as depth_module
-from lapic.codec.picture import formats, metadata, peek
+from lapic.codec.picture import formats, metadata, probe
 from lapic.codec.picture.colour import to_rgb
 from lapic.codec.picture.depth import DEEP_MODES
 from lapic.codec.picture.metadata import CONVERTED_MODES, GREY_MODES
 from lapic.codec.picture.reading import count_frames, load_pixels, open_image
-from lapic.codec.picture.saving import compose, write_picture
+from lapic.codec.picture.saving import compose, picture_bytes
 
-__all__ = ["compose", "cut", "format_of", "losses", "open_image", "put_together", "read_alpha", "save_bytes",
-           "stripped", "take_apart", "write_picture"]  # fmt: skip
+__all__ = ["compose", "crop_alpha", "format_of", "from_pil", "open_image", "picture_bytes", "read_alpha", "stripped",
+           "to_pil", "unsupported"]  # fmt: skip
 
 PLAIN_MODES = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX"}
 TURNS = {
@@ -32,61 +32,62 @@ TURNS = {
 }
 
 
-def losses(image: Image.Image, source: bytes = b"", strip: bool = False, of_frame: bool = False) -> list[str]:
-    """What encoding cannot keep of an image, each in a few words.
+def unsupported(image: Image.Image, source: bytes = b"", strip: bool = False, of_frame: bool = False) -> list[str]:
+    """The features of an image that a .lapic file cannot keep, each as a short note.
 
     Args:
-        source: the file that it was read from: Pillow does not tell all that is in one.
-        strip: whether metadata are left out anyway.
-        of_frame: whether the other frames are kept elsewhere.
+        source: the bytes of the file that it was read from, because Pillow does not read everything in it.
+        strip: whether metadata are left out on purpose, and need no note.
+        of_frame: whether the other frames are kept in other files.
 
     Raises:
         Error: the file is damaged so that its frames cannot be counted.
     """
-    beside = losses_beside_pixels(image, source, strip, of_frame)
-    return losses_of_pixels(image, source) + beside
+    return unsupported_pixels(image, source) + unsupported_beyond_pixels(image, source, strip, of_frame)
 
 
-def losses_beside_pixels(image: Image.Image, source: bytes, strip: bool, of_frame: bool = False) -> list[str]:
-    """What `losses` says of all but an image's pixels, which need not be read for it."""
+def unsupported_beyond_pixels(image: Image.Image, source: bytes, strip: bool, of_frame: bool = False) -> list[str]:
+    """The notes of `unsupported` about frames and metadata, for which the pixels need not be read."""
     count = 1 if of_frame else count_frames(image)
-    found = [f"only the first of {count} frames is kept: see --frames"] if count > 1 else []
-    return found if strip else found + metadata.collect(image).notes + peek.left_out(image, source)
+    notes = [f"only the first of {count} frames is kept: see --frames"] if count > 1 else []
+    return notes if strip else notes + metadata.collect(image).notes + probe.unsupported(image, source)
 
 
-def losses_of_pixels(image: Image.Image, source: bytes) -> list[str]:
-    """What `losses` says of an image's pixels."""
-    depth = peek.depth(image, source)
+def unsupported_pixels(image: Image.Image, source: bytes) -> list[str]:
+    """The notes of `unsupported` about depth and mode."""
+    depth = probe.depth(image, source)
     if image.mode in DEEP_MODES:
-        return [depth_module.rule(image)]
-    found = [f"{depth}-bit depth becomes 8 bits"] if depth > 8 else []
+        return [depth_module.note_of(image)]
+    notes = [f"{depth}-bit depth becomes 8 bits"] if depth > 8 else []
     if image.mode not in PLAIN_MODES:
-        found.append(f"{image.mode} becomes RGB")
-    return found
+        notes.append(f"{image.mode} becomes RGB")
+    return notes
 
 
-def turned(image: Image.Image, orientation: int) -> Image.Image:
-    """An image turned or mirrored as EXIF's orientation 1..8 says."""
+def apply_orientation(image: Image.Image, orientation: int) -> Image.Image:
+    """An image with EXIF's orientation 1..8 applied to its pixels."""
     return image.transpose(TURNS[orientation]) if orientation in TURNS else image
 
 
 def stripped(image: Image.Image) -> Image.Image:
-    """An image without its metadata, turned upright; what is transparent stays so."""
+    """An image without its metadata, upright; a transparent colour is kept."""
     load_pixels(image)
-    image = turned(image, metadata.collect(image).orientation).copy()
+    image = apply_orientation(image, metadata.collect(image).orientation).copy()
     image.info = {key: image.info[key] for key in ("transparency",) if key in image.info}
     return image
 
 
-def take_apart(image: Image.Image) -> tuple[NDArray[np.uint8], dict[bytes, bytes]]:
-    """An image of any mode as pixels, (H, W, 3) RGB or (H, W) grey, and the chunks that keep its alpha and metadata.
+def from_pil(image: Image.Image) -> tuple[NDArray[np.uint8], dict[bytes, bytes]]:
+    """Pixels of an image of any mode, uint8 (H, W, 3) RGB or (H, W) grey, and its alpha and metadata as chunks.
 
     The orientation is applied to the pixels and set to 1 in the EXIF data, so that it is never applied twice. CMYK is
     converted by its profile.
+
+    Raises whatever Pillow's readers raise if the pixels cannot be read.
     """
     load_pixels(image)
-    found = metadata.collect(image)
-    image, chunks = turned(image, found.orientation), found.chunks
+    collected = metadata.collect(image)
+    image, chunks = apply_orientation(image, collected.orientation), collected.chunks
     if image.mode in DEEP_MODES:
         image = depth_module.to_eight_bits(image)
     elif image.mode in CONVERTED_MODES:
@@ -105,14 +106,15 @@ def take_apart(image: Image.Image) -> tuple[NDArray[np.uint8], dict[bytes, bytes
     return np.asarray(image.convert("L" if grey else "RGB")), chunks
 
 
-def put_together(pixels: NDArray[np.uint8], alpha: Image.Image | None, chunks: dict[bytes, bytes]) -> Image.Image:
-    """Pixels (H, W, 3) or (H, W), alpha of the same size and metadata as an image of mode L, LA, RGB or RGBA."""
+def to_pil(pixels: NDArray[np.uint8], alpha: Image.Image | None, chunks: dict[bytes, bytes]) -> Image.Image:
+    """An image of mode L, LA, RGB or RGBA from uint8 pixels (H, W, 3) or (H, W), an alpha channel of the same size and
+    the metadata in a file's chunks."""
     image = Image.fromarray(pixels)
     if alpha is not None:
         image.putalpha(alpha)
-    for kind, key in ((ICC, "icc_profile"), (EXIF, "exif"), (XMP, "xmp")):
-        if kind in chunks:
-            image.info[key] = chunks[kind]
+    for chunk_type, key in ((ICC, "icc_profile"), (EXIF, "exif"), (XMP, "xmp")):
+        if chunk_type in chunks:
+            image.info[key] = chunks[chunk_type]
     return image
 
 
@@ -128,16 +130,16 @@ def read_alpha(chunks: dict[bytes, bytes], size: tuple[int, int], max_pixels: in
     try:
         alpha = PngImageFile(io.BytesIO(chunks[ALPHA]))  # reads the header only, and knows no limit of pixels
         if alpha.size != size or alpha.mode != "L":
-            raise Error("the alpha channel is damaged: its size or kind is wrong")
+            raise Error("the alpha channel is damaged: its size or mode is wrong")
         alpha.load()
     except (Error, MemoryError):
         raise
-    except Exception as error:  # of many kinds
+    except Exception as error:  # Pillow raises many types
         raise Error(f"the alpha channel is damaged: {error}") from None
     return alpha
 
 
-def cut(alpha: Image.Image, crop: tuple[int, int, int, int] | None, size: tuple[int, int]) -> Image.Image:
+def crop_alpha(alpha: Image.Image, crop: tuple[int, int, int, int] | None, size: tuple[int, int]) -> Image.Image:
     """The part (x, y, width, height) of an alpha channel, all of it for None, averaged down to `size`."""
     x, y, width, height = crop or (0, 0, *alpha.size)
     return alpha.resize(size, Image.Resampling.BOX, box=(x, y, x + width, y + height))
@@ -151,10 +153,4 @@ def _png(image: Image.Image) -> bytes:
 
 def format_of(suffix: str) -> str:
     """Pillow's name of the format that a file name suffix such as ".png" means. Raises `Error` if there is none."""
-    return formats.of(suffix).name
-
-
-def save_bytes(image: Image.Image, suffix: str, background: str = "white") -> bytes:
-    """An image as a file of the format that belongs to a file name suffix, with its metadata: `write_picture` without
-    what it says of losses."""
-    return write_picture(image, suffix, background)[0]
+    return formats.by_suffix(suffix).name

@@ -6,16 +6,19 @@ from numpy.typing import NDArray
 from lapic.bitstream.container import ALPHA, AS_RGB, MODE
 from lapic.codec.picture import fill, pillow
 
-SPARSE = 64  # rows of which one is looked at first, to find colour early
+SPARSE = 64  # every 64th row is compared first, which finds colour early in most pictures
 
 
 def simplify(
     pixels: NDArray[np.uint8], chunks: dict[bytes, bytes], keep_hidden: bool = False
 ) -> tuple[NDArray[np.uint8], dict[bytes, bytes]]:
-    """A picture as it is coded, from pixels (H, W, 3) or (H, W) and chunks as `picture.take_apart` gives them.
+    """The pixels and chunks that are coded for a picture.
 
-    Where alpha is 0 the colours are filled from around, as nobody sees them, unless `keep_hidden`. RGB pixels whose
-    channels are equal become grey (H, W), with a chunk that has the decoder give them back as RGB.
+    Colours under alpha 0 are invisible, and are filled smoothly from around unless `keep_hidden`. RGB pixels whose
+    channels are equal become grey (H, W), with a chunk that makes the decoder return them as RGB.
+
+    Args:
+        pixels, chunks: (H, W, 3) or (H, W), uint8, alpha and metadata, as `pillow.from_pil` returns them.
     """
     if ALPHA in chunks and not keep_hidden:
         pixels = fill_hidden(pixels, chunks)
@@ -27,11 +30,11 @@ def simplify(
 def fill_hidden(pixels: NDArray[np.uint8], chunks: dict[bytes, bytes]) -> NDArray[np.uint8]:
     """Pixels (H, W, 3) or (H, W) with those that the alpha chunk hides (alpha 0) filled smoothly from the others."""
     alpha = pillow.read_alpha(chunks, pixels.shape[1::-1])
-    seen = np.asarray(alpha) > 0
-    if seen.all():
+    visible = np.asarray(alpha) > 0
+    if visible.all():
         return pixels
     filled = pixels.copy()
-    fill.fill_unknown(filled, seen)
+    fill.fill_unknown(filled, visible)
     return filled
 
 

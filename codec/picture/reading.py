@@ -8,34 +8,38 @@ from typing import IO
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from lapic.bitstream import Error
-from lapic.codec.picture import depth, peek
+from lapic.codec.picture import depth, probe
 
 
 def identify(file: IO[bytes]) -> ImageFile.ImageFile:
-    """As Image.open, but with no limit of pixels: Pillow's belongs to the whole process, and ours is checked by whom
-    calls this. Raises UnidentifiedImageError, or whatever Pillow's readers raise of a damaged file."""
+    """Open a picture file as Image.open does, without Pillow's limit of pixels, which is one for the whole process:
+    callers check theirs with `check_pixels`.
+
+    Raises:
+        UnidentifiedImageError: no reader accepts the file. Pillow's readers raise other types for damaged files.
+    """
     prefix = file.read(16)
     tried: set[str] = set()
     for load_plugins in (Image.preinit, Image.init):
         load_plugins()
-        for kind in [kind for kind in Image.ID if kind not in tried]:
-            tried.add(kind)
-            factory, accept = Image.OPEN[kind]
+        for name in [name for name in Image.ID if name not in tried]:
+            tried.add(name)
+            factory, accept = Image.OPEN[name]
             try:
                 accepted = not accept or accept(prefix)
                 if accepted and not isinstance(accepted, str):
                     file.seek(0)
                     return factory(file, "")
             except (SyntaxError, IndexError, TypeError, struct.error):
-                continue  # as Image.open does: another reader may know the file
+                continue  # as Image.open does: another reader may accept the file
     raise UnidentifiedImageError("not a picture that Pillow can read")
 
 
 def open_image(source: bytes, max_pixels: int | None = None) -> Image.Image:
     """A picture file's bytes as a loaded Pillow image (the first frame).
 
-    Metadata that keep Pillow from reading a file are taken out of it first, and put into the image's `info` if they can
-    be read otherwise.
+    If Pillow refuses a file for its metadata they are removed, and added to the image's `info` as far as they can be
+    read.
 
     Raises `Error` if it cannot be read or has more than `max_pixels` pixels.
     """
@@ -43,16 +47,16 @@ def open_image(source: bytes, max_pixels: int | None = None) -> Image.Image:
         return _load(source, max_pixels)
     except (Error, MemoryError):
         raise
-    except Exception as error:  # Pillow's readers meet broken files with many kinds of exceptions
+    except Exception as error:  # Pillow's readers raise many types for damaged files
         try:
-            without = peek.eased(source)
+            without = probe.without_metadata(source)
             if without is not None:
                 image = _load(without[0], max_pixels)
                 image.info |= without[1]
                 return image
         except (Error, MemoryError):
             raise
-        except Exception:  # then the first reason is the one to tell
+        except Exception:  # then the first reason is reported
             pass
         raise Error(reason_of(error)) from None
 
@@ -61,31 +65,31 @@ def _load(source: bytes, max_pixels: int | None) -> Image.Image:
     image = identify(io.BytesIO(source))
     check_pixels(image, max_pixels)
     load_pixels(image)
-    told = peek.cicp(source)
-    if told:
-        image.info["cicp"] = told
+    cicp = probe.cicp(source)
+    if cicp:
+        image.info["cicp"] = cicp
     key = image.info.get("transparency")
-    if image.mode == "RGB" and isinstance(key, tuple) and peek.depth(image, source) == 16:
+    if image.mode == "RGB" and isinstance(key, tuple) and probe.depth(image, source) == 16:
         image.putalpha(depth.transparent_where(image, _low_bytes(source)))
         del image.info["transparency"]
     return image
 
 
 def check_pixels(image: Image.Image, max_pixels: int | None) -> None:
-    """Raise `Error` for an image of more pixels, before they are read."""
+    """Raise `Error` for an image with more than `max_pixels` pixels, before they are read."""
     if max_pixels is not None and image.width * image.height > max_pixels:
         raise Error(f"{image.width} x {image.height} is more than {max_pixels} pixels: see --max-pixels")
 
 
 def load_pixels(image: Image.Image) -> None:
-    """Read the pixels; those of a TIFF into memory that is there already, else Pillow checks its own limit again."""
+    """Read the pixels. The memory of a TIFF is allocated first, because otherwise Pillow checks its own limit."""
     if isinstance(image, ImageFile.ImageFile) and image.format == "TIFF" and getattr(image, "_im", 0) is None:
         image.im = Image.core.new(image.mode, getattr(image, "_tile_size", image.size))
     image.load()
 
 
 def _low_bytes(source: bytes) -> Image.Image:
-    """The low bytes of a PNG of 16-bit RGB, of which Pillow gives the high ones."""
+    """The low bytes of a PNG of 16-bit RGB, of which Pillow reads the high bytes."""
     image = identify(io.BytesIO(source))
     image.tile = [tile._replace(args="RGB;16L") for tile in image.tile]
     image.load()
@@ -103,9 +107,13 @@ def reason_of(error: Exception) -> str:
 
 
 def frames(image: Image.Image, max_pixels: int | None, notes: list[str]) -> Iterator[Image.Image]:
-    """The frames or pages of an image, each loaded, as the image itself, until one is damaged; a note then says so.
+    """The frames or pages of an image up to the first damaged one, each loaded into the image itself.
 
-    Raises `Error` if a page has more than `max_pixels` pixels: before the first, where pages say their sizes.
+    Args:
+        notes: if a frame is damaged, a note with the number of frames that can be read is added.
+
+    Raises:
+        Error: a frame has more than `max_pixels` pixels. Pages of TIFF and MPO are checked before the first is read.
     """
     if image.format in ("TIFF", "MPO"):
         number = 0
@@ -133,14 +141,14 @@ def frames(image: Image.Image, max_pixels: int | None, notes: list[str]) -> Iter
 
 
 def _seek(image: Image.Image, number: int) -> str:
-    """Go to a frame: "" if it is there, "end" behind the last one, else why it cannot be read."""
+    """Go to a frame. Returns "" for success, "end" after the last frame, else why it cannot be read."""
     try:
         image.seek(number)
     except EOFError:
         return "end"
     except MemoryError:
         raise
-    except Exception as error:  # of many kinds
+    except Exception as error:  # Pillow raises many types
         return reason_of(error)
     return ""
 
@@ -149,5 +157,5 @@ def count_frames(image: Image.Image) -> int:
     """How many frames or pages an image has. Raises `Error` if the file is damaged so that they cannot be counted."""
     try:
         return getattr(image, "n_frames", 1)
-    except Exception as error:  # of many kinds
+    except Exception as error:  # Pillow raises many types
         raise Error(reason_of(error)) from None

@@ -1,4 +1,4 @@
-"""Images into picture files, with what the format keeps of them, and what it does not in words."""
+"""Images as picture files, with the metadata that the format can hold, and notes about what it cannot."""
 
 import io
 import secrets
@@ -12,7 +12,7 @@ from PIL.PngImagePlugin import PngInfo
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from lapic.bitstream import Error
-from lapic.codec.picture import colour, exif, formats, peek
+from lapic.codec.picture import colour, exif, formats, probe
 from lapic.codec.picture.formats import Format
 
 QUALITY = 95  # of lossy formats
@@ -21,56 +21,56 @@ _TIFF_XMP = 700
 _NAMES = {"icc_profile": "the ICC profile", "exif": "EXIF", "xmp": "XMP"}
 
 
-def write_picture(image: Image.Image, suffix: str, background: str = "white") -> tuple[bytes, list[str]]:
-    """An image as a file of the format that belongs to a file name suffix, with the metadata in its `info`.
+def picture_bytes(image: Image.Image, suffix: str, background: str = "white") -> tuple[bytes, list[str]]:
+    """The bytes of a picture file of an image, in the format of a file name suffix, with the metadata in its `info`.
 
     Args:
         image: of mode L, LA, RGB or RGBA. suffix: such as ".png".
-        background: the colour, as Pillow names it, behind what is transparent where the format has no alpha.
+        background: the colour behind transparent pixels, as Pillow names it, if the format has no alpha.
 
     Returns:
-        The file's bytes, and what of the image is lost, each in a few words.
+        The bytes, and what of the image is lost, each as a short note.
 
     Raises:
-        Error: Pillow cannot write that format or it cannot hold the image.
+        Error: Pillow cannot write that format, or the format cannot hold the image.
         ValueError: the colour is unknown.
     """
-    form = formats.of(suffix)
+    form = formats.by_suffix(suffix)
     notes: list[str] = []
-    given = {key: image.info[key] for key in _NAMES if image.info.get(key)}
-    fitting = _in_mode(image, form, background, notes)
-    kept, more = fitting_metadata(given, form, fitting.mode in ("L", "LA"))
-    notes += more
+    info = {key: image.info[key] for key in _NAMES if image.info.get(key)}
+    image = _to_mode_of(form, image, background, notes)
+    kept, metadata_notes = fitting_metadata(info, form, image.mode in ("L", "LA"))
+    notes += metadata_notes
     for left_out in ([], ["exif"], ["exif", "xmp"], list(_NAMES)):
         try:
-            data, words = _save(fitting, form, {key: value for key, value in kept.items() if key not in left_out})
+            data, save_notes = _save(image, form, {key: value for key, value in kept.items() if key not in left_out})
         except MemoryError:
             raise
-        except Exception as error:  # Pillow's writers meet odd metadata with many kinds of exceptions
+        except Exception as error:  # Pillow's writers raise many types for odd metadata
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             if not set(_NAMES) & set(kept) - set(left_out):
                 raise Error(f"the picture cannot be written as {form.name}: {reason}") from None
             continue
         lost = [f"{_NAMES[key]} cannot be written as {form.name} and is left out" for key in left_out if key in kept]
-        return data, notes + words + lost
+        return data, notes + save_notes + lost
     raise AssertionError("the last trial is without metadata")
 
 
-def losses_of_metadata(info: dict[str, Any], form: Format) -> list[str]:
-    """What of ICC profile, EXIF and XMP a format cannot hold, each in a few words."""
+def unsupported_metadata(info: dict[str, Any], form: Format) -> list[str]:
+    """What of ICC profile, EXIF and XMP, by their keys in `Image.info`, a format cannot hold, each as a short note."""
     notes = []
-    for key, most in (("icc_profile", form.icc), ("exif", form.exif), ("xmp", form.xmp)):
+    for key, limit in (("icc_profile", form.icc), ("exif", form.exif), ("xmp", form.xmp)):
         size = len(info.get(key) or b"")
-        if size and not most:
+        if size and not limit:
             notes.append(f"{_NAMES[key]} is left out: {form.name} has no place for it")
-        elif size > most:
-            notes.append(f"{_NAMES[key]} of {size} bytes is left out: {form.name} holds at most {most}")
+        elif size > limit:
+            notes.append(f"{_NAMES[key]} of {size} bytes is left out: {form.name} holds at most {limit}")
     return notes
 
 
 def fitting_metadata(info: dict[str, Any], form: Format, grey: bool) -> tuple[dict[str, Any], list[str]]:
-    """What of ICC profile, EXIF and XMP, by their names in `Image.info`, a format can hold for pixels that are grey or
-    RGB, and what is lost. EXIF begins as in JPEG; "dpi" is added for a resolution that is kept beside it."""
+    """What of ICC profile, EXIF and XMP, by their keys in `Image.info`, a format can hold for pixels that are grey or
+    RGB, and notes about what is lost. EXIF begins as in JPEG; "dpi" is added for a resolution outside of EXIF."""
     info, notes = dict(info), []
     dpi = None
     if "exif" in info:
@@ -83,28 +83,29 @@ def fitting_metadata(info: dict[str, Any], form: Format, grey: bool) -> tuple[di
         profile, note = colour.fit(info["icc_profile"], grey)
         notes += [note] if note and form.icc else []
         info["icc_profile"] = profile or b"" if form.icc else info["icc_profile"]
-    notes += losses_of_metadata(info, form)
-    most = {"icc_profile": form.icc, "exif": form.exif, "xmp": form.xmp}
-    kept = {key: value for key, value in info.items() if value and len(value) <= most[key]}
+    notes += unsupported_metadata(info, form)
+    limits = {"icc_profile": form.icc, "exif": form.exif, "xmp": form.xmp}
+    kept = {key: value for key, value in info.items() if value and len(value) <= limits[key]}
     return kept | ({"dpi": dpi} if dpi and form.resolution else {}), notes
 
 
-def png_chunk(kind: bytes, body: bytes) -> bytes:
-    """A chunk of a PNG."""
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))
+def png_chunk(chunk_type: bytes, body: bytes) -> bytes:
+    """A chunk of a PNG: length, type, body and checksum."""
+    checksum = zlib.crc32(body, zlib.crc32(chunk_type))
+    return struct.pack(">I", len(body)) + chunk_type + body + struct.pack(">I", checksum)
 
 
-def markers(suffix: str, exif_data: bytes | None, xmp: bytes | None) -> bytes:
+def metadata_segments(suffix: str, exif_data: bytes | None, xmp: bytes | None) -> bytes:
     """EXIF and XMP as chunks of a PNG or segments of a JPEG."""
     if suffix == ".png":
         parts = [(b"eXIf", exif_data[len(exif.PREFIX) :])] if exif_data else []
-        parts += [(b"iTXt", peek.PNG_XMP + bytes(5) + xmp)] if xmp else []
-        return b"".join(png_chunk(kind, body) for kind, body in parts)
-    bodies = [body for body in (exif_data, xmp and peek.XMP_NAME + xmp) if body]
+        parts += [(b"iTXt", probe.PNG_XMP + bytes(5) + xmp)] if xmp else []
+        return b"".join(png_chunk(chunk_type, body) for chunk_type, body in parts)
+    bodies = [body for body in (exif_data, xmp and probe.XMP_NAME + xmp) if body]
     return b"".join(b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body for body in bodies)
 
 
-def _in_mode(image: Image.Image, form: Format, background: str, notes: list[str]) -> Image.Image:
+def _to_mode_of(form: Format, image: Image.Image, background: str, notes: list[str]) -> Image.Image:
     """The image in a mode that the format can hold."""
     if image.mode in ("LA", "RGBA") and not form.alpha:
         alpha = image.getchannel("A")
@@ -121,14 +122,14 @@ def _in_mode(image: Image.Image, form: Format, background: str, notes: list[str]
 def compose(image: Image.Image, background: str) -> Image.Image:
     """An image of mode LA or RGBA over a colour, as L or RGB. Raises ValueError if the colour is unknown."""
     red, green, blue = ImageColor.getrgb(background)[:3]
-    shown = Image.new("RGBA", image.size, (red, green, blue, 255))
-    shown.alpha_composite(image.convert("RGBA"))
+    composed = Image.new("RGBA", image.size, (red, green, blue, 255))
+    composed.alpha_composite(image.convert("RGBA"))
     grey = image.mode == "LA" and red == green == blue
-    return shown.convert("RGB").getchannel("G") if grey else shown.convert("RGB")
+    return composed.convert("RGB").getchannel("G") if grey else composed.convert("RGB")
 
 
 def _save(image: Image.Image, form: Format, kept: dict[str, Any]) -> tuple[bytes, list[str]]:
-    """The bytes of a file, and what was lost in writing it."""
+    """The bytes of a file with these metadata, and what is lost, each as a short note."""
     options: dict[str, Any] = {"icc_profile": None} | kept  # None: not the one in the image's `info`
     notes: list[str] = []
     if form.name in {"JPEG", "MPO", "WEBP", "AVIF", "JXL", "HEIF"}:
@@ -136,24 +137,24 @@ def _save(image: Image.Image, form: Format, kept: dict[str, Any]) -> tuple[bytes
     finish: Callable[[bytes], bytes] = bytes
     if form.name == "PNG" and kept.get("xmp"):
         options["pnginfo"] = PngInfo()
-        options["pnginfo"].add(b"iTXt", peek.PNG_XMP + bytes(5) + kept["xmp"])
+        options["pnginfo"].add(b"iTXt", probe.PNG_XMP + bytes(5) + kept["xmp"])
     elif form.name == "TIFF":
         options = {key: value for key, value in options.items() if key not in ("exif", "xmp")}
         options |= _tiff_options(kept, notes)
     elif form.name == "AVIF" and kept.get("exif"):
-        options["exif"], finish = _behind_a_place_holder(kept["exif"])
+        options["exif"], finish = _with_placeholder(kept["exif"])
     elif form.name == "GIF":
         image = _for_gif(image, notes)
     elif form.name == "ICO":
-        shrunk = max(*image.size, LARGEST_ICON) / LARGEST_ICON
-        options["sizes"] = [(max(1, round(image.width / shrunk)), max(1, round(image.height / shrunk)))]
+        shrink = max(*image.size, LARGEST_ICON) / LARGEST_ICON
+        options["sizes"] = [(max(1, round(image.width / shrink)), max(1, round(image.height / shrink)))]
     out = io.BytesIO()
     image.save(out, form.name, **options)
     data = finish(out.getvalue())
     if form.name in {"ICO", "ICNS"}:
-        with Image.open(io.BytesIO(data)) as found:
-            if found.size != image.size:
-                notes.append(f"{form.name} holds {found.width} x {found.height} of {image.width} x {image.height}")
+        with Image.open(io.BytesIO(data)) as written:
+            if written.size != image.size:
+                notes.append(f"{form.name} holds {written.width} x {written.height} of {image.width} x {image.height}")
     return data, notes
 
 
@@ -161,10 +162,10 @@ def _tiff_options(kept: dict[str, Any], notes: list[str]) -> dict[str, Any]:
     """EXIF and XMP as tags of a TIFF."""
     tags: dict[int, Any] = {}
     if kept.get("exif"):
-        tags, whole = exif.for_tiff(kept["exif"])
-        if not tags and not whole:
+        tags, complete = exif.for_tiff(kept["exif"])
+        if not tags and not complete:
             notes.append("EXIF cannot become tags of TIFF and is left out")
-        elif not whole:
+        elif not complete:
             notes.append("EXIF becomes tags of TIFF: thumbnail, maker's note and unusual tags are not kept whole")
     directory = ImageFileDirectory_v2()
     for tag, value in tags.items():
@@ -175,9 +176,9 @@ def _tiff_options(kept: dict[str, Any], notes: list[str]) -> dict[str, Any]:
     return {"tiffinfo": directory}
 
 
-def _behind_a_place_holder(block: bytes) -> tuple[bytes, Callable[[bytes], bytes]]:
-    """EXIF data of the same length to be written, and what puts the true ones in their place: Pillow's writer of AVIF
-    makes them anew, and loses what it does not know."""
+def _with_placeholder(block: bytes) -> tuple[bytes, Callable[[bytes], bytes]]:
+    """A placeholder of the same length as EXIF data, and a function that replaces it by them in the written file:
+    Pillow's writer of AVIF would rewrite them, and lose tags that it does not know."""
     body = block[len(exif.PREFIX) :]
     empty = b"II*\0\x08\0\0\0" + bytes(6)  # a directory without tags
     if not exif.is_readable(block) or len(body) < len(empty) + 16:
@@ -193,7 +194,7 @@ def _behind_a_place_holder(block: bytes) -> tuple[bytes, Callable[[bytes], bytes
 
 
 def _for_gif(image: Image.Image, notes: list[str]) -> Image.Image:
-    """The image with pixels that are transparent or not; what a GIF loses is added to the notes."""
+    """The image without half-transparent pixels; what a GIF loses is added to the notes."""
     if image.mode == "RGBA":
         alpha = image.getchannel("A")
         if any(alpha.histogram()[1:255]):

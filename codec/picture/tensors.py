@@ -18,7 +18,7 @@ def region(pixels: NDArray[np.uint8], rect: Rect, device: torch.device) -> Tenso
 
 
 def to_picture(pixels: Tensor) -> Tensor:
-    """Pixels (H, W, 3 or 1) uint8 as a picture (1, 3, H, W) in -1..1, channels last; `decoder.to_pixels` leads back."""
+    """Pixels (H, W, 3 or 1) uint8 as a picture (1, 3, H, W) in -1..1, channels last; `to_pixels` is the inverse."""
     picture = pixels.permute(2, 0, 1)[None].float() / 127.5 - 1
     return picture.expand(1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
 

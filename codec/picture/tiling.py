@@ -1,7 +1,7 @@
-"""Rectangles: how a large picture is worked on piece by piece so that no seam shows.
+"""Rectangles: how a large picture is computed piece by piece without seams.
 
 Coordinates count latents (16 pixels). Each piece is computed from a larger region, its surroundings (halo) included, as
-far as the networks can see, and then cut out: the result is that of the whole picture at once.
+far as the receptive field of the networks reaches, and then cut out: the result is that of the whole picture at once.
 """
 
 from collections.abc import Iterator
@@ -48,9 +48,9 @@ class Rect:
         return Rect(self.top * factor, self.left * factor, self.bottom * factor, self.right * factor)
 
     def overlaps(self, other: "Rect") -> bool:
-        """Whether the two share a place."""
-        shared = self.grow(0, other)
-        return shared.height > 0 and shared.width > 0
+        """Whether the two have a latent in common."""
+        common = self.grow(0, other)
+        return common.height > 0 and common.width > 0
 
     def cut(self, edge: int) -> Iterator["Rect"]:
         """Squares of `edge` (smaller at the right and lower end) that cover this rectangle, in raster order."""
@@ -65,12 +65,11 @@ class Rect:
 
 
 def copy_shared(parts: dict[Rect, Any], out: Any, area: Rect) -> None:
-    """Copy into `out`, a tensor (1, C, h, w) of an area, what the parts, such tensors by their rectangles, share with
-    it."""
+    """Copy parts, tensors (1, C, h, w) by their rectangles, into `out`, such a tensor of `area`, where they overlap."""
     for rect, part in parts.items():
         if rect.overlaps(area):
-            shared = rect.grow(0, area)
-            out[:, :, *shared.within(area)] = part[:, :, *shared.within(rect)]
+            common = rect.grow(0, area)
+            out[:, :, *common.within(area)] = part[:, :, *common.within(rect)]
 
 
 def latent_bounds(width: int, height: int) -> Rect:
@@ -84,19 +83,22 @@ def tile_edge(tile: int, bounds: Rect) -> int:
 
 
 def piece_edge(area: Rect) -> int:
-    """Edge in latents of the squares in which an area goes through a network at a time: all of it up to 4K, since what
-    surrounds a piece is computed again for each."""
+    """Edge in latents of the squares of an area that a network computes at a time: all of it up to 4K, because the halo
+    is computed again for each piece."""
     return max(area.height, area.width) if area.height * area.width <= WHOLE else PIECE
 
 
 def halo(config: Config) -> int:
-    """How many latents away the synthesis can see: one per depthwise 3x3 at 1/16, half of one per depthwise 3x3 at 1/8,
-    a quarter of one at 1/4, and one and a half for the filters of the pyramid. The two pixels of a picture's own filter
-    (codec.decode.picture_filter) lie within the half that this is rounded up by."""
+    """Radius of the receptive field of the synthesis in latents.
+
+    One for each depthwise 3x3 at 1/16, a half for each at 1/8, a quarter for each at 1/4, and one and a half for the
+    filters of the pyramid. The sum is rounded up; the two pixels of the picture's own filter
+    (codec.decode.picture_filter) lie within that half.
+    """
     quarters = config.quarter_blocks if config.quarter else 0
     return config.coarse_blocks + -(-(2 * config.fine_blocks + quarters) // 4) + 2
 
 
 def analysis_halo(config: Config) -> int:
-    """How many latents away the analysis can see, which may have more blocks."""
+    """Radius of the receptive field of the analysis in latents; it may have more blocks than the synthesis."""
     return halo(config) + config.more_coarse + -(-config.more_fine // 2)

@@ -1,4 +1,4 @@
-"""Pictures through a translator: restored or in another style, whole or in pieces, metadata and alpha kept.
+"""Restoration of pictures by translators; metadata and alpha are kept.
 
 restore: picture -> decompose -> Laplacian pyramid -> [translator for that damage] -> collapse -> picture
 """
@@ -15,18 +15,23 @@ from lapic.codec.model.translator_weights import load
 from lapic.codec.picture import colour, pillow
 from lapic.codec.restore.translation import translate_pixels
 
-RESTORERS = {"jpeg": "jpeg", "denoise": "camera", "deblur": "camera", "upscale": "camera"}  # the weights for each task
-LOOKS = {"faithful": "", "realistic": "-realistic"}  # what the name of those weights ends in
-LOSSY = {"JPEG", "MPO", "WEBP", "AVIF"}
-VISIBLE_NOISE = 10.0  # grey levels
+RESTORERS = {
+    "jpeg": "jpeg",
+    "denoise": "camera",
+    "deblur": "camera",
+    "upscale": "camera",
+}  # task -> its weights
+LOOKS = {"faithful": "", "realistic": "-realistic"}  # look -> suffix of the name of the weights
+LOSSY_FORMATS = {"JPEG", "MPO", "WEBP", "AVIF"}
+VISIBLE_NOISE = 10.0  # grey levels of standard deviation from which "auto" denoises
 
 
 def noise_level(pixels: NDArray[np.uint8]) -> float:
-    """Estimate the standard deviation of white noise in grey levels, from pixels (H, W, 3) or (H, W).
+    """Estimate the standard deviation of white noise in grey levels, from pixels (H, W, 3) or (H, W), 0..255.
 
-    A low one (the 20th percentile) over the blocks of the picture of the median absolute diagonal Haar coefficient,
-    divided by 0.6745 (Donoho and Johnstone, "Ideal spatial adaptation by wavelet shrinkage", Biometrika 1994): texture
-    is somewhere absent, noise nowhere.
+    The 20th percentile over the blocks of the picture of the median absolute diagonal Haar coefficient,
+    divided by 0.6745 (Donoho and Johnstone, "Ideal spatial adaptation by wavelet shrinkage", Biometrika 1994):
+    some blocks have no texture, but all have noise.
     """
     grey = pixels.astype(np.float32) if pixels.ndim == 2 else pixels[..., 1].astype(np.float32)
     height, width = (edge // 2 * 2 for edge in grey.shape)
@@ -43,24 +48,31 @@ def noise_level(pixels: NDArray[np.uint8]) -> float:
 
 
 def pick_task(image: Image.Image, pixels: NDArray[np.uint8]) -> str:
-    """The task that "auto" means: jpeg for pictures from lossy files, denoise for noise that can be seen, else jpeg."""
-    if image.format in LOSSY or noise_level(pixels) < VISIBLE_NOISE:
+    """The task for "auto": jpeg for pictures from lossy files, denoise for visible noise, else jpeg."""
+    if image.format in LOSSY_FORMATS or noise_level(pixels) < VISIBLE_NOISE:
         return "jpeg"
     return "denoise"
 
 
-def through(image: Image.Image, change: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]) -> Image.Image:
-    """An image of any mode with its pixels changed by a function of (H, W, 3) or (H, W) uint8, its alpha resized to
-    them, its metadata kept; where colour becomes grey, its profile becomes a grey one of the same curve if it can."""
-    before, chunks = pillow.take_apart(image)
-    after = change(before)
+def map_pixels(image: Image.Image, function: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]) -> Image.Image:
+    """Apply a function to the pixels of an image of any mode.
+
+    Args:
+        function: uint8 pixels (H, W, 3) or (H, W) -> such pixels of any size.
+
+    Returns:
+        An image of mode L, LA, RGB or RGBA with the same metadata; alpha is resized with the pixels. If colour becomes
+        grey, the ICC profile becomes a grey one of the same curve, or is left out.
+    """
+    before, chunks = pillow.from_pil(image)
+    after = function(before)
     alpha = pillow.read_alpha(chunks, before.shape[1::-1])
     if alpha is not None and before.shape[:2] != after.shape[:2]:
         alpha = alpha.resize(after.shape[1::-1], Image.Resampling.BICUBIC)
     if before.ndim > after.ndim and ICC in chunks:
         profile, _ = colour.fit(chunks.pop(ICC), grey=True)
         chunks |= {ICC: profile} if profile else {}
-    return pillow.put_together(after, alpha, chunks)
+    return pillow.to_pil(after, alpha, chunks)
 
 
 def restore_pixels(
@@ -72,13 +84,23 @@ def restore_pixels(
     look: str = "faithful",
     progress: Progress = no_progress,
 ) -> NDArray[np.uint8]:
-    """Pixels (H, W, 3) or (H, W), uint8, restored; for the task "upscale" `scale`, 2 or 4, times as large. `look` is
-    one of LOOKS."""
-    loaded = load(RESTORERS[task] + LOOKS[look], device)
+    """Restore pixels (H, W, 3) or (H, W), uint8.
+
+    Args:
+        task: a key of RESTORERS. look: a key of LOOKS. scale: 2 or 4, for the task "upscale".
+        strength: 0..1, the part of the change that is made. device: "cpu", "cuda" or "cuda:N".
+
+    Returns:
+        Pixels of the same shape; for "upscale" `scale` times as high and wide.
+
+    Raises:
+        Error: the weights cannot be read.
+    """
+    translator = load(RESTORERS[task] + LOOKS[look], device)
     if task != "upscale":
-        return translate_pixels(loaded, pixels, task, strength, progress)
+        return translate_pixels(translator, pixels, task, strength, progress)
     for _ in range(scale // 2):
         size = (2 * pixels.shape[1], 2 * pixels.shape[0])
         pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
-        pixels = translate_pixels(loaded, pixels, task, strength, progress)
+        pixels = translate_pixels(translator, pixels, task, strength, progress)
     return pixels

@@ -52,7 +52,7 @@ def jpeg(exif_data: bytes) -> bytes:
 @pytest.mark.parametrize("kind", ["short", "byte", "long", "two shorts", "text", "rational", "double"])
 def test_an_orientation_of_any_type_turns_the_picture(kind: str, order: str) -> None:
     data = oriented(kind, order)
-    pixels, chunks = pillow.take_apart(pillow.open_image(jpeg(data)))
+    pixels, chunks = pillow.from_pil(pillow.open_image(jpeg(data)))
     assert pixels.shape == (8, 6, 3)
     assert exif.orientation(chunks[b"exif"]) == 1
     assert len(chunks[b"exif"]) == len(data)
@@ -68,10 +68,10 @@ def test_an_orientation_of_any_type_turns_the_picture(kind: str, order: str) -> 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif", ".avif"])
 @pytest.mark.filterwarnings("ignore")
 def test_what_cannot_be_read_is_kept_or_named(data: bytes, suffix: str) -> None:
-    pixels, chunks = pillow.take_apart(pillow.open_image(jpeg(data)))
+    pixels, chunks = pillow.from_pil(pillow.open_image(jpeg(data)))
     assert chunks.get(b"exif", data) == data
-    image = pillow.put_together(pixels, None, chunks)
-    made, notes = pillow.write_picture(image, suffix)
+    image = pillow.to_pil(pixels, None, chunks)
+    made, notes = pillow.picture_bytes(image, suffix)
     found = reading.identify(io.BytesIO(made))
     assert found.size == (8, 6)
     if chunks and suffix != ".tif":
@@ -84,14 +84,14 @@ def test_thumbnail_and_makers_note_of_a_turned_picture_stay_byte_for_byte() -> N
     thumbnail = bytes(range(256)) * 3
     entries = [(0x010E, 2, 4, b"cat\0"), (0x0112, 3, 1, struct.pack("<HH", 8, 0))]
     data = block(entries, values=struct.pack("<HHHII", 1, 0x0201, 4, 1, 56) + bytes(4) + thumbnail, after=38)
-    _, chunks = pillow.take_apart(pillow.open_image(jpeg(data)))
+    _, chunks = pillow.from_pil(pillow.open_image(jpeg(data)))
     assert chunks[b"exif"] == data.replace(struct.pack("<IHH", 1, 8, 0), struct.pack("<IHH", 1, 1, 0))
-    image = pillow.put_together(np.zeros((6, 8, 3), np.uint8), None, chunks)
+    image = pillow.to_pil(np.zeros((6, 8, 3), np.uint8), None, chunks)
     for suffix in (".jpg", ".png", ".webp", ".avif"):
-        made, notes = pillow.write_picture(image, suffix)
+        made, notes = pillow.picture_bytes(image, suffix)
         assert chunks[b"exif"][6:] in made, suffix
         assert notes == []
-    _, notes = pillow.write_picture(image, ".tif")
+    _, notes = pillow.picture_bytes(image, ".tif")
     assert notes == ["EXIF becomes tags of TIFF: thumbnail, maker's note and unusual tags are not kept whole"]
 
 
@@ -99,7 +99,7 @@ def test_an_orientation_in_xmp_is_applied_once() -> None:
     xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><r tiff:Orientation="6"/></x:xmpmeta>'
     out = io.BytesIO()
     SMALL.save(out, "JPEG", xmp=xmp)
-    pixels, chunks = pillow.take_apart(pillow.open_image(out.getvalue()))
+    pixels, chunks = pillow.from_pil(pillow.open_image(out.getvalue()))
     assert pixels.shape == (8, 6, 3)
     assert chunks[b"xmpd"] == xmp.replace(b'"6"', b'"1"')
 
@@ -120,11 +120,11 @@ def test_mutated_exif_never_stops_a_picture() -> None:
                 del data[chance.randrange(8, len(data)) :]
             source = jpeg(bytes(data))
             image = pillow.open_image(source)
-            pillow.losses(image, source)
-            pixels, chunks = pillow.take_apart(image)
-            made = pillow.put_together(pixels, None, chunks)
+            pillow.unsupported(image, source)
+            pixels, chunks = pillow.from_pil(image)
+            made = pillow.to_pil(pixels, None, chunks)
             for suffix in (".tif", ".jpg", ".png", ".webp"):
-                found = pillow.open_image(pillow.save_bytes(made, suffix))
+                found = pillow.open_image(pillow.picture_bytes(made, suffix)[0])
                 assert found.size == made.size
 
 
@@ -146,5 +146,5 @@ def test_exif_that_keep_pillow_from_the_pixels_are_left_out(form: str, monkeypat
         monkeypatch.setattr(Image.Exif, "_get_ifd_dict", odd)
     image = pillow.open_image(source)
     assert image.size == SMALL.size
-    assert any("EXIF cannot be read" in note for note in pillow.losses(image, source))
+    assert any("EXIF cannot be read" in note for note in pillow.unsupported(image, source))
     monkeypatch.setattr(Image.Exif, "load", plain)

@@ -82,7 +82,7 @@ def described() -> bytes:
 def test_files_keep_what_the_table_says(form: Format, mode: str) -> None:
     suffix = next(suffix for suffix, kind in Image.registered_extensions().items() if kind == form.name)
     image = sample(mode)
-    data, notes = pillow.write_picture(image, suffix)
+    data, notes = pillow.picture_bytes(image, suffix)
     with Image.open(io.BytesIO(data)) as found:
         found.load()
     said = " ".join(notes)
@@ -104,12 +104,12 @@ def test_files_keep_what_the_table_says(form: Format, mode: str) -> None:
 def test_alpha_is_composed_on_a_background(suffix: str, background: str, expected: int) -> None:
     for mode in ("RGBA", "LA"):
         image = Image.new("RGBA", (16, 16), (200, 0, 0, 0)).convert(mode)
-        data, notes = pillow.write_picture(image, suffix, background)
+        data, notes = pillow.picture_bytes(image, suffix, background)
         assert abs(np.asarray(Image.open(io.BytesIO(data))).astype(int) - expected).max() <= 2
         assert len(notes) == 1
         assert f"composed on {background}" in notes[0]
         image.putalpha(255)
-        assert pillow.write_picture(image, suffix, background)[1] == []  # nothing is transparent
+        assert pillow.picture_bytes(image, suffix, background)[1] == []  # nothing is transparent
 
 
 @pytest.mark.parametrize(("suffix", "most"), [(".jpg", 65533), (".png", 2**31), (".webp", 2**31), (".tif", 2**31)])
@@ -118,7 +118,7 @@ def test_long_metadata_are_kept_or_named(suffix: str, most: int) -> None:
     long[0x010E] = "a long story " * 8000
     image = sample("RGB")
     image.info |= {"exif": long.tobytes(), "xmp": XMP + b" " * 2_000_000, "icc_profile": ICC + bytes(300_000)}
-    data, notes = pillow.write_picture(image, suffix)
+    data, notes = pillow.picture_bytes(image, suffix)
     found = pillow.open_image(data)
     assert found.info["icc_profile"] == image.info["icc_profile"]
     if most < 2**20:
@@ -130,7 +130,7 @@ def test_long_metadata_are_kept_or_named(suffix: str, most: int) -> None:
         assert len(found.getexif()[0x010E]) > 100_000
 
 
-def test_metadata_that_a_writer_refuses_are_left_out_with_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metadata_that_a_writer_refuses_are_left_out_with_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = Image.SAVE["WEBP"]
 
     def refuse(image: Image.Image, *rest: object) -> None:
@@ -139,7 +139,7 @@ def test_metadata_that_a_writer_refuses_are_left_out_with_a_word(monkeypatch: py
         plain(image, *rest)
 
     monkeypatch.setitem(Image.SAVE, "WEBP", refuse)
-    data, notes = pillow.write_picture(sample("RGB"), ".webp")
+    data, notes = pillow.picture_bytes(sample("RGB"), ".webp")
     assert notes == ["EXIF cannot be written as WEBP and is left out"]
     assert Image.open(io.BytesIO(data)).info["xmp"] == XMP
 
@@ -148,17 +148,17 @@ def test_a_resolution_travels_in_exif() -> None:
     plain = Image.new("RGB", (8, 6))
     out = io.BytesIO()
     plain.save(out, "PNG", dpi=(300, 150))
-    _, chunks = pillow.take_apart(pillow.open_image(out.getvalue()))
+    _, chunks = pillow.from_pil(pillow.open_image(out.getvalue()))
     assert [round(part) for part in exif.resolution(chunks[b"exif"]) or ()] == [300, 150]
-    made = pillow.put_together(np.zeros((4, 4, 3), np.uint8), None, chunks)
+    made = pillow.to_pil(np.zeros((4, 4, 3), np.uint8), None, chunks)
     for suffix in (".png", ".jpg", ".tif", ".bmp"):
-        data, notes = pillow.write_picture(made, suffix)
+        data, notes = pillow.picture_bytes(made, suffix)
         assert notes == []
         assert [round(part) for part in Image.open(io.BytesIO(data)).info["dpi"]] == [300, 150]
-    assert pillow.write_picture(made, ".ppm")[1] == ["the resolution is left out: PPM has no place for it"]
+    assert pillow.picture_bytes(made, ".ppm")[1] == ["the resolution is left out: PPM has no place for it"]
     out = io.BytesIO()
     plain.save(out, "PNG", dpi=(72, 72))
-    assert b"exif" not in pillow.take_apart(pillow.open_image(out.getvalue()))[1]
+    assert b"exif" not in pillow.from_pil(pillow.open_image(out.getvalue()))[1]
 
 
 if __name__ == "__main__":

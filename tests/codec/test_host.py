@@ -178,7 +178,7 @@ def test_what_the_host_sets_meanwhile_stays() -> None:
 
 
 def _is_other(setting: host._Setting, value: object) -> bool:
-    return value not in setting.fine and type(value) is type(setting.fine[0])
+    return value not in setting.accepted and type(value) is type(setting.accepted[0])
 
 
 @pytest.mark.parametrize("cuda", [False, True])
@@ -192,11 +192,11 @@ def test_every_setting_is_held_and_set_back(cuda: bool, monkeypatch: pytest.Monk
         for setting, value in values.items():
             setattr(setting.owner, setting.name, value)
         with host.isolation():
-            assert all(setting.get() in setting.fine for setting in kept)
+            assert all(setting.get() in setting.accepted for setting in kept)
         assert {setting: setting.get() for setting in kept} == values
     finally:
         for setting, value in before.items():
-            setting.put_back(value)
+            setting.restore(value)
 
 
 def test_the_host_has_its_state_between_bands() -> None:

@@ -103,7 +103,7 @@ def test_deep_pixels_are_shown_as_expected_and_said(
 def test_nan_is_black() -> None:
     values = RAMP.astype(np.float32) / 255
     values[0, 0] = np.nan
-    pixels, _ = pillow.take_apart(Image.fromarray(values))
+    pixels, _ = pillow.from_pil(Image.fromarray(values))
     assert pixels[0, 0] == 0
     assert np.abs(pixels[1:].astype(int) - RAMP[1:]).max() <= 1
 
@@ -179,7 +179,7 @@ def test_what_an_output_loses_is_said_or_refused(command: str, tmp_path: Path) -
     assert run_lapic(command, source, tmp_path / "c.ppm", "--background", "nocolour").exit_code == 2
 
 
-def test_the_size_that_is_told_is_that_of_the_turned_picture(tmp_path: Path) -> None:
+def test_the_reported_size_is_that_of_the_upright_picture(tmp_path: Path) -> None:
     data = Image.Exif()
     data[0x0112] = 6
     Image.fromarray(RAMP).save(tmp_path / "a.jpg", exif=data)
@@ -209,11 +209,11 @@ def test_two_megabytes_of_xmp(tmp_path: Path) -> None:
     assert lapic.decode(data).info["xmp"] == long
 
 
-def test_metadata_beyond_what_a_file_holds_are_left_out_with_a_word(tmp_path: Path) -> None:
+def test_metadata_beyond_what_a_file_holds_are_left_out_with_a_note(tmp_path: Path) -> None:
     image = Image.fromarray(RAMP)
     image.info["xmp"] = bytes(17 * 2**20)
-    assert b"xmpd" not in pillow.take_apart(image)[1]
-    assert pillow.losses(image) == [f"XMP of {17 * 2**20} bytes is too large and left out"]
+    assert b"xmpd" not in pillow.from_pil(image)[1]
+    assert pillow.unsupported(image) == [f"XMP of {17 * 2**20} bytes is too large and left out"]
 
 
 def gif(count: int) -> bytes:

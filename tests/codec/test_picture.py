@@ -70,7 +70,7 @@ def test_metadata_reaches_the_output_file(photo: Image.Image, suffix: str) -> No
     exif = Image.Exif()
     exif[0x010E] = "a cat"
     image.info |= {"icc_profile": SRGB, "exif": exif.tobytes()}
-    found = Image.open(io.BytesIO(pillow.save_bytes(coded(image), suffix)))
+    found = Image.open(io.BytesIO(pillow.picture_bytes(coded(image), suffix)[0]))
     assert found.info["icc_profile"] == SRGB
     assert found.getexif()[0x010E] == "a cat"
 

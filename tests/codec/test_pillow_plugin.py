@@ -67,7 +67,7 @@ def test_files_cut_in_the_header_are_not_identified(file: Path) -> None:
             Image.open(io.BytesIO(file.read_bytes()[:end]))
 
 
-def test_truncated_files_load_where_pillow_is_told_to(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_truncated_files_load_where_pillow_allows_it(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     with Image.open(io.BytesIO(file.read_bytes()[:-500])) as image:
         assert np.asarray(image).shape == (300, 451, 3)

@@ -10,7 +10,7 @@ from PIL import Image, ImageCms, ImageFilter
 import lapic
 from lapic.codec.cli import main
 from lapic.codec.metrics import psnr
-from lapic.codec.model.translator_weights import Loaded, load, read, save
+from lapic.codec.model.translator_weights import LoadedTranslator, load, read, save
 from lapic.codec.nets.lptn import LPTN
 from lapic.codec.nets.translator import Translator, TranslatorConfig
 from lapic.codec.picture import tiling
@@ -215,8 +215,8 @@ def test_damaged_translator_weights_are_refused(tmp_path: Path) -> None:
 
 def test_half_precision_shows_in_no_more_than_a_few_grey_levels(photo: Image.Image) -> None:
     pixels = np.asarray(jpeg(photo, 20).convert("RGB"))
-    exact: Loaded = load("jpeg", dtype=torch.float32)
-    half: Loaded = load("jpeg", dtype=torch.bfloat16)
+    exact: LoadedTranslator = load("jpeg", dtype=torch.float32)
+    half: LoadedTranslator = load("jpeg", dtype=torch.bfloat16)
     a, b = (translate_pixels(one, pixels, "jpeg").astype(int) for one in (exact, half))
     assert np.abs(a - b).mean() < 0.5
 

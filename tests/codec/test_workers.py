@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from lapic.codec.command.workers import SPAWN, crew, run
+from lapic.codec.command.workers import SPAWN, run, worker_pool
 
 
 def double(number: int) -> dict:
@@ -78,9 +78,9 @@ def test_whatever_ends_a_call_is_named() -> None:
     assert found[2] == {"value": 8}
 
 
-def test_a_crew_stays_for_the_next_calls_and_ends_with_its_context() -> None:
+def test_a_pool_stays_for_the_next_calls_and_ends_with_its_context() -> None:
     first, second = {}, {}
-    with crew(2) as processes:
+    with worker_pool(2) as processes:
         run([(process, n) for n in range(6)], processes, first.__setitem__)
         run([(process, n) for n in range(6)], processes, second.__setitem__)
     numbers = [{found["process"] for found in of.values()} for of in (first, second)]

@@ -1,5 +1,5 @@
-"""What Pillow does not tell of a picture file: true depth, colour space by numbers, text, and the metadata of files
-whose odd metadata keep it from reading their pixels."""
+"""What Pillow does not read of a picture file: true depth, CICP numbers, text, and the metadata of files whose pixels
+it refuses because of them."""
 
 import re
 import struct
@@ -21,13 +21,13 @@ _HEAD = 2**16  # bytes in which the markers of JPEG 2000 and of PNM are looked f
 
 
 def png_chunks(source: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Type, start and end of the contents of a PNG's chunks, as far as they are whole."""
+    """Type, start and end of the contents of each complete chunk of a PNG."""
     at = len(PNG)
     while at + 12 <= len(source):
-        length, kind = struct.unpack_from(">I4s", source, at)
+        length, chunk_type = struct.unpack_from(">I4s", source, at)
         if at + 12 + length > len(source):
             return
-        yield kind, at + 8, at + 8 + length
+        yield chunk_type, at + 8, at + 8 + length
         at += 12 + length
 
 
@@ -46,15 +46,15 @@ def jpeg_segments(source: bytes) -> Iterator[tuple[int, int, int]]:
         at += 2 + length
 
 
-def _boxes(source: bytes) -> bytes:
+def _meta_box(source: bytes) -> bytes:
     """The contents of the box "meta" of an ISO base media file (AVIF, HEIF), empty if there is none."""
     at = 0
     while at + 8 <= len(source):
-        size, kind = struct.unpack_from(">I4s", source, at)
+        size, box_type = struct.unpack_from(">I4s", source, at)
         if size == 1 and at + 16 <= len(source):
             size = struct.unpack_from(">Q", source, at + 8)[0]
         end = at + size if size else len(source)
-        if kind == b"meta":
+        if box_type == b"meta":
             return bytes(source[at:end])
         if (size < 8 and size != 0) or end >= len(source):
             break
@@ -63,29 +63,29 @@ def _boxes(source: bytes) -> bytes:
 
 
 def cicp(source: bytes) -> tuple[int, int, int, int] | None:
-    """The numbers of ITU-T H.273 that tell a PNG's, AVIF's or HEIF's colour space: colour primaries, transfer
-    characteristics, matrix coefficients and full-range flag."""
+    """The colour space of a PNG, AVIF or HEIF in numbers of ITU-T H.273 (CICP): colour primaries, transfer
+    characteristics, matrix coefficients and full-range flag. None if the file has none."""
     if source[:8] == PNG:
-        for kind, start, end in png_chunks(source):
-            if kind == b"cICP" and end - start == 4:
+        for chunk_type, start, end in png_chunks(source):
+            if chunk_type == b"cICP" and end - start == 4:
                 return tuple(source[start:end])  # type: ignore[return-value]
-            if kind == b"IDAT":
+            if chunk_type == b"IDAT":
                 break
     elif source[4:8] == b"ftyp":
-        found = re.search(rb"colrnclx(.{7})", _boxes(source), re.DOTALL)
-        if found:
-            primaries, transfer, matrix, flags = struct.unpack(">HHHB", found[1])
+        nclx = re.search(rb"colrnclx(.{7})", _meta_box(source), re.DOTALL)
+        if nclx:
+            primaries, transfer, matrix, flags = struct.unpack(">HHHB", nclx[1])
             return primaries, transfer, matrix, flags >> 7
     return None
 
 
 def depth(image: Image.Image, source: bytes) -> int:
-    """Bits of each channel in a file, 8 where nothing tells it."""
+    """Bits of each channel in a file, 8 if they are unknown."""
     if source[:8] == PNG:
         return source[24] if len(source) > 24 else 8
     if source[4:8] == b"ftyp":
-        found = re.search(rb"pixi\0{4}(.)(.)", _boxes(source), re.DOTALL)
-        return found[2][0] if found and 8 <= found[2][0] <= 16 else 8
+        pixi = re.search(rb"pixi\0{4}(.)(.)", _meta_box(source), re.DOTALL)
+        return pixi[2][0] if pixi and 8 <= pixi[2][0] <= 16 else 8
     if image.format == "TIFF":
         bits = getattr(image, "tag_v2", {}).get(258, (8,))
         return max((part for part in bits if isinstance(part, int)), default=8) if isinstance(bits, tuple) else 8
@@ -93,76 +93,75 @@ def depth(image: Image.Image, source: bytes) -> int:
         at = bytes(source[:_HEAD]).find(b"\xff\x4f\xff\x51")
         return (source[at + 42] & 127) + 1 if at >= 0 and at + 42 < len(source) else 8
     if image.format == "PPM":
-        found = re.match(rb"P[2356]\s(?:\s*(?:#[^\n]*\n\s*)*\d+){2}\s+(?:#[^\n]*\n\s*)*(\d+)", bytes(source[:_HEAD]))
-        return 16 if found and int(found[1]) > 255 else 8
+        maximum = re.match(rb"P[2356]\s(?:\s*(?:#[^\n]*\n\s*)*\d+){2}\s+(?:#[^\n]*\n\s*)*(\d+)", bytes(source[:_HEAD]))
+        return 16 if maximum and int(maximum[1]) > 255 else 8
     if image.format == "SGI":
         return 8 * source[3]
     return 8
 
 
-def left_out(image: Image.Image, source: bytes) -> list[str]:
-    """What a file has beside its pixels that is not taken, each in a few words."""
-    found = []
+def unsupported(image: Image.Image, source: bytes) -> list[str]:
+    """The metadata of a file that lapic does not keep, each as a short note."""
+    notes = []
     if source[:8] == PNG:
-        found += _png_texts(source)
+        notes += _png_texts(source)
     elif source[:3] == JPEG:
         segments = [(marker, bytes(source[start : start + 40])) for marker, start, _ in jpeg_segments(source)]
         if any(marker == 0xE1 and begin.startswith(XMP_MORE) for marker, begin in segments):
-            found.append("extended XMP is not kept")
+            notes.append("extended XMP is not kept")
         if any(marker == 0xED and begin.startswith(b"Photoshop 3.0\0") for marker, begin in segments):
-            found.append("Photoshop and IPTC data are not kept")
+            notes.append("Photoshop and IPTC data are not kept")
         if any(marker == 0xEB for marker, _ in segments):
-            found.append("JUMBF data (such as content credentials) are not kept")
+            notes.append("JUMBF data (such as content credentials) are not kept")
     elif image.format == "TIFF":
-        named = {33723: "IPTC", 34377: "Photoshop", 33550: "GeoTIFF", 34264: "GeoTIFF", 34735: "GeoTIFF"}
-        data = {named[tag] for tag in set(named) & set(getattr(image, "tag_v2", {}))}
-        found += [f"{' and '.join(sorted(data))} data are not kept"] if data else []
+        names = {33723: "IPTC", 34377: "Photoshop", 33550: "GeoTIFF", 34264: "GeoTIFF", 34735: "GeoTIFF"}
+        data = {names[tag] for tag in set(names) & set(getattr(image, "tag_v2", {}))}
+        notes += [f"{' and '.join(sorted(data))} data are not kept"] if data else []
     if image.info.get("comment"):
-        found.append("the comment is not kept")
-    return found
+        notes.append("the comment is not kept")
+    return notes
 
 
 def _png_texts(source: bytes) -> list[str]:
     names, others = [], []
-    for kind, start, end in png_chunks(source):
-        if kind in (b"tEXt", b"zTXt", b"iTXt"):
+    for chunk_type, start, end in png_chunks(source):
+        if chunk_type in (b"tEXt", b"zTXt", b"iTXt"):
             name = source[start : min(end, start + 80)].split(b"\0")[0]
             if name != PNG_XMP and not name.startswith(_RAW_PROFILE):
                 names.append(re.sub(r"[^ -~\xa1-\xff]", "?", name.decode("latin-1"))[:40])
             elif name == _RAW_PROFILE + b"iptc":
                 others.append("IPTC data are not kept")
-        elif kind == b"caBX":
+        elif chunk_type == b"caBX":
             others.append("content credentials are not kept")
     names = list(dict.fromkeys(names))
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return ([f"text is not kept: {', '.join(names[:5])}{more}"] if names else []) + others
 
 
-def eased(source: bytes) -> tuple[bytes, dict[str, Any]] | None:
-    """A file without the metadata that may keep Pillow from reading it, and these metadata as `Image.info` has them.
-    "unread" in them lists what was given up. None for formats whose metadata cannot be taken out."""
+def without_metadata(source: bytes) -> tuple[bytes, dict[str, Any]] | None:
+    """A file without the metadata because of which Pillow may refuse it, and these metadata with the keys of
+    `Image.info`; "unread" lists the names of those that are lost. None for formats whose metadata cannot be removed."""
     if source[:8] == PNG:
-        return _eased_png(source)
+        return _png_without_metadata(source)
     if source[:3] == JPEG:
-        return _eased_jpeg(source)
+        return _jpeg_without_metadata(source)
     if source[4:8] == b"ftyp":
-        made = re.sub(rb"(infe.{8,10})Exif", rb"\1\0\0\0\0", source, flags=re.DOTALL)
-        return made, {"unread": ["EXIF"]}
+        return re.sub(rb"(infe.{8,10})Exif", rb"\1\0\0\0\0", source, flags=re.DOTALL), {"unread": ["EXIF"]}
     if source[:4] in (b"II*\0", b"MM\0*"):
-        made = bytearray(source)
+        tiff = bytearray(source)
         order = "<" if source[:1] == b"I" else ">"
         first = struct.unpack_from(order + "I", source, 4)[0]
         count = struct.unpack_from(order + "H", source, first)[0] if first + 2 <= len(source) else 0
         for at in range(first + 2, min(first + 2 + 12 * count, len(source) - 11), 12):
             if struct.unpack_from(order + "H", source, at)[0] in exif.DIRECTORIES:
-                struct.pack_into(order + "H", made, at, 0xFFFF)
-        return bytes(made), {"unread": ["EXIF"]}
+                struct.pack_into(order + "H", tiff, at, 0xFFFF)
+        return bytes(tiff), {"unread": ["EXIF"]}
     return None
 
 
-def _eased_jpeg(source: bytes) -> tuple[bytes, dict[str, Any]]:
+def _jpeg_without_metadata(source: bytes) -> tuple[bytes, dict[str, Any]]:
     info: dict[str, Any] = {}
-    made, done = b"", 0
+    jpeg, copied = b"", 0
     for marker, start, end in jpeg_segments(source):
         body = source[start:end]
         if marker == 0xE1 and body.startswith(exif.PREFIX):
@@ -170,61 +169,61 @@ def _eased_jpeg(source: bytes) -> tuple[bytes, dict[str, Any]]:
         elif marker == 0xE1 and body.startswith(XMP_NAME):
             info["xmp"] = body[len(XMP_NAME) :]
         if marker in (0xE1, 0xED) or (marker == 0xE2 and body.startswith(b"MPF\0")):
-            made += source[done : start - 4]
-            done = end
-    return made + source[done:], info
+            jpeg += source[copied : start - 4]
+            copied = end
+    return jpeg + source[copied:], info
 
 
-def _eased_png(source: bytes) -> tuple[bytes, dict[str, Any]]:
-    kept = (source[start - 8 : end + 4] for kind, start, end in png_chunks(source) if kind not in _PNG_METADATA)
+def _png_without_metadata(source: bytes) -> tuple[bytes, dict[str, Any]]:
+    kept = (source[start - 8 : end + 4] for name, start, end in png_chunks(source) if name not in _PNG_METADATA)
     return PNG + b"".join(kept), png_metadata(source)
 
 
 def png_metadata(source: bytes) -> dict[str, Any]:
-    """The metadata of a PNG as `Image.info` has them, also of one whose text Pillow refuses for its size, and in
-    "unread" what is damaged."""
+    """The metadata of a PNG with the keys of `Image.info`, also if Pillow refuses its text for its size; "unread" lists
+    the names of damaged metadata."""
     info: dict[str, Any] = {}
     unread = []
-    for kind, start, end in png_chunks(source):
-        if kind not in _PNG_METADATA:
+    for chunk_type, start, end in png_chunks(source):
+        if chunk_type not in _PNG_METADATA:
             continue
-        whole = zlib.crc32(source[start - 4 : end]) == struct.unpack_from(">I", source, end)[0]
+        intact = zlib.crc32(source[start - 4 : end]) == struct.unpack_from(">I", source, end)[0]
         try:
-            info |= _of_chunk(kind, source[start:end]) if whole else {}
+            info |= _chunk_info(chunk_type, source[start:end]) if intact else {}
         except (ValueError, zlib.error, struct.error):
-            whole = False
-        if not whole and kind in (b"iCCP", b"eXIf"):
-            unread.append({b"iCCP": "the ICC profile", b"eXIf": "EXIF"}[kind])
-        elif not whole and source[start:end].startswith(PNG_XMP):
+            intact = False
+        if not intact and chunk_type in (b"iCCP", b"eXIf"):
+            unread.append({b"iCCP": "the ICC profile", b"eXIf": "EXIF"}[chunk_type])
+        elif not intact and source[start:end].startswith(PNG_XMP):
             unread.append("XMP")
     return info | ({"unread": unread} if unread else {})
 
 
-def _of_chunk(kind: bytes, body: bytes) -> dict[str, Any]:
-    """A chunk's metadata as `Image.info` has them. Raises ValueError or zlib.error for what is damaged or too large."""
-    if kind == b"eXIf":
+def _chunk_info(chunk_type: bytes, body: bytes) -> dict[str, Any]:
+    """A chunk's metadata with the keys of `Image.info`. Raises ValueError, zlib.error or struct.error for bad ones."""
+    if chunk_type == b"eXIf":
         return {"exif": exif.PREFIX + body}
-    if kind == b"iCCP":
+    if chunk_type == b"iCCP":
         return {"icc_profile": _inflate(body.split(b"\0", 1)[1][1:])}
-    if kind == b"iTXt" and body.startswith(PNG_XMP + b"\0"):
+    if chunk_type == b"iTXt" and body.startswith(PNG_XMP + b"\0"):
         _, _, text = body[len(PNG_XMP) + 3 :].split(b"\0", 2)
         return {"xmp": _inflate(text) if body[len(PNG_XMP) + 1] else text}
-    if kind == b"gAMA":
+    if chunk_type == b"gAMA":
         return {"gamma": struct.unpack(">I", body)[0] / 100_000}
-    if kind == b"cHRM":
+    if chunk_type == b"cHRM":
         return {"chromaticity": tuple(part / 100_000 for part in struct.unpack(">8I", body))}
-    if kind == b"sRGB":
+    if chunk_type == b"sRGB":
         return {"srgb": body[0]}
-    if kind == b"pHYs":
+    if chunk_type == b"pHYs":
         across, down, unit = struct.unpack(">IIB", body)
         return {"dpi": (across * 0.0254, down * 0.0254)} if unit == 1 else {"aspect": (across, down)}
     return {}
 
 
 def _inflate(data: bytes) -> bytes:
-    """A zlib stream's contents. Raises ValueError if they are larger than a file of ours can hold."""
+    """A zlib stream's contents. Raises ValueError if they are larger than a .lapic file can hold."""
     stream = zlib.decompressobj()
-    found = stream.decompress(data, MAX_METADATA)
+    content = stream.decompress(data, MAX_METADATA)
     if stream.unconsumed_tail:
         raise ValueError("too large")
-    return found
+    return content
