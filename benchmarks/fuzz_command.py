@@ -27,7 +27,7 @@ import click
 from PIL import ExifTags, Image, TiffImagePlugin
 
 SIZE = (32, 24)
-COMMAND = [sys.executable, "-m", "codec"]
+COMMAND = [sys.executable, "-m", "lapic"]
 UNEXPECTED = "(unexpected"
 
 
