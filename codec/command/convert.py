@@ -80,10 +80,10 @@ def encode_frames(job: EncodeJob, progress: Progress = no_progress) -> dict[str,
     size: dict[str, Any] = {}
     for count, frame in enumerate(reading.frames(image, job.max_pixels, notes), 1):
         target = str(Path(job.target) / f"frame-{count:04}.lapic")
+        Path(job.target).mkdir(parents=True, exist_ok=True)
         files.check_absent(target, job.force)
         notes += pillow.losses(frame, source, job.strip, of_frame=True)
         data = encode_image(frame, replace(job, target=target))
-        Path(job.target).mkdir(parents=True, exist_ok=True)
         files.write_output(target, data, job.force)
         header = read_header(data)
         size = size or {"width": header.width, "height": header.height}

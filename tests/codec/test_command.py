@@ -19,7 +19,7 @@ from lapic.codec import api, files
 from lapic.codec.cli import main
 from lapic.codec.command import batch
 
-LAPIC = [sys.executable, "-m", "codec"]
+LAPIC = [sys.executable, "-m", "lapic"]
 SHELL = f"{shlex.quote(sys.executable)} -m lapic"
 LONG = "n" * 260
 
