@@ -242,7 +242,7 @@ def test_pages_are_checked_before_they_are_decoded(tmp_path: Path) -> None:
     small.save(tmp_path / "a.tif", save_all=True, append_images=[large], compression="tiff_deflate")
     result = run_lapic("encode", tmp_path / "a.tif", tmp_path / "pages", "--frames", "--max-pixels", 100_000)
     assert result.exit_code == 1
-    assert result.stderr == "lapic: 900 x 800 is more than 100000 pixels: see --max-pixels\n"
+    assert result.stderr == f"lapic: {tmp_path / 'a.tif'}: 900 x 800 is more than 100000 pixels: see --max-pixels\n"
     assert not (tmp_path / "pages").exists()
     assert run_lapic("encode", tmp_path / "a.tif", tmp_path / "pages", "--frames", "-e", 0).exit_code == 0
     assert lapic.info((tmp_path / "pages" / "frame-0002.lapic").read_bytes())["width"] == 900
