@@ -37,16 +37,17 @@ def _scale_of(image: Image.Image, values: NDArray) -> tuple[float, float, str]:
     return scale(image.mode, low, high, deepest)
 
 
-def words(mode: str, told: str) -> str:
-    """What is lost of an image of one of DEEP_MODES, with the rule that `scale` told."""
-    kind = {"F": "32-bit floating point becomes 8 bits", "I": "32-bit depth becomes 8 bits"}
+def words(mode: str, told: str, bits: int = 32) -> str:
+    """What is lost of an image of one of DEEP_MODES, with the rule that `scale` told, and the bits of each number in
+    the file: Pillow has mode "I" for signed numbers of 16 bits too."""
+    kind = {"F": "32-bit floating point becomes 8 bits", "I": f"{16 if bits == 16 else 32}-bit depth becomes 8 bits"}
     lost = kind.get(mode, "16-bit depth becomes 8 bits")
     return f"{lost}: {told}" if told else lost
 
 
-def rule(image: Image.Image) -> str:
-    """What is lost of an image of one of DEEP_MODES, in a few words."""
-    return words(image.mode, _scale_of(image, _values(image))[2] if image.mode in "FI" else "")
+def rule(image: Image.Image, bits: int = 32) -> str:
+    """What is lost of an image of one of DEEP_MODES, in a few words; `bits` as for `words`."""
+    return words(image.mode, _scale_of(image, _values(image))[2] if image.mode in "FI" else "", bits)
 
 
 def _values(image: Image.Image) -> NDArray:

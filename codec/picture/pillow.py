@@ -58,7 +58,7 @@ def losses_of_pixels(image: Image.Image, source: bytes) -> list[str]:
     """What `losses` says of an image's pixels."""
     depth = peek.depth(image, source)
     if image.mode in DEEP_MODES:
-        return [depth_module.rule(image)]
+        return [depth_module.rule(image, depth)]
     found = [f"{depth}-bit depth becomes 8 bits"] if depth > 8 else []
     if image.mode not in PLAIN_MODES:
         found.append(f"{image.mode} becomes RGB")
