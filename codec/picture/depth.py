@@ -37,16 +37,17 @@ def _scale_of(image: Image.Image, values: NDArray) -> tuple[float, float, str]:
     return scale(image.mode, low, high, deepest)
 
 
-def note(mode: str, rule: str) -> str:
-    """What is lost of an image of one of DEEP_MODES, as a short note with the rule that `scale` returned."""
-    notes = {"F": "32-bit floating point becomes 8 bits", "I": "32-bit depth becomes 8 bits"}
-    lost = notes.get(mode, "16-bit depth becomes 8 bits")
+def note(mode: str, rule: str, bits: int = 32) -> str:
+    """What is lost of an image of one of DEEP_MODES, as a short note with the rule that `scale` returned. `bits` are
+    those of each number in the file: Pillow has mode "I" for signed numbers of 16 bits too."""
+    integers = f"{16 if bits == 16 else 32}-bit depth becomes 8 bits"
+    lost = {"F": "32-bit floating point becomes 8 bits", "I": integers}.get(mode, "16-bit depth becomes 8 bits")
     return f"{lost}: {rule}" if rule else lost
 
 
-def note_of(image: Image.Image) -> str:
-    """What is lost of an image of one of DEEP_MODES, as a short note."""
-    return note(image.mode, _scale_of(image, _values(image))[2] if image.mode in "FI" else "")
+def note_of(image: Image.Image, bits: int = 32) -> str:
+    """What is lost of an image of one of DEEP_MODES, as a short note; `bits` as for `note`."""
+    return note(image.mode, _scale_of(image, _values(image))[2] if image.mode in "FI" else "", bits)
 
 
 def _values(image: Image.Image) -> NDArray:

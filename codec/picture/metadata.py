@@ -86,7 +86,7 @@ def _exif(image: Image.Image, notes: list[str]) -> bytes:
             notes.append("a part of EXIF cannot be read and is left out")
     if not block:
         block = _raw_profile(image, "exif") or _raw_profile(image, "APP1")
-    return block if isinstance(block, bytes) else b""
+    return block if isinstance(block, bytes) and block != exif.PREFIX else b""
 
 
 def _xmp(image: Image.Image) -> bytes:

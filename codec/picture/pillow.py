@@ -57,7 +57,7 @@ def unsupported_pixels(image: Image.Image, source: bytes) -> list[str]:
     """The notes of `unsupported` about depth and mode."""
     depth = probe.depth(image, source)
     if image.mode in DEEP_MODES:
-        return [depth_module.note_of(image)]
+        return [depth_module.note_of(image, depth)]
     notes = [f"{depth}-bit depth becomes 8 bits"] if depth > 8 else []
     if image.mode not in PLAIN_MODES:
         notes.append(f"{image.mode} becomes RGB")

@@ -138,4 +138,5 @@ def _eight_bits(image: Any, name: str, mode: str) -> tuple[Any, str]:
         low, high = whole.min(), whole.max()
     zero, full, rule = depth.scale(mode, low, high)
     scaled = ((image.cast("double") - zero) * (255 / max(full - zero, 1e-9))).rint().cast("uchar")
-    return scaled.copy(interpretation="b-w"), depth.note(mode, rule)
+    bits = 16 if image.format in ("short", "ushort") else 32
+    return scaled.copy(interpretation="b-w"), depth.note(mode, rule, bits)

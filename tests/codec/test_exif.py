@@ -148,3 +148,9 @@ def test_exif_that_keep_pillow_from_the_pixels_are_left_out(form: str, monkeypat
     assert image.size == SMALL.size
     assert any("EXIF cannot be read" in note for note in pillow.unsupported(image, source))
     monkeypatch.setattr(Image.Exif, "load", plain)
+
+
+def test_a_block_without_a_directory_is_no_exif() -> None:
+    image = SMALL.copy()
+    image.info["exif"] = exif.PREFIX
+    assert not pillow.take_apart(image)[1]

@@ -83,7 +83,7 @@ def tiff(values: np.ndarray, sample_format: int) -> bytes:
         (RAMP.astype(np.uint16) * 257, 1, "16-bit depth becomes 8 bits", RAMP),
         (RAMP.astype(np.int32) * 257, 2, "32-bit depth becomes 8 bits", RAMP),
         ((RAMP.astype(np.int32) * 257 - 32768).astype(np.int16), 2,
-         "32-bit depth becomes 8 bits: -32768..32767 becomes 0..255", RAMP),
+         "16-bit depth becomes 8 bits: -32768..32767 becomes 0..255", RAMP),
         (RAMP.astype(np.int32) * 10**6 - 10**6, 2, "32-bit depth becomes 8 bits: -1000000..251000000 becomes 0..255",
          RAMP * (255 / 252)),
         (np.stack([RAMP.astype(np.uint16) * 257] * 3, 2), 1, "16-bit depth becomes 8 bits", RAMP),
