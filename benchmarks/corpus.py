@@ -38,7 +38,7 @@ def attempt(path: Path) -> dict[str, Any]:
         image.load()
         data = encode_image(image, EncodeJob(str(path), "-", quality=90))
         decoded = lapic.decode(data)
-        shown = pillow.turned(image, metadata.collect(image).orientation)
+        shown = pillow.apply_orientation(image, metadata.collect(image).orientation)
         found = {"status": "encoded", "reason": ""}
         if decoded.size != shown.size:
             found = {"status": "WRONG", "reason": f"{decoded.size} instead of {shown.size}"}

@@ -6,3 +6,4 @@ TUNES = ("psnr", "ssim")  # what the search can try to keep, see codec.encode.tu
 DEFAULT_MODEL = "photo"
 AUTO_MODEL = "auto"
 MAX_PIXELS = 268_435_456
+INVENTS_BELOW = 30  # quality under which a realistic decode may invent more than texture

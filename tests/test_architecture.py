@@ -39,6 +39,11 @@ def test_importing_lapic_imports_neither_torch_nor_pillow() -> None:
     assert not loaded_after("import lapic") & {"torch", "PIL"}
 
 
+def test_a_batch_leaves_torch_to_its_processes() -> None:
+    """The process that hands out the files would else load it for nothing, which takes as long as several photos."""
+    assert "torch" not in loaded_after("from lapic.codec.command import batch, convert, options, restore, workers")
+
+
 def test_layers_hold() -> None:
     found = subprocess.run([Path(sys.executable).parent / "lint-imports"], cwd=ROOT, capture_output=True, text=True)
     assert found.returncode == 0, found.stdout

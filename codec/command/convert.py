@@ -10,7 +10,6 @@ from lapic.bitstream import Error, Header, read_header
 from lapic.codec import api, defaults, files
 from lapic.codec.arguments import Progress, no_progress
 from lapic.codec.command.jobs import DecodeJob, EncodeJob, PictureJob, copy_times, refuse_unsupported
-from lapic.codec.decode.realism import INVENTS_BELOW
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -132,7 +131,7 @@ def decode_file(job: DecodeJob, progress: Progress = no_progress) -> dict[str, A
     files.check_absent(job.target, job.force)
     data = files.read_input(job.source)
     header = read_header(data)
-    hints = {"hints": [INVENTS] if job.realism > 0.5 and header.quality < INVENTS_BELOW else []}
+    hints = {"hints": [INVENTS] if job.realism > 0.5 and header.quality < defaults.INVENTS_BELOW else []}
     if large.is_large(_pixels(job, header)) and not job.salvage:  # salvage fills holes in the whole picture
         return large.decode_file(job, data, progress) | hints
     pillow.format_of(job.suffix)  # complain before the work, not after

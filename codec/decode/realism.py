@@ -21,7 +21,6 @@ from lapic.codec.picture.tiling import LATENT
 
 REALISM = WEIGHTS / "realism"
 LEARNED = 80  # the highest quality that is trained; from there to 100 realism fades out, since little is left to add
-INVENTS_BELOW = 30  # quality under which a realistic decode may invent more than texture
 FORM = {"widths": (64, 128), "blocks": (2, 2)}
 
 

@@ -153,4 +153,4 @@ def test_exif_that_keep_pillow_from_the_pixels_are_left_out(form: str, monkeypat
 def test_a_block_without_a_directory_is_no_exif() -> None:
     image = SMALL.copy()
     image.info["exif"] = exif.PREFIX
-    assert not pillow.take_apart(image)[1]
+    assert not pillow.from_pil(image)[1]
