@@ -186,7 +186,7 @@ def test_a_decoder_that_drifts_by_one_unit_is_caught(photo: Image.Image, name: s
         symbols_module.decode_symbols(model, header, tile, rect)
 
 
-@settings(deadline=None, max_examples=8)
+@settings(deadline=None, max_examples=4)
 @given(st.integers(0, 2**32 - 1))
 def test_noise_screens_and_flat_colour_stay_sane(seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -26,7 +26,7 @@ from lapic.codec.gpu import entropy_decode, entropy_encode, packed
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-@pytest.mark.parametrize("count", [1, 2, 7, 300])
+@pytest.mark.parametrize("count", [1, 2, 7, 60])
 def test_it_finds_the_symbols_of_constriction(count: int) -> None:
     rng, tables = np.random.default_rng(count), random_tables(3)
     z = rng.integers(-63, 64, (3, 4, 5)).astype(np.int8)
@@ -65,7 +65,7 @@ def test_a_tile_of_a_photo_comes_out_as_by_the_processor(photo: Image.Image, mon
         entropy_decode.decode_symbols(model, header, damaged, rect, payload)
 
 
-@pytest.mark.parametrize(("quality", "per_lane"), [(30, 12), (100, 100), (1, 10**6)])
+@pytest.mark.parametrize(("quality", "per_lane"), [(30, 12), (90, 60), (1, 10**6)])
 def test_the_encoder_makes_the_bytes_of_constriction(
     photo: Image.Image, monkeypatch: pytest.MonkeyPatch, quality: int, per_lane: int
 ) -> None:

@@ -47,7 +47,7 @@ def test_a_stream_of_files_gives_their_pictures(
     decoder: realtime.RealtimeDecoder, small: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(entropy, "LANE_SYMBOLS", 100)
-    files = [lapic.encode(small, quality, effort=0, tile=0, lanes=True) for quality in (5, 30)]
+    files = [lapic.encode(small, quality, effort=0, tile=0, lanes=True) for quality in (5,)]
     grey = small.convert("L")
     files += [with_filter(files[0]), *(lapic.encode(image, 10, effort=0) for image in (grey, grey.convert("RGB")))]
     shown = list(decoder.stream(files))
@@ -56,7 +56,7 @@ def test_a_stream_of_files_gives_their_pictures(
         assert picture.dtype == torch.uint8
         assert picture.shape == expected.shape
         assert np.abs(picture.cpu().numpy().astype(int) - expected).max() <= (0 if DEVICE == "cpu" else 4)
-    assert not torch.equal(shown[0], shown[2])
+    assert not torch.equal(shown[0], shown[1])
 
 
 def test_what_it_is_not_for_is_refused(decoder: realtime.RealtimeDecoder, small: Image.Image) -> None:
