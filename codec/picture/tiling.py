@@ -91,14 +91,19 @@ def piece_edge(area: Rect) -> int:
 def halo(config: Config) -> int:
     """Radius of the receptive field of the synthesis in latents.
 
-    One for each depthwise 3x3 at 1/16, a half for each at 1/8, a quarter for each at 1/4, and one and a half for the
-    filters of the pyramid. The sum is rounded up; the two pixels of the picture's own filter
-    (codec.decode.picture_filter) lie within that half.
+    That of its blocks, and one and a half for the filters of the pyramid, rounded up; the two pixels of the picture's
+    own filter (codec.decode.picture_filter) lie within that half.
     """
-    quarters = config.quarter_blocks if config.quarter else 0
-    return config.coarse_blocks + -(-(2 * config.fine_blocks + quarters) // 4) + 2
+    return _reach(config, config.coarse_blocks, config.fine_blocks) + 2
 
 
 def analysis_halo(config: Config) -> int:
     """Radius of the receptive field of the analysis in latents; it may have more blocks than the synthesis."""
-    return halo(config) + config.more_coarse + -(-config.more_fine // 2)
+    return _reach(config, config.coarse_blocks + config.more_coarse, config.fine_blocks + config.more_fine)
+
+
+def _reach(config: Config, coarse_blocks: int, fine_blocks: int) -> int:
+    """Radius of the receptive field of blocks in latents: one for each depthwise 3x3 at 1/16, a half for each at 1/8
+    and a quarter for each at 1/4, rounded up."""
+    quarters = config.quarter_blocks if config.quarter else 0
+    return coarse_blocks + -(-(2 * fine_blocks + quarters) // 4)
