@@ -149,6 +149,7 @@ class Mixture:
 
 SQUARES_ONLY = Mixture(1.0, 0.0, 0.0)
 STRUCTURE_RATE = 9.0  # square error (0..255 units) for one of `Structure`, at every quality
+RATE_KEPT = 0.5  # rise of the distortion for each share that is not squared error: a model for it has less of it
 LPIPS_RATE = (750.0, 330.0)  # the same for one of LPIPS at the lowest quality and at the highest
 
 
@@ -181,7 +182,7 @@ class Distortion(nn.Module):
                 total = total + mixture.structure * STRUCTURE_RATE * self.structure(made.float(), target)
             if self.perceptual is not None:
                 total = total + mixture.lpips * lpips_rate(quality) * self.perceptual.each(made, target)
-        return total
+        return (1 + RATE_KEPT * (1 - mixture.squares)) * total
 
 
 @dataclass(frozen=True, kw_only=True)

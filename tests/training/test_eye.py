@@ -61,6 +61,8 @@ def test_a_mixture_adds_up_its_measures(photo: Image.Image, backbone: Path) -> N
     structure = Distortion(Mixture(0.0, 1.0))(made, original, quality)
     lpips = Distortion(Mixture(0.0, 0.0, 1.0), backbone)(made, original, quality)
     mixed = Distortion(Mixture(0.5, 0.3, 0.2), backbone)(made, original, quality)
-    assert mixed.item() == pytest.approx((0.5 * squares + 0.3 * structure + 0.2 * lpips).item(), rel=1e-5)
+    alone = 1 + eye.RATE_KEPT  # the factor of the two that have no square error
+    parts = 0.5 * squares + (0.3 * structure + 0.2 * lpips) / alone
+    assert mixed.item() == pytest.approx((1 + 0.5 * eye.RATE_KEPT) * parts.item(), rel=1e-5)
     mixed.sum().backward()
     assert torch.isfinite(made.grad).all() and made.grad.abs().max() > 0
