@@ -11,7 +11,7 @@ from torch import Tensor
 from lapic.bitstream import Tables
 from lapic.codec.decode import picture_filter
 from lapic.codec.model.codec_weights import load, part, read_weights, save
-from lapic.codec.model.shipped import WEIGHTS
+from lapic.codec.model.shipped import WEIGHTS, find_model
 from lapic.codec.model.translator_weights import config_of
 from lapic.codec.model.translator_weights import save as save_translator
 from lapic.codec.nets.lptn import LPTN
@@ -136,8 +136,7 @@ def export_synthesis(
 
 def trainable(name: str) -> tuple[TrainableCodec, dict[str, str]]:
     """A model in training form and its card, from a shipped name or a weights file: the inverse of an export."""
-    shipped = WEIGHTS / f"{name}.safetensors"
-    tensors, metadata = read_weights(shipped if shipped.exists() else Path(name))
+    tensors, metadata = read_weights(find_model(name))
     model = TrainableCodec(Config(**json.loads(metadata["config"])))
     model.transforms.load_state_dict(part(tensors, "transforms"))
     model.density.load_state_dict(part(tensors, "density"))

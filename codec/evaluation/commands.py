@@ -174,7 +174,7 @@ def compare(
 
 
 def _compare_folders(a: Path, b: Path, inception: Path | None) -> dict[str, Any]:
-    """Distances between two folders; those whose weights cannot be had are left out with a word.
+    """Distances between two folders; those whose weights cannot be had are left out, and a line names them.
 
     Raises `Error` when none is left.
     """
@@ -195,7 +195,7 @@ def _compare_folders(a: Path, b: Path, inception: Path | None) -> dict[str, Any]
 
 
 def _compare_pictures(a: Path, b: Path, net: str, backbone: Path | None) -> dict[str, Any]:
-    """All metrics of two files, pictures or .lapic; LPIPS is left out, with a word, when it has no backbone."""
+    """All metrics of two files, pictures or .lapic; LPIPS is left out, and a line says so, when it has no backbone."""
     from lapic.codec.evaluation.measure import load_rgb
     from lapic.codec.evaluation.metrics import METRICS, all_metrics, lpips_model
 

@@ -111,7 +111,7 @@ def evaluate(options: Options, say: Say = lambda line: None, watch: Watch = lamb
 
 
 def _begin(options: Options, say: Say, watch: Watch, processes: WorkerPool) -> _Session:
-    """Look for all that is needed and leave out, with a word, what is not there."""
+    """Look for all that is needed; leave out what is not there, with a line that names it."""
     found = []
     names = [*options.codecs, *(plane.name_of(realism) for realism in options.realism)]
     for name in dict.fromkeys(names):
