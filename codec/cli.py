@@ -109,14 +109,14 @@ def main() -> None:
     help="How long to search for a smaller file: 0 (one pass) to 9; decoding takes no longer.",
 )  # fmt: skip
 @click.option(
-    "--tune", type=click.Choice(defaults.TUNES), default="psnr", show_default=True,
-    help="The error that the search weighs: square error, or visible error (by MS-SSIM and SSIMULACRA2).",
+    "--tune", type=click.Choice(defaults.TUNES), default=defaults.DEFAULT_TUNE, show_default=True,
+    help="What the file is to be best by: how it looks, or PSNR.",
 )  # fmt: skip
 @click.option("--lanes", is_flag=True, help="Cut the data into lanes that a GPU decodes at once; costs 0.4 %.")
 @click.option("--tile", type=int, default=1024, show_default=True, help="Edge of the tiles in pixels, 0 for one tile.")
 @click.option(
     "--model", default=defaults.AUTO_MODEL, show_default=True,
-    help="A model by name or weights file, which decoders need too; auto: the shipped one for the quality.",
+    help="A model by name or weights file, which decoders need too; auto: the shipped one for quality and tune.",
 )  # fmt: skip
 @click.option("--strip", is_flag=True, help="Leave out ICC profile, EXIF and XMP.")
 @click.option(

@@ -2,7 +2,8 @@
 
 DEFAULT_QUALITY = 50
 DEFAULT_EFFORT = 5
-TUNES = ("psnr", "ssim")  # what the search can try to keep, see codec.encode.tuning
+TUNES = ("eye", "psnr")  # what a file is to be best by: how it looks, or the least square error
+DEFAULT_TUNE = "eye"
 DEFAULT_MODEL = "photo"
 AUTO_MODEL = "auto"
 MAX_PIXELS = 268_435_456

@@ -13,60 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lapic.codec.encode import xyb
 from lapic.codec.nets import levels
 from lapic.training.perceptual import Perceptual
 
-SCALES = 6
-C2 = 0.0009  # SSIM's, which keeps its quotient finite
 SIGMA, RADIUS = 1.5, 5  # of the Gaussian window, in pixels
 POLYNOMIAL = (0.9562382616834844, 2.326765642916932, -0.020884521182843837, 6.248496625763138e-05, 0.6276336467831387)
-ABSORBANCE = (
-    (0.30, 0.622, 0.078),
-    (0.23, 0.692, 0.078),
-    (0.24342268924547819, 0.20476744424496821, 0.5518098665095536),
-)  # linear RGB -> LMS, as in JPEG XL
-BIAS = 0.0037930732552754493
-# Weights of the terms by channel (X, Y, B), scale (1/1 to 1/32), norm (mean, fourth power) and map (similarity, added
-# edges, lost edges), as libjxl's ssimulacra2.cc has them.
-# fmt: off
-WEIGHTS = (
-    (0.0, 0.0007376606707406586, 0.0, 0.0, 0.0007793481682867309, 0.0),
-    (0.0, 0.0004371155730107379, 0.0, 1.1041726426657346, 0.00066284834129271, 0.00015231632783718752),
-    (0.0, 0.0016406437456599754, 0.0, 1.8422455520539298, 11.441172603757666, 0.0),
-    (0.0007989109436015163, 0.000176816438078653, 0.0, 1.8787594979546387, 10.94906990605142, 0.0),
-    (0.0007289346991508072, 0.9677937080626833, 0.0,
-     0.00014003424285435884, 0.9981766977854967, 0.00031949755934435053),
-    (0.0004550992113792063, 0.0, 0.0, 0.0013648766163243398, 0.0, 0.0),
-    (0.0, 0.0, 0.0, 7.466890328078848, 0.0, 17.445833984131262),
-    (0.0006235601634041466, 0.0, 0.0, 6.683678146179332, 0.00037724407979611296, 1.027889937768264),
-    (225.20515300849274, 0.0, 0.0, 19.213238186143016, 0.0011401524586618361, 0.001237755635509985),
-    (176.39317598450694, 0.0, 0.0, 24.43300999870476, 0.28520802612117757, 0.0004485436923833408),
-    (0.0, 0.0, 0.0, 34.77906344483772, 44.835625328877896, 0.0),
-    (0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
-    (0.0, 0.0008680556573291698, 0.0, 0.0, 0.0, 0.0),
-    (0.0, 0.0005313191874358747, 0.0, 0.00016533814161379112, 0.0, 0.0),
-    (0.0, 0.0, 0.0, 0.0004179171803251336, 0.0017290828234722833, 0.0),
-    (0.0020827005846636437, 0.0, 0.0, 8.826982764996862, 23.19243343998926, 0.0),
-    (95.1080498811086, 0.9863978034400682, 0.9834382792465353,
-     0.0012286405048278493, 171.2667255897307, 0.9807858872435379),
-    (0.0, 0.0, 0.0, 0.0005130064588990679, 0.0, 0.00010854057858411537),
-)
-# fmt: on
-
-
-def _to_linear(picture: Tensor) -> Tensor:
-    """sRGB in -1..1 -> linear light in 0..1; values outside count as the nearest inside."""
-    value = ((picture + 1) / 2).clamp(0, 1)
-    curve = ((value.clamp(min=0.04045) + 0.055) / 1.055) ** 2.4
-    return torch.where(value > 0.04045, curve, value / 12.92)
-
-
-def _to_xyb(linear: Tensor, absorbance: Tensor) -> Tensor:
-    """Linear light (B, 3, H, W) -> XYB, scaled and shifted to positive values as SSIMULACRA2 does."""
-    mixed = F.conv2d(linear, absorbance[:, :, None, None]) + BIAS
-    long, medium, short = (mixed.clamp(min=1e-7) ** (1 / 3) - BIAS ** (1 / 3)).unbind(1)
-    x, y = (long - medium) / 2, (long + medium) / 2
-    return torch.stack([14 * x + 0.42, y + 0.01, short - y + 0.55], dim=1)
 
 
 def _blur(x: Tensor, as_scored: bool) -> Tensor:
@@ -92,8 +44,8 @@ def _terms(made: Tensor, target: Tensor, as_scored: bool) -> Tensor:
         target_mean, target_square = _blur(torch.cat([target, target.square()], dim=1), as_scored).chunk(2, dim=1)
     mean, square, product = _blur(torch.cat([made, made.square(), made * target], dim=1), as_scored).chunk(3, dim=1)
     alike = 1 - (mean - target_mean).square()
-    covariance = 2 * (product - mean * target_mean) + C2
-    variances = (square - mean.square()) + (target_square - target_mean.square()) + C2
+    covariance = 2 * (product - mean * target_mean) + xyb.C2
+    variances = (square - mean.square()) + (target_square - target_mean.square()) + xyb.C2
     dissimilar = (1 - alike * covariance / variances).clamp(min=0)
     edges = (1 + (made - mean).abs()) / (1 + (target - target_mean).abs()) - 1
     return torch.stack([_norms(dissimilar), _norms(edges.clamp(min=0)), _norms((-edges).clamp(min=0))], dim=3)
@@ -109,17 +61,15 @@ class Structure(nn.Module):
     def __init__(self, as_scored: bool = False) -> None:
         super().__init__()
         self.as_scored = as_scored
-        self.register_buffer("weights", torch.tensor(WEIGHTS).reshape(3, SCALES, 2, 3), persistent=False)
-        self.register_buffer("absorbance", torch.tensor(ABSORBANCE), persistent=False)
+        self.register_buffer("weights", torch.tensor(xyb.WEIGHTS).reshape(3, xyb.SCALES, 2, 3), persistent=False)
 
     def forward(self, made: Tensor, target: Tensor) -> Tensor:
         """(B,), at least 0, of pictures (B, 3, H, W) in -1..1, float32, H and W at least 16; `target` gets no gradient.
         Scales of less than 8 pixels are left out, as the score does."""
         total = made.new_zeros(len(made))
-        light, target_light = _to_linear(made), _to_linear(target.detach())
-        for scale in range(SCALES):
-            xyb, target_xyb = (_to_xyb(linear, self.absorbance) for linear in (light, target_light))
-            terms = _terms(xyb, target_xyb, self.as_scored)  # (B, 3, 2, 3)
+        light, target_light = xyb.to_linear(made), xyb.to_linear(target.detach())
+        for scale in range(xyb.SCALES):
+            terms = _terms(xyb.to_xyb(light), xyb.to_xyb(target_light), self.as_scored)  # (B, 3, 2, 3)
             total = total + (terms * self.weights[:, scale]).sum((1, 2, 3))
             if min(light.shape[2:]) < 16:
                 break

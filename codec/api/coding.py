@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from lapic.bitstream import Error
 from lapic.codec.api.types import Info, ModelName, Salvaged
 from lapic.codec.arguments import Progress, no_progress
-from lapic.codec.defaults import AUTO_MODEL, DEFAULT_EFFORT, DEFAULT_QUALITY, MAX_PIXELS, TUNES
+from lapic.codec.defaults import AUTO_MODEL, DEFAULT_EFFORT, DEFAULT_QUALITY, DEFAULT_TUNE, MAX_PIXELS, TUNES
 from lapic.codec.host import isolated
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def encode(
     bpp: float | None = None,
     psnr: float | None = None,
     effort: int = DEFAULT_EFFORT,
-    tune: str = "psnr",
+    tune: str = DEFAULT_TUNE,
     lanes: bool = False,
     keep_hidden: bool = False,
     progress: Progress | None = None,
@@ -36,7 +36,7 @@ def encode(
         image: a Pillow image of any mode. 16-bit channels become 8-bit, CMYK becomes RGB; alpha is kept losslessly, and
             ICC profile, EXIF and XMP are kept. RGB whose channels are equal is coded as grey and comes back as RGB.
         quality: 1 (smallest) to 100 (best).
-        model: "auto" (the shipped model that was trained for the quality), name of a shipped model, path of a weights
+        model: "auto" (the shipped model that was trained for the quality and the tune), name of a shipped model, path of a weights
             file, or name of an own model in one of `lapic.codec.model.shipped.model_folders`. A decoder needs that
             model too.
         tile: edge of the independently coded tiles in pixels, 64 times a power of two up to 4096, or 0 for one tile
@@ -45,8 +45,8 @@ def encode(
         size, bpp, psnr: instead of a quality, one target that is searched for: at most so many bytes, about so many
             bits per pixel of the whole file, or about so many dB.
         effort: 0 (one pass) to 9, how long to search for a smaller file of the same quality; decoding takes no longer.
-        tune: what the search tries to keep: "psnr" (the least square error) or "ssim", which weighs errors by how much
-            they are seen (less in texture and colour) and so looks better by MS-SSIM and SSIMULACRA2 at the same size.
+        tune: what the file is to be best by: "eye", how it looks (model and search lower square error mixed with
+            SSIMULACRA2's terms), or "psnr", square error alone.
         lanes: cut large tiles' data into lanes of about 1.5 KiB, which a decoder on a GPU can decode all at once; files
             grow by 0.4 %.
         keep_hidden: code the colours of fully transparent pixels as they are; else they are replaced by a smooth
@@ -80,10 +80,10 @@ def encode(
         from lapic.codec.encode.trials import Target
         from lapic.codec.model.shipped import QUALITY_RANGES
 
-        served = QUALITY_RANGES if model == AUTO_MODEL else {model: load(model, where).qualities}
+        served = QUALITY_RANGES[tune] if model == AUTO_MODEL else {model: load(model, where).qualities}
         stretches = [Stretch(partial(load, name, where), *qualities) for name, qualities in served.items()]
         return encode_to_target(stretches, pixels, Target(*targets), tile, chunks, effort, lanes, tune, report)
-    loaded = load_for(model, quality, where)
+    loaded = load_for(model, quality, where, tune)
     data: bytes = encoder.encode_pixels(loaded, pixels, quality, tile, chunks, report, effort, lanes=lanes, tune=tune)
     return data
 

@@ -34,7 +34,7 @@ class EncodeJob(Job):
     bpp: float | None = None
     psnr: float | None = None
     effort: int = defaults.DEFAULT_EFFORT
-    tune: str = "psnr"
+    tune: str = defaults.DEFAULT_TUNE
     lanes: bool = False  # that a GPU decodes at once
     keep_hidden: bool = False  # code the colours of fully transparent pixels as they are
     model: str = defaults.AUTO_MODEL

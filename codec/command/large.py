@@ -81,13 +81,11 @@ def encode(job: EncodeJob, progress: Progress = no_progress) -> tuple[bytes, dic
     if not job.size == job.bpp == job.psnr is None:
         raise Error(f"{job.source}: size, bpp and psnr need all of a picture at once, and this is too large")
     hints = [f"from {LARGE // 1_000_000} megapixels on the effort is 0"] if job.effort else []
-    if hints and job.tune != "psnr":
-        hints[0] += ", and nothing is tuned"
     rows, chunks, notes = open_rows(job.source, job.strip)
     if rows.shape[0] * rows.shape[1] > job.max_pixels:
         raise Error(f"{rows.shape[1]} x {rows.shape[0]} is more than {job.max_pixels} pixels: see --max-pixels")
     refuse_unsupported(job, notes)
-    model = load_for(job.model, job.quality, pick_device(job.device))
+    model = load_for(job.model, job.quality, pick_device(job.device), job.tune)
     kept = {} if job.strip else chunks
     data = encoder.encode_pixels(model, rows, job.quality, job.tile, kept, progress, piece=PIECE, lanes=job.lanes)
     return data, {"notes": notes, "hints": hints}

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from lapic.bitstream import Header, PixelFormat, Tile, encode_tile, lanes_for, symbols_crc, write
 from lapic.codec.arguments import Progress, no_progress
-from lapic.codec.defaults import TUNES
+from lapic.codec.defaults import DEFAULT_TUNE, TUNES
 from lapic.codec.encode import filter_fit
 from lapic.codec.encode.draft import Draft, Rounded
 from lapic.codec.encode.search import search
@@ -39,7 +39,7 @@ def encode_pixels(
     effort: int = 0,
     piece: int = 0,
     lanes: bool = False,
-    tune: str = "psnr",
+    tune: str = DEFAULT_TUNE,
 ) -> bytes:
     """Encode a picture to the bytes of a file.
 
@@ -53,7 +53,7 @@ def encode_pixels(
         piece: edge, in latents, of the squares that are analysed at a time, unless a tile is larger; 0 for
             `tiling.piece_edge`.
         lanes: split each tile's data into lanes that are decoded in parallel, see `bitstream.entropy`.
-        tune: the error that the search lowers, see `codec.encode.tuning`.
+        tune: what the search lowers: square errors ("psnr") or those of `codec.encode.appearance` ("eye").
 
     Raises:
         ValueError: quality, tile, effort or tune is out of range.
@@ -96,7 +96,7 @@ def encode_latents(
     effort: int = 0,
     progress: Progress = no_progress,
     lanes: bool = False,
-    tune: str = "psnr",
+    tune: str = DEFAULT_TUNE,
 ) -> bytes:
     """The bytes of a file from the latents of all its tiles, as `analyse` gives them, and the pixels they came from.
 
@@ -105,8 +105,6 @@ def encode_latents(
     """
     if tune not in TUNES:
         raise ValueError(f"tune {tune!r} is none of {', '.join(TUNES)}")
-    if tune != "psnr" and not effort:
-        raise ValueError(f"tune {tune!r} is for the search: it needs an effort of 1 or more")
     fixed = levels.fixed_point(header.quality, model.device)
     bounds = latent_bounds(header.width, header.height)
     rects = list(bounds.cut(tile_edge(header.tile, bounds)))

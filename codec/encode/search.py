@@ -17,9 +17,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lapic.bitstream.entropy import SYMBOL_MAX
+from lapic.codec.defaults import DEFAULT_TUNE
+from lapic.codec.encode.appearance import Appearance
 from lapic.codec.encode.draft import Draft, Region, regions
 from lapic.codec.encode.rate import cost_of, error_weight, symbol_bits
-from lapic.codec.encode.tuning import Measure, structural
 from lapic.codec.exact.context import Coded, Pass, run_passes
 from lapic.codec.exact.dispatch import arithmetic_on
 from lapic.codec.exact.quantise import dequantise, residual_of, zero_outliers
@@ -37,7 +38,9 @@ OVERSHOOT = 1.3  # the same after two failed steps, to leave a point from which 
 ERROR_CLIP = 4.0  # limit of errors, pictures being in -1..1: larger ones are of a failed step and overflow float16
 
 
-def search(model: Model, draft: Draft, effort: int, progress: Callable[[int, int], None], tune: str = "psnr") -> None:
+def search(
+    model: Model, draft: Draft, effort: int, progress: Callable[[int, int], None], tune: str = DEFAULT_TUNE
+) -> None:
     """Improve the symbols of all tiles of a picture, in place, some tiles at a time.
 
     Args:
@@ -59,7 +62,7 @@ def search(model: Model, draft: Draft, effort: int, progress: Callable[[int, int
         progress(done, len(draft.tiles))
 
 
-def improve(model: Model, region: Region, bits: Tensor, quality: Tensor, steps: int, tune: str = "psnr") -> None:
+def improve(model: Model, region: Region, bits: Tensor, quality: Tensor, steps: int, tune: str = DEFAULT_TUNE) -> None:
     """Find better symbols for a region's tiles, in place.
 
     Each place keeps the symbols of the step after which its pixels and bits, averaged with those of the places around
@@ -129,7 +132,7 @@ class Objective:
     gain: Tensor
     weight: Tensor
     gradient_scale: Tensor
-    measure: Measure | None
+    measure: Appearance | None
     orthonormal_curvature: Tensor
     single_curvature: Tensor
     features: list[Tensor]
@@ -140,9 +143,10 @@ class Objective:
         picture = region.picture.contiguous()  # plane by plane, like the output of the synthesis
         gain = model.transforms.gain(quality)
         weight = error_weight(quality).reshape(-1, 1, 1, 1)
-        measure = structural(picture) if tune == "ssim" else None
+        measure = None
         curvature = 2 * weight / gain**2
-        if measure:
+        if tune == "eye":
+            measure = Appearance.near(picture, _draft_of(model, region, picture, gain, quality))
             curvature = curvature * measure.curvature(model.transforms.synthesis)
         features = [features_of(model, tile.z, quality, tile.coded.symbol.shape[-2:]) for _, tile in region.tiles]
         scale = (2 * weight).log2().floor().exp2()
@@ -247,6 +251,15 @@ class SearchState:
             coded = run_passes(features, objective.quality, model.integers, code_pass, arithmetic)
             self.coded.append(coded)
             self.latent[place] = shown_latents(model, coded)
+
+
+@torch.no_grad()
+def _draft_of(model: Model, region: Region, picture: Tensor, gain: Tensor, quality: Tensor) -> Tensor:
+    """What a region's latents show, (B, 3, 16h, 16w), the original in the padding."""
+    height, width = region.size
+    draft = synthesise(model.transforms.synthesis, region.latent / gain, quality)
+    draft[..., height:, :], draft[..., width:] = picture[..., height:, :], picture[..., width:]
+    return draft
 
 
 def synthesise(synthesis: Synthesis, latent: Tensor, quality: Tensor) -> Tensor:

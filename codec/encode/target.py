@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from lapic.bitstream.container import QUALITY_ONE
 from lapic.codec.arguments import Progress, no_progress
+from lapic.codec.defaults import DEFAULT_TUNE
 from lapic.codec.encode.encoder import header_of
 from lapic.codec.encode.trials import DRAFTS, FILES, Place, Target, Trials
 from lapic.codec.model.codec_weights import Model
@@ -39,7 +40,7 @@ def encode_to_target(
     chunks: dict[bytes, bytes] | None = None,
     effort: int = 0,
     lanes: bool = False,
-    tune: str = "psnr",
+    tune: str = DEFAULT_TUNE,
     progress: Progress = no_progress,
 ) -> bytes:
     """The file of a picture that meets a target, with an effort and a tune of `codec.encode.search`.

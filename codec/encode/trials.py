@@ -184,8 +184,7 @@ class Trials:
         """The bytes of a file."""
         model = place.model()
         header = header_of(model, self.pixels, place.quality, self.tile, self.chunks)
-        tune = self.tune if effort or not self.effort else "psnr"
-        return encode_latents(model, header, self._latents(model), self.pixels, effort, progress, self.lanes, tune)
+        return encode_latents(model, header, self._latents(model), self.pixels, effort, progress, self.lanes, self.tune)
 
     def _latents(self, model: Model) -> list[tuple[Rect, Tensor]]:
         """The latents of the picture, analysed once for each model."""

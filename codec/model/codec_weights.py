@@ -18,7 +18,7 @@ from torch import Tensor
 
 from lapic.bitstream import Error, Tables
 from lapic.codec import files
-from lapic.codec.defaults import AUTO_MODEL, DEFAULT_MODEL
+from lapic.codec.defaults import AUTO_MODEL, DEFAULT_MODEL, DEFAULT_TUNE
 from lapic.codec.exact import hyper
 from lapic.codec.exact.quantise import thresholds
 from lapic.codec.host import isolated
@@ -269,11 +269,12 @@ def load_by_id(
     return load(name, device, dtype)
 
 
-def load_for(name: str | os.PathLike[str], quality: float, device: str = "cpu") -> Model:
+def load_for(name: str | os.PathLike[str], quality: float, device: str = "cpu", tune: str = DEFAULT_TUNE) -> Model:
     """The model to encode with at a quality 1..100: one by name as for `load`, or for "auto" the shipped one that was
-    trained for the quality. Raises `Error` as `load` does, and if the named model was not trained for the quality."""
+    trained for the quality and the tune. Raises `Error` as `load` does, and if the named model was not trained for the
+    quality."""
     if name == AUTO_MODEL:
-        return load(model_for(quality), device)
+        return load(model_for(quality, tune), device)
     model = load(name, device)
     low, high = model.qualities
     if not low <= quality <= high:

@@ -16,8 +16,9 @@ from lapic.codec import files
 WEIGHTS = Path(__file__).parents[1] / "weights"
 SUFFIX = ".safetensors"
 FOLDERS_VARIABLE = "LAPIC_MODELS"  # the environment variable that names folders of own models
-HIGH_QUALITY = 60  # above it "photo-high" is used, which was trained for these qualities alone
-QUALITY_RANGES = {"photo": (1.0, HIGH_QUALITY), "photo-high": (HIGH_QUALITY + 1 / 256, 100.0)}  # in steps of 1/256
+HIGH_QUALITY = 60  # above it a second model is used, which was trained for these qualities alone
+LOW, HIGH = (1.0, HIGH_QUALITY), (HIGH_QUALITY + 1 / 256, 100.0)  # in steps of 1/256
+QUALITY_RANGES = {"eye": {"eye": LOW, "eye-high": HIGH}, "psnr": {"photo": LOW, "photo-high": HIGH}}  # by the tune
 TRANSLATOR_KINDS = {"translator": "a translator", "lptn": "an LPTN translator"}  # by the kind in their metadata
 
 
@@ -122,9 +123,9 @@ def find_model(name: str | os.PathLike[str]) -> Path:
     raise Error(f"weights {text[:200]!r} cannot be read: there is no such file, and no such model (installed: {have})")
 
 
-def model_for(quality: float) -> str:
-    """Name of the shipped model that photos are encoded with at a quality 1..100."""
-    return "photo-high" if quality > HIGH_QUALITY else "photo"
+def model_for(quality: float, tune: str) -> str:
+    """Name of the shipped model that photos are encoded with at a quality 1..100, by what a file is to be best by."""
+    return next(name for name, (_, highest) in QUALITY_RANGES[tune].items() if quality <= highest)
 
 
 def name_of(model_id: bytes) -> str:

@@ -1,0 +1,188 @@
+"""The error that the search lowers with `--tune eye`: square error, mixed with SSIMULACRA2's terms as weighted squares.
+
+SSIMULACRA2 (Sneyers, Cloudinary, 2022) sums means and fourth-power norms of maps over XYB at several scales. Near a
+draft each map is a square of the local error with a weight that follows from the draft, as in iteratively reweighted
+least squares. With e the error, m its local mean and h = e - m:
+
+- the loss of structural similarity is var(e) / V + m^2, V being the sum of both pictures' variances and a constant;
+- added or lost edges are |h| / (1 + a), a being the contrast of the original: the square over twice the draft's value.
+
+The weight of a map's value at a pixel is the derivative of its mean and its norm there. The sum has the same gradient
+as the score's, but for what the signs of edges and the made picture's own variance contribute.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lapic.codec.encode import xyb
+from lapic.codec.nets.network import Synthesis
+from lapic.codec.nets.pyramid import shuffle
+from lapic.codec.picture.tiling import LATENT
+
+SCALES = 5  # of the score's six; the last has hardly any weight
+WINDOW, SMOOTH = 5, 9  # pixels: of local means, and of the local energy of edges
+STRUCTURE_RATE = 9.0  # square error (0..255 units) that one of the score's sum is exchanged for, as in training
+SQUARES, STRUCTURE = 0.54, 0.58  # weights of square error and of the sum so exchanged
+CONVEX = (
+    1.5  # factor of the curvature of the score's terms: a fourth power bends more than the square that stands for it
+)
+
+
+@dataclass(frozen=True)
+class Jacobian:
+    """The derivative of XYB by sRGB in -1..1 at each pixel: FROM_ROOTS diag(root) ABSORBANCE diag(light).
+
+    Attributes:
+        light: (B, 3, H, W), derivative of linear light by sRGB.
+        root: (B, 3, H, W), derivative of the cube roots.
+    """
+
+    light: Tensor
+    root: Tensor
+
+    @classmethod
+    def at(cls, picture: Tensor) -> "Jacobian":
+        """The derivative at a picture (B, 3, H, W) in -1..1."""
+        value = ((picture + 1) / 2).clamp(0, 1)
+        curved = 2.4 / 1.055 * ((value.clamp(min=xyb.KNEE) + 0.055) / 1.055) ** 1.4
+        light = torch.where(value > xyb.KNEE, curved, torch.full_like(value, 1 / 12.92)) / 2
+        root = xyb.absorbed(xyb.to_linear(picture)).clamp(min=xyb.DARKEST) ** (-2 / 3) / 3
+        return cls(light, root)
+
+    def forward(self, error: Tensor) -> Tensor:
+        """An error (B, 3, H, W) of sRGB -> of XYB."""
+        return xyb.mixed(xyb.mixed(self.light * error, xyb.ABSORBANCE) * self.root, xyb.FROM_ROOTS)
+
+    def back(self, slope: Tensor) -> Tensor:
+        """A derivative (B, 3, H, W) by XYB -> by sRGB."""
+        roots = xyb.mixed(slope, xyb.FROM_ROOTS, transposed=True) * self.root
+        return xyb.mixed(roots, xyb.ABSORBANCE, transposed=True) * self.light
+
+    def strength(self) -> Tensor:
+        """The square of its size, (B, 1, H, W), relative to that of middle grey."""
+        grey = Jacobian.at(self.light.new_zeros(1, 3, 1, 1))
+        size = self.light.mean(1, keepdim=True) * self.root.mean(1, keepdim=True)
+        return (size / (grey.light.mean() * grey.root.mean())).square()
+
+
+@dataclass(frozen=True)
+class Appearance:
+    """A weighted square error for pictures (B, 3, H, W), H and W multiples of 16.
+
+    Attributes:
+        jacobian: at the original.
+        fine: at each scale, (B, 3, H/2^s, W/2^s): the weights of squares of what differs from the local mean in XYB.
+        flat: the same of squares of local means.
+    """
+
+    jacobian: Jacobian
+    fine: list[Tensor]
+    flat: list[Tensor]
+
+    @classmethod
+    def near(cls, picture: Tensor, draft: Tensor) -> "Appearance":
+        """The measure of errors on a picture, near a draft of it; both (B, 3, H, W) in -1..1."""
+        pixels = picture.shape[2] * picture.shape[3]
+        unit = STRUCTURE * STRUCTURE_RATE * pixels * 3 / 127.5**2  # of the sum, in square errors of -1..1
+        weights = picture.new_tensor(xyb.WEIGHTS).reshape(3, xyb.SCALES, 2, 3)
+        lights = (_halved(xyb.to_linear(x)) for x in (picture, draft))
+        fine, flat = [], []
+        for scale, (light, draft_light) in enumerate(zip(*lights, strict=True)):
+            parts = _weights(xyb.to_xyb(light), xyb.to_xyb(draft_light), weights[:, scale])
+            fine.append(unit * parts[0])
+            flat.append(unit * parts[1])
+        return cls(Jacobian.at(picture), fine, flat)
+
+    def cost(self, error: Tensor) -> Tensor:
+        """The weighted square error (B, 3, H, W) of the pixels of each latent, (B, 1, H/16, W/16)."""
+        total = SQUARES * F.avg_pool2d(error.square().sum(1, keepdim=True), LATENT, divisor_override=1)
+        for scale, (high, low) in enumerate(self._parts(error)):
+            weighted = (self.fine[scale] * high.square() + self.flat[scale] * low.square()).sum(1, keepdim=True)
+            total = total + F.avg_pool2d(weighted, LATENT >> scale, divisor_override=1)
+        return total
+
+    def slope(self, error: Tensor) -> Tensor:
+        """Half of the derivative of the sum of `cost` by the picture, (B, 3, H, W)."""
+        total = None
+        for scale, (high, low) in reversed(list(enumerate(self._parts(error)))):
+            weighted = self.fine[scale] * high
+            slope = weighted + _blurred(self.flat[scale] * low - weighted)
+            total = slope if total is None else slope + F.interpolate(total, scale_factor=2.0, mode="nearest") / 4
+        assert total is not None
+        return SQUARES * error + self.jacobian.back(total)
+
+    def curvature(self, synthesis: Synthesis) -> Tensor:
+        """The second derivative by each latent, (B, M, H/16, W/16), relative to that of the plain square error.
+
+        It is computed for the linear path alone, from the energy that a latent's pattern on middle grey has at each
+        scale and channel; that of the score's terms is CONVEX times as large."""
+        patterns = shuffle(F.pixel_shuffle(synthesis.linear.weight.transpose(0, 1), 2), 8)  # (M, 3, 16, 16)
+        energy = patterns.square().sum((1, 2, 3))
+        parts = _halved(Jacobian.at(patterns.new_zeros(1, 3, 1, 1)).forward(patterns))
+        total: Tensor | float = 0.0
+        for scale, (part, strength) in enumerate(zip(parts, _halved(self.jacobian.strength()), strict=True)):
+            around = F.pad(part, (WINDOW // 2,) * 4)
+            low = _blurred(around)
+            for weight, seen in ((self.fine[scale], around - low), (self.flat[scale], low)):
+                share = seen.square().sum((2, 3)) / energy[:, None]  # (M, 3)
+                local = F.avg_pool2d(weight * strength, LATENT >> scale)  # (B, 3, H/16, W/16)
+                total = total + F.conv2d(local, share[:, :, None, None])
+        return SQUARES + CONVEX * total
+
+    def _parts(self, error: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """What differs from the local mean, and that mean, of an error in XYB at each scale."""
+        for part in _halved(self.jacobian.forward(error)):
+            low = _blurred(part)
+            yield part - low, low
+
+
+def _weights(original: Tensor, draft: Tensor, terms: Tensor) -> tuple[Tensor, Tensor]:
+    """The weights of fine and flat errors at one scale, (B, 3, h, w) each, for pictures in XYB.
+
+    Args:
+        terms: (3, 2, 3), the score's weights by channel, norm and map.
+    """
+    pixels = original.shape[2] * original.shape[3]
+    by_mean, by_norm = terms[:, 0, :, None, None], terms[:, 1, :, None, None]  # (3, 3, 1, 1)
+    mean, draft_mean = _mean(original), _mean(draft)
+    variances = _variance(original, mean) + _variance(draft, draft_mean) + xyb.C2
+    error, contrast = draft - original, (original - mean).abs()
+    error_mean = _mean(error)
+    dissimilar = _variance(error, error_mean) / variances + error_mean.square()
+    flat = (by_mean[:, 0] + by_norm[:, 0] * (dissimilar / _norm(dissimilar)) ** 3) / pixels
+    fine = _blurred(flat / variances)
+    edges = (1 + (draft - draft_mean).abs()) / (1 + contrast) - 1
+    for number, edge in ((1, edges.clamp(min=0)), (2, (-edges).clamp(min=0))):
+        energy = _mean(edge.square(), SMOOTH)
+        fine = fine + by_norm[:, number] * energy / (2 * pixels * _norm(edge) ** 3 * (1 + contrast).square())
+    return fine, flat
+
+
+def _halved(x: Tensor) -> list[Tensor]:
+    """A picture at 1/1, 1/2, 1/4 ... of its size, by averages."""
+    return list(accumulate(range(SCALES - 1), lambda larger, _: F.avg_pool2d(larger, 2), initial=x))
+
+
+def _mean(x: Tensor, window: int = WINDOW) -> Tensor:
+    """Local means of those pixels that lie in the picture."""
+    return F.avg_pool2d(x, window, stride=1, padding=window // 2, count_include_pad=False)
+
+
+def _blurred(x: Tensor) -> Tensor:
+    """Local means with zeros around the picture: a symmetric operator."""
+    return F.avg_pool2d(x, WINDOW, stride=1, padding=WINDOW // 2)
+
+
+def _variance(x: Tensor, mean: Tensor) -> Tensor:
+    """The local variance of a picture with local means `mean`."""
+    return (_mean(x.square()) - mean.square()).clamp(min=0)
+
+
+def _norm(x: Tensor) -> Tensor:
+    """The fourth-power norm of maps, (B, C, 1, 1)."""
+    return (x.square().square().mean((2, 3), keepdim=True) + 1e-16) ** 0.25
