@@ -44,25 +44,24 @@ def without_folders(argument: str) -> str:
 
 
 def against(anchor: Curve, curves: list[Curve], span: Span) -> tuple[Table, list[str]]:
-    """BD-rates of all curves against an anchor between two rates, and notes on those that are not compared whole."""
+    """BD-rates of all curves against an anchor between two rates, and a note on those that are not compared whole."""
     names = [name for name in METRICS if name in anchor.metrics]
-    rows, notes = [], []
+    where = f"{anchor.label}, over its qualities between {span[0]:g} and {span[1]:g} bpp"
+    rows, short = [], []
     for curve in curves:
         if curve.name == anchor.name:
             continue
         found = {name: bd(anchor, curve, name, span) for name in names if name in curve.metrics}
         rates = [rounded(found[name].rate, 1) if name in found else None for name in names]
         rows.append([curve.label, *rates, max((rate for rate in rates if rate is not None), default=None)])
-        short = {METRICS[name][0]: one.share for name, one in found.items() if one.rate is None or one.share < SHARED}
-        if short:
-            shares = ", ".join(f"{name} {100 * max(share, 0):.0f} %" for name, share in short.items())
-            between = f"of {anchor.label} between {span[0]:g} and {span[1]:g} bpp"
-            notes.append(f"Of the qualities {between}, {curve.label} has only a part: {shares}.")
+        shares = sorted(max(0.0, one.share) for one in found.values())
+        if shares[0] < SHARED:
+            short.append(f"{curve.label} over {100 * shares[0]:.0f} to {100 * shares[-1]:.0f} % of them")
     columns = [column(METRICS[name][0], "+.1f", "%") for name in names]
-    caption = f"BD-rate against {anchor.label}, over its qualities between {span[0]:g} and {span[1]:g} bpp."
-    name = f"{anchor.name}, {span[0]:g} to {span[1]:g}"
     columns = [column("codec"), *columns, column("worst", "+.1f", "%")]
-    return {"name": name, "caption": caption, "columns": columns, "rows": rows}, notes
+    name = f"{anchor.name}, {span[0]:g} to {span[1]:g}"
+    table = {"name": name, "caption": f"BD-rate against {where}.", "columns": columns, "rows": rows}
+    return table, [f"Against {where}, some are compared in part: {'; '.join(short)}."] if short else []
 
 
 def document(results: dict[str, Any], title: str, command: str, anchors: list[str], spans: list[Span]) -> str:
@@ -80,7 +79,7 @@ def document(results: dict[str, Any], title: str, command: str, anchors: list[st
     pictures = len({point["picture"] for point in results["points"]})
     versions = "; ".join(f"{curve.label}: {results['versions'][curve.name]}" for curve in curves)
     text = [
-        f"{pictures} pictures. Sizes are those of files on disk, everything in them counted; means over the pictures. "
+        f"Pictures: {pictures}. Sizes are those of files on disk, everything in them counted; means over the pictures. "
         "RGB PSNR; MS-SSIM in dB of the mean; LPIPS with SqueezeNet; Butteraugli's 3-norm by libjxl; FLIP's mean at 67 "
         "pixels per degree. For the last three less is better; nothing was trained by the last two.",
         versions + ".",

@@ -76,10 +76,10 @@ class Bench:
     def compared(self, path: Path, rate: float) -> list[Shown]:
         """The original and all columns at the bytes that AVIF needs at a rate in bpp."""
         pixels = load_rgb(path)
-        data, _ = self.best(codecs.make("avif"), path, pixels, int(rate * pixels.shape[0] * pixels.shape[1] / 8))
+        first = self.best(codecs.make("avif"), path, pixels, int(rate * pixels.shape[0] * pixels.shape[1] / 8))
         shown = [Shown("original", None, pixels, {})]
         for name, codec in self.columns.items():
-            made, point = self.best(codec, path, pixels, len(data))
+            made, point = first if codec.name == "avif" else self.best(codec, path, pixels, len(first[0]))
             shown.append(Shown(name, len(made), codec.decode(made), point))
         return shown
 
@@ -94,8 +94,8 @@ def close_up(shown: list[Shown], box: tuple[int, int, int, int]) -> Image.Image:
         label = one.name if one.bytes is None else f"{one.name}, {one.bytes:,} bytes"
         cells.append((label, part.resize(size, Image.Resampling.NEAREST)))
     whole = Image.fromarray(shown[0].pixels)
-    ImageDraw.Draw(whole).rectangle((x, y, x + width, y + height), outline="white", width=4)
-    whole.thumbnail(size, Image.Resampling.LANCZOS)
+    ImageDraw.Draw(whole).rectangle((x, y, x + width, y + height), outline="white", width=8)
+    whole.thumbnail((width, height), Image.Resampling.LANCZOS)
     frame = Image.new("RGB", size, "white")
     frame.paste(whole)
     cells.append(("the whole photo", frame))

@@ -126,7 +126,7 @@ def test_butteraugli_is_the_3_norm_that_the_program_prints(
 
 
 def test_a_failure_of_butteraugli_is_one_line(pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program(tmp_path, "echo reading >&2; echo no memory >&2; exit 3", monkeypatch)
+    program(tmp_path, "echo reading >&2; echo no memory >&2; echo 3-norm: 1; exit 3", monkeypatch)
     with pytest.raises(Error, match="failed: no memory"):
         butteraugli.butteraugli(*pair)
     program(tmp_path, "echo 4.16", monkeypatch)
