@@ -20,8 +20,10 @@ METRICS = {
     "ms_ssim_db": ("MS-SSIM", "dB"),
     "ssimulacra2": ("SSIMULACRA2", ""),
     "lpips": ("LPIPS", ""),
+    "butteraugli": ("Butteraugli", ""),
+    "flip": ("FLIP", ""),
 }
-DIGITS = {"psnr": 2, "ms_ssim_db": 2, "ssimulacra2": 1, "lpips": 3}
+DIGITS = {"psnr": 2, "ms_ssim_db": 2, "ssimulacra2": 1, "lpips": 3, "butteraugli": 2, "flip": 4}
 RATES = (0.16, 0.2, 0.25, 0.3, 0.4)
 Table = dict[str, Any]
 

@@ -1,5 +1,6 @@
 """Every script in benchmarks/ runs, on a tiny picture with its smallest settings, or says why it cannot run here."""
 
+import importlib
 import json
 import runpy
 import subprocess
@@ -17,8 +18,8 @@ from tests.conftest import EXAMPLES
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 RUN_BELOW = {
-    "before_after", "busy", "corpus", "cost", "fuzz", "fuzz_command", "gigapixel", "gpu", "looks", "page", "realism",
-    "restoration", "side_by_side", "speed", "stages", "tables", "translate",
+    "before_after", "busy", "corpus", "cost", "fuzz", "fuzz_command", "gigapixel", "gpu", "limits", "looks",
+    "measures", "page", "photos", "realism", "restoration", "side_by_side", "speed", "stages", "tables", "translate",
 }  # fmt: skip
 USED_BY_THE_OTHERS = {"sheet", "timing"}
 Run = Callable[..., str]
@@ -112,6 +113,32 @@ def test_gpu(run: Run, picture: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "mbt2018-mean" in run("gpu", picture, "--qualities", 50, "--rounds", 1)
 
 
+@needs("ssimulacra2")
+def test_limits(run: Run, tmp_path: Path) -> None:
+    limits = [
+        "--edge",
+        48,
+        "--qualities",
+        30,
+        "--before",
+        "jpeg",
+        "--now",
+        "webp",
+        "--results",
+        tmp_path / "limits.json",
+    ]
+    printed = run("limits", *limits, "--kinds", "line,screen")
+    rows = json.loads((tmp_path / "limits.json").read_text())["rows"]
+    assert [row[0] for row in rows] == ["line art", "screenshot"]
+    assert all(0.9 < row[3] / row[2] < 1.1 for row in rows)  # as many bytes, but for steps of quality
+    assert "of 2 lose more than" in printed.splitlines()[-1]
+    for draw in importlib.import_module("limits").KINDS.values():
+        drawn = draw(60)
+        assert (drawn.size, drawn.mode) == ((60, 60), "RGB")
+        assert drawn.tobytes() == draw(60).tobytes()
+        assert np.asarray(drawn).std() > 10
+
+
 @pytest.fixture
 def backbone(tmp_path: Path) -> Path:
     """Random weights for LPIPS."""
@@ -133,9 +160,50 @@ def test_looks(run: Run, photo: Image.Image, backbone: Path, tmp_path: Path) -> 
     assert "nan" not in table
 
 
+@needs("bjontegaard", "flip_evaluator", "pyjpegli")
+def test_measures(run: Run, picture: Path, tmp_path: Path) -> None:
+    made = tmp_path / "measures.json"
+    asked = ["--out", tmp_path / "out", "--title", "A title", "--lpips-backbone", picture, "--jobs", 1]
+    asked += ["--codecs", "avif,jpegli", "--anchors", "avif", "--spans", "1-6,90-99"]
+    for ladder in ("avif=10,50,90", "jpegli=10,50,90"):
+        asked += ["--qualities", ladder]
+    run("measures", picture.parent, *asked, "--results", made)
+    results = json.loads(made.read_text())
+    assert str(tmp_path) not in made.read_text()
+    assert "libaom" in results["text"][1]
+    points, inside, outside = results["tables"]
+    assert len(points["rows"]) == 6
+    columns = [column["name"] for column in inside["columns"]]
+    assert columns[-2:] == ["FLIP", "worst"]
+    assert "LPIPS" not in columns  # its backbone is none
+    ((codec, psnr, *others, worst),) = inside["rows"]
+    assert (codec, worst) == ("JPEG by jpegli (4:2:0)", max(psnr, *others))
+    assert psnr > 20
+    assert set(outside["rows"][0][1:]) == {None}
+    assert "between 90 and 99 bpp" in results["notes"][-1]
+
+
 def test_page(run: Run, tmp_path: Path) -> None:
     run("page", "--out", tmp_path / "page.md")
     assert "## Cost" in (tmp_path / "page.md").read_text()
+
+
+@needs("pillow_jxl", "lpips")
+def test_photos(run: Run, picture: Path, backbone: Path, tmp_path: Path) -> None:
+    photo = {"category": "some fur", "picture": "a", "box": [8, 4, 32, 24], "bpp": 6, "seen": "Much fur is seen."}
+    (tmp_path / "choice.json").write_text(json.dumps({"sources": {"a": "a cat, CC0"}, "photos": [photo]}))
+    asked = ["--now", "webp", "--before", "jpeg", "--choice", tmp_path / "choice.json"]
+    asked += ["--page", tmp_path / "page.md", "--pictures", tmp_path / "shown", "--lpips-backbone", backbone]
+    for _ in range(2):
+        run("photos", picture.parent, *asked, "--work", tmp_path / "work")
+    assert len((tmp_path / "work" / "photos.jsonl").read_text().split()) > 4
+    with Image.open(tmp_path / "shown" / "some-fur.webp") as sheet:
+        assert sheet.size == (3 * 64 + 2 * 4, 2 * (48 + 24))
+    page = (tmp_path / "page.md").read_text()
+    assert "![some fur](shown/some-fur.webp)\n\nMuch fur is seen." in page
+    sizes = [int(line.split("|")[2].split("(")[0].replace(",", "")) for line in page.splitlines() if " bpp)" in line]
+    assert len(sizes) == 4
+    assert max(sizes) == sizes[2]  # AVIF's
 
 
 @needs("lpips", "lightning_fabric")

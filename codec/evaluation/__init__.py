@@ -1,7 +1,10 @@
 """Measuring lapic beside the codecs people use: real files, standard metrics, curves, plots and a report.
 
-codecs   what is measured: encode and decode of lapic and its peers
+codec    what a codec is here
+codecs   what is measured: encode and decode of lapic's peers
+own      and of lapic, with settings and models of its own
 metrics  how far a decoded picture is from its original
+butteraugli one of the metrics, by libjxl's program
 measure  one point: one picture, one codec, one quality
 peak     the memory that a process takes at its peak
 cache    measured points on disk

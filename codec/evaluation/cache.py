@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lapic.codec.evaluation.codecs import Codec
+from lapic.codec.evaluation.codec import Codec
 from lapic.codec.evaluation.measure import Job
 
 Point = dict[str, Any]

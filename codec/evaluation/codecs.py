@@ -2,54 +2,22 @@
 
 import importlib
 import io
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache, partial
-from hashlib import sha256
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, features
 
-from lapic import codec
 from lapic.bitstream import Error
-from lapic.codec import api, defaults
 from lapic.codec.compat import import_compressai
+from lapic.codec.evaluation import own
+from lapic.codec.evaluation.codec import Codec, Pixels, Unavailable
 
-Pixels = NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class Codec:
-    """One codec at fixed settings.
-
-    `encode(pixels, quality)` turns (H, W, 3) RGB into the bytes of a file, `decode` turns them back; a higher
-    `quality` means a larger file. `ladder` are the qualities measured by default, `span` the lowest and the highest
-    that there are, `step` their granularity. `encoder` names the codec whose files these are, if it is another.
-    """
-
-    name: str
-    label: str
-    suffix: str
-    ladder: tuple[float, ...]
-    span: tuple[float, float]
-    step: float
-    version: str
-    encode: Callable[[Pixels, float], bytes]
-    decode: Callable[[bytes], Pixels]
-    encoder: str | None = None
-
-    @property
-    def base(self) -> str:
-        """The name without its variant: "lapic" for "lapic@e7"."""
-        return self.name.partition("@")[0]
-
-
-class Unavailable(Exception):
-    """A codec's package or weights are not there; the message says which and what to do."""
+AVIF_SPEED = 6  # Pillow's default
+JXL_EFFORT = 7  # cjxl's default
 
 
 def _save(pixels: Pixels, form: str, **settings: Any) -> bytes:
@@ -78,52 +46,6 @@ def _plugin(module: str, package: str) -> str:
     except ImportError:
         raise Unavailable(f"pip install {package}") from None
     return f"{package} {version(package)}"
-
-
-def _lapic(threads: int, variant: str = "") -> Codec:
-    """lapic, or with `variant` "e7" encoded with effort 7, with "ssim" tuned so, "r0.5" decoded with realism 0.5."""
-    from lapic.codec.decode.realism import REALISM
-    from lapic.codec.model.shipped import WEIGHTS, shipped
-
-    def digest(weights: Path) -> str:
-        return sha256(weights.read_bytes()).hexdigest()[:8]
-
-    names = list(shipped().values())
-    models = ", ".join(f"{name} {key.hex()}" for key, name in shipped().items())
-    networks = " ".join(digest(WEIGHTS / f"{name}.safetensors") for name in names)  # ids leave out what makes pixels
-    given = _setting(variant) if variant else {}
-    settings: dict[str, Any] = {"effort": defaults.DEFAULT_EFFORT, "tune": "psnr"} | given
-    realism = settings.pop("realism", 0.0)
-    if realism:
-        realistic = [REALISM / f"{name}.safetensors" for name in names]
-        if not all(path.exists() for path in realistic):
-            raise Unavailable("there is no realistic decoder for the model")
-        models += f", realism {' '.join(map(digest, realistic))}"
-    encoded = f"effort {settings['effort']}" + (f", tune {settings['tune']}" if settings["tune"] != "psnr" else "")
-    shown = [f"{key} {value}" if key == "tune" else f"{key} {value:g}" for key, value in given.items()]
-    return Codec(
-        name=f"lapic@{variant}" if variant else "lapic",
-        label=", ".join(["lapic", *shown]),
-        suffix=".lapic",
-        ladder=(5, 20, 40, 60, 80, 100),
-        span=(1, 100),
-        step=1 / 256,
-        version=f"lapic {codec.__version__}, {encoded}, weights {networks}, models {models}",
-        encode=lambda pixels, quality: api.encode(Image.fromarray(pixels), quality, **settings),
-        decode=lambda data: np.asarray(api.decode(data, max_pixels=None, realism=realism).convert("RGB")),
-        encoder="lapic" if realism else None,
-    )
-
-
-def _setting(variant: str) -> dict[str, Any]:
-    """What a variant's name sets. Raises `Error` if it is none."""
-    if variant in defaults.TUNES:
-        return {"tune": variant}
-    try:
-        key, kind = {"e": ("effort", int), "r": ("realism", float)}[variant[:1]]
-        return {key: kind(variant[1:])}
-    except (KeyError, ValueError):
-        raise Error(f"lapic@{variant} is not like lapic@e7 (effort), lapic@r0.5 (realism) or lapic@ssim") from None
 
 
 def _by_pillow(
@@ -163,15 +85,59 @@ def _webp(threads: int) -> Codec:
     return _by_pillow("webp", "WebP (4:2:0)", ".webp", ladder, span, text, "WEBP")
 
 
-def _avif(threads: int) -> Codec:
+def _avif(threads: int, variant: str = "") -> Codec:
+    """AVIF 4:4:4 at speed 6, or with `variant` "s3" at speed 3."""
+    if variant and not re.fullmatch(r"s\d|s10", variant):
+        raise Error(f"avif@{variant} is not like avif@s3 (speed 0 to 10)")
+    speed = int(variant[1:] or AVIF_SPEED)
     ladder, span, text = (15, 30, 45, 60, 75, 90), (0, 99), _pillow("AVIF", "avif")
-    settings = {"subsampling": "4:4:4", "max_threads": threads}
-    return _by_pillow("avif", "AVIF (4:4:4)", ".avif", ladder, span, text, "AVIF", **settings)
+    library, tune = _libaom(), "tune=iq" if _still_tune_is_iq() else "default tune"
+    settings = {"subsampling": "4:4:4", "max_threads": threads, "speed": speed}
+    label = f"AVIF, speed {speed} ({library}, {tune})"
+    text = f"{text.replace(', ', ', libavif ')}, {library}, 4:4:4, speed {speed}, {tune} by default"
+    return _by_pillow(
+        "@".join(["avif", variant] if variant else ["avif"]), label, ".avif", ladder, span, text, "AVIF", **settings
+    )
+
+
+def _libaom() -> str:
+    """Name and version of the encoder inside Pillow's libavif."""
+    from PIL import _avif as library
+
+    found = re.search(r"aom \[enc\]:v?([\w.-]+)", library.codec_versions())
+    return f"libaom {found[1]}" if found else library.codec_versions()
+
+
+@lru_cache(maxsize=1)
+def _still_tune_is_iq() -> bool:
+    """Whether the encoder's default for still pictures is `tune=iq`: it then makes the same file of a picture."""
+    pixels = np.random.default_rng(1).integers(0, 256, (64, 64, 3), np.uint8)
+    try:
+        return _save(pixels, "AVIF", quality=50) == _save(pixels, "AVIF", quality=50, advanced={"tune": "iq"})
+    except (ValueError, OSError):  # an encoder that has no such tune
+        return False
+
+
+def _jpegli(threads: int) -> Codec:
+    """JPEG as Google's encoder jpegli writes it."""
+    try:
+        import pyjpegli
+    except ImportError:
+        raise Unavailable("pip install pyjpegli") from None
+
+    def encode(pixels: Pixels, quality: float) -> bytes:
+        height, width = pixels.shape[:2]
+        return pyjpegli.encode(np.ascontiguousarray(pixels), width, height, quality=round(quality))
+
+    ladder, text = (5, 12, 25, 50, 75, 92), f"pyjpegli {version('pyjpegli')}, 4:2:0"
+    return Codec("jpegli", "JPEG by jpegli (4:2:0)", ".jpg", ladder, (1, 100), 1, text, encode, _open)
 
 
 def _jxl(threads: int) -> Codec:
     ladder, span, text = (10, 30, 50, 70, 85, 94), (1, 99), _plugin("pillow_jxl", "pillow-jxl-plugin")
-    return _by_pillow("jxl", "JPEG XL", ".jxl", ladder, span, text, "JXL", num_threads=threads)
+    settings = {"effort": JXL_EFFORT, "num_threads": threads}
+    text = f"{text}, effort {JXL_EFFORT}"
+    return _by_pillow("jxl", f"JPEG XL, effort {JXL_EFFORT}", ".jxl", ladder, span, text, "JXL", **settings)
 
 
 def _heic(threads: int) -> Codec:
@@ -234,8 +200,9 @@ def _zoo(name: str, threads: int, pretrained: bool = True) -> Codec:
 
 
 MAKERS: dict[str, Callable[[int], Codec]] = {
-    "lapic": _lapic,
+    "lapic": own.lapic,
     "jpeg": _jpeg,
+    "jpegli": _jpegli,
     "jpeg2000": _jpeg2000,
     "webp": _webp,
     "avif": _avif,
@@ -244,6 +211,7 @@ MAKERS: dict[str, Callable[[int], Codec]] = {
     "bmshj2018-hyperprior": partial(_zoo, "bmshj2018-hyperprior"),
     "mbt2018-mean": partial(_zoo, "mbt2018-mean"),
 }
+VARIANTS: dict[str, Callable[[int, str], Codec]] = {"lapic": own.lapic, "avif": _avif}
 DEFAULT = ("lapic", "jpeg", "webp", "avif", "jxl")
 
 
@@ -256,8 +224,8 @@ def make(name: str, threads: int = 1) -> Codec:
         Error: there is no codec of this name.
     """
     base, _, variant = name.partition("@")
-    if base == "lapic" and variant:
-        return _lapic(threads, variant)
+    if variant and base in VARIANTS:
+        return VARIANTS[base](threads, variant)
     if name not in MAKERS:
         raise Error(f"there is no codec {name!r}: choose from {', '.join(MAKERS)}")
     return MAKERS[name](threads)

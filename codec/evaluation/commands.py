@@ -30,7 +30,7 @@ class _Qualities(click.ParamType):
     name = "CODEC=Q,Q,..."
 
     def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, tuple[float, ...]]:
-        name, _, numbers = value.partition("=")
+        name, _, numbers = value.rpartition("=")
         try:
             return name, tuple(sorted({float(number) for number in numbers.split(",")}))
         except ValueError:
@@ -57,10 +57,11 @@ class _Numbers(click.ParamType):
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for all results.")
 @click.option(
     "--codecs", default="lapic,jpeg,webp,avif,jxl", show_default=True,
-    help="Also: jpeg2000, heic, bmshj2018-hyperprior, mbt2018-mean, and lapic@e7 with effort 7, lapic@ssim tuned.",
+    help="Also: jpegli, jpeg2000, heic, bmshj2018-hyperprior, mbt2018-mean, avif@s3 (speed 3), lapic@e7 (effort 7), "
+    "lapic@ssim (tune) and lapic@model=FILE, which + joins: lapic@e0+model=FILE.",
 )  # fmt: skip
 @click.option("--qualities", multiple=True, type=_Qualities(), help="Measure a codec at these; once for each codec.")
-@click.option("--metrics", default="psnr,ms_ssim,ssimulacra2,lpips", show_default=True)
+@click.option("--metrics", default="psnr,ms_ssim,ssimulacra2,lpips,butteraugli,flip", show_default=True)
 @with_options(LPIPS)
 @click.option("--published", is_flag=True, help="The pictures are Kodak's: draw published curves too.")
 @click.option("--realism", type=_Numbers(), default=(), help="Measure decodes with these, as 0,0.5,1.")
@@ -195,16 +196,11 @@ def _compare_folders(a: Path, b: Path, inception: Path | None) -> dict[str, Any]
 
 
 def _compare_pictures(a: Path, b: Path, net: str, backbone: Path | None) -> dict[str, Any]:
-    """All metrics of two files, pictures or .lapic; LPIPS is left out, and a line says so, when it has no backbone."""
+    """All metrics of two files, pictures or .lapic; those that cannot be had are left out, and a line names each."""
     from lapic.codec.evaluation.measure import load_rgb
-    from lapic.codec.evaluation.metrics import METRICS, all_metrics, lpips_model
+    from lapic.codec.evaluation.metrics import METRICS, all_metrics, usable
 
-    wanted = METRICS
-    try:
-        lpips_model(net, backbone)
-    except Error as reason:
-        print_stderr(f"lpips is skipped: {reason}")
-        wanted = tuple(metric for metric in METRICS if metric != "lpips")
+    wanted = usable(METRICS, net, backbone, print_stderr)
     pictures = []
     for path in (a, b):
         with about(str(path)):

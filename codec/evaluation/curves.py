@@ -7,10 +7,20 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
 
-AXES = {"psnr": "PSNR, dB", "ms_ssim_db": "MS-SSIM, dB", "ssimulacra2": "SSIMULACRA2", "lpips": "LPIPS"}
-LOWER_IS_BETTER = {"lpips"}
+import numpy as np
+
+AXES = {
+    "psnr": "PSNR, dB",
+    "ms_ssim_db": "MS-SSIM, dB",
+    "ssimulacra2": "SSIMULACRA2",
+    "lpips": "LPIPS",
+    "butteraugli": "Butteraugli, 3-norm",
+    "flip": "FLIP",
+}
+LOWER_IS_BETTER = {"lpips", "butteraugli", "flip"}
 DRAWN = {"bpg444", "hm", "vtm", "mbt2018-mean", "elic", "evc-s", "cool-chic-5"}  # all published ones would be a thicket
 LEAST_OVERLAP = 0.5  # of the narrower of two ranges of quality, below which a BD figure comes with a warning
+SAMPLES = 200  # of a part of a curve
 
 
 @dataclass
@@ -35,7 +45,7 @@ def mean_curves(points: list[dict[str, Any]]) -> tuple[list[Curve], list[str]]:
     A quality at which a codec failed on some picture is left out of its curve, because a mean over other pictures
     would not compare. MS-SSIM in dB is that of the mean MS-SSIM, as CompressAI publishes it.
     """
-    from lapic.codec.evaluation.metrics import decibel
+    from lapic.codec.evaluation.metrics import METRICS, decibel
 
     grouped: dict[str, dict[float, list[dict]]] = defaultdict(lambda: defaultdict(list))
     for point in points:
@@ -49,7 +59,7 @@ def mean_curves(points: list[dict[str, Any]]) -> tuple[list[Curve], list[str]]:
             if failed:
                 remarks.append(f"{label}: quality {quality:g} is not in the means, it failed on {', '.join(failed)}")
                 continue
-            keys = [key for key in ("psnr", "ms_ssim", "ssimulacra2", "lpips") if group[0].get(key) is not None]
+            keys = [key for key in METRICS if group[0].get(key) is not None]
             row = {key: _mean(group, key) for key in ["bpp", *keys] if all(p.get(key) is not None for p in group)}
             if "ms_ssim" in row:
                 row["ms_ssim_db"] = decibel(row["ms_ssim"])
@@ -87,11 +97,13 @@ def published() -> list[Curve]:
 @dataclass(frozen=True)
 class Difference:
     """Of a curve against an anchor: mean difference of rate in percent at equal quality (negative: fewer bits), mean
-    difference of quality at equal rate, and a warning where the two barely overlap. None where they do not at all."""
+    difference of quality at equal rate, and a warning where the two barely overlap. None where they do not at all.
+    `share` is what both have of the narrower range of quality, or of the anchor's between two given rates, 0..1."""
 
     rate: float | None
     quality: float | None
     warning: str | None
+    share: float = 0.0
 
 
 def _rising(curve: Curve, metric: str) -> tuple[list[float], list[float]]:
@@ -106,25 +118,48 @@ def _rising(curve: Curve, metric: str) -> tuple[list[float], list[float]]:
     return rates, qualities
 
 
-def bd(anchor: Curve, curve: Curve, metric: str = "psnr") -> Difference:
+def _part(rates: list[float], qualities: list[float], span: tuple[float, float]) -> tuple[list[float], list[float]]:
+    """The part of a curve between two rates, finely sampled from its pchip interpolation; empty if it has none."""
+    from scipy.interpolate import PchipInterpolator
+
+    log_rate = PchipInterpolator(qualities, np.log10(rates))
+    fine = np.linspace(qualities[0], qualities[-1], 10 * SAMPLES)
+    ends = np.interp(np.log10(np.clip(span, rates[0], rates[-1])), log_rate(fine), fine)
+    if ends[1] <= ends[0]:
+        return [], []
+    sampled = np.linspace(*ends, SAMPLES)
+    return (10 ** log_rate(sampled)).tolist(), sampled.tolist()
+
+
+def bd(anchor: Curve, curve: Curve, metric: str = "psnr", span: tuple[float, float] | None = None) -> Difference:
     """Bjontegaard differences by the package bjontegaard (pchip interpolation) over the shared range.
 
-    Quality is taken as it is plotted; where lower is better (LPIPS) its sign is turned.
+    Quality is taken as it is plotted; where lower is better (LPIPS, Butteraugli, FLIP) its sign is turned.
+
+    Args:
+        span: compare only the qualities that the anchor has between these two rates, in bpp.
     """
     import bjontegaard
 
     (rate_a, quality_a), (rate_b, quality_b) = _rising(anchor, metric), _rising(curve, metric)
     if min(len(rate_a), len(rate_b)) < 2:
         return Difference(None, None, "fewer than two points")
+    if span is not None:
+        rate_a, quality_a = _part(rate_a, quality_a, span)
+        if not rate_a:
+            return Difference(None, None, f"{anchor.label} has no such rates")
     overlap = min(quality_a[-1], quality_b[-1]) - max(quality_a[0], quality_b[0])
-    share = overlap / min(quality_a[-1] - quality_a[0], quality_b[-1] - quality_b[0])
-    if share <= 0 or min(rate_a[-1], rate_b[-1]) <= max(rate_a[0], rate_b[0]):
+    width = quality_a[-1] - quality_a[0]
+    share = overlap / (min(width, quality_b[-1] - quality_b[0]) if span is None else width)
+    if share <= 0 or (span is None and min(rate_a[-1], rate_b[-1]) <= max(rate_a[0], rate_b[0])):
         return Difference(None, None, "the ranges do not overlap")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         settings = {"method": "pchip", "require_matching_points": False, "min_overlap": 0}
         rate = bjontegaard.bd_rate(rate_a, quality_a, rate_b, quality_b, **settings)
-        quality = bjontegaard.bd_psnr(rate_a, quality_a, rate_b, quality_b, **settings)
+        quality = None
+        if min(rate_a[-1], rate_b[-1]) > max(rate_a[0], rate_b[0]):
+            quality = float(bjontegaard.bd_psnr(rate_a, quality_a, rate_b, quality_b, **settings))
     sign = -1 if metric in LOWER_IS_BETTER else 1
     warning = f"only {100 * share:.0f} % of the range is shared" if share < LEAST_OVERLAP else None
-    return Difference(float(rate), sign * float(quality), warning)
+    return Difference(float(rate), None if quality is None else sign * quality, warning, share)

@@ -10,12 +10,12 @@ from lapic.codec.command.failures import named
 from lapic.codec.command.workers import Call, WorkerPool, cores, run, worker_pool
 from lapic.codec.evaluation import codecs, metrics, pictures, plane
 from lapic.codec.evaluation.cache import Cache, Point, key_of
-from lapic.codec.evaluation.codecs import Codec, Unavailable
+from lapic.codec.evaluation.codec import Codec, Unavailable
 from lapic.codec.evaluation.curves import Curve, mean_curves, published
 from lapic.codec.evaluation.matching import MatchJob, match
 from lapic.codec.evaluation.measure import Job, MemoryJob, check, measure, memory
 from lapic.codec.evaluation.report import pictures_of, write_report
-from lapic.codec.evaluation.results import METRIC_PACKAGES, package_version, write_results
+from lapic.codec.evaluation.results import metric_versions, write_results
 
 Say = Callable[[str], None]
 Watch = Callable[[int, str], Callable[[], None]]
@@ -37,6 +37,7 @@ class Options:
     jobs: int | None = None
     look_bpp: float = 0.3  # where the report's pictures are compared
     report: bool = True
+    memory: bool = True  # whether to measure it, in fresh processes
     realism: tuple[float, ...] = ()  # of further decodes of lapic's files, for the plane of distortion and perception
     command: str = ""
 
@@ -82,7 +83,7 @@ def evaluate(options: Options, say: Say = lambda line: None, watch: Watch = lamb
             raise Error("no codec made a file of every picture")
         looks = _looks(session, points) if options.report else []
         shots = pictures_of(looks, options.out, session.pictures, processes, watch) if looks else []
-    used = _memory(session, points)
+    used = _memory(session, points) if options.memory else {}
     rows = plane.rows_of(points, options.realism, options.out, session.pictures, say, watch) if options.realism else []
     _add_cost(curves)
     shown = curves + (published() if options.published else [])
@@ -127,20 +128,13 @@ def _begin(options: Options, say: Say, watch: Watch, processes: WorkerPool) -> _
         raise Error(f"qualities were given for {', '.join(sorted(unknown))}, which is not measured")
     found_pictures, unreadable = pictures.find(options.pictures, say)
     digests = pictures.digests(found_pictures, unreadable)
-    wanted = []
-    for metric in options.metrics:
-        try:
-            if metric == "lpips":
-                metrics.lpips_model(options.lpips_net, options.lpips_backbone)
-            wanted.append(metric)
-        except (Error, ModuleNotFoundError) as reason:
-            say(f"{metric} is skipped: {reason}")
+    wanted = metrics.usable(options.metrics, options.lpips_net, options.lpips_backbone, say)
     try:
         for codec_ in found:
-            (options.out / "files" / _encoder(codec_).name).mkdir(parents=True, exist_ok=True)
+            (options.out / "files" / _encoder(codec_).folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Error(f"{error.filename}: {error.strerror}") from None
-    options = replace(options, metrics=tuple(wanted))
+    options = replace(options, metrics=wanted)
     cache = Cache(options.out / "points.jsonl")
     return _Session(options, found, found_pictures, digests, cache, processes, watch, unreadable)
 
@@ -167,6 +161,7 @@ def _ladder(session: _Session) -> list[Wanted]:
         for picture in session.pictures
         for codec in session.codecs
         for quality in asked.get(codec.name, asked.get(codec.base, codec.ladder))
+        if codec.span[0] <= quality <= codec.span[1]
     ]
 
 
@@ -186,11 +181,11 @@ def _measure(session: _Session, wanted: list[Wanted], what: str) -> list[Point]:
 def _points(session: _Session, wanted: list[Wanted], made: dict[Wanted, Point], what: str) -> dict[Wanted, Point]:
     """Points from the cache or measured now, of files that the points `made` before left or that are encoded now."""
     options = session.options
-    versions = json.dumps([package_version(name) for name in METRIC_PACKAGES])
+    versions = json.dumps(metric_versions())
     keys, labels, calls, call_keys = [], [], [], []
     for picture, codec_, quality in wanted:
         encoder = _encoder(codec_)
-        file = options.out / "files" / encoder.name / f"{picture}-{quality:g}{codec_.suffix}"
+        file = options.out / "files" / encoder.folder / f"{picture}-{quality:g}{codec_.suffix}"
         job = Job(
             session.pictures[picture],
             codec_.name,

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lapic.codec.evaluation.codecs import Codec, Pixels, make
+from lapic.codec.evaluation.codec import Codec, Pixels
+from lapic.codec.evaluation.codecs import make
 from lapic.codec.evaluation.measure import load_rgb
 
 

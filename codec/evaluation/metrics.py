@@ -1,7 +1,9 @@
-"""How far a decoded picture is from its original: PSNR, MS-SSIM, SSIMULACRA2, LPIPS, each by its standard package."""
+"""How far a decoded picture is from its original: PSNR, MS-SSIM, SSIMULACRA2, LPIPS, Butteraugli and FLIP, each by its
+standard package or program."""
 
 import io
 import warnings
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,10 @@ from PIL import Image
 
 from lapic.bitstream import Error
 from lapic.codec.compat import import_torchvision
+from lapic.codec.evaluation import butteraugli
 from lapic.codec.metrics import psnr
 
-METRICS = ("psnr", "ms_ssim", "ssimulacra2", "lpips")
+METRICS = ("psnr", "ms_ssim", "ssimulacra2", "lpips", "butteraugli", "flip")
 LPIPS_NETS = ("squeeze", "alex", "vgg")
 MS_SSIM_MIN_EDGE = 161  # four halvings of an 11-pixel window
 
@@ -91,6 +94,39 @@ def lpips(a: NDArray[np.uint8], b: NDArray[np.uint8], net: str = "squeeze", back
     return float(lpips_model(net, backbone)(_tensor(a) / 127.5 - 1, _tensor(b) / 127.5 - 1))
 
 
+def flip(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
+    """Mean of the map of FLIP (Andersson et al., "FLIP: A Difference Evaluator for Alternating Images", HPG 2020), by
+    the package flip-evaluator at its default of 67 pixels per degree: 0 is identical, 1 the most there is."""
+    from flip_evaluator import evaluate
+
+    pictures = [np.ascontiguousarray(pixels).astype(np.float32) / 255 for pixels in (a, b)]
+    return float(evaluate(*pictures, "LDR", applyMagma=False)[1])
+
+
+def usable(wanted: tuple[str, ...], net: str, backbone: Path | None, say: Callable[[str], None]) -> tuple[str, ...]:
+    """Those of the wanted metrics that can be measured here.
+
+    Args:
+        net, backbone: of LPIPS, see `lpips_model`. say: hears a line on each that cannot.
+    """
+
+    def import_flip() -> None:
+        try:
+            import flip_evaluator  # noqa: F401
+        except ImportError:
+            raise Error("pip install flip-evaluator") from None
+
+    checks = {"lpips": lambda: lpips_model(net, backbone), "butteraugli": butteraugli.find, "flip": import_flip}
+    found = []
+    for metric in wanted:
+        try:
+            checks.get(metric, lambda: None)()
+            found.append(metric)
+        except (Error, ModuleNotFoundError) as reason:
+            say(f"{metric} is skipped: {reason}")
+    return tuple(found)
+
+
 def all_metrics(
     a: NDArray[np.uint8],
     b: NDArray[np.uint8],
@@ -116,4 +152,8 @@ def all_metrics(
         found["ssimulacra2"] = ssimulacra2(a, b)
     if "lpips" in wanted:
         found["lpips"] = lpips(a, b, net, backbone)
+    if "butteraugli" in wanted:
+        found["butteraugli"] = butteraugli.butteraugli(a, b)
+    if "flip" in wanted:
+        found["flip"] = flip(a, b)
     return found

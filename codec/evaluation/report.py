@@ -112,7 +112,7 @@ def _caption(look: Point) -> str:
     """What stands beside a picture: size and metrics."""
     parts = [f"{look['bytes']:,} bytes", f"{look['bpp']:.3f} bpp"]
     forms = {"psnr": "PSNR {:.2f} dB", "ms_ssim_db": "MS-SSIM {:.2f} dB", "ssimulacra2": "SSIMULACRA2 {:.1f}",
-             "lpips": "LPIPS {:.3f}"}  # fmt: skip
+             "lpips": "LPIPS {:.3f}", "butteraugli": "Butteraugli {:.2f}", "flip": "FLIP {:.3f}"}  # fmt: skip
     return ", ".join(parts + [form.format(look[key]) for key, form in forms.items() if look.get(key) is not None])
 
 

@@ -12,12 +12,13 @@ from typing import Any
 from lapic import codec
 from lapic.codec import files
 from lapic.codec.command.workers import cores
+from lapic.codec.evaluation import butteraugli
 from lapic.codec.evaluation.cache import Point
-from lapic.codec.evaluation.codecs import Codec
+from lapic.codec.evaluation.codec import Codec
 from lapic.codec.evaluation.curves import Curve
 
-METRIC_PACKAGES = ("pytorch-msssim", "ssimulacra2", "lpips")
-PACKAGES = (*METRIC_PACKAGES, "bjontegaard", "torch", "pillow", "numpy")
+METRIC_PACKAGES = ("pytorch-msssim", "ssimulacra2", "lpips", "flip-evaluator")
+PACKAGES = ("bjontegaard", "torch", "pillow", "numpy")
 
 
 def package_version(package: str) -> str | None:
@@ -26,6 +27,11 @@ def package_version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
+
+
+def metric_versions() -> dict[str, str | None]:
+    """What measures: packages with their versions, and Butteraugli's program; None for what is not there."""
+    return {name: package_version(name) for name in METRIC_PACKAGES} | {butteraugli.PROGRAM: butteraugli.version()}
 
 
 def _machine() -> dict[str, Any]:
@@ -66,7 +72,9 @@ def write_results(
         "machine": _machine() | {"python": platform.python_version()},
         "workers": workers,
         "threads": 1,
-        "versions": {name: package_version(name) for name in PACKAGES} | {c.name: c.version for c in measured},
+        "versions": metric_versions()
+        | {name: package_version(name) for name in PACKAGES}
+        | {codec_.name: codec_.version for codec_ in measured},
         "lpips_net": lpips_net,
         "published": published,
         "points": points,

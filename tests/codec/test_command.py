@@ -105,7 +105,7 @@ def test_every_command_has_the_same_boundary(
 
     monkeypatch.chdir(coded)
     monkeypatch.setattr(place, fail)
-    monkeypatch.setattr("lapic.codec.evaluation.metrics.lpips_model", lambda *_: None)
+    monkeypatch.setattr("lapic.codec.evaluation.metrics.usable", lambda wanted, *_: wanted)
     result = run_lapic(*arguments)
     assert result.exit_code == 1
     assert len(result.stderr.splitlines()) == 1

@@ -27,11 +27,45 @@ def test_bd_of_a_curve_that_costs_a_tenth_less() -> None:
     assert bd(anchor, anchor).rate == pytest.approx(0)
 
 
-def test_lower_is_better_for_lpips() -> None:
-    a = Curve("a", "a", [0.1, 0.2, 0.4, 0.8], {"lpips": [0.4, 0.3, 0.2, 0.1]})
-    b = Curve("b", "b", [0.2, 0.4, 0.8, 1.6], {"lpips": [0.4, 0.3, 0.2, 0.1]})
-    assert bd(a, b, "lpips").rate == pytest.approx(100)
-    assert bd(a, b, "lpips").quality == pytest.approx(0.1, abs=0.02)  # worse by that much LPIPS at equal rate
+@pytest.mark.parametrize("metric", ["lpips", "butteraugli", "flip"])
+def test_lower_is_better_for_distances(metric: str) -> None:
+    a = Curve("a", "a", [0.1, 0.2, 0.4, 0.8], {metric: [0.4, 0.3, 0.2, 0.1]})
+    b = Curve("b", "b", [0.2, 0.4, 0.8, 1.6], {metric: [0.4, 0.3, 0.2, 0.1]})
+    assert bd(a, b, metric).rate == pytest.approx(100)
+    assert bd(b, a, metric).rate == pytest.approx(-50)
+    assert bd(a, b, metric).quality == pytest.approx(0.1, abs=0.02)  # worse by that much at equal rate
+
+
+RATES = [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4]
+
+
+def bent(metric: str, factors: list[float]) -> Curve:
+    """A curve that takes so many times the bits of `RATES` for the same quality."""
+    sign = -1 if metric == "butteraugli" else 1
+    quality = [sign * 5.0 * number for number in range(len(RATES))]
+    return Curve("b", "b", [factor * rate for factor, rate in zip(factors, RATES, strict=True)], {metric: quality})
+
+
+@pytest.mark.parametrize("metric", ["psnr", "butteraugli"])
+def test_bd_between_two_rates_of_the_anchor(metric: str) -> None:
+    anchor, cheap_below = bent(metric, [1.0] * 8), bent(metric, [0.8] * 4 + [1.1] * 4)
+    low, high = (bd(anchor, cheap_below, metric, span) for span in ((0.1, 0.2), (2, 5)))
+    assert low.rate == pytest.approx(-20, abs=0.3)
+    assert high.rate == pytest.approx(10, abs=0.3)
+    assert (low.share, high.share) == (pytest.approx(1), pytest.approx(1))
+    assert low.quality * (-1 if metric == "butteraugli" else 1) > 0
+    assert bd(anchor, cheap_below, metric, (0.1, 5)).rate == pytest.approx(-4.5, abs=0.4)
+
+
+def test_bd_between_rates_says_how_much_of_them_is_shared() -> None:
+    anchor = bent("psnr", [1.0] * 8)
+    short = Curve("s", "s", [0.2, 0.4, 0.8], {"psnr": [10.0, 15.0, 20.0]})
+    found = bd(anchor, short, "psnr", (0.1, 1.6))
+    assert found.rate == pytest.approx(0, abs=0.1)
+    assert found.share == pytest.approx(0.5)
+    assert bd(anchor, short, "psnr", (1.6, 3.2)).rate is None
+    assert bd(anchor, short, "psnr", (7, 8)).warning == "b has no such rates"
+    assert "only 25 %" in bd(anchor, Curve("s", "s", [0.2, 0.4], {"psnr": [10.0, 15]}), "psnr", (0.1, 1.6)).warning
 
 
 def test_little_overlap_is_said() -> None:
@@ -52,6 +86,7 @@ def test_points_that_cost_more_for_less_do_not_break_bd() -> None:
 
 def point(picture: str, quality: float, bpp: float, psnr: float) -> dict:
     figures = {"bpp": bpp, "psnr": psnr, "ms_ssim": 0.9 + psnr / 1000, "encode_s": 0.1, "decode_s": 0.2}
+    figures |= {"butteraugli": 100 / psnr, "flip": 4 / psnr}
     return {"codec": "c", "label": "C", "picture": picture, "quality": quality, **figures}
 
 
@@ -60,6 +95,8 @@ def test_means_are_over_pictures_at_each_quality() -> None:
     (curve,), remarks = mean_curves(points)
     assert curve.bpp == pytest.approx([0.3, 0.7])
     assert curve.metrics["psnr"] == [32, 37]
+    assert curve.metrics["flip"] == pytest.approx([(4 / 30 + 4 / 34) / 2, (4 / 36 + 4 / 38) / 2])
+    assert curve.metrics["butteraugli"][0] > curve.metrics["butteraugli"][1]
     assert curve.metrics["ms_ssim_db"][0] == pytest.approx(11.675, abs=0.001)  # of the mean MS-SSIM, 0.932
     assert not remarks
 

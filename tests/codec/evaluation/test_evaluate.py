@@ -19,7 +19,7 @@ from PIL import Image
 import lapic
 from lapic.codec.cli import main
 from lapic.codec.compat import import_torchvision
-from lapic.codec.evaluation import codecs
+from lapic.codec.evaluation import butteraugli, codecs
 from lapic.codec.evaluation.matching import quality_at_size
 from lapic.codec.evaluation.metrics import lpips_model
 from lapic.codec.metrics import psnr
@@ -226,7 +226,7 @@ def test_interrupted_and_resumed(pictures: Path, tmp_path: Path) -> None:
     assert len([line for line in cache.read_text().splitlines() if "psnr" in line]) == 96
 
 
-@pytest.mark.parametrize("name", ["jpeg", "jpeg2000", "webp", "avif", "jxl", "heic"])
+@pytest.mark.parametrize("name", ["jpeg", "jpegli", "jpeg2000", "webp", "avif", "jxl", "heic"])
 def test_peers_give_back_the_picture_and_grow_with_quality(name: str, photo: Image.Image) -> None:
     peer = codecs.make(name)
     pixels = np.asarray(photo)
@@ -283,14 +283,15 @@ def test_compare_prints_every_metric(pictures: Path, evaluated: Path, tmp_path: 
     )
     assert code == 0, text
     found = json.loads(text.splitlines()[-1])
-    assert set(found) == {"psnr", "ms_ssim", "ms_ssim_db", "ssimulacra2"}
+    there = {"butteraugli"} if shutil.which(butteraugli.PROGRAM) else set()
+    assert set(found) == {"psnr", "ms_ssim", "ms_ssim_db", "ssimulacra2", "flip"} | there
     points = json.loads((evaluated / "results.json").read_text())["points"]
     same = next(p for p in points if (p["picture"], p["codec"], p["quality"]) == ("left", "lapic", 50))
     assert found["ms_ssim"] == pytest.approx(same["ms_ssim"], abs=1e-4)
 
 
 @pytest.mark.parametrize("error", [http.client.IncompleteRead(b""), OSError("offline"), zipfile.BadZipFile()])
-def test_compare_prints_json_alone_where_lpips_cannot_be_had(
+def test_compare_prints_json_alone_where_some_cannot_be_had(
     error: Exception, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def download(*_: object, **__: object) -> None:
@@ -300,13 +301,17 @@ def test_compare_prints_json_alone_where_lpips_cannot_be_had(
     import_torchvision()
     monkeypatch.setattr("torch.hub.load_state_dict_from_url", download)
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", download)
+    monkeypatch.setattr("shutil.which", lambda _: None)
     lpips_model.cache_clear()
     result = CliRunner().invoke(main, ["compare", str(pictures / "left.png"), str(pictures / "right.png"), "--json"])
     assert result.exit_code == 0, result.output
-    assert set(json.loads(result.stdout)) == {"psnr", "ms_ssim", "ms_ssim_db", "ssimulacra2"}
-    first, second = result.stderr.splitlines()
+    assert set(json.loads(result.stdout)) == {"psnr", "ms_ssim", "ms_ssim_db", "ssimulacra2", "flip"}
+    first, second, third = result.stderr.splitlines()
     assert first == "Downloading: a backbone"
     assert second.startswith("lpips is skipped: LPIPS has no backbone (")
+    assert third.startswith(
+        "butteraugli is skipped: the program butteraugli_main is not installed (Debian: apt install"
+    )
 
 
 def test_bad_requests_get_one_line(pictures: Path, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 import io
 import os
+import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ from PIL import Image
 
 from lapic.bitstream import Error
 from lapic.codec.compat import import_torchvision
-from lapic.codec.evaluation import metrics
+from lapic.codec.evaluation import butteraugli, metrics
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +82,64 @@ def test_a_wrong_backbone_is_named(tmp_path: Path) -> None:
 def test_sizes_must_agree(pair) -> None:
     with pytest.raises(Error, match="451 x 300 and 450 x 300"):
         metrics.all_metrics(pair[0], pair[1][:, :450])
+
+
+def test_flip_is_that_of_the_paper(pair) -> None:
+    """The mean of the map of the package, which the authors keep; figures of extremes as they publish the formula."""
+    black, white = np.zeros((40, 60, 3), np.uint8), np.full((40, 60, 3), 255, np.uint8)
+    assert metrics.flip(black, white) == pytest.approx(0.9673, abs=1e-3)  # of colours alone: nothing has an edge
+    assert metrics.flip(pair[0], pair[0]) == 0
+    assert metrics.flip(*pair) == pytest.approx(metrics.flip(*reversed(pair)))
+
+
+def jpeg(photo: Image.Image, quality: int) -> np.ndarray:
+    out = io.BytesIO()
+    photo.save(out, "JPEG", quality=quality)
+    return np.asarray(Image.open(out))
+
+
+@pytest.mark.parametrize("name", ["flip", "butteraugli"])
+def test_distances_fall_with_quality(name: str, photo: Image.Image) -> None:
+    if name == "butteraugli" and not shutil.which(butteraugli.PROGRAM):
+        pytest.skip(f"not installed: {butteraugli.PROGRAM}")
+    original = np.asarray(photo)
+    found = [metrics.all_metrics(original, jpeg(photo, quality), (name,))[name] for quality in (10, 40, 90)]
+    assert found[0] > 1.2 * found[1] > 1.5 * found[2] > 0
+    assert metrics.all_metrics(original, original, (name,)) == {name: 0}
+
+
+def program(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a program of Butteraugli's name first in the path."""
+    path = folder / butteraugli.PROGRAM
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+
+
+def test_butteraugli_is_the_3_norm_that_the_program_prints(
+    pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program(tmp_path, f'cat "$1" "$2" > {tmp_path}/seen; echo 4.16495; echo "3-norm: 2.003178"', monkeypatch)
+    assert butteraugli.butteraugli(*pair) == 2.003178
+    assert (tmp_path / "seen").read_bytes().endswith(pair[1].tobytes())
+    assert pair[0].tobytes() in (tmp_path / "seen").read_bytes()
+
+
+def test_a_failure_of_butteraugli_is_one_line(pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program(tmp_path, "echo reading >&2; echo no memory >&2; echo 3-norm: 1; exit 3", monkeypatch)
+    with pytest.raises(Error, match="failed: no memory"):
+        butteraugli.butteraugli(*pair)
+    program(tmp_path, "echo 4.16", monkeypatch)
+    with pytest.raises(Error, match="failed: exit code 0"):
+        butteraugli.butteraugli(*pair)
+    monkeypatch.setenv("PATH", str(tmp_path / "absent"))
+    with pytest.raises(Error, match="not installed"):
+        butteraugli.find()
+
+
+def test_metrics_that_cannot_be_had_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setitem(sys.modules, "flip_evaluator", None)
+    said: list[str] = []
+    assert metrics.usable(("psnr", "butteraugli", "flip"), "squeeze", None, said.append) == ("psnr",)
+    assert said[1] == "flip is skipped: pip install flip-evaluator"

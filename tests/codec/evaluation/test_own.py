@@ -1,0 +1,63 @@
+"""lapic with settings and models of its own among the codecs that are measured."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import lapic
+from lapic.bitstream import Error
+from lapic.codec.evaluation import codecs
+from lapic.codec.evaluation.codec import Unavailable
+from lapic.codec.model.shipped import WEIGHTS
+
+PHOTO, HIGH = WEIGHTS / "photo.safetensors", WEIGHTS / "photo-high.safetensors"
+
+
+@pytest.fixture(scope="module")
+def small(photo: Image.Image) -> np.ndarray:
+    return np.asarray(photo.crop((0, 0, 96, 64)))
+
+
+def test_settings_are_joined(small: np.ndarray) -> None:
+    made = codecs.make("lapic@e2+ssim")
+    assert made.label == "lapic, effort 2, tune ssim"
+    assert "effort 2, tune ssim" in made.version
+    assert made.encode(small, 30) == lapic.encode(Image.fromarray(small), 30, effort=2, tune="ssim")
+    assert codecs.make("lapic@e0+r0.5").encoder == "lapic@e0"
+    assert codecs.make("lapic@r1").encoder == "lapic"
+    assert codecs.make("lapic").encoder is None
+
+
+def test_models_serve_the_qualities_that_they_were_trained_for(small: np.ndarray, tmp_path: Path) -> None:
+    own = tmp_path / "own.safetensors"
+    own.write_bytes(PHOTO.read_bytes())
+    low, both = codecs.make(f"lapic@e0+model={own}"), codecs.make(f"lapic@e0+model={own}+model={HIGH}")
+    assert (low.label, both.label) == ("lapic, effort 0, own", "lapic, effort 0, own and photo-high")
+    assert (low.span, both.span) == ((1, 60), (1, 100))
+    assert (low.ladder, both.ladder) == ((5, 20, 40, 60), (5, 20, 40, 60, 80, 100))
+    assert low.folder.count("/") == 0
+    for quality, name in ((60, "photo"), (60.5, "photo-high")):
+        data = both.encode(small, quality)
+        assert data == lapic.encode(Image.fromarray(small), quality, effort=0, model=name)
+        assert np.array_equal(both.decode(data), np.asarray(lapic.decode(data)))
+    with pytest.raises(Unavailable, match="realistic"):
+        codecs.make(f"lapic@r0.5+model={own}")
+
+
+@pytest.mark.parametrize("name", ["lapic@x", "lapic@e", "lapic@e0+", "lapic@model=absent", "avif@3", "avif@s11"])
+def test_what_cannot_be_set_is_an_error(name: str) -> None:
+    with pytest.raises(Error):
+        codecs.make(name)
+
+
+def test_avif_says_what_encodes_it(small: np.ndarray) -> None:
+    usual, slow = codecs.make("avif"), codecs.make("avif@s3")
+    for made, speed in ((usual, 6), (slow, 3)):
+        assert made.label.startswith(f"AVIF, speed {speed} (libaom ")
+        for word in ("Pillow", "libavif", "libaom", "4:4:4", f"speed {speed}", "tune"):
+            assert word in made.version
+    files = [made.encode(small, 60) for made in (usual, slow)]
+    assert files[0] != files[1]
+    assert files[0] == codecs._save(small, "AVIF", quality=60, subsampling="4:4:4", max_threads=1)
