@@ -58,7 +58,7 @@ class _Numbers(click.ParamType):
 @click.option(
     "--codecs", default="lapic,jpeg,webp,avif,jxl", show_default=True,
     help="Also: jpegli, jpeg2000, heic, bmshj2018-hyperprior, mbt2018-mean, avif@s3 (speed 3), lapic@e7 (effort 7), "
-    "lapic@ssim (tune) and lapic@model=FILE, which + joins: lapic@e0+model=FILE.",
+    "lapic@psnr (tune) and lapic@model=FILE, which + joins: lapic@e0+model=FILE.",
 )  # fmt: skip
 @click.option("--qualities", multiple=True, type=_Qualities(), help="Measure a codec at these; once for each codec.")
 @click.option("--metrics", default="psnr,ms_ssim,ssimulacra2,lpips,butteraugli,flip", show_default=True)

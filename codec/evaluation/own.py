@@ -13,14 +13,14 @@ from lapic.codec import api, defaults
 from lapic.codec.evaluation.codec import Codec, Pixels, Unavailable
 
 LADDER = (5, 20, 40, 60, 80, 100)
-PARTS = "e7 (effort), r0.5 (realism), ssim (tune) or model=FILE, joined by +"
+PARTS = "e7 (effort), r0.5 (realism), psnr (tune) or model=FILE, joined by +"
 
 
 def lapic(threads: int, variant: str = "") -> Codec:
     """lapic with the settings that a variant's name joins by "+".
 
     Args:
-        variant: "e7" encodes with effort 7, "ssim" tunes so, "r0.5" decodes with realism 0.5, "model=FILE" encodes and
+        variant: "e7" encodes with effort 7, "psnr" tunes so, "r0.5" decodes with realism 0.5, "model=FILE" encodes and
             decodes with these weights, at their qualities; further "model=FILE" serve further qualities.
 
     Raises:
@@ -28,11 +28,11 @@ def lapic(threads: int, variant: str = "") -> Codec:
         Unavailable: there is no realistic decoder.
     """
     given = _settings(variant)
-    settings: dict[str, Any] = {"effort": defaults.DEFAULT_EFFORT, "tune": "psnr"} | given
+    settings: dict[str, Any] = {"effort": defaults.DEFAULT_EFFORT, "tune": defaults.DEFAULT_TUNE} | given
     realism = settings.pop("realism", 0.0)
     models = settings.pop("model", [])
     low, high = (1.0, 100.0) if not models else (_qualities(models[0])[0], _qualities(models[-1])[1])
-    encoded = f"effort {settings['effort']}" + (f", tune {settings['tune']}" if settings["tune"] != "psnr" else "")
+    encoded = f"effort {settings['effort']}, tune {settings['tune']}"
 
     def encode(pixels: Pixels, quality: float) -> bytes:
         return api.encode(Image.fromarray(pixels), quality, model=_serving(models, quality) or "auto", **settings)

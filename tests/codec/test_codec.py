@@ -213,8 +213,9 @@ def test_the_model_goes_by_the_quality(photo: Image.Image) -> None:
     def model_at(quality: float, **options: str) -> str:
         return lapic.info(lapic.encode(small, quality, **options))["model"]["name"]
 
-    assert [model_at(quality) for quality in (1, HIGH_QUALITY)] == ["photo"] * 2
-    assert [model_at(quality) for quality in (HIGH_QUALITY + 1 / 256, 100)] == ["photo-high"] * 2
+    for tune, name in (("eye", "eye"), ("psnr", "photo")):
+        assert [model_at(quality, tune=tune) for quality in (1, HIGH_QUALITY)] == [name] * 2
+        assert [model_at(quality, tune=tune) for quality in (HIGH_QUALITY + 1 / 256, 100)] == [f"{name}-high"] * 2
     assert model_at(30, model="photo") == "photo"
     assert model_at(90, model="photo-high") == "photo-high"
 
@@ -235,7 +236,7 @@ def test_info_adds_up(photo: Image.Image) -> None:
     data = lapic.encode(photo, 33.5, effort=0)
     found = lapic.info(data)
     assert (found["width"], found["height"], found["mode"], found["quality"]) == (451, 300, "RGB", 33.5)
-    assert found["model"]["name"] == "photo"
+    assert found["model"]["name"] == "eye"
     parts = found["bytes"]
     assert sum(size for part, size in parts.items() if part != "total") == parts["total"] == len(data)
     assert found["bpp"] == 8 * len(data) / (451 * 300)

@@ -90,10 +90,6 @@ def test_what_is_lost_is_said(picture: Image.Image, tmp_path: Path) -> None:
     code, text = run_lapic("encode", "--effort", 3, tmp_path / "a.png", tmp_path / "b.lapic")
     assert code == 0
     assert text.count("the effort is 0") == 1
-    assert "tuned" not in text
-    code, text = run_lapic("encode", "--tune", "ssim", tmp_path / "a.png", tmp_path / "c.lapic")
-    assert code == 0
-    assert text.count("nothing is tuned") == 1
 
 
 @pytest.mark.parametrize("scale", [1, 4])

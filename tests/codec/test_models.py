@@ -136,7 +136,7 @@ def test_known_by_its_name(in_folder: None, small: Image.Image, own: tuple[Path,
 
 
 def test_shipped_models_come_first(in_folder: None, small: Image.Image) -> None:
-    assert lapic.info(lapic.encode(small, effort=0))["model"]["name"] == "photo"
+    assert lapic.info(lapic.encode(small, effort=0))["model"]["name"] == "eye"
     assert shipped.find_model("photo").parent == shipped.WEIGHTS
 
 

@@ -21,10 +21,10 @@ def small(photo: Image.Image) -> np.ndarray:
 
 
 def test_settings_are_joined(small: np.ndarray) -> None:
-    made = codecs.make("lapic@e2+ssim")
-    assert made.label == "lapic, effort 2, tune ssim"
-    assert "effort 2, tune ssim" in made.version
-    assert made.encode(small, 30) == lapic.encode(Image.fromarray(small), 30, effort=2, tune="ssim")
+    made = codecs.make("lapic@e2+psnr")
+    assert made.label == "lapic, effort 2, tune psnr"
+    assert "effort 2, tune psnr" in made.version
+    assert made.encode(small, 30) == lapic.encode(Image.fromarray(small), 30, effort=2, tune="psnr")
     assert codecs.make("lapic@e0+r0.5").encoder == "lapic@e0"
     assert codecs.make("lapic@r1").encoder == "lapic"
     assert codecs.make("lapic").encoder is None
