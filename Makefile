@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint web clean
 
 demo: $(VENV)/core  ## encode and decode the sample photos, print a table, write a side-by-side picture
 	$(BIN)/python examples/demo.py
@@ -15,6 +15,13 @@ lint: $(VENV)/test
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+
+web: web/node_modules  ## the decoder and encoder for browsers, in web/dist
+	cd web && npm run --silent check && npm run --silent build
+
+web/node_modules: web/package-lock.json
+	cd web && npm ci --silent --no-audit --no-fund
+	touch $@
 
 $(VENV)/core: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
