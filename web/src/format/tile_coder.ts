@@ -19,7 +19,7 @@ export const MISMATCH = "a tile's checksum does not match: the file is damaged, 
 
 /** CRC-32 of a tile's symbols: z as signed bytes, then s as little-endian 16-bit integers, each in raster order. */
 export function symbolsCrc(z: Int16Array, symbols: Int16Array): number {
-  return crc32(new Uint8Array(symbols.buffer, symbols.byteOffset, symbols.byteLength), crc32(new Uint8Array(Int8Array.from(z).buffer)));
+  return crc32(new Uint8Array(symbols.buffer, symbols.byteOffset, symbols.byteLength), crc32(new Uint8Array(new Int8Array(z).buffer)));
 }
 
 /** Decodes one tile step by step: `hyper`, then `latent` for each pass, then `finish`. */

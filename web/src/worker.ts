@@ -1,0 +1,69 @@
+/** The worker: does one job after another, and hears in between which are cancelled. */
+
+import * as ort from "onnxruntime-web/wasm";
+import { LapicError } from "./error.ts";
+import { perform } from "./jobs.ts";
+import { Library, fetchFrom } from "./library.ts";
+import type { Job, Reply, Request, Setup } from "./messages.ts";
+
+const scope = globalThis as unknown as DedicatedWorkerGlobalScope;
+const cancelled = new Set<number>();
+let library: Library | undefined;
+
+/** Thrown where a cancelled job ends. */
+class Cancelled extends Error {}
+
+scope.onmessage = ({ data }: MessageEvent<Request>) => {
+  if ("cancel" in data) cancelled.add(data.id);
+  else void run(data.id, data.job, data.setup);
+};
+
+async function run(id: number, job: Job, setup: Setup): Promise<void> {
+  const say = (reply: Reply, moved: Transferable[] = []) => scope.postMessage(reply, moved);
+  const steps = {
+    pause: async () => {
+      await nextTask();
+      if (cancelled.has(id)) throw new Cancelled();
+    },
+    progress: (done: number, total: number) => say({ id, kind: "progress", done, total }),
+  };
+  try {
+    library ??= start(setup);
+    const result = await perform(job, library, steps, (pixels) => say({ id, kind: "preview", pixels }, [pixels.data.buffer]));
+    const buffer = "data" in result ? result.data.buffer : result instanceof Uint8Array ? result.buffer : undefined;
+    say({ id, kind: "done", result }, buffer ? [buffer as ArrayBuffer] : []);
+  } catch (error) {
+    if (!(error instanceof Cancelled)) say({ id, kind: "failed", ...explained(error) });
+    else say({ id, kind: "failed", message: "cancelled", broken: false });
+  } finally {
+    cancelled.delete(id);
+  }
+}
+
+function start({ base, threads }: Setup): Library {
+  ort.env.wasm.wasmPaths = base;
+  ort.env.wasm.numThreads = threads;
+  return new Library(fetchFrom(new URL("packs/", base)));
+}
+
+/** One sentence for an error. */
+function explained(error: unknown): { message: string; broken: boolean } {
+  if (error instanceof LapicError) return { message: error.message, broken: false };
+  const text = String((error as Error | undefined)?.message ?? error);
+  const message = /memory|alloc|out of bounds|^\d+$/i.test(text)
+    ? "the picture does not fit into this browser's memory: decode at scale 8"
+    : `the picture cannot be computed here: ${text.split("\n")[0]}`;
+  return { message, broken: true };
+}
+
+/** Lets messages that have arrived be handled. */
+function nextTask(): Promise<void> {
+  return new Promise((resolve) => {
+    const channel = new MessageChannel();
+    channel.port1.onmessage = () => {
+      channel.port1.close();
+      resolve();
+    };
+    channel.port2.postMessage(0);
+  });
+}
