@@ -34,7 +34,7 @@ export class Panel {
     const lapic = versions.get("lapic");
     this.root.hidden = !entry || (!versions.size && (error !== null || !info));
     find("#quality-control").hidden = !entry || entry.isLapic;
-    find("#realism-control").hidden = !info?.realism;
+    find("#realism-control").hidden = info !== null && !info.realism;
     if (!this.waiting) {
       this.quality.value = String(state.quality);
       this.realism.value = String(state.realism);
@@ -72,7 +72,7 @@ export class Panel {
     const table = find<HTMLTableElement>("#panel table");
     table.hidden = present.length < 2;
     const hasPeers = present.some((form) => state.versions.get(form)!.fits !== undefined);
-    table.caption!.textContent = hasPeers ? "At most as many bytes as lapic" : "";
+    table.caption!.textContent = hasPeers ? "Others: the best of at most lapic’s bytes" : "";
     table.tBodies[0]!.replaceChildren(...present.map((form) => sizeRow(form, state)));
   }
 
@@ -93,8 +93,8 @@ function sizeRow(form: Form, { versions, quality }: State): HTMLTableRowElement 
   name.scope = "row";
   row.append(
     name,
-    element("td", bytesText(version.file.size) + (version.fits === false ? " at least" : "")),
-    element("td", setting === undefined ? "" : `q ${Math.round(100 * setting) / 100}`),
+    element("td", (version.fits === false ? "at least " : "") + bytesText(version.file.size)),
+    element("td", setting === undefined ? "" : String(Math.round(100 * setting) / 100)),
     element("td", version.encoding === undefined ? "" : secondsText(version.encoding)),
   );
   return row;

@@ -30,7 +30,7 @@ export async function fitPeer(peer: Peer, bitmap: ImageBitmap, bytes: number, si
       const blob = coder ? await coder.encode(quality, signal) : await encodePhoto(bitmap, `image/${peer}`, quality / 100);
       return { blob, quality, seconds: (performance.now() - start) / 1000, fits: blob.size <= bytes };
     };
-    return await largestWithin(encode, 0, HIGHEST[peer]);
+    return await largestWithin(encode, bytes, 0, HIGHEST[peer]);
   } finally {
     coder?.close();
   }

@@ -21,8 +21,10 @@ export class Strip {
     button.addEventListener("click", () => this.opened(entry));
     this.buttons.set(entry, button);
     this.root.append(button);
-    this.root.hidden = this.buttons.size < 2;
-    this.queue = this.queue.then(() => drawThumbnail(entry, button));
+    if (this.buttons.size < 2) return;
+    this.root.hidden = false;
+    const undrawn = this.buttons.size === 2 ? [...this.buttons] : [[entry, button] as const];
+    for (const [one, its] of undrawn) this.queue = this.queue.then(() => drawThumbnail(one, its));
   }
 
   /** Mark the file that is shown. */
