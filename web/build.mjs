@@ -1,5 +1,5 @@
 // Builds dist/: lapic.js, its worker, the files of onnxruntime-web that it loads, and the list of the packs in
-// dist/packs.
+// dist/packs. With --tests, the tests as modules for node, in build/test.
 
 import { existsSync } from "node:fs";
 import { cp, mkdir, readFile, readdir, writeFile } from "node:fs/promises";
@@ -8,17 +8,22 @@ import { build } from "esbuild";
 const RUNTIME = "node_modules/onnxruntime-web/dist";
 const PACKS = "dist/packs";
 
+const MODULES = { bundle: true, format: "esm", target: "es2022", sourcemap: true, logLevel: "warning" };
+
+if (process.argv.includes("--tests")) {
+  const tests = (await readdir("test")).filter((name) => name.endsWith(".test.ts"));
+  const external = ["onnxruntime-web"];
+  await build({ ...MODULES, entryPoints: tests.map((name) => `test/${name}`), outdir: "build/test", outExtension: { ".js": ".mjs" }, platform: "node", external });
+  process.exit();
+}
+
 await mkdir("dist", { recursive: true });
 await build({
+  ...MODULES,
   entryPoints: { lapic: "src/lapic.ts", "lapic-worker": "src/worker.ts" },
-  bundle: true,
-  format: "esm",
-  target: "es2022",
   minify: true,
-  sourcemap: true,
   outdir: "dist",
   conditions: ["onnxruntime-web-use-extern-wasm"],
-  logLevel: "warning",
 });
 for (const name of ["ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"]) {
   await cp(`${RUNTIME}/${name}`, `dist/${name}`);

@@ -68,7 +68,7 @@ export class Synthesis {
     });
     await this.pause();
     const shared = { base: coarse["base"]!, features: coarse["features"]! };
-    const small = this.look.scale === 8 && this.strength === 0;
+    const small = this.look.scale === 8 && this.look.realism === 0;
     if (small || preview) {
       const { picture } = await this.model.run("synthesis-8", shared);
       const look = planesOf(await this.filtered(picture!, 8), "filtered");
