@@ -61,22 +61,25 @@ export class Synthesis {
     const { A, B, D, M } = this.model.manifest.sizes;
     const row = (name: string, channels: number) =>
       tensor(rowAt(this.model.matrix(name), this.quality), 1, 2 * channels, 1, 1);
-    const coarse = await this.model.run("synthesis-8", {
+    const coarse = await this.model.run("features", {
       y: tensor(latent, 1, M, rect.height, rect.width),
       enter_level: row("enter_level", A),
       up_level: row("up_level", B),
     });
     await this.pause();
-    const small = this.look.scale === 8 && this.strength === 0;
+    const shared = { base: coarse["base"]!, features: coarse["features"]! };
+    const small = this.look.scale === 8 && this.look.realism === 0;
     if (small || preview) {
-      const look = planesOf(await this.filtered(coarse["picture"]!, 8), "filtered");
+      const { picture } = await this.model.run("synthesis-8", shared);
+      const look = planesOf(await this.filtered(picture!, 8), "filtered");
       if (small) return look;
       preview?.(look);
+      await this.pause();
     }
     const level: Tensors = D ? { quarter_level: row("quarter.level", D) } : {};
-    const fine = await this.model.run("synthesis", { base: coarse["base"]!, features: coarse["features"]!, ...level });
+    const fine = await this.model.run("synthesis", { ...shared, ...level });
     await this.pause();
-    let planes = await this.finished(fine["picture"]!, coarse["features"]!);
+    let planes = await this.finished(fine["picture"]!, shared.features);
     for (let scale = 1; scale < this.look.scale; scale *= 2) planes = reduce(planes);
     return planes;
   }
