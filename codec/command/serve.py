@@ -63,8 +63,8 @@ class Site:
         if len(parts) < 2 or not secrets.compare_digest(parts[0].encode(), self.token.encode()):
             return None
         match parts[1:]:
-            case ["files", number, _] if number.isdecimal() and int(number) < len(self.pictures):
-                return self.pictures[int(number)]
+            case ["files", number, _]:
+                return {str(i): path for i, path in enumerate(self.pictures)}.get(number)
             case names if all(name and not name.startswith(".") and os.sep not in name for name in names):
                 path = self.page.joinpath(*names)
                 return path if path.is_file() else None

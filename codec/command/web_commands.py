@@ -38,10 +38,10 @@ def view(files: tuple[str, ...], no_browser: bool) -> None:
             raise Error("there are no pictures to show")
         sys.exit(1)
     with PageServer(Site(page, pictures)) as server:
-        write_line(server.address)
-        if not no_browser:
-            _open_browser(server.address)
         try:
+            write_line(server.address)
+            if not no_browser:
+                _open_browser(server.address)
             server.serve_forever()
         except SystemExit as end:
             if end.code != 128 + signal.SIGINT:
