@@ -153,6 +153,8 @@ def write_page(output: Path, force: bool) -> list[Path]:
             raise Error(f"cannot write {output}: {os.strerror(errno.ENOTDIR)}")
         if output.is_dir() and any(output.iterdir()) and not force:
             raise Error(f"{output} is not empty: --force replaces the page in it")
+        if not output.parent.is_dir():
+            raise Error(f"cannot write {output}: {os.strerror(errno.ENOENT)}")
         beside = output.parent / f".lapic-{secrets.token_hex(8)}.part"
         try:
             shutil.copytree(page, beside, ignore=shutil.ignore_patterns(*LEFT_OUT))

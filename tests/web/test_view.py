@@ -79,7 +79,8 @@ def test_the_page_may_use_threads_and_streams_its_webassembly(server: PageServer
     [
         "/", "/index.html", "/wrong/", "/wrong/index.html", "/%C3%A4/index.html", "/TOKEN/none.js", "/TOKEN/packs",
         "/TOKEN/../secret.txt", "/TOKEN/%2e%2e/secret.txt", "/TOKEN/..%2fsecret.txt", "/TOKEN//etc/passwd", "/TOKEN/.",
-        "/TOKEN/files/2/x", "/TOKEN/files/-1/x", "/TOKEN/files/0", "/TOKEN/files/%C2%B2/x", f"/TOKEN/files/{5000 * '9'}/x",
+        "/TOKEN/files/2/x", "/TOKEN/files/-1/x", "/TOKEN/files/0", "/TOKEN/files/%C2%B2/x",
+        f"/TOKEN/files/{5000 * '9'}/x",
         "/TOKEN/files/0/../../secret.txt",
         "/TOKEN/index.html%00",
     ],
