@@ -2,7 +2,7 @@ import { find } from "./dom.ts";
 import { renamed } from "./entry.ts";
 import { factsOf } from "./facts.ts";
 import { formsOf, NAMES, type Form, type State, type Version } from "./state.ts";
-import { bytesText, secondsText } from "./units.ts";
+import { allBytesText, bytesText, secondsText } from "./units.ts";
 
 /** What the panel's controls ask for. */
 export interface PanelActions {
@@ -91,9 +91,11 @@ function sizeRow(form: Form, { versions, quality }: State): HTMLTableRowElement 
   const row = document.createElement("tr");
   const name = element("th", NAMES[form]);
   name.scope = "row";
+  const size = element("td", (version.fits === false ? "at least " : "") + bytesText(version.file.size));
+  size.title = allBytesText(version.file.size);
   row.append(
     name,
-    element("td", (version.fits === false ? "at least " : "") + bytesText(version.file.size)),
+    size,
     element("td", setting === undefined ? "" : String(Math.round(100 * setting) / 100)),
     element("td", version.encoding === undefined ? "" : secondsText(version.encoding)),
   );

@@ -46,7 +46,7 @@ export function emptyState(): State {
 }
 
 export const NAMES: Record<Form, string> = {
-  original: "Original", lapic: "lapic", faithful: "lapic, realism 0", jpeg: "JPEG", webp: "WebP", avif: "AVIF",
+  original: "Original", lapic: "lapic", faithful: "Faithful", jpeg: "JPEG", webp: "WebP", avif: "AVIF",
 };
 
 /** The forms that the open file can have. */
