@@ -17,7 +17,6 @@ canvas[hidden] { display: none; }
 export class LapicImage extends HTMLElement {
   static readonly observedAttributes = ["src", "alt", "width", "height", "realism", "loading"];
 
-  private readonly internals = this.attachInternals();
   private readonly canvas = document.createElement("canvas");
   private readonly text = document.createElement("span");
   private readonly hints = new CSSStyleSheet();
@@ -36,7 +35,6 @@ export class LapicImage extends HTMLElement {
     root.adoptedStyleSheets = [style, this.hints];
     this.canvas.hidden = true;
     root.append(this.canvas, this.text);
-    this.internals.role = "img";
   }
 
   /** The address of the file, absolute. */
@@ -209,8 +207,8 @@ export class LapicImage extends HTMLElement {
   }
 
   private showAlt(): void {
-    this.internals.role = this.getAttribute("alt") === "" ? "presentation" : "img";
-    this.internals.ariaLabel = this.alt || null;
+    this.canvas.role = this.getAttribute("alt") === "" ? "presentation" : "img";
+    this.canvas.ariaLabel = this.alt || null;
     if (this.text.textContent) this.text.textContent = this.alt;
   }
 

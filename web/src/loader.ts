@@ -56,7 +56,7 @@ function upgradeAll(root: ParentNode): void {
 
 new MutationObserver((records) => {
   for (const { target, addedNodes, type } of records) {
-    if (type === "attributes") void upgrade(target as HTMLImageElement);
+    if (type === "attributes" && target instanceof HTMLImageElement) void upgrade(target);
     for (const node of addedNodes) {
       if (node instanceof HTMLImageElement) void upgrade(node);
       else if (node instanceof Element) upgradeAll(node);
