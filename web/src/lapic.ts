@@ -63,7 +63,8 @@ export async function info(bytes: Bytes): Promise<Info> {
 /** The bytes, without those around a view. */
 function octets(bytes: Bytes): Uint8Array {
   if (bytes instanceof ArrayBuffer) return new Uint8Array(bytes);
-  if (!ArrayBuffer.isView(bytes)) throw new LapicError(`the bytes of a file are needed, not ${typeof bytes}: read it first`);
+  if (!ArrayBuffer.isView(bytes))
+    throw new LapicError(`the bytes of a file are needed, not ${typeof bytes}: read it first`);
   const view = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   return view.length === bytes.buffer.byteLength ? view : view.slice();
 }

@@ -29,7 +29,9 @@ async function run(id: number, job: Job, setup: Setup): Promise<void> {
   };
   try {
     library ??= start(setup);
-    const result = await perform(job, library, steps, (pixels) => say({ id, kind: "preview", pixels }, [pixels.data.buffer]));
+    const result = await perform(job, library, steps, (pixels) =>
+      say({ id, kind: "preview", pixels }, [pixels.data.buffer]),
+    );
     const buffer = "data" in result ? result.data.buffer : result instanceof Uint8Array ? result.buffer : undefined;
     say({ id, kind: "done", result }, buffer ? [buffer as ArrayBuffer] : []);
   } catch (error) {

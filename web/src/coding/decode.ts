@@ -21,13 +21,21 @@ export interface DecodeRequest extends Look {
 }
 
 /** Decode a picture. Throws LapicError if its file is damaged. */
-export async function decodePicture(model: Model, file: LapicFile, request: DecodeRequest, steps: Steps): Promise<Pixels> {
+export async function decodePicture(
+  model: Model,
+  file: LapicFile,
+  request: DecodeRequest,
+  steps: Steps,
+): Promise<Pixels> {
   const { header } = file;
   const body = header.chunks.get("alph");
   const alpha = body && (await readAlpha(body, header.width, header.height));
   const run = new Decode(model, file, request, alpha, steps);
   if (request.preview && !run.inOnePiece) {
-    const small = new Decode(model, file, { scale: 8, realism: 0, piece: request.piece }, alpha, { ...steps, progress: () => undefined });
+    const small = new Decode(model, file, { scale: 8, realism: 0, piece: request.piece }, alpha, {
+      ...steps,
+      progress: () => undefined,
+    });
     request.preview(await small.pixels());
   }
   return run.pixels();
@@ -91,7 +99,8 @@ class Decode {
     const width = Math.ceil(this.header.width / scale);
     const height = Math.ceil(this.header.height / scale);
     const out = before ?? blankPixels(width, height);
-    if (!out) throw new LapicError(`${width} x ${height} pixels do not fit into this browser's memory: decode at scale 8`);
+    if (!out)
+      throw new LapicError(`${width} x ${height} pixels do not fit into this browser's memory: decode at scale 8`);
     const unit = LATENT / scale;
     const part = piece.times(unit).grow(0, new Rect(0, 0, height, width));
     writePixels(planes, area.times(unit), part, this.header.grey, out);

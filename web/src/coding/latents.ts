@@ -20,7 +20,13 @@ export interface TileSymbols {
 }
 
 /** Decode a tile of a rectangle of latents. Throws LapicError if its payload is damaged. */
-export async function decodeTile(model: Model, header: Header, tile: Tile, rect: Rect, steps: Steps): Promise<TileSymbols> {
+export async function decodeTile(
+  model: Model,
+  header: Header,
+  tile: Tile,
+  rect: Rect,
+  steps: Steps,
+): Promise<TileSymbols> {
   const { height, width } = rect;
   const decoder = new TileDecoder(model.tables, tile.payload);
   const level = nearestLevel(model.manifest.sizes.L, header.quality);
@@ -32,7 +38,12 @@ export async function decodeTile(model: Model, header: Header, tile: Tile, rect:
 }
 
 /** What the symbols stand for, (M, h, w): the means and what the centroids add, over the channels' gains. */
-export function dequantise(model: Model, quality: number, passes: readonly PassData[], { height, width }: Rect): Float32Array {
+export function dequantise(
+  model: Model,
+  quality: number,
+  passes: readonly PassData[],
+  { height, width }: Rect,
+): Float32Array {
   const places = height * width;
   const centroid = model.matrix("centroid").values.map(Math.abs);
   const gain = rowAt(model.matrix("log_gain"), quality).map(Math.exp);
@@ -98,4 +109,3 @@ export class Latents {
     return out;
   }
 }
-

@@ -44,7 +44,9 @@ export class Synthesis {
     this.look = look;
     this.pause = pause;
     if (look.realism > 0 && !model.hasGraph("realism")) {
-      throw new LapicError(`there is no realistic decoder for the model ${model.manifest.name}: decode without realism`);
+      throw new LapicError(
+        `there is no realistic decoder for the model ${model.manifest.name}: decode without realism`,
+      );
     }
     if (filter) readFilter(model, filter, look.scale);
     this.strength = look.realism * Math.min(Math.max((100 * 256 - quality) / FADES, 0), 1);
@@ -93,7 +95,13 @@ export class Synthesis {
     const between = t === 1 || !this.filter ? picture : mixed(fidelity["filtered"]!, picture, t);
     const { E, G } = this.model.manifest.sizes;
     const row = (name: string, channels: number) =>
-      tensor(realismRowAt(this.model.matrix(`realism.${name}`), Math.min(this.quality, LEARNED), this.look.realism), 1, 2 * channels, 1, 1);
+      tensor(
+        realismRowAt(this.model.matrix(`realism.${name}`), Math.min(this.quality, LEARNED), this.look.realism),
+        1,
+        2 * channels,
+        1,
+        1,
+      );
     const out = await this.model.run("realism", {
       picture: between,
       features,
@@ -116,7 +124,10 @@ export class Synthesis {
 function mixed(a: ort.Tensor, b: ort.Tensor, t: number): ort.Tensor {
   const from = a.data as Float32Array;
   const to = b.data as Float32Array;
-  return tensor(from.map((value, at) => value + t * (to[at]! - value)), ...a.dims);
+  return tensor(
+    from.map((value, at) => value + t * (to[at]! - value)),
+    ...a.dims,
+  );
 }
 
 function planesOf(outputs: Tensors, name: string): Planes {

@@ -80,7 +80,11 @@ export class Model {
     if (data.length !== this.manifest.files[name]?.bytes) {
       throw new LapicError(`the model ${this.manifest.name} is damaged: ${name} has ${data.length} bytes`);
     }
-    return ort.InferenceSession.create(data, { executionProviders: ["wasm"], graphOptimizationLevel: "all", logSeverityLevel: 3 });
+    return ort.InferenceSession.create(data, {
+      executionProviders: ["wasm"],
+      graphOptimizationLevel: "all",
+      logSeverityLevel: 3,
+    });
   }
 
   private entry(name: string): Manifest["arrays"][string] {

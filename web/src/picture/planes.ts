@@ -47,7 +47,8 @@ function transposed({ values, height, width }: Planes): Planes {
   const places = height * width;
   for (let begin = 0; begin < values.length; begin += places) {
     for (let row = 0; row < height; row++) {
-      for (let column = 0; column < width; column++) out[begin + column * height + row] = values[begin + row * width + column]!;
+      for (let column = 0; column < width; column++)
+        out[begin + column * height + row] = values[begin + row * width + column]!;
     }
   }
   return { values: out, height: width, width: height };

@@ -38,13 +38,17 @@ export async function readAlpha(body: Uint8Array, width: number, height: number)
   if (head?.kind !== "IHDR" || head.content.length !== 13) return fail("it has no header");
   const view = new DataView(head.content.buffer, head.content.byteOffset, 13);
   const kind = [view.getUint8(8), view.getUint8(9), view.getUint8(10), view.getUint8(11)].join();
-  if (view.getUint32(0) !== width || view.getUint32(4) !== height || kind !== "8,0,0,0") fail("its size or mode is wrong");
+  if (view.getUint32(0) !== width || view.getUint32(4) !== height || kind !== "8,0,0,0")
+    fail("its size or mode is wrong");
   const passes = view.getUint8(12) === 0 ? WHOLE_PASS : ADAM7;
   const sizes = passes.map(([left, top, across, down]) => ({
     columns: Math.ceil((width - left) / across),
     rows: Math.ceil((height - top) / down),
   }));
-  const needed = sizes.reduce((sum, { columns, rows }) => sum + (columns > 0 && rows > 0 ? rows * (columns + 1) : 0), 0);
+  const needed = sizes.reduce(
+    (sum, { columns, rows }) => sum + (columns > 0 && rows > 0 ? rows * (columns + 1) : 0),
+    0,
+  );
   const data = concatenated(parts.filter((part) => part.kind === "IDAT").map((part) => part.content));
   const raw = await inflate(data, needed, "the alpha channel");
   if (raw.length !== needed) fail("it ends early");
@@ -79,7 +83,11 @@ export async function writeAlpha({ data, height, width }: Plane): Promise<Uint8A
   head.setUint32(0, width);
   head.setUint32(4, height);
   head.setUint8(8, 8);
-  const body = [chunk("IHDR", new Uint8Array(head.buffer)), chunk("IDAT", await deflate(raw)), chunk("IEND", new Uint8Array(0))];
+  const body = [
+    chunk("IHDR", new Uint8Array(head.buffer)),
+    chunk("IDAT", await deflate(raw)),
+    chunk("IEND", new Uint8Array(0)),
+  ];
   return concatenated([Uint8Array.from(SIGNATURE), ...body]);
 }
 
@@ -107,7 +115,10 @@ function chunk(kind: string, content: Uint8Array): Uint8Array {
   const out = new Uint8Array(12 + content.length);
   const view = new DataView(out.buffer);
   view.setUint32(0, content.length);
-  out.set([...kind].map((letter) => letter.charCodeAt(0)), 4);
+  out.set(
+    [...kind].map((letter) => letter.charCodeAt(0)),
+    4,
+  );
   out.set(content, 8);
   view.setUint32(8 + content.length, crc32(out.subarray(4, 8 + content.length)));
   return out;
