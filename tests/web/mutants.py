@@ -69,4 +69,5 @@ def bare(header: Header) -> Header:
 
 def is_zlib(message: str) -> bool:
     """Whether a message ends with what an inflater says, which differs between programs."""
-    return ("chunk" in message and any(word in message for word in ("is damaged", "is truncated"))) or "alpha" in message
+    damaged = "is damaged" in message or "is truncated" in message
+    return damaged and ("chunk" in message or "alpha" in message)

@@ -94,6 +94,12 @@ export class Model {
   }
 }
 
+/** Load the runtime, if it is not there yet, by a graph that is not kept. */
+export async function startRuntime(graph: Uint8Array): Promise<void> {
+  const session = await ort.InferenceSession.create(graph, { executionProviders: ["wasm"] });
+  await session.release();
+}
+
 /** A tensor of numbers with the axes given. */
 export function tensor(values: Float32Array | Float64Array, ...shape: number[]): ort.Tensor {
   return new ort.Tensor("float32", values instanceof Float32Array ? values : new Float32Array(values), shape);
