@@ -3,6 +3,8 @@
 import dataclasses
 import hashlib
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -55,6 +57,18 @@ def packs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pack]:
         found = Pack(folder)
         made[found.manifest["model"]] = found
     return made
+
+
+def test_the_decoder_needs_no_torch(packs: dict[str, Pack]) -> None:
+    model_pack, _ = of_file(packs, "photo-q10.lapic")
+    code = f"""if True:
+        import sys
+        from pathlib import Path
+        from tests import pack
+        pixels, _ = pack.decode(pack.Pack(Path({str(model_pack.folder)!r})), Path("photo-q10.lapic").read_bytes())
+        assert pixels.ndim == 3 and "torch" not in sys.modules"""
+    root = str(Path(__file__).parents[2])
+    subprocess.run([sys.executable, "-c", code], cwd=GOLDEN, env=os.environ | {"PYTHONPATH": root}, check=True)
 
 
 def of_file(packs: dict[str, Pack], name: str) -> tuple[Pack, bytes]:
