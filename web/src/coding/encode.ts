@@ -8,7 +8,7 @@ import { nearestLevel, rowAt } from "../model/levels.ts";
 import { floats, tensor } from "../model/model.ts";
 import type { Model } from "../model/model.ts";
 import { fillHidden } from "../picture/hidden.ts";
-import { isGrey, readPixels } from "../picture/planes.ts";
+import { alphaOf, isGrey, readPixels } from "../picture/planes.ts";
 import type { Pixels } from "../picture/planes.ts";
 import { writeAlpha } from "../picture/png.ts";
 import { Rect, copyShared, latentBounds, pieceEdge, tileEdge } from "../picture/rect.ts";
@@ -63,13 +63,13 @@ export async function encodePicture(
 }
 
 async function headerOf(model: Model, pixels: Pixels, { quality, chunks }: EncodeRequest): Promise<Header> {
-  const { data, width, height } = pixels;
+  const { width, height } = pixels;
   if (width > MAX_EDGE || height > MAX_EDGE)
     throw new LapicError(`a picture of ${width} x ${height} does not fit the format`);
   const all = new Map(chunks);
-  const alpha = Uint8Array.from({ length: width * height }, (_, at) => data[4 * at + 3]!);
-  if (alpha.some((value) => value < 255)) {
-    all.set("alph", await writeAlpha({ data: alpha, width, height }));
+  const alpha = alphaOf(pixels);
+  if (alpha.data.some((value) => value < 255)) {
+    all.set("alph", await writeAlpha(alpha));
     fillHidden(pixels);
   }
   const grey = isGrey(pixels);

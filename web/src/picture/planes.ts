@@ -98,6 +98,20 @@ export function readPixels(pixels: Pixels, rect: Rect): Planes {
   return { values, height, width };
 }
 
+/** Bytes by row and column. */
+export interface Plane {
+  data: Uint8Array;
+  height: number;
+  width: number;
+}
+
+/** The alpha channel. */
+export function alphaOf({ data, height, width }: Pixels): Plane {
+  const out = new Uint8Array(height * width);
+  for (let at = 0; at < out.length; at++) out[at] = data[4 * at + 3]!;
+  return { data: out, height, width };
+}
+
 /** Whether all three channels are equal everywhere. */
 export function isGrey({ data }: Pixels): boolean {
   for (let at = 0; at < data.length; at += 4) if (data[at] !== data[at + 1] || data[at] !== data[at + 2]) return false;

@@ -4,16 +4,10 @@ import { LapicError } from "../error.ts";
 import { Reader, concatenated } from "../format/bytes.ts";
 import { crc32 } from "../format/crc32.ts";
 import { deflate, inflate } from "../format/zlib.ts";
+import type { Plane } from "./planes.ts";
 
 const SIGNATURE = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
 const UP = 2; // the row filter that is written
-
-/** Bytes by row and column. */
-export interface Plane {
-  data: Uint8Array;
-  height: number;
-  width: number;
-}
 
 /** [first column, first row, columns between, rows between] of the passes of an interlaced file. */
 const WHOLE_PASS = [[0, 0, 1, 1]] as const;
