@@ -1,0 +1,44 @@
+import { find } from "./dom.ts";
+import { formsOf, NAMES, type Form, type State } from "./state.ts";
+import { bytesText } from "./units.ts";
+
+/** Which form of the picture is on the left and which on the right, chosen in two lists. */
+export class Panes {
+  private readonly lists = [find<HTMLSelectElement>(".pane.left select"), find<HTMLSelectElement>(".pane.right select")];
+  private chosen: Form[] = ["original", "lapic"];
+  private present: Form[] = [];
+
+  constructor(changed: () => void) {
+    this.lists.forEach((list, side) => {
+      list.addEventListener("change", () => {
+        this.chosen[side] = list.value as Form;
+        changed();
+      });
+    });
+  }
+
+  /** The forms that are looked at: left and right, or one alone. */
+  forms(state: State): Form[] {
+    const present = formsOf(state);
+    if (present.length < 3) return present;
+    return this.chosen;
+  }
+
+  /** Show lists and sizes for a state. */
+  show(state: State): void {
+    const present = formsOf(state);
+    const [left, right] = this.forms(state);
+    if (present.join() !== this.present.join()) {
+      this.present = present;
+      for (const list of this.lists) list.replaceChildren(...present.map((form) => new Option(NAMES[form], form)));
+    }
+    [left, right].forEach((form, side) => {
+      const pane = this.lists[side]!.parentElement!;
+      pane.hidden = !form || !state.versions.size;
+      if (!form) return;
+      const version = state.versions.get(form);
+      this.lists[side]!.value = form;
+      pane.querySelector("output")!.textContent = version ? bytesText(version.file.size) : "…";
+    });
+  }
+}
