@@ -13,7 +13,14 @@ const MODULES = { bundle: true, format: "esm", target: "es2022", sourcemap: true
 if (process.argv.includes("--tests")) {
   const tests = (await readdir("test")).filter((name) => name.endsWith(".test.ts"));
   const external = ["onnxruntime-web"];
-  await build({ ...MODULES, entryPoints: tests.map((name) => `test/${name}`), outdir: "build/test", outExtension: { ".js": ".mjs" }, platform: "node", external });
+  await build({
+    ...MODULES,
+    entryPoints: tests.map((name) => `test/${name}`),
+    outdir: "build/test",
+    outExtension: { ".js": ".mjs" },
+    platform: "node",
+    external,
+  });
   process.exit();
 }
 

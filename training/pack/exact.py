@@ -20,7 +20,7 @@ from lapic.codec.exact.hyper import (
     SCALES,
     WEIGHT_ONE,
 )
-from lapic.training.pack.graph import FLOAT, INT32, UINT8, Graph
+from lapic.training.pack.graph import FLOAT, INT32, UINT8, Graph, Outputs, Shape
 
 Integers = Mapping[str, NDArray[Any]]
 
@@ -101,10 +101,12 @@ def hyper_graph(integers: Integers, low: int) -> bytes:
     x = graph.pointwise(x, "point3")
     sums = graph.sums(x, integers["point4.weight"][rows_of(slice(0, first), latent)], leave)
     mean, index = graph.parameters(sums, first)
-    outputs = {"x": (x, [1, wide, "h", "w"], FLOAT), "sums": (sums, [1, 2 * first, "h", "w"], FLOAT)}
-    outputs |= {"mean": (mean, [1, first, "h", "w"], FLOAT), "index": (index, [1, first, "h", "w"], UINT8)}
-    if not low:
-        del outputs["sums"]
+    outputs: Outputs = {
+        "x": (x, [1, wide, "h", "w"], FLOAT),
+        **({"sums": (sums, [1, 2 * first, "h", "w"], FLOAT)} if low else {}),
+        "mean": (mean, [1, first, "h", "w"], FLOAT),
+        "index": (index, [1, first, "h", "w"], UINT8),
+    }
     return graph.model(outputs)
 
 
@@ -124,7 +126,7 @@ def context_graph(integers: Integers, name: str) -> bytes:
     known = graph.context(symbols, features, name)
     total = graph.apply("Add", sums, graph.sums(known, integers[f"{name}.leave.weight"], None))
     mean, index = graph.parameters(total, channels)
-    shape = [1, channels, "h", "w"]
+    shape: Shape = [1, channels, "h", "w"]
     return graph.model({"mean": (mean, shape, FLOAT), "index": (index, shape, UINT8)})
 
 

@@ -101,8 +101,8 @@ def small_arrays(model: Model, translator: Translator | None) -> dict[str, NDArr
     tensors = {"centroid": model.centroid.numpy(), "threshold": model.threshold.numpy(), "log_gain": state["log_gain"]}
     tensors |= {row: state[f"synthesis.{row}.table"] for row in rows if f"synthesis.{row}.table" in state}
     if translator:
-        tables_of = {"there.0": translator.there[0], "there.1": translator.there[1], "back.0": translator.back[0]}
-        tensors |= {f"realism.{name}": stage.task.table.detach().numpy() for name, stage in tables_of.items()}
+        rows_of = _numpy({k: v for k, v in translator.state_dict().items() if k.endswith(".task.table")})
+        tensors |= {f"realism.{name.removesuffix('.task.table')}": table for name, table in rows_of.items()}
     arrays |= {f"level.{end}": model.integers[f"level.{end}"].numpy().astype("<i4") for end in ("enter", "leave")}
     if picture_filter.SCALE in model.integers:
         arrays["filter.scale"] = picture_filter.scale_index(model)

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 OPSET, IR_VERSION = 17, 8  # old enough for every runtime of the last years
-FLOAT, INT32, UINT8 = TensorProto.FLOAT, TensorProto.INT32, TensorProto.UINT8
+FLOAT, INT32, UINT8 = int(TensorProto.FLOAT), int(TensorProto.INT32), int(TensorProto.UINT8)
 Shape = Sequence[int | str]
+Outputs = Mapping[str, tuple[str, Shape, int]]
 
 
 def compact(array: NDArray[Any]) -> NDArray[Any]:
@@ -127,7 +128,7 @@ class Graph:
         scaled = self.apply("Mul", x, self.apply("Add", scale, self.number(1)))
         return self.apply("Add", scaled, shift)
 
-    def model(self, outputs: Mapping[str, tuple[str, Shape, int]]) -> bytes:
+    def model(self, outputs: Outputs) -> bytes:
         """The checked graph as a file's bytes.
 
         Args:

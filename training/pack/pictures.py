@@ -26,7 +26,8 @@ def cells_by_two(edge: int) -> NDArray[np.int64]:
     unshuffled by `edge` / 2."""
     half = edge // 2
     colour, fine_row, fine_column, row, column = np.ogrid[:3, :half, :half, :2, :2]
-    return ((colour * edge + half * row + fine_row) * edge + half * column + fine_column).ravel()
+    order = (colour * edge + half * row + fine_row) * edge + half * column + fine_column
+    return np.asarray(order, np.int64).ravel()
 
 
 def bands_by_two() -> NDArray[np.int64]:
@@ -82,8 +83,7 @@ def features_graph(weights: Weights) -> bytes:
     x = graph.blocks(graph.modulate(graph.point(y, "enter"), enter_level, coarse), "coarse")
     x = graph.apply("Add", graph.shuffle(graph.point(x, "up"), 2), graph.point(base, "see"))
     x = graph.blocks(graph.modulate(x, up_level, fine), "fine")
-    shapes = {"base": (base, [1, BASE, "2h", "2w"], FLOAT), "features": (x, [1, fine, "2h", "2w"], FLOAT)}
-    return graph.model(shapes)
+    return graph.model({"base": (base, [1, BASE, "2h", "2w"], FLOAT), "features": (x, [1, fine, "2h", "2w"], FLOAT)})
 
 
 def _inputs(graph: PictureGraph) -> tuple[str, str]:

@@ -37,10 +37,12 @@ export class Client {
     return new Promise<Results[Kind]>((resolve, reject) => {
       signal?.throwIfAborted();
       const abort = () => this.cancel(waiting, signal?.reason);
-      const settle = <T>(then: (value: T) => void) => (value: T) => {
-        signal?.removeEventListener("abort", abort);
-        then(value);
-      };
+      const settle =
+        <T>(then: (value: T) => void) =>
+        (value: T) => {
+          signal?.removeEventListener("abort", abort);
+          then(value);
+        };
       const waiting: Waiting = {
         id: ++this.count,
         job,

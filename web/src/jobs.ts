@@ -20,6 +20,8 @@ export async function perform(
   preview: (pixels: Pixels) => void,
 ): Promise<Results[keyof Results]> {
   switch (job.kind) {
+    case "prepare":
+      return library.prepare();
     case "info":
       return describe(job.bytes, await readFile(job.bytes), library);
     case "decode": {

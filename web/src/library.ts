@@ -3,7 +3,7 @@
 import { LapicError } from "./error.ts";
 import { findModel, modelFor } from "./model/manifest.ts";
 import type { Listed } from "./model/manifest.ts";
-import { Model } from "./model/model.ts";
+import { Model, startRuntime } from "./model/model.ts";
 import type { ReadPart } from "./model/model.ts";
 
 export class Library {
@@ -21,6 +21,12 @@ export class Library {
     this.list ??= this.read("packs.json").then((data) => JSON.parse(new TextDecoder().decode(data)) as Listed[]);
     this.list.catch(() => (this.list = undefined));
     return this.list;
+  }
+
+  /** Start the runtime, by the smallest graph of a pack: no weights are read. */
+  async prepare(): Promise<undefined> {
+    const [first] = await this.models();
+    if (first) await startRuntime(await this.read(`${first.folder}/filter.onnx`));
   }
 
   /** The model with an id. Throws LapicError if there is none. */

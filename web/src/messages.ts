@@ -12,13 +12,15 @@ export interface Setup {
 export type Job =
   | { kind: "decode"; bytes: Uint8Array; scale: 1 | 8; realism: number; maxPixels: number; preview: boolean }
   | { kind: "encode"; pixels: Pixels; quality: number; metadata: Metadata }
-  | { kind: "info"; bytes: Uint8Array };
+  | { kind: "info"; bytes: Uint8Array }
+  | { kind: "prepare" };
 
 /** What a job gives. */
 export interface Results {
   decode: Pixels;
   encode: Uint8Array;
   info: Info;
+  prepare: undefined;
 }
 
 export type Request = { id: number; job: Job; setup: Setup } | { id: number; cancel: true };

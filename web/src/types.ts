@@ -15,7 +15,7 @@ export interface DecodeOptions extends CallOptions {
   realism?: number | undefined;
   /** Files that declare more pixels are refused; 268435456 if not given. */
   maxPixels?: number | undefined;
-  /** Called once with the picture at 1/8 of its size, before the whole picture is there. */
+  /** Called once with the picture at 1/8 of its size, without realism, before the whole picture is there. */
   preview?: ((image: ImageData) => void) | undefined;
 }
 

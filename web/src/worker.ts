@@ -4,7 +4,7 @@ import * as ort from "onnxruntime-web/wasm";
 import { LapicError } from "./error.ts";
 import { perform } from "./jobs.ts";
 import { Library, fetchFrom } from "./library.ts";
-import type { Job, Reply, Request, Setup } from "./messages.ts";
+import type { Job, Reply, Request, Results, Setup } from "./messages.ts";
 
 const scope = globalThis as unknown as DedicatedWorkerGlobalScope;
 const cancelled = new Set<number>();
@@ -29,15 +29,22 @@ async function run(id: number, job: Job, setup: Setup): Promise<void> {
   };
   try {
     library ??= start(setup);
-    const result = await perform(job, library, steps, (pixels) => say({ id, kind: "preview", pixels }, [pixels.data.buffer]));
-    const buffer = "data" in result ? result.data.buffer : result instanceof Uint8Array ? result.buffer : undefined;
-    say({ id, kind: "done", result }, buffer ? [buffer as ArrayBuffer] : []);
+    const result = await perform(job, library, steps, (pixels) =>
+      say({ id, kind: "preview", pixels }, [pixels.data.buffer]),
+    );
+    say({ id, kind: "done", result }, buffersOf(result));
   } catch (error) {
     if (!(error instanceof Cancelled)) say({ id, kind: "failed", ...explained(error) });
     else say({ id, kind: "failed", message: "cancelled", broken: false });
   } finally {
     cancelled.delete(id);
   }
+}
+
+/** What a result takes along without a copy. */
+function buffersOf(result: Results[keyof Results]): Transferable[] {
+  if (result instanceof Uint8Array) return [result.buffer as ArrayBuffer];
+  return result && "data" in result ? [result.data.buffer] : [];
 }
 
 function start({ base, threads }: Setup): Library {

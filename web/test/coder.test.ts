@@ -42,10 +42,15 @@ test("the first symbols of FORMAT.md's file of one pixel", async () => {
   const tables = makeTables(hyper, levels, channels, weights(header.model, "tables.latent"), lengths);
   const z = new TileDecoder(tables, tiles[0]!.payload).hyper(0, 1);
   const { readFileSync } = await import("node:fs");
-  const row = /z, channel: value of those that are not 0 \| ([^|]+)\|/.exec(readFileSync("../docs/FORMAT.md", "utf8"))![1]!;
+  const row = /z, channel: value of those that are not 0 \| ([^|]+)\|/.exec(
+    readFileSync("../docs/FORMAT.md", "utf8"),
+  )![1]!;
   const told = new Map(row.split(",").map((entry) => entry.split(":").map(Number) as [number, number]));
   assert.ok(told.size > 3);
-  assert.deepEqual([...z], Array.from({ length: channels }, (_, channel) => told.get(channel) ?? 0));
+  assert.deepEqual(
+    [...z],
+    Array.from({ length: channels }, (_, channel) => told.get(channel) ?? 0),
+  );
 });
 
 test("the coder's state is exact where products need 64 bits", () => {
@@ -80,7 +85,10 @@ test("the coder's state is exact where products need 64 bits", () => {
 
 test("tiles come back, with escapes, with and without symbols of scale index 0", () => {
   const [height, width, latent, low] = [5, 6, 8, 3];
-  for (const [seed, zero] of [[1, false], [2, true]] as const) {
+  for (const [seed, zero] of [
+    [1, false],
+    [2, true],
+  ] as const) {
     const random = noise(seed);
     const tables = someTables(random);
     const z = Int16Array.from({ length: CHANNELS * 4 }, () => Math.floor(random() * 127) - 63);
@@ -116,7 +124,10 @@ test("a coder that ran out of words is noticed by z", () => {
 });
 
 test("payloads that no coder has are refused", () => {
-  const read = (...bytes: number[]) => () => readPayload(Uint8Array.from(bytes));
+  const read =
+    (...bytes: number[]) =>
+    () =>
+      readPayload(Uint8Array.from(bytes));
   assert.throws(read(8), /tile flags 0x08 are unknown/);
   assert.throws(read(0, 1), /its length is wrong/);
   assert.throws(read(0, 1, 0, 0, 0, 0, 0, 0, 0), /ends with a zero word/);
@@ -128,7 +139,11 @@ test("payloads that no coder has are refused", () => {
 });
 
 test("a payload with lanes is taken apart as it was put together", () => {
-  const payload = { first: 0 as const, escapes: Uint8Array.of(1, 2), lanes: [Uint32Array.of(7, 2 ** 32 - 1), new Uint32Array(0)] };
+  const payload = {
+    first: 0 as const,
+    escapes: Uint8Array.of(1, 2),
+    lanes: [Uint32Array.of(7, 2 ** 32 - 1), new Uint32Array(0)],
+  };
   assert.deepEqual(readPayload(writePayload(payload)), payload);
 });
 

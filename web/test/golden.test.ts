@@ -21,7 +21,7 @@ test("every golden file decodes to its symbols", { skip: noPacks }, async (conte
       const bounds = latentBounds(header.width, header.height);
       const digest = createHash("sha256");
       for (const [at, rect] of bounds.cut(tileEdge(header.tile, bounds)).entries()) {
-        const { z, passes } = await decodeTile(model, header, tiles[at]!, rect, STEPS);
+        const { z, passes } = await decodeTile(model, header, tiles[at]!, rect, STEPS.pause);
         digest.update(z).update(allSymbols(passes));
       }
       assert.equal(digest.digest("hex"), symbols);

@@ -22,7 +22,12 @@ function chunk(kind: string, content: Uint8Array): Uint8Array {
 async function png(rows: Uint8Array, interlaced = 0, type = 0): Promise<Uint8Array> {
   const head = concatenated([bigEndian(WIDTH), bigEndian(HEIGHT), Uint8Array.of(8, type, 0, 0, interlaced)]);
   const signature = Uint8Array.of(0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a);
-  return concatenated([signature, chunk("IHDR", head), chunk("IDAT", await deflate(rows)), chunk("IEND", new Uint8Array(0))]);
+  return concatenated([
+    signature,
+    chunk("IHDR", head),
+    chunk("IDAT", await deflate(rows)),
+    chunk("IEND", new Uint8Array(0)),
+  ]);
 }
 
 /** Rows filtered by one of PNG's filters, as its specification defines them. */
@@ -46,11 +51,20 @@ test("alpha channels come back", async () => {
 });
 
 test("every row filter is undone", async () => {
-  for (let kind = 0; kind < 5; kind++) assert.deepEqual((await readAlpha(await png(filtered(kind)), WIDTH, HEIGHT)).data, PLANE);
+  for (let kind = 0; kind < 5; kind++)
+    assert.deepEqual((await readAlpha(await png(filtered(kind)), WIDTH, HEIGHT)).data, PLANE);
 });
 
 test("interlaced files are read", async () => {
-  const steps = [[0, 0, 8, 8], [4, 0, 8, 8], [0, 4, 4, 8], [2, 0, 4, 4], [0, 2, 2, 4], [1, 0, 2, 2], [0, 1, 1, 2]] as const;
+  const steps = [
+    [0, 0, 8, 8],
+    [4, 0, 8, 8],
+    [0, 4, 4, 8],
+    [2, 0, 4, 4],
+    [0, 2, 2, 4],
+    [1, 0, 2, 2],
+    [0, 1, 1, 2],
+  ] as const;
   const rows: number[] = [];
   for (const [left, top, across, down] of steps) {
     for (let row = top; row < HEIGHT && left < WIDTH; row += down) {
@@ -64,7 +78,10 @@ test("interlaced files are read", async () => {
 test("damaged, other and inflating alpha channels are refused", async () => {
   const whole = await png(filtered(1));
   const refused = (body: Uint8Array, width = WIDTH) =>
-    assert.rejects(readAlpha(body, width, HEIGHT), (error) => error instanceof LapicError && /alpha channel is/.test(error.message));
+    assert.rejects(
+      readAlpha(body, width, HEIGHT),
+      (error) => error instanceof LapicError && /alpha channel is/.test(error.message),
+    );
   await refused(new Uint8Array(0));
   await refused(whole, WIDTH + 1);
   await refused(await png(filtered(1), 0, 2));

@@ -1,17 +1,16 @@
 /** Decoding: bytes of a file to pixels, piece by piece. */
 
 import { LapicError } from "../error.ts";
-import type { Header, LapicFile } from "../format/container.ts";
+import type { LapicFile } from "../format/container.ts";
 import type { Model } from "../model/model.ts";
 import { blankPixels, writePixels } from "../picture/planes.ts";
-import type { Pixels, Planes } from "../picture/planes.ts";
+import type { Pixels, Plane, Planes } from "../picture/planes.ts";
 import { readAlpha } from "../picture/png.ts";
-import type { Plane } from "../picture/png.ts";
-import { LATENT, Rect, pieceEdge } from "../picture/rect.ts";
+import { LATENT, Rect, latentBounds, pieceEdge } from "../picture/rect.ts";
 import { Latents } from "./latents.ts";
 import type { Steps } from "./steps.ts";
 import { Synthesis } from "./synthesis.ts";
-import type { Look } from "./synthesis.ts";
+import type { Features, Look } from "./synthesis.ts";
 
 export interface DecodeRequest extends Look {
   /** Called once with the picture at 1/8 of its size before the whole one is made; `scale` is 1 then. */
@@ -20,81 +19,115 @@ export interface DecodeRequest extends Look {
   piece?: number | undefined;
 }
 
-/** Decode a picture. Throws LapicError if its file is damaged. */
-export async function decodePicture(model: Model, file: LapicFile, request: DecodeRequest, steps: Steps): Promise<Pixels> {
-  const { header } = file;
-  const body = header.chunks.get("alph");
-  const alpha = body && (await readAlpha(body, header.width, header.height));
-  const run = new Decode(model, file, request, alpha, steps);
-  if (request.preview && !run.inOnePiece) {
-    const small = new Decode(model, file, { scale: 8, realism: 0, piece: request.piece }, alpha, { ...steps, progress: () => undefined });
-    request.preview(await small.pixels());
-  }
-  return run.pixels();
+/** A piece of a picture that is synthesised at a time, and the region, halo included, that it is cut out of. */
+interface Piece {
+  piece: Rect;
+  area: Rect;
+  shared: Features;
 }
 
-/** One way through all pieces of a picture. */
+const KEPT = (8 * 2 ** 20) / LATENT ** 2; // latents of pictures whose features are kept after the first look: 30 bytes a pixel
+
+/** Decode a picture. Throws LapicError if its file is damaged. */
+export async function decodePicture(
+  model: Model,
+  file: LapicFile,
+  request: DecodeRequest,
+  steps: Steps,
+): Promise<Pixels> {
+  const { width, height, chunks } = file.header;
+  const body = chunks.get("alph");
+  return new Decode(model, file, request, body && (await readAlpha(body, width, height)), steps).pixels();
+}
+
+/** The decoding of one picture. */
 class Decode {
-  private readonly latents: Latents;
+  private readonly bounds: Rect;
   private readonly synthesis: Synthesis;
   private readonly rows: Rect[][];
-  private readonly header: Header;
+  private readonly model: Model;
+  private readonly file: LapicFile;
   private readonly request: DecodeRequest;
   private readonly alpha: Plane | undefined;
   private readonly steps: Steps;
+  private done = 0;
+  private total = 0;
 
   constructor(model: Model, file: LapicFile, request: DecodeRequest, alpha: Plane | undefined, steps: Steps) {
-    this.header = file.header;
+    this.model = model;
+    this.file = file;
     this.request = request;
     this.alpha = alpha;
     this.steps = steps;
-    this.latents = new Latents(model, file.header, file.tiles, steps);
-    this.synthesis = new Synthesis(model, file.header.quality, file.header.chunks.get("filt"), request, steps.pause);
-    const { bounds } = this.latents;
-    const edge = request.piece ?? pieceEdge(bounds);
-    const bands = Array.from({ length: Math.ceil(bounds.height / edge) }, (_, band) =>
-      new Rect(band * edge, 0, (band + 1) * edge, bounds.right).grow(0, bounds),
+    const { header } = file;
+    this.synthesis = new Synthesis(model, header.quality, header.chunks.get("filt"), request, steps.pause);
+    this.bounds = latentBounds(header.width, header.height);
+    const edge = request.piece ?? pieceEdge(this.bounds);
+    const bands = Array.from({ length: Math.ceil(this.bounds.height / edge) }, (_, band) =>
+      new Rect(band * edge, 0, (band + 1) * edge, this.bounds.right).grow(0, this.bounds),
     );
     this.rows = bands.map((band) => band.cut(edge));
   }
 
-  get inOnePiece(): boolean {
-    return this.rows.length === 1 && this.rows[0]!.length === 1;
+  async pixels(): Promise<Pixels> {
+    const { preview } = this.request;
+    const keeps = this.bounds.height * this.bounds.width <= KEPT;
+    const passes = preview && !keeps ? 2 : 1;
+    this.total = passes * this.file.tiles.length + (preview ? 2 : 1) * this.rows.flat().length;
+    if (!preview) return this.whole(this.pieces());
+    const kept: Piece[] = [];
+    let look: Pixels | undefined;
+    for await (const part of this.pieces()) {
+      look = this.written(await this.synthesis.eighth(part.shared), part, 8, look);
+      if (keeps) kept.push(part);
+      await this.step();
+    }
+    preview(look!);
+    return this.whole(keeps ? kept : this.pieces());
   }
 
-  async pixels(): Promise<Pixels> {
-    const { scale, preview } = this.request;
-    const { bounds } = this.latents;
-    const whole = this.inOnePiece && preview;
-    const show = whole ? (planes: Planes) => preview(this.shown(planes, bounds, bounds, 8, undefined)) : undefined;
-    const total = this.latents.tileCount + this.rows.flat().length;
-    let done = 0;
-    let out: Pixels | undefined; // allocated once a tile is decoded: a damaged file with a huge size fails before
-    this.latents.onTile = () => this.steps.progress(++done, total);
-    for (const [at, row] of this.rows.entries()) {
-      const below = this.rows[at + 1]?.[0];
-      const nextTop = below ? below.top - this.synthesis.halo : bounds.bottom;
-      for (const piece of row) {
-        const area = piece.grow(this.synthesis.halo, bounds);
-        const latent = await this.latents.region(area, nextTop);
-        const planes = await this.synthesis.picture(latent, area, show);
-        out = this.shown(planes, area, piece, scale, out);
-        this.steps.progress(++done, total);
-        await this.steps.pause();
-      }
+  /** The picture from all its pieces. */
+  private async whole(pieces: Iterable<Piece> | AsyncIterable<Piece>): Promise<Pixels> {
+    let out: Pixels | undefined;
+    for await (const part of pieces) {
+      out = this.written(await this.synthesis.picture(part.shared), part, this.request.scale, out);
+      await this.step();
     }
     return out!;
   }
 
-  /** Write a piece of the picture of `area`, both in latents, to the output, which is made if it is not there yet. */
-  private shown(planes: Planes, area: Rect, piece: Rect, scale: 1 | 8, before: Pixels | undefined): Pixels {
-    const width = Math.ceil(this.header.width / scale);
-    const height = Math.ceil(this.header.height / scale);
+  /** All pieces from the left upper to the right lower one. */
+  private async *pieces(): AsyncGenerator<Piece> {
+    const { header, tiles } = this.file;
+    const latents = new Latents(this.model, header, tiles, this.steps.pause, () => this.step());
+    for (const [at, row] of this.rows.entries()) {
+      const below = this.rows[at + 1]?.[0];
+      const nextTop = below ? below.top - this.synthesis.halo : this.bounds.bottom;
+      for (const piece of row) {
+        const area = piece.grow(this.synthesis.halo, this.bounds);
+        const shared = await this.synthesis.features(await latents.region(area, nextTop), area);
+        yield { piece, area, shared };
+      }
+    }
+  }
+
+  private async step(): Promise<void> {
+    this.steps.progress(++this.done, this.total);
+    await this.steps.pause();
+  }
+
+  /** Write a piece at 1/scale to the output, which is made if it is not there yet: a damaged file with a huge size fails
+   * before, at its first tile. */
+  private written(planes: Planes, { piece, area }: Piece, scale: 1 | 8, before: Pixels | undefined): Pixels {
+    const { header } = this.file;
+    const width = Math.ceil(header.width / scale);
+    const height = Math.ceil(header.height / scale);
     const out = before ?? blankPixels(width, height);
-    if (!out) throw new LapicError(`${width} x ${height} pixels do not fit into this browser's memory: decode at scale 8`);
+    if (!out)
+      throw new LapicError(`${width} x ${height} pixels do not fit into this browser's memory: decode at scale 8`);
     const unit = LATENT / scale;
     const part = piece.times(unit).grow(0, new Rect(0, 0, height, width));
-    writePixels(planes, area.times(unit), part, this.header.grey, out);
+    writePixels(planes, area.times(unit), part, header.grey, out);
     if (this.alpha) writeAlphaPart(this.alpha, scale, part, out);
     return out;
   }

@@ -8,7 +8,7 @@ import { nearestLevel, rowAt } from "../model/levels.ts";
 import { floats, tensor } from "../model/model.ts";
 import type { Model } from "../model/model.ts";
 import { fillHidden } from "../picture/hidden.ts";
-import { isGrey, readPixels } from "../picture/planes.ts";
+import { alphaOf, isGrey, readPixels } from "../picture/planes.ts";
 import type { Pixels } from "../picture/planes.ts";
 import { writeAlpha } from "../picture/png.ts";
 import { Rect, copyShared, latentBounds, pieceEdge, tileEdge } from "../picture/rect.ts";
@@ -27,35 +27,49 @@ export interface EncodeRequest {
 }
 
 /** Encode a picture, whose pixels under alpha 0 are changed. Throws LapicError if it cannot be encoded. */
-export async function encodePicture(model: Model, pixels: Pixels, request: EncodeRequest, steps: Steps): Promise<Uint8Array> {
-  if (!model.hasGraph("analysis")) throw new LapicError(`the pack of the model ${model.manifest.name} is for decoding only`);
+export async function encodePicture(
+  model: Model,
+  pixels: Pixels,
+  request: EncodeRequest,
+  steps: Steps,
+): Promise<Uint8Array> {
+  if (!model.hasGraph("analysis"))
+    throw new LapicError(`the pack of the model ${model.manifest.name} is for decoding only`);
   const header = await headerOf(model, pixels, request);
   const bounds = latentBounds(header.width, header.height);
   const edge = tileEdge(TILE, bounds);
   const rects = bounds.cut(edge);
   const tiles = new Map<string, Tile>();
   const keyOf = (rect: Rect) => `${rect.top},${rect.left}`;
-  const piece = pieceEdge(bounds) >= Math.max(bounds.height, bounds.width) ? Math.max(bounds.height, bounds.width, edge) : edge;
+  const piece =
+    pieceEdge(bounds) >= Math.max(bounds.height, bounds.width) ? Math.max(bounds.height, bounds.width, edge) : edge;
   for (const pieceRect of bounds.cut(piece)) {
     const area = pieceRect.grow(model.manifest.halo.analysis, bounds);
     const planes = readPixels(pixels, area);
-    const y = floats(await model.run("analysis", { picture: tensor(planes.values, 1, 3, planes.height, planes.width) }), "y");
+    const y = floats(
+      await model.run("analysis", { picture: tensor(planes.values, 1, 3, planes.height, planes.width) }),
+      "y",
+    );
     await steps.pause();
     for (const rect of pieceRect.cut(edge)) {
       tiles.set(keyOf(rect), await codeTile(model, header.quality, y, area, rect, steps));
       steps.progress(tiles.size, rects.length);
     }
   }
-  return writeFile(header, rects.map((rect) => tiles.get(keyOf(rect))!));
+  return writeFile(
+    header,
+    rects.map((rect) => tiles.get(keyOf(rect))!),
+  );
 }
 
 async function headerOf(model: Model, pixels: Pixels, { quality, chunks }: EncodeRequest): Promise<Header> {
-  const { data, width, height } = pixels;
-  if (width > MAX_EDGE || height > MAX_EDGE) throw new LapicError(`a picture of ${width} x ${height} does not fit the format`);
+  const { width, height } = pixels;
+  if (width > MAX_EDGE || height > MAX_EDGE)
+    throw new LapicError(`a picture of ${width} x ${height} does not fit the format`);
   const all = new Map(chunks);
-  const alpha = Uint8Array.from({ length: width * height }, (_, at) => data[4 * at + 3]!);
-  if (alpha.some((value) => value < 255)) {
-    all.set("alph", await writeAlpha({ data: alpha, width, height }));
+  const alpha = alphaOf(pixels);
+  if (alpha.data.some((value) => value < 255)) {
+    all.set("alph", await writeAlpha(alpha));
     fillHidden(pixels);
   }
   const grey = isGrey(pixels);
@@ -64,7 +78,14 @@ async function headerOf(model: Model, pixels: Pixels, { quality, chunks }: Encod
 }
 
 /** Quantise and code one tile of the latents y of `area`. */
-async function codeTile(model: Model, quality: number, y: Float32Array, area: Rect, rect: Rect, steps: Steps): Promise<Tile> {
+async function codeTile(
+  model: Model,
+  quality: number,
+  y: Float32Array,
+  area: Rect,
+  rect: Rect,
+  steps: Steps,
+): Promise<Tile> {
   const { M, L } = model.manifest.sizes;
   const places = rect.height * rect.width;
   const gained = new Float32Array(M * places);
@@ -76,14 +97,26 @@ async function codeTile(model: Model, quality: number, y: Float32Array, area: Re
   const z = new Int16Array(floats(await model.run("hyper-analysis", { gained: grown }), "z"));
   await steps.pause();
   const threshold = model.matrix("threshold").values as Float32Array;
-  const passes = await runPasses(model, z, quality, rect, (data) => quantise(data, gained, threshold, rect), steps.pause);
+  const passes = await runPasses(
+    model,
+    z,
+    quality,
+    rect,
+    (data) => quantise(data, gained, threshold, rect),
+    steps.pause,
+  );
   const coded = passes.map(({ pass, index, symbols }) => ({ symbols, index, parity: pass.parity }));
   const payload = encodeTile(model.tables, nearestLevel(L, quality), z, coded, rect.height, rect.width);
   return { payload, crc: symbolsCrc(z, allSymbols(passes)) };
 }
 
 /** Repeat the right and lower edges of an array (channels, h, w) up to a larger size. */
-function extended(values: Float32Array, size: Rect, larger: { height: number; width: number }, channels: number): Float32Array {
+function extended(
+  values: Float32Array,
+  size: Rect,
+  larger: { height: number; width: number },
+  channels: number,
+): Float32Array {
   const out = new Float32Array(channels * larger.height * larger.width);
   for (let channel = 0; channel < channels; channel++) {
     for (let row = 0; row < larger.height; row++) {

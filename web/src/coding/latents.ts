@@ -7,7 +7,7 @@ import type { Model } from "../model/model.ts";
 import { Rect, copyShared, latentBounds, tileEdge } from "../picture/rect.ts";
 import { allSymbols, runPasses } from "./passes.ts";
 import type { PassData } from "./passes.ts";
-import type { Steps } from "./steps.ts";
+import type { Pause } from "./steps.ts";
 
 const MEAN_ONE = 32;
 const DETAIL = 4; // magnitudes 0, 1, 2 and "3 or more" have centroids of their own
@@ -20,19 +20,30 @@ export interface TileSymbols {
 }
 
 /** Decode a tile of a rectangle of latents. Throws LapicError if its payload is damaged. */
-export async function decodeTile(model: Model, header: Header, tile: Tile, rect: Rect, steps: Steps): Promise<TileSymbols> {
+export async function decodeTile(
+  model: Model,
+  header: Header,
+  tile: Tile,
+  rect: Rect,
+  pause: Pause,
+): Promise<TileSymbols> {
   const { height, width } = rect;
   const decoder = new TileDecoder(model.tables, tile.payload);
   const level = nearestLevel(model.manifest.sizes.L, header.quality);
   const z = decoder.hyper(level, Math.ceil(height / 4) * Math.ceil(width / 4));
   const codePass = ({ pass, index, symbols }: PassData) => decoder.latent(index, height, width, pass.parity, symbols);
-  const passes = await runPasses(model, z, header.quality, rect, codePass, steps.pause);
+  const passes = await runPasses(model, z, header.quality, rect, codePass, pause);
   decoder.finish(z, allSymbols(passes), tile.crc);
   return { z, passes };
 }
 
 /** What the symbols stand for, (M, h, w): the means and what the centroids add, over the channels' gains. */
-export function dequantise(model: Model, quality: number, passes: readonly PassData[], { height, width }: Rect): Float32Array {
+export function dequantise(
+  model: Model,
+  quality: number,
+  passes: readonly PassData[],
+  { height, width }: Rect,
+): Float32Array {
   const places = height * width;
   const centroid = model.matrix("centroid").values.map(Math.abs);
   const gain = rowAt(model.matrix("log_gain"), quality).map(Math.exp);
@@ -58,25 +69,21 @@ export function dequantise(model: Model, quality: number, passes: readonly PassD
 
 /** The latents of a picture. Rectangles count latents. */
 export class Latents {
-  readonly bounds: Rect;
-  /** Called after each tile. */
-  onTile: () => void = () => undefined;
   private held: { rect: Rect; latent: Float32Array }[] = [];
   private readonly tiles: { rect: Rect; tile: Tile }[];
   private readonly model: Model;
   private readonly header: Header;
-  private readonly steps: Steps;
+  private readonly pause: Pause;
+  private readonly onTile: () => Promise<void>;
 
-  constructor(model: Model, header: Header, tiles: readonly Tile[], steps: Steps) {
+  /** @param onTile called after each tile */
+  constructor(model: Model, header: Header, tiles: readonly Tile[], pause: Pause, onTile: () => Promise<void>) {
     this.model = model;
     this.header = header;
-    this.steps = steps;
-    this.bounds = latentBounds(header.width, header.height);
-    this.tiles = this.bounds.cut(tileEdge(header.tile, this.bounds)).map((rect, at) => ({ rect, tile: tiles[at]! }));
-  }
-
-  get tileCount(): number {
-    return this.tiles.length;
+    this.pause = pause;
+    this.onTile = onTile;
+    const bounds = latentBounds(header.width, header.height);
+    this.tiles = bounds.cut(tileEdge(header.tile, bounds)).map((rect, at) => ({ rect, tile: tiles[at]! }));
   }
 
   /**
@@ -89,13 +96,12 @@ export class Latents {
     const channels = this.model.manifest.sizes.M;
     for (const { rect: tileRect, tile } of this.tiles) {
       if (!tileRect.overlaps(rect) || this.held.some((part) => part.rect === tileRect)) continue;
-      const { passes } = await decodeTile(this.model, this.header, tile, tileRect, this.steps);
+      const { passes } = await decodeTile(this.model, this.header, tile, tileRect, this.pause);
       this.held.push({ rect: tileRect, latent: dequantise(this.model, this.header.quality, passes, tileRect) });
-      this.onTile();
+      await this.onTile();
     }
     const out = new Float32Array(channels * rect.height * rect.width);
     for (const part of this.held) copyShared(part.latent, part.rect, out, rect, channels);
     return out;
   }
 }
-

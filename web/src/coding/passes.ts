@@ -66,7 +66,11 @@ export async function runPasses(
   codePass(two);
   await pause();
 
-  const rest = await model.run("context-rest", { symbols: seen(), x: hyper["x"]!, leave: tensor(leaveOf(C, M), 2 * (M - C)) });
+  const rest = await model.run("context-rest", {
+    symbols: seen(),
+    x: hyper["x"]!,
+    leave: tensor(leaveOf(C, M), 2 * (M - C)),
+  });
   const symbols = new Int16Array((M - C) * height * width);
   const three = { pass: later[1]!, mean: floats(rest, "mean"), index: octets(rest, "index"), symbols };
   codePass(three);

@@ -13,13 +13,22 @@ const MEAN_ONE = 32;
  * @param gained latents in quantisation steps (M, h, w)
  * @param threshold (64, 4): how far beyond the midpoint a magnitude must lie to be rounded up
  */
-export function quantise({ pass, mean, index, symbols }: PassData, gained: Float32Array, threshold: Float32Array, { height, width }: Size): void {
+export function quantise(
+  { pass, mean, index, symbols }: PassData,
+  gained: Float32Array,
+  threshold: Float32Array,
+  { height, width }: Size,
+): void {
   const shift = pass.begin * height * width;
   const rows = (pass.end - pass.begin) * height;
   const step = pass.parity === null ? 1 : 2;
   for (let row = 0; row < rows; row++) {
     const begin = row * width;
-    for (let at = begin + (pass.parity === null ? 0 : (row % height + pass.parity) % 2); at < begin + width; at += step) {
+    for (
+      let at = begin + (pass.parity === null ? 0 : ((row % height) + pass.parity) % 2);
+      at < begin + width;
+      at += step
+    ) {
       const residual = Math.fround(gained[shift + at]! - Math.fround(mean[at]! / MEAN_ONE));
       symbols[at] = rounded(residual, index[at]!, threshold);
     }

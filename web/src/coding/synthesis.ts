@@ -21,6 +21,12 @@ export interface Look {
   realism: number;
 }
 
+/** The linear picture and the last features of a region at 1/8, as the graph "features" gives them. */
+export interface Features {
+  base: ort.Tensor;
+  features: ort.Tensor;
+}
+
 /** The synthesis of one picture. */
 export class Synthesis {
   /** Latents beyond a piece that the networks see. */
@@ -44,44 +50,48 @@ export class Synthesis {
     this.look = look;
     this.pause = pause;
     if (look.realism > 0 && !model.hasGraph("realism")) {
-      throw new LapicError(`there is no realistic decoder for the model ${model.manifest.name}: decode without realism`);
+      throw new LapicError(
+        `there is no realistic decoder for the model ${model.manifest.name}: decode without realism`,
+      );
     }
     if (filter) readFilter(model, filter, look.scale);
     this.strength = look.realism * Math.min(Math.max((100 * 256 - quality) / FADES, 0), 1);
     this.halo = model.manifest.halo.synthesis + (look.realism > 0 ? model.manifest.halo.realism : 0);
   }
 
-  /**
-   * The picture of a region, without rounding.
-   *
-   * @param latent y of `rect`, (M, h, w)
-   * @param preview called with the picture at 1/8, where the whole one is made
-   */
-  async picture(latent: Float32Array, rect: Rect, preview?: (planes: Planes) => void): Promise<Planes> {
-    const { A, B, D, M } = this.model.manifest.sizes;
-    const row = (name: string, channels: number) =>
-      tensor(rowAt(this.model.matrix(name), this.quality), 1, 2 * channels, 1, 1);
-    const coarse = await this.model.run("features", {
+  /** What the pictures of a region at 1/8 and at full size share, of its latents y (M, h, w). */
+  async features(latent: Float32Array, rect: Rect): Promise<Features> {
+    const { A, B, M } = this.model.manifest.sizes;
+    const found = await this.model.run("features", {
       y: tensor(latent, 1, M, rect.height, rect.width),
-      enter_level: row("enter_level", A),
-      up_level: row("up_level", B),
+      enter_level: this.row("enter_level", A),
+      up_level: this.row("up_level", B),
     });
     await this.pause();
-    const shared = { base: coarse["base"]!, features: coarse["features"]! };
-    const small = this.look.scale === 8 && this.look.realism === 0;
-    if (small || preview) {
-      const { picture } = await this.model.run("synthesis-8", shared);
-      const look = planesOf(await this.filtered(picture!, 8), "filtered");
-      if (small) return look;
-      preview?.(look);
-      await this.pause();
-    }
-    const level: Tensors = D ? { quarter_level: row("quarter.level", D) } : {};
+    return { base: found["base"]!, features: found["features"]! };
+  }
+
+  /** The picture of a region at 1/8 of its size, without rounding and realism. */
+  async eighth(shared: Features): Promise<Planes> {
+    const { picture } = await this.model.run("synthesis-8", { ...shared });
+    return planesOf(await this.filtered(picture!, 8), "filtered");
+  }
+
+  /** The picture of a region as it shall look, without rounding. */
+  async picture(shared: Features): Promise<Planes> {
+    if (this.look.scale === 8 && this.look.realism === 0) return this.eighth(shared);
+    const { D } = this.model.manifest.sizes;
+    const level: Tensors = D ? { quarter_level: this.row("quarter.level", D) } : {};
     const fine = await this.model.run("synthesis", { ...shared, ...level });
     await this.pause();
     let planes = await this.finished(fine["picture"]!, shared.features);
     for (let scale = 1; scale < this.look.scale; scale *= 2) planes = reduce(planes);
     return planes;
+  }
+
+  /** A modulation's row at the picture's quality. */
+  private row(name: string, channels: number): ort.Tensor {
+    return tensor(rowAt(this.model.matrix(name), this.quality), 1, 2 * channels, 1, 1);
   }
 
   /** The picture at full size, filtered and made realistic as far as it shall be. */
@@ -93,7 +103,13 @@ export class Synthesis {
     const between = t === 1 || !this.filter ? picture : mixed(fidelity["filtered"]!, picture, t);
     const { E, G } = this.model.manifest.sizes;
     const row = (name: string, channels: number) =>
-      tensor(realismRowAt(this.model.matrix(`realism.${name}`), Math.min(this.quality, LEARNED), this.look.realism), 1, 2 * channels, 1, 1);
+      tensor(
+        realismRowAt(this.model.matrix(`realism.${name}`), Math.min(this.quality, LEARNED), this.look.realism),
+        1,
+        2 * channels,
+        1,
+        1,
+      );
     const out = await this.model.run("realism", {
       picture: between,
       features,
@@ -116,7 +132,10 @@ export class Synthesis {
 function mixed(a: ort.Tensor, b: ort.Tensor, t: number): ort.Tensor {
   const from = a.data as Float32Array;
   const to = b.data as Float32Array;
-  return tensor(from.map((value, at) => value + t * (to[at]! - value)), ...a.dims);
+  return tensor(
+    from.map((value, at) => value + t * (to[at]! - value)),
+    ...a.dims,
+  );
 }
 
 function planesOf(outputs: Tensors, name: string): Planes {

@@ -111,7 +111,8 @@ async function readHeader(
   const quality = reader.uint(2);
   const width = reader.varint(MAX_EDGE);
   const height = reader.varint(MAX_EDGE);
-  if ((flags & 3) > GREY) throw new LapicError(`pixel format ${flags & 3} is unknown: a newer lapic may read this file`);
+  if ((flags & 3) > GREY)
+    throw new LapicError(`pixel format ${flags & 3} is unknown: a newer lapic may read this file`);
   if (flags & 8) throw new LapicError(`header flags 0x${flags.toString(16).padStart(2, "0")} are unknown`);
   if (width * height > maxPixels) {
     throw new LapicError(`${width} x ${height} is more than ${maxPixels} pixels: raise the limit to decode it`);
@@ -130,14 +131,17 @@ function checkNumbers(width: number, height: number, quality: number, tile: numb
     throw new LapicError(`the header is damaged: ${what}`);
   };
   if (width < 1 || height < 1) fail(`a picture of ${width} x ${height} does not fit the format`);
-  if (quality < QUALITY_ONE || quality > 100 * QUALITY_ONE) fail(`quality ${quality / QUALITY_ONE} is not in 1..100`);
+  if (quality < QUALITY_ONE || quality > 100 * QUALITY_ONE)
+    fail(`quality ${asReal(quality / QUALITY_ONE)} is not in 1..100`);
   const rows = Math.min(tile || height, height);
   const columns = Math.min(tile || width, width);
   if (rows * columns > MAX_TILE) fail(`a tile of ${columns} x ${rows} is larger than ${MAX_TILE} pixels`);
 }
 
 /** The known chunks' contents, and the bytes that each chunk takes in the file. */
-async function readChunks(reader: Reader): Promise<{ chunks: Map<string, Uint8Array>; chunkSizes: Map<string, number> }> {
+async function readChunks(
+  reader: Reader,
+): Promise<{ chunks: Map<string, Uint8Array>; chunkSizes: Map<string, number> }> {
   const chunks = new Map<string, Uint8Array>();
   const chunkSizes = new Map<string, number>();
   for (let count = reader.varint(MAX_CHUNKS); count > 0; count--) {
@@ -163,14 +167,24 @@ async function writeChunks(head: Writer, chunks: ReadonlyMap<string, Uint8Array>
       throw new LapicError(`${content.length} bytes of metadata ${quoted(kind)} are more than ${MAX_METADATA}`);
     }
     const body = DEFLATED.has(kind) ? await deflate(content) : content;
-    head.bytes([...kind].map((letter) => letter.charCodeAt(0))).varint(body.length).bytes(body);
+    head
+      .bytes([...kind].map((letter) => letter.charCodeAt(0)))
+      .varint(body.length)
+      .bytes(body);
   }
+}
+
+/** A number as messages show it, with a decimal point. */
+function asReal(value: number): string {
+  return Number.isInteger(value) ? value.toFixed(1) : String(value);
 }
 
 /** A chunk's type as messages show it. */
 function quoted(kind: string): string {
   const escaped = [...kind].map((letter) =>
-    letter >= " " && letter <= "~" && letter !== "\\" ? letter : `\\x${letter.charCodeAt(0).toString(16).padStart(2, "0")}`,
+    letter >= " " && letter <= "~" && letter !== "\\"
+      ? letter
+      : `\\x${letter.charCodeAt(0).toString(16).padStart(2, "0")}`,
   );
   return `b'${escaped.join("")}'`;
 }

@@ -33,16 +33,23 @@ export interface Order {
  *
  * @param index scale indices (channels, height, width) of the pass' channels
  */
-export function sortByIndex(index: Uint8Array, height: number, width: number, parity: Pass["parity"], first: number): Order {
+export function sortByIndex(
+  index: Uint8Array,
+  height: number,
+  width: number,
+  parity: Pass["parity"],
+  first: number,
+): Order {
   const counts = new Uint32Array(GROUPS);
   const step = parity === null ? 1 : 2;
   const rows = index.length / width;
-  const start = (row: number) => row * width + (parity === null ? 0 : (row % height + parity) % 2);
+  const start = (row: number) => row * width + (parity === null ? 0 : ((row % height) + parity) % 2);
   for (let row = 0; row < rows; row++) {
     for (let at = start(row), end = (row + 1) * width; at < end; at += step) counts[index[at]!]!++;
   }
   const begins = new Uint32Array(GROUPS + 1);
-  for (let group = 0; group < GROUPS; group++) begins[group + 1] = begins[group]! + (group < first ? 0 : counts[group]!);
+  for (let group = 0; group < GROUPS; group++)
+    begins[group + 1] = begins[group]! + (group < first ? 0 : counts[group]!);
   const places = new Uint32Array(begins[GROUPS]!);
   const next = begins.slice();
   for (let row = 0; row < rows; row++) {
@@ -67,7 +74,7 @@ export function* segments(begins: ArrayLike<number>, lanes: number): Generator<S
   const count = begins[begins.length - 1]!;
   let lane = 0;
   for (let group = 0; group + 1 < begins.length; group++) {
-    for (let begin = begins[group]!; begin < begins[group + 1]!; ) {
+    for (let begin = begins[group]!; begin < begins[group + 1]!;) {
       while (Math.floor(((lane + 1) * count) / lanes) <= begin) lane++;
       const end = Math.min(begins[group + 1]!, Math.floor(((lane + 1) * count) / lanes));
       yield { lane, group, begin, end };

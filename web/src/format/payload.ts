@@ -44,7 +44,8 @@ export function writePayload({ first, escapes, lanes }: Payload): Uint8Array {
 
 function readLanes(reader: Reader): Uint32Array[] {
   const count = reader.varint();
-  if (count < 2 || count > LANES_MAX) throw new LapicError(`a tile's payload is damaged: it cannot have ${count} lanes`);
+  if (count < 2 || count > LANES_MAX)
+    throw new LapicError(`a tile's payload is damaged: it cannot have ${count} lanes`);
   const lengths = Array.from({ length: count }, () => reader.varint());
   return lengths.map((length) => words(reader.take(4 * length)));
 }
@@ -54,7 +55,8 @@ function words(lane: Uint8Array): Uint32Array {
   if (lane.length % 4) throw new LapicError("a tile's payload is damaged: its length is wrong");
   const view = new DataView(lane.buffer, lane.byteOffset, lane.length);
   const out = Uint32Array.from({ length: lane.length / 4 }, (_, at) => view.getUint32(4 * at, true));
-  if (out.length && out[out.length - 1] === 0) throw new LapicError("a tile's payload is damaged: it ends with a zero word");
+  if (out.length && out[out.length - 1] === 0)
+    throw new LapicError("a tile's payload is damaged: it ends with a zero word");
   return out;
 }
 

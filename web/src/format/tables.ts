@@ -14,12 +14,20 @@ export interface Tables {
  * @param hyper counts of L levels, Z channels and 127 values
  * @param latent the tables of all scale indices one after another, of which `lengths` holds the lengths
  */
-export function makeTables(hyper: Int32Array, levels: number, channels: number, latent: Int32Array, lengths: Int32Array): Tables {
+export function makeTables(
+  hyper: Int32Array,
+  levels: number,
+  channels: number,
+  latent: Int32Array,
+  lengths: Int32Array,
+): Tables {
   const values = hyper.length / (levels * channels);
   const row = (at: number) => new Table(hyper.subarray(at * values, (at + 1) * values));
   let end = 0;
   return {
-    hyper: Array.from({ length: levels }, (_, level) => Array.from({ length: channels }, (_, channel) => row(level * channels + channel))),
+    hyper: Array.from({ length: levels }, (_, level) =>
+      Array.from({ length: channels }, (_, channel) => row(level * channels + channel)),
+    ),
     latent: Array.from(lengths, (length) => new Table(latent.subarray(end, (end += length)))),
   };
 }

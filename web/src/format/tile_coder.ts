@@ -19,7 +19,10 @@ export const MISMATCH = "a tile's checksum does not match: the file is damaged, 
 
 /** CRC-32 of a tile's symbols: z as signed bytes, then s as little-endian 16-bit integers, each in raster order. */
 export function symbolsCrc(z: Int16Array, symbols: Int16Array): number {
-  return crc32(new Uint8Array(symbols.buffer, symbols.byteOffset, symbols.byteLength), crc32(new Uint8Array(new Int8Array(z).buffer)));
+  return crc32(
+    new Uint8Array(symbols.buffer, symbols.byteOffset, symbols.byteLength),
+    crc32(new Uint8Array(new Int8Array(z).buffer)),
+  );
 }
 
 /** Decodes one tile step by step: `hyper`, then `latent` for each pass, then `finish`. */
@@ -112,7 +115,14 @@ export interface CodedPass {
  * @param z the hyper-latent, `places` values for each channel; its tables are those of rate level `level`
  * @param passes in the order of decoding
  */
-export function encodeTile(tables: Tables, level: number, z: Int16Array, passes: readonly CodedPass[], height: number, width: number): Uint8Array {
+export function encodeTile(
+  tables: Tables,
+  level: number,
+  z: Int16Array,
+  passes: readonly CodedPass[],
+  height: number,
+  width: number,
+): Uint8Array {
   const coder = new AnsEncoder();
   const escapes: Uint8Array[] = [];
   const first = passes.some(({ symbols, index, parity }) => hasAtIndex0(symbols, index, height, width, parity)) ? 0 : 1;
@@ -143,7 +153,13 @@ function encodePass(coder: AnsEncoder, tables: Tables, symbols: Int16Array, { pl
   return out.done();
 }
 
-function hasAtIndex0(symbols: Int16Array, index: Uint8Array, height: number, width: number, parity: Pass["parity"]): boolean {
+function hasAtIndex0(
+  symbols: Int16Array,
+  index: Uint8Array,
+  height: number,
+  width: number,
+  parity: Pass["parity"],
+): boolean {
   return symbols.some((symbol, at) => {
     if (symbol === 0 || index[at] !== 0) return false;
     return parity === null || ((Math.floor(at / width) % height) + (at % width)) % 2 === parity;

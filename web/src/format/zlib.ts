@@ -33,7 +33,10 @@ export async function deflate(content: Uint8Array): Promise<Uint8Array> {
   }
 }
 
-function through(body: Uint8Array, stream: CompressionStream | DecompressionStream): ReadableStreamDefaultReader<Uint8Array> {
+function through(
+  body: Uint8Array,
+  stream: CompressionStream | DecompressionStream,
+): ReadableStreamDefaultReader<Uint8Array> {
   const source = new ReadableStream<BufferSource>({
     start(controller) {
       if (body.length) controller.enqueue(body as Uint8Array<ArrayBuffer>);

@@ -39,7 +39,11 @@ export function nearestLevel(levels: number, quality: number): number {
 /** A realistic decoder's row: those of the first half of the rows, and `realism` times those of the second half. */
 export function realismRowAt(table: Matrix, quality: number, realism: number): Float64Array {
   const levels = table.rows / 2;
-  const half = (from: number): Matrix => ({ ...table, values: table.values.subarray(from * table.columns), rows: levels });
+  const half = (from: number): Matrix => ({
+    ...table,
+    values: table.values.subarray(from * table.columns),
+    rows: levels,
+  });
   const added = rowAt(half(levels), quality);
   return rowAt(half(0), quality).map((value, column) => value + realism * added[column]!);
 }

@@ -47,6 +47,8 @@ export function modelFor(models: readonly Listed[], quality: number): Listed {
 /** Throw LapicError unless a manifest has a layout that this program knows. */
 export function checkManifest(manifest: Manifest): void {
   if (manifest.pack !== PACK_VERSION) {
-    throw new LapicError(`the pack of the model ${manifest.name} has layout ${manifest.pack}, not ${PACK_VERSION}: build it again`);
+    throw new LapicError(
+      `the pack of the model ${manifest.name} has layout ${manifest.pack}, not ${PACK_VERSION}: build it again`,
+    );
   }
 }

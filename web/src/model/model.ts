@@ -80,7 +80,11 @@ export class Model {
     if (data.length !== this.manifest.files[name]?.bytes) {
       throw new LapicError(`the model ${this.manifest.name} is damaged: ${name} has ${data.length} bytes`);
     }
-    return ort.InferenceSession.create(data, { executionProviders: ["wasm"], graphOptimizationLevel: "all", logSeverityLevel: 3 });
+    return ort.InferenceSession.create(data, {
+      executionProviders: ["wasm"],
+      graphOptimizationLevel: "all",
+      logSeverityLevel: 3,
+    });
   }
 
   private entry(name: string): Manifest["arrays"][string] {
@@ -88,6 +92,12 @@ export class Model {
     if (!found) throw new LapicError(`the pack of the model ${this.manifest.name} has no array ${name}`);
     return found;
   }
+}
+
+/** Load the runtime, if it is not there yet, by a graph that is not kept. */
+export async function startRuntime(graph: Uint8Array): Promise<void> {
+  const session = await ort.InferenceSession.create(graph, { executionProviders: ["wasm"] });
+  await session.release();
 }
 
 /** A tensor of numbers with the axes given. */

@@ -18,11 +18,13 @@ interface Level {
  */
 export function fillHidden({ data, height, width }: Pixels): void {
   const size = height * width;
-  const weight = Float32Array.from({ length: size }, (_, at) => (data[4 * at + 3] ? 1 : 0));
-  const known = weight.some((value) => value > 0);
+  const weight = new Float32Array(size);
+  for (let at = 0; at < size; at++) weight[at] = data[4 * at + 3] ? 1 : 0;
   if (weight.every((value) => value > 0)) return;
+  const known = weight.some((value) => value > 0);
   for (let colour = 0; colour < 3; colour++) {
-    const values = Float32Array.from({ length: size }, (_, at) => data[4 * at + colour]!);
+    const values = new Float32Array(size);
+    for (let at = 0; at < size; at++) values[at] = data[4 * at + colour]!;
     const filled = known ? pushPull({ values, weight, height, width }) : values.fill(128);
     for (let at = 0; at < size; at++) if (!data[4 * at + 3]) data[4 * at + colour] = filled[at]!;
   }

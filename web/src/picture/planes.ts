@@ -47,7 +47,8 @@ function transposed({ values, height, width }: Planes): Planes {
   const places = height * width;
   for (let begin = 0; begin < values.length; begin += places) {
     for (let row = 0; row < height; row++) {
-      for (let column = 0; column < width; column++) out[begin + column * height + row] = values[begin + row * width + column]!;
+      for (let column = 0; column < width; column++)
+        out[begin + column * height + row] = values[begin + row * width + column]!;
     }
   }
   return { values: out, height: width, width: height };
@@ -95,6 +96,20 @@ export function readPixels(pixels: Pixels, rect: Rect): Planes {
     }
   }
   return { values, height, width };
+}
+
+/** Bytes by row and column. */
+export interface Plane {
+  data: Uint8Array;
+  height: number;
+  width: number;
+}
+
+/** The alpha channel. */
+export function alphaOf({ data, height, width }: Pixels): Plane {
+  const out = new Uint8Array(height * width);
+  for (let at = 0; at < out.length; at++) out[at] = data[4 * at + 3]!;
+  return { data: out, height, width };
 }
 
 /** Whether all three channels are equal everywhere. */

@@ -4,16 +4,10 @@ import { LapicError } from "../error.ts";
 import { Reader, concatenated } from "../format/bytes.ts";
 import { crc32 } from "../format/crc32.ts";
 import { deflate, inflate } from "../format/zlib.ts";
+import type { Plane } from "./planes.ts";
 
 const SIGNATURE = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
 const UP = 2; // the row filter that is written
-
-/** Bytes by row and column. */
-export interface Plane {
-  data: Uint8Array;
-  height: number;
-  width: number;
-}
 
 /** [first column, first row, columns between, rows between] of the passes of an interlaced file. */
 const WHOLE_PASS = [[0, 0, 1, 1]] as const;
@@ -38,13 +32,17 @@ export async function readAlpha(body: Uint8Array, width: number, height: number)
   if (head?.kind !== "IHDR" || head.content.length !== 13) return fail("it has no header");
   const view = new DataView(head.content.buffer, head.content.byteOffset, 13);
   const kind = [view.getUint8(8), view.getUint8(9), view.getUint8(10), view.getUint8(11)].join();
-  if (view.getUint32(0) !== width || view.getUint32(4) !== height || kind !== "8,0,0,0") fail("its size or mode is wrong");
+  if (view.getUint32(0) !== width || view.getUint32(4) !== height || kind !== "8,0,0,0")
+    fail("its size or mode is wrong");
   const passes = view.getUint8(12) === 0 ? WHOLE_PASS : ADAM7;
   const sizes = passes.map(([left, top, across, down]) => ({
     columns: Math.ceil((width - left) / across),
     rows: Math.ceil((height - top) / down),
   }));
-  const needed = sizes.reduce((sum, { columns, rows }) => sum + (columns > 0 && rows > 0 ? rows * (columns + 1) : 0), 0);
+  const needed = sizes.reduce(
+    (sum, { columns, rows }) => sum + (columns > 0 && rows > 0 ? rows * (columns + 1) : 0),
+    0,
+  );
   const data = concatenated(parts.filter((part) => part.kind === "IDAT").map((part) => part.content));
   const raw = await inflate(data, needed, "the alpha channel");
   if (raw.length !== needed) fail("it ends early");
@@ -79,7 +77,11 @@ export async function writeAlpha({ data, height, width }: Plane): Promise<Uint8A
   head.setUint32(0, width);
   head.setUint32(4, height);
   head.setUint8(8, 8);
-  const body = [chunk("IHDR", new Uint8Array(head.buffer)), chunk("IDAT", await deflate(raw)), chunk("IEND", new Uint8Array(0))];
+  const body = [
+    chunk("IHDR", new Uint8Array(head.buffer)),
+    chunk("IDAT", await deflate(raw)),
+    chunk("IEND", new Uint8Array(0)),
+  ];
   return concatenated([Uint8Array.from(SIGNATURE), ...body]);
 }
 
@@ -107,7 +109,10 @@ function chunk(kind: string, content: Uint8Array): Uint8Array {
   const out = new Uint8Array(12 + content.length);
   const view = new DataView(out.buffer);
   view.setUint32(0, content.length);
-  out.set([...kind].map((letter) => letter.charCodeAt(0)), 4);
+  out.set(
+    [...kind].map((letter) => letter.charCodeAt(0)),
+    4,
+  );
   out.set(content, 8);
   view.setUint32(8 + content.length, crc32(out.subarray(4, 8 + content.length)));
   return out;

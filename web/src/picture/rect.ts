@@ -77,10 +77,10 @@ export function tileEdge(tile: number, bounds: Rect): number {
   return tile / LATENT || Math.max(bounds.height, bounds.width);
 }
 
+const WHOLE = (1280 * 1280) / LATENT ** 2; // pictures up to this are computed in one piece; 100 bytes a pixel at a time
+const PIECE = 64;
+
 /** Edge in latents of the squares of an area that a network computes at a time: all of it if it is small. */
 export function pieceEdge(area: Rect): number {
   return area.height * area.width <= WHOLE ? Math.max(area.height, area.width) : PIECE;
 }
-
-const WHOLE = (1600 * 1600) / LATENT ** 2; // 100 bytes a pixel are needed at a time
-const PIECE = 96;
