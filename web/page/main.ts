@@ -1,5 +1,6 @@
 /** The page: files in, a session for the one that is open, and what shows it. */
 
+import { prepare } from "../src/lapic.ts";
 import { find } from "./dom.ts";
 import { addressesIn, entryOf, fetchEntry, renamed, type Entry } from "./entry.ts";
 import { encodePhoto } from "./photo.ts";
@@ -44,6 +45,10 @@ find("#zoom-fit").addEventListener("click", () => viewer.fit());
 find("#zoom-pixels").addEventListener("click", () => viewer.showPixels());
 window.addEventListener("hashchange", () => void openLinked());
 show();
+prepare().catch((error: unknown) => {
+  problems.push(sentence(error));
+  show();
+});
 void openLinked();
 
 function openLinked(): Promise<void> {
