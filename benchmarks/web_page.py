@@ -1,4 +1,4 @@
-"""Pictures of the page for docs/WEB.md, from a headless Chromium: `python benchmarks/web_page.py docs/`, after `make web`."""
+"""Pictures of the page for docs/WEB.md, by a headless Chromium: `python benchmarks/web_page.py docs/` after `make web`."""
 
 import io
 import shutil
@@ -28,6 +28,7 @@ def settle(page: Any) -> None:
 def shot(page: Any, size: tuple[int, int], scheme: str) -> Image.Image:
     page.set_viewport_size({"width": size[0], "height": size[1]})
     page.emulate_media(color_scheme=scheme)
+    page.evaluate("() => document.activeElement.blur()")
     page.wait_for_timeout(400)
     return Image.open(io.BytesIO(page.screenshot())).convert("RGB")
 
@@ -42,7 +43,9 @@ def beside(*pictures: Image.Image) -> Image.Image:
 
 
 def main(folder: Path) -> None:
-    site = Site(page_folder(), [EXAMPLES / name for name in ("coffee.png", "chelsea.png", "astronaut.png", "rocket.jpg")])
+    site = Site(
+        page_folder(), [EXAMPLES / name for name in ("coffee.png", "chelsea.png", "astronaut.png", "rocket.jpg")]
+    )
     with PageServer(site) as server, sync_playwright() as playwright:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         page = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"]).new_page()

@@ -13,7 +13,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-LEFT_OUT = (".git", ".venv", "out", "build", "dist", "node_modules", "*.egg-info", "__pycache__", ".*_cache", ".hypothesis")
+LEFT_OUT = (
+    ".git",
+    ".venv",
+    "out",
+    "build",
+    "dist",
+    "node_modules",
+    "*.egg-info",
+    "__pycache__",
+    ".*_cache",
+    ".hypothesis",
+)
 PAGE = {"index.html", "lapic.js", "packs/packs.json", "packs/photo/pack.json"}  # of the built page, in short
 PACKAGES = ("bitstream", "codec", "training")
 USE = """
@@ -117,7 +128,15 @@ def test_the_sdist_has_what_the_tests_need_and_makes_the_same_wheel(sdist: Path,
     ]
     wanted = {path.relative_to(ROOT).as_posix() for path in tracked if "__pycache__" not in path.parts}
     assert not wanted - there
-    assert {"web/page/index.html", "Makefile", "constraints.txt", "CHANGELOG.md", "CITATION.cff", "LICENSE", ".ci/run"} <= there
+    assert {
+        "web/page/index.html",
+        "Makefile",
+        "constraints.txt",
+        "CHANGELOG.md",
+        "CITATION.cff",
+        "LICENSE",
+        ".ci/run",
+    } <= there
     assert not {f"lapic/{package}" for package in PACKAGES} & there
     again = build_wheel(source, tmp_path)
     assert sorted(zipfile.ZipFile(again).namelist()) == sorted(zipfile.ZipFile(wheel).namelist())

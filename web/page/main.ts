@@ -9,7 +9,7 @@ import { Panel } from "./panel.ts";
 import { Panes } from "./panes.ts";
 import { sentence } from "./sentence.ts";
 import { Session } from "./session.ts";
-import { NAMES, type State } from "./state.ts";
+import { nameOf, type State } from "./state.ts";
 import { Strip } from "./strip.ts";
 import { bytesText } from "./units.ts";
 import { Viewer } from "./viewer.ts";
@@ -100,15 +100,16 @@ function show(): void {
 }
 
 /** Errors for everybody, what was done for who cannot see it. */
-function showSentences({ entry, error, task, versions, quality }: State): void {
+function showSentences(state: State): void {
+  const { entry, error, task, versions, quality } = state;
   const sentences = [...problems, ...(error ? [`${entry!.name}: ${error}`] : [])];
   const alert = find("#error");
   if (alert.textContent !== sentences.join("\n")) alert.textContent = sentences.join("\n");
   alert.hidden = !sentences.length;
   const lapic = versions.get("lapic");
   if (!lapic || error || task) return;
-  const peers = panes.forms(session.state).filter((form) => versions.get(form)?.fits !== undefined);
-  const sizes = peers.map((form) => `${NAMES[form]}: ${bytesText(versions.get(form)!.file.size)}`);
+  const peers = panes.forms(state).filter((form) => versions.get(form)?.fits !== undefined);
+  const sizes = peers.map((form) => `${nameOf(form, state)}: ${bytesText(versions.get(form)!.file.size)}`);
   const made = entry!.isLapic ? "decoded" : `quality ${quality}`;
   find("#status").textContent = [`${entry!.name}: ${made}, ${bytesText(lapic.file.size)}`, ...sizes].join("; ");
 }

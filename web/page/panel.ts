@@ -1,7 +1,7 @@
 import { find } from "./dom.ts";
 import { renamed } from "./entry.ts";
 import { factsOf } from "./facts.ts";
-import { formsOf, NAMES, type Form, type State, type Version } from "./state.ts";
+import { formsOf, nameOf, type Form, type State, type Version } from "./state.ts";
 import { allBytesText, bytesText, secondsText } from "./units.ts";
 
 /** What the panel's controls ask for. */
@@ -72,7 +72,7 @@ export class Panel {
     const table = find<HTMLTableElement>("#panel table");
     table.hidden = present.length < 2;
     const hasPeers = present.some((form) => state.versions.get(form)!.fits !== undefined);
-    table.caption!.textContent = hasPeers ? "Others: the best of at most lapic’s bytes" : "";
+    table.caption!.textContent = hasPeers ? "Others within lapic’s bytes" : "";
     table.tBodies[0]!.replaceChildren(...present.map((form) => sizeRow(form, state)));
   }
 
@@ -85,11 +85,12 @@ export class Panel {
   }
 }
 
-function sizeRow(form: Form, { versions, quality }: State): HTMLTableRowElement {
+function sizeRow(form: Form, state: State): HTMLTableRowElement {
+  const { versions, quality } = state;
   const version = versions.get(form)!;
   const setting = form === "lapic" ? quality : version.quality;
   const row = document.createElement("tr");
-  const name = element("th", NAMES[form]);
+  const name = element("th", nameOf(form, state));
   name.scope = "row";
   const size = element("td", (version.fits === false ? "at least " : "") + bytesText(version.file.size));
   size.title = allBytesText(version.file.size);

@@ -1,12 +1,12 @@
 import { find } from "./dom.ts";
-import { formsOf, NAMES, type Form, type State } from "./state.ts";
+import { formsOf, nameOf, type Form, type State } from "./state.ts";
 import { bytesText } from "./units.ts";
 
 /** Which form of the picture is on the left and which on the right, chosen in two lists. */
 export class Panes {
   private readonly lists = [find<HTMLSelectElement>(".pane.left select"), find<HTMLSelectElement>(".pane.right select")];
   private chosen: Form[] = ["original", "lapic"];
-  private present: Form[] = [];
+  private names = "";
 
   constructor(changed: () => void) {
     this.lists.forEach((list, side) => {
@@ -28,9 +28,10 @@ export class Panes {
   show(state: State): void {
     const present = formsOf(state);
     const [left, right] = this.forms(state);
-    if (present.join() !== this.present.join()) {
-      this.present = present;
-      for (const list of this.lists) list.replaceChildren(...present.map((form) => new Option(NAMES[form], form)));
+    const names = present.map((form) => nameOf(form, state));
+    if (names.join() !== this.names) {
+      this.names = names.join();
+      for (const list of this.lists) list.replaceChildren(...present.map((form, i) => new Option(names[i], form)));
     }
     [left, right].forEach((form, side) => {
       const pane = this.lists[side]!.parentElement!;

@@ -3,7 +3,7 @@ import type { Entry } from "./entry.ts";
 import { fitPeer, type Peer } from "./peers.ts";
 import { decodePhoto, pixelsOf } from "./photo.ts";
 import { isAborted, sentence } from "./sentence.ts";
-import { emptyState, NAMES, type Form, type State, type Version } from "./state.ts";
+import { emptyState, nameOf, type Form, type State, type Version } from "./state.ts";
 
 const PEERS: readonly Form[] = ["jpeg", "webp", "avif"];
 
@@ -143,7 +143,7 @@ export class Session {
 
   private async fit(form: Form, signal: AbortSignal): Promise<void> {
     const { versions } = this.state;
-    this.set({ task: `fitting ${NAMES[form]}`, done: null });
+    this.set({ task: `fitting ${nameOf(form, this.state)}`, done: null });
     const found = await fitPeer(form as Peer, versions.get("original")!.bitmap, this.file!.blob.size, signal);
     const start = performance.now();
     const bitmap = await createImageBitmap(found.blob);

@@ -45,9 +45,14 @@ export function emptyState(): State {
   };
 }
 
-export const NAMES: Record<Form, string> = {
-  original: "Original", lapic: "lapic", faithful: "Faithful", jpeg: "JPEG", webp: "WebP", avif: "AVIF",
+const NAMES: Record<Form, string> = {
+  original: "Original", lapic: "lapic", faithful: "Realism 0", jpeg: "JPEG", webp: "WebP", avif: "AVIF",
 };
+
+/** What people call a form. Of a .lapic file the forms differ by their realism. */
+export function nameOf(form: Form, { entry, realism }: State): string {
+  return form === "lapic" && entry?.isLapic && realism > 0 ? `Realism ${realism}` : NAMES[form];
+}
 
 /** The forms that the open file can have. */
 export function formsOf({ entry, realism }: State): Form[] {
