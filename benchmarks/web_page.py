@@ -1,4 +1,4 @@
-"""Pictures of the page for docs/WEB.md, by a headless Chromium: `python benchmarks/web_page.py docs/` after `make web`."""
+"""Pictures of the page for docs/WEB.md: `python benchmarks/web_page.py docs/`, after `make web`, with Chromium."""
 
 import io
 import shutil

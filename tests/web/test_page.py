@@ -1,5 +1,6 @@
 """The page in a headless Chromium, as `lapic view` serves it, by hand and by keyboard."""
 
+import base64
 import io
 import re
 import threading
@@ -68,6 +69,13 @@ class Page:
         rows = self.page.locator("#panel tbody tr").all()
         found = {row.locator("th").inner_text(): row.locator("td").first.get_attribute("title") for row in rows}
         return {name: int(re.sub(r"\D", "", text)) for name, text in found.items()}
+
+    def canvas(self) -> np.ndarray:
+        """What the canvas shows, (h, w, 3), once it is drawn."""
+        script = """() => new Promise(resolve => requestAnimationFrame(() => requestAnimationFrame(
+            () => resolve(document.querySelector("#view canvas").toDataURL()))))"""
+        data = base64.b64decode(self.page.evaluate(script).partition(",")[2])
+        return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
 
     def saved(self, button: str) -> tuple[str, bytes]:
         """Name and bytes of what a button saves."""
@@ -177,6 +185,49 @@ def test_facts_and_metadata_are_shown(page: Page) -> None:
     page.page.locator("summary").click()
 
 
+def test_files_are_dropped_anywhere(page: Page, small: bytes) -> None:
+    script = """text => {
+        const data = Uint8Array.from(atob(text), letter => letter.charCodeAt(0));
+        const dataTransfer = new DataTransfer();
+        dataTransfer.items.add(new File([data], "dropped.png"));
+        const drop = new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true });
+        return document.querySelector("header").dispatchEvent(drop);
+    }"""
+    assert page.page.evaluate(script, base64.b64encode(small).decode()) is False, "or the browser would leave the page"
+    page.page.locator("#name", has_text="dropped.png").wait_for()
+    page.settle()
+    assert page.sizes()["Original"] == len(small)
+
+
+def test_a_slider_that_moves_on_ends_the_work_before(page: Page, small: bytes) -> None:
+    page.open(("photo.png", small))
+    page.page.locator("#quality").fill("35")
+    page.page.locator("#progress").wait_for()
+    page.set_slider("quality", 12)
+    assert lapic.info(page.saved("#save")[1])["quality"] == 12
+    assert not page.page.locator("#error").is_visible()
+    page.set_slider("quality", 50)
+
+
+def test_zoom_and_pan_by_mouse(page: Page, small: bytes) -> None:
+    page.open(("photo.png", small))
+    box = page.page.locator("#view").bounding_box()
+    x, y = box["x"] + box["width"] / 2 + 60, box["y"] + box["height"] / 2 + 50
+    level = page.page.locator("#zoom-level")
+    page.page.mouse.move(x, y)
+    for _ in range(10):
+        page.page.mouse.wheel(0, -200)
+    level.filter(has_text=re.compile(r"^[1-9]\d{3} %$")).wait_for()
+    before = page.canvas()
+    page.page.mouse.down()
+    page.page.mouse.move(x - 80, y - 30)
+    page.page.mouse.up()
+    assert not np.array_equal(page.canvas(), before)
+    for _ in range(10):
+        page.page.mouse.wheel(0, 300)
+    level.filter(has_text="100 %").wait_for()
+
+
 def test_zoom_and_divider_by_keyboard(page: Page, small: bytes) -> None:
     page.open(("photo.png", small))
     page.page.locator("#view").focus()
@@ -196,12 +247,9 @@ def test_the_divider_shows_the_left_picture_on_its_left(page: Page, small: bytes
     for _ in range(5):
         page.page.locator("#divider").press("PageUp")
     page.page.locator("#zoom-level", has_text="100 %").wait_for()
-    row = """() => new Promise(resolve => requestAnimationFrame(() => {
-        const canvas = document.querySelector("#view canvas");
-        const x = Math.round(canvas.width / 2 - 88), y = Math.round(canvas.height / 2 - 72) + 30;
-        resolve([...canvas.getContext("2d").getImageData(x, y, 176, 1).data]);
-    }))"""
-    found = np.array(page.page.evaluate(row)).reshape(176, 4)[:, :3]
+    shown = page.canvas()
+    top, left_edge = (round(length / 2) - half for length, half in zip(shown.shape, (72, 88), strict=False))
+    found = shown[top + 30, left_edge : left_edge + 176]
     left, right = (
         np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))[30] for data in (small, page.saved("#save-picture")[1])
     )

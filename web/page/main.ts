@@ -31,10 +31,7 @@ const panel = new Panel({
     const { entry, versions } = session.state;
     save(versions.get("lapic")!.file, renamed(entry!.name, "lapic"));
   },
-  savePicture: async () => {
-    const { entry, versions } = session.state;
-    save(await encodePhoto(versions.get("lapic")!.bitmap, "image/png"), renamed(entry!.name, "png"));
-  },
+  savePicture: () => void savePicture().catch(complain),
 });
 let problems: string[] = [];
 
@@ -45,10 +42,7 @@ find("#zoom-fit").addEventListener("click", () => viewer.fit());
 find("#zoom-pixels").addEventListener("click", () => viewer.showPixels());
 window.addEventListener("hashchange", () => void openLinked());
 show();
-prepare().catch((error: unknown) => {
-  problems.push(sentence(error));
-  show();
-});
+prepare().catch(complain);
 void openLinked();
 
 function openLinked(): Promise<void> {
@@ -66,10 +60,20 @@ async function openAll(sources: (() => Promise<Entry>)[]): Promise<void> {
       if (isFirst) void open(entry);
       isFirst = false;
     } catch (error) {
-      problems.push(sentence(error));
-      show();
+      complain(error);
     }
   }
+}
+
+/** Say what went wrong apart from the open file, until other files are opened. */
+function complain(error: unknown): void {
+  problems.push(sentence(error));
+  show();
+}
+
+async function savePicture(): Promise<void> {
+  const { entry, versions } = session.state;
+  save(await encodePhoto(versions.get("lapic")!.bitmap, "image/png"), renamed(entry!.name, "png"));
 }
 
 async function open(entry: Entry): Promise<void> {

@@ -126,7 +126,7 @@ export class Session {
 
   private progress(signal: AbortSignal): (done: number, total: number) => void {
     return (done, total) => {
-      if (!signal.aborted) this.set({ done: done / total });
+      if (!signal.aborted) this.set({ done: total ? done / total : null });
     };
   }
 

@@ -160,6 +160,10 @@ export class Viewer {
       const { left, width } = this.root.getBoundingClientRect();
       this.setSplit((event.clientX - left) / width);
     });
+    divider.addEventListener("wheel", (event) => {
+      event.preventDefault();
+      this.root.dispatchEvent(new WheelEvent(event.type, event));
+    });
     divider.addEventListener("keydown", (event) => {
       const step = event.shiftKey ? 0.1 : 0.02;
       const goals: Record<string, number> = {
