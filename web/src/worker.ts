@@ -56,12 +56,16 @@ function start({ base, threads }: Setup): Library {
 /** One sentence for an error. */
 function explained(error: unknown): { message: string; broken: boolean } {
   if (error instanceof LapicError) return { message: error.message, broken: false };
-  const text = String((error as Error | undefined)?.message ?? error);
-  const message = /memory|alloc|out of bounds|^\d+$/i.test(text)
-    ? "the picture does not fit into this browser's memory: decode at scale 8"
-    : `the picture cannot be computed here: ${text.split("\n")[0]}`;
-  return { message, broken: true };
+  const text = String((error as Error | undefined)?.message ?? error).split("\n")[0]!;
+  const known = SENTENCES.find(([pattern]) => pattern.test(text));
+  return { message: known ? known[1](text) : `the picture cannot be computed here: ${text}`, broken: true };
 }
+
+/** What the errors of the runtime mean. */
+const SENTENCES: [RegExp, (text: string) => string][] = [
+  [/no available backend/i, (text) => `the runtime cannot be loaded: ${text}`],
+  [/memory|alloc|out of bounds|^\d+$/i, () => "the picture does not fit into this browser's memory: decode at scale 8"],
+];
 
 /** Lets messages that have arrived be handled. */
 function nextTask(): Promise<void> {

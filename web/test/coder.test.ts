@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { AnsDecoder, AnsEncoder, Table } from "../src/format/ans.ts";
+import { concatenated } from "../src/format/bytes.ts";
 import { readFile } from "../src/format/container.ts";
 import { passesOf, segments, sortByIndex } from "../src/format/order.ts";
 import { readPayload, writePayload } from "../src/format/payload.ts";
@@ -114,6 +115,23 @@ test("tiles come back, with escapes, with and without symbols of scale index 0",
     decoder.finish(z, found, symbolsCrc(z, symbols));
     assert.throws(() => decoder.finish(z, found, symbolsCrc(z, symbols) ^ 1), /checksum does not match/);
   }
+});
+
+test("escapes that are left over are noticed", () => {
+  const tables = someTables(noise(4));
+  const z = new Int16Array(CHANNELS);
+  const symbols = Int16Array.of(1000, 2);
+  const index = Uint8Array.of(9, 9);
+  const payload = readPayload(encodeTile(tables, 0, z, [{ symbols, index, parity: null }], 1, 2));
+  const finish = (escapes: Uint8Array) => {
+    const decoder = new TileDecoder(tables, writePayload({ ...payload, escapes }));
+    decoder.hyper(0, 1);
+    decoder.latent(index, 1, 2, null, new Int16Array(2));
+    decoder.finish(z, symbols, symbolsCrc(z, symbols));
+  };
+  finish(payload.escapes);
+  assert.throws(() => finish(concatenated([payload.escapes, Uint8Array.of(0)])), /checksum does not match/);
+  assert.throws(() => finish(new Uint8Array(0)), /checksum does not match/);
 });
 
 test("a coder that ran out of words is noticed by z", () => {

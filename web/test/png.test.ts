@@ -9,7 +9,7 @@ import { readAlpha, writeAlpha } from "../src/picture/png.ts";
 
 const WIDTH = 5;
 const HEIGHT = 4;
-const PLANE = Uint8Array.from({ length: WIDTH * HEIGHT }, (_, at) => at * at * 11);
+const PLANE = Uint8Array.from({ length: WIDTH * HEIGHT }, (_, at) => ((at * at * 5) % 4) * 40 + (at % 3));
 
 const bigEndian = (value: number) => new Writer().uint(value, 4).done().reverse();
 

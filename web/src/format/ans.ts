@@ -97,10 +97,9 @@ export class AnsEncoder {
     const second = Math.floor(middle / count);
     const last = (middle - second * count) * 65536 + (low & 0xffff);
     const third = Math.floor(last / count);
-    const quotient = (second * 65536 + third) >>> 0; // the lower 32 bits
-    const carry = Math.floor((second * 65536 + third) / WORD);
+    const quotient = (second * 65536 + third) >>> 0; // without the digit of 32 bits
     const remainder = last - third * count;
-    this.high = (((first + carry) << PRECISION) | (quotient >>> 8)) >>> 0;
+    this.high = ((first << PRECISION) | (quotient >>> 8)) >>> 0;
     this.low = ((quotient << PRECISION) | (table.begins[symbol]! + remainder)) >>> 0;
   }
 
