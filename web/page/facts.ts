@@ -15,6 +15,7 @@ export function factsOf(info: Info, isMadeHere: boolean): [string, string][] {
   return [
     ["Picture", `${width} x ${height}, ${MODES[mode] ?? mode}`],
     ["Quality", String(Math.round(100 * quality) / 100)],
+    ["File", allBytesText(bytes.total!)],
     ["Rate", `${bpp.toFixed(3)} bits per pixel`],
     ["Model", `${model.name ?? "unknown"} (${model.id})`],
     ["Format", `version ${info.formatVersion}, ${tiles === 1 ? "one tile" : `${tiles} tiles of ${tile} pixels`}`],

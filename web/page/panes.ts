@@ -39,7 +39,9 @@ export class Panes {
       if (!form) return;
       const version = state.versions.get(form);
       this.lists[side]!.value = form;
-      pane.querySelector("output")!.textContent = version ? bytesText(version.file.size) : "…";
+      this.lists[side]!.disabled = present.length < 3;
+      const size = version && present.length === 2 ? "" : version ? bytesText(version.file.size) : "…";
+      pane.querySelector("output")!.textContent = size;
     });
   }
 }
