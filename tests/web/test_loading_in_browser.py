@@ -8,9 +8,8 @@ from lapic.codec.selftest import GOLDEN
 from tests.web.pages import Browser, to_text
 
 TEXT = to_text((GOLDEN / "pixel-q1.lapic").read_bytes())
-DECODE = (
-    "async ([data]) => lapic.decode(fromBase64(data)).then(image => image.width, error => [error.name, error.message])"
-)
+DECODE = """async ([data]) =>
+    lapic.decode(fromBase64(data)).then(image => image.width, error => [error.name, error.message])"""
 
 
 @pytest.fixture
