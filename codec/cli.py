@@ -10,7 +10,7 @@ import click
 from lapic import codec
 from lapic.bitstream.error import Error
 from lapic.codec import api, defaults, streams
-from lapic.codec.command import interrupts, restore_commands
+from lapic.codec.command import interrupts, restore_commands, web_commands
 from lapic.codec.command.console import (
     Finite,
     boundary,
@@ -274,6 +274,8 @@ for command in (
     commands.evaluate,
     commands.plot,
     commands.compare,
+    web_commands.view,
+    web_commands.web,
 ):
     main.add_command(command)
 

@@ -13,7 +13,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-LEFT_OUT = (".git", ".venv", "out", "build", "dist", "*.egg-info", "__pycache__", ".*_cache", ".hypothesis")
+LEFT_OUT = (
+    ".git",
+    ".venv",
+    "out",
+    "build",
+    "dist",
+    "node_modules",
+    "*.egg-info",
+    "__pycache__",
+    ".*_cache",
+    ".hypothesis",
+)
+PAGE = {"index.html", "lapic.js", "packs/packs.json", "packs/photo/pack.json"}  # of the built page, in short
 PACKAGES = ("bitstream", "codec", "training")
 USE = """
 import sys
@@ -49,6 +61,10 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the repository, for building leaves files behind."""
     copy = tmp_path_factory.mktemp("tree") / "lapic"
     shutil.copytree(ROOT, copy, symlinks=True, ignore=shutil.ignore_patterns(*LEFT_OUT))
+    for name in (*PAGE, "lapic.js.map"):
+        path = copy / "web" / "dist" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
     return copy
 
 
@@ -97,6 +113,11 @@ def test_the_wheel_has_one_name_and_all_modules(wheel: Path) -> None:
     assert "lapic/py.typed" in names
 
 
+def test_the_wheel_has_the_page(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.removeprefix("lapic/page/") for name in names if name.startswith("lapic/page/")} == PAGE
+
+
 def test_the_sdist_has_what_the_tests_need_and_makes_the_same_wheel(sdist: Path, wheel: Path, tmp_path: Path) -> None:
     with tarfile.open(sdist) as archive:
         archive.extractall(tmp_path, filter="data")
@@ -107,7 +128,15 @@ def test_the_sdist_has_what_the_tests_need_and_makes_the_same_wheel(sdist: Path,
     ]
     wanted = {path.relative_to(ROOT).as_posix() for path in tracked if "__pycache__" not in path.parts}
     assert not wanted - there
-    assert {"Makefile", "constraints.txt", "CHANGELOG.md", "CITATION.cff", "LICENSE", ".ci/run"} <= there
+    assert {
+        "web/page/index.html",
+        "Makefile",
+        "constraints.txt",
+        "CHANGELOG.md",
+        "CITATION.cff",
+        "LICENSE",
+        ".ci/run",
+    } <= there
     assert not {f"lapic/{package}" for package in PACKAGES} & there
     again = build_wheel(source, tmp_path)
     assert sorted(zipfile.ZipFile(again).namelist()) == sorted(zipfile.ZipFile(wheel).namelist())

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -228,6 +229,20 @@ def export(checkpoint: Path, name: str, data: Path | None, folder: Path | None, 
             path, identity = export_checkpoint(checkpoint, name, data, folder, crops, interpolate)
             what = f"model {identity.hex()}"
     click.echo(f"{path}: {what}, {path.stat().st_size / 2**20:.2f} MiB")
+
+
+@main.command("onnx")
+@click.argument("model")
+@click.argument("folder", metavar="OUT", type=click.Path(file_okay=False, path_type=Path))
+def onnx_pack(model: str, folder: Path) -> None:
+    """Write MODEL, a shipped name or a weights file, to the folder OUT as ONNX graphs and tables (docs/WEB.md)."""
+    if find_spec("onnx") is None:
+        raise click.ClickException("the package onnx is missing: pip install 'lapic[web]'")
+    from lapic.training.pack.export import write_pack
+
+    with _expected_errors():
+        written = write_pack(model, folder)
+    click.echo(f"{folder}: {len(written)} files, {sum(written.values()) / 2**20:.2f} MiB")
 
 
 if __name__ == "__main__":

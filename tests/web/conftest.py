@@ -1,0 +1,51 @@
+"""The module of web/dist in a headless Chromium, served from this machine."""
+
+import functools
+import http.server
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.web.pages import DIST, ISOLATED, Browser, Handler
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    if not (DIST / "lapic.js").is_file() or not (DIST / "packs" / "packs.json").is_file():
+        pytest.skip("the module is not built: make web")
+    if not CHROMIUM and not os.environ.get("CI"):
+        pytest.skip("no Chromium here")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def open_page(chromium: Any) -> Iterator[Callable[..., Browser]]:
+    """Opens a page, cross-origin isolated or not."""
+    servers = []
+
+    def opened(isolated: bool = False) -> Browser:
+        handler = functools.partial(Handler, headers=ISOLATED if isolated else {})
+        servers.append(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler))
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        return Browser(chromium.new_page(), f"http://127.0.0.1:{servers[-1].server_port}")
+
+    yield opened
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture(scope="module")
+def browser(open_page: Callable[..., Browser]) -> Browser:
+    return open_page()

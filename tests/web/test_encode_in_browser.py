@@ -1,0 +1,91 @@
+"""Pictures encoded in a page: the bytes of effort 0, which decode in Python to what the page shows."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import lapic
+from lapic.bitstream import read
+from tests.web import reference
+from tests.web.pages import Browser, pixels, to_text
+
+COFFEE = Path(__file__).parents[2] / "examples" / "coffee.png"
+ENCODE = """async ([data, width, height, options]) => {
+    const image = new ImageData(new Uint8ClampedArray(fromBase64(data)), width, height);
+    const file = await lapic.encode(image, options);
+    return { file: [...file], kept: toBase64(image.data) === data, image: shown(await lapic.decode(file)) };
+}"""
+
+
+def encoded(browser: Browser, image: Image.Image, **options: Any) -> tuple[bytes, np.ndarray]:
+    """The file that the page makes of an image, and what the page decodes it to."""
+    found = browser.call(ENCODE, to_text(image.convert("RGBA").tobytes()), *image.size, options)
+    assert found["kept"]
+    return bytes(found["file"]), pixels(found["image"])
+
+
+@pytest.fixture(scope="module")
+def photo() -> Image.Image:
+    with Image.open(COFFEE) as image:
+        image.load()
+    image.info = {}
+    return image.convert("RGB")
+
+
+@pytest.mark.parametrize(
+    ("size", "quality"), [((200, 150), 50), ((133, 77), 20.5), ((64, 64), 1), ((90, 75), 60.25), ((17, 300), 100)]
+)
+def test_a_photo_decodes_in_python_to_what_the_page_shows(
+    browser: Browser, photo: Image.Image, size: tuple[int, int], quality: float
+) -> None:
+    part = photo.crop((100, 100, 100 + size[0], 100 + size[1]))
+    file, shown = encoded(browser, part, quality=quality)
+    assert np.abs(reference.decode(file) - shown[..., :3]).max() <= 1
+    assert (shown[..., 3] == 255).all()
+    expected = reference.encode(part, quality)
+    assert read(file)[0] == read(expected)[0]
+    assert abs(len(file) - len(expected)) <= 0.01 * len(expected) + 8  # rounding may differ between machines
+
+
+def test_grey_is_coded_as_grey_and_comes_back_in_colour(browser: Browser, photo: Image.Image) -> None:
+    grey = photo.crop((50, 50, 150, 140)).convert("L").convert("RGB")
+    file, shown = encoded(browser, grey, quality=40)
+    assert (lapic.info(file)["bytes"]["mode"], lapic.info(file)["mode"]) == (6, "RGB")
+    assert np.abs(reference.decode(file) - shown[..., :3]).max() <= 1
+
+
+def test_alpha_is_kept_and_hidden_colours_cost_nothing(browser: Browser, photo: Image.Image) -> None:
+    image = photo.crop((100, 100, 230, 210)).convert("RGBA")
+    alpha = np.zeros(image.size[::-1], np.uint8)
+    alpha[20:90, 30:] = 200
+    alpha[40:60, 40:60] = 255
+    image.putalpha(Image.fromarray(alpha))
+    file, shown = encoded(browser, image)
+    assert np.array_equal(shown[..., 3], alpha)
+    assert np.array_equal(np.asarray(lapic.decode(file).getchannel("A")), alpha)
+    payload, expected = (
+        sum(len(tile.payload) for tile in read(data)[1]) for data in (file, reference.encode(image, 50))
+    )
+    assert abs(payload - expected) <= 0.01 * expected + 8
+
+
+def test_metadata_are_kept(browser: Browser, photo: Image.Image) -> None:
+    script = """async ([data]) => {
+        const metadata = { icc: new Uint8Array([1, 2]), exif: new Uint8Array([3]), xmp: new Uint8Array([4, 5, 6]) };
+        return [...await lapic.encode(new ImageData(new Uint8ClampedArray(fromBase64(data)), 20, 10), { metadata })];
+    }"""
+    file = bytes(browser.call(script, to_text(photo.crop((0, 0, 20, 10)).convert("RGBA").tobytes())))
+    assert read(file)[0].chunks == {b"iccp": b"\1\2", b"exif": b"\3", b"xmpd": b"\4\5\6"}
+
+
+def test_a_cancelled_encode_ends_with_the_reason(browser: Browser) -> None:
+    script = """async () => {
+        const stop = new AbortController();
+        const call = lapic.encode(new ImageData(300, 300), { signal: stop.signal });
+        setTimeout(() => stop.abort("enough"), 0);
+        return call.then(() => "done", String);
+    }"""
+    assert browser.call(script) == "enough"

@@ -1,0 +1,118 @@
+import { find } from "./dom.ts";
+import { renamed } from "./entry.ts";
+import { factsOf } from "./facts.ts";
+import { formsOf, nameOf, type Form, type State, type Version } from "./state.ts";
+import { allBytesText, bytesText, secondsText } from "./units.ts";
+
+/** What the panel's controls ask for. */
+export interface PanelActions {
+  setQuality(quality: number): void;
+  setRealism(realism: number): void;
+  save(): void;
+  savePicture(): void;
+}
+
+const PAUSE = 200; // ms after the last move of a slider, before work begins
+
+/** Sliders, sizes, buttons and facts beside the picture. */
+export class Panel {
+  private readonly root = find("#panel");
+  private readonly quality = find<HTMLInputElement>("#quality");
+  private readonly realism = find<HTMLInputElement>("#realism");
+  private waiting = 0;
+
+  constructor(actions: PanelActions) {
+    this.listen(this.quality, (value) => actions.setQuality(value));
+    this.listen(this.realism, (value) => actions.setRealism(value));
+    find("#save").addEventListener("click", () => actions.save());
+    find("#save-picture").addEventListener("click", () => actions.savePicture());
+  }
+
+  /** Show a state. */
+  show(state: State): void {
+    const { entry, info, versions, error } = state;
+    const lapic = versions.get("lapic");
+    this.root.hidden = !entry || (!versions.size && (error !== null || !info));
+    find("#quality-control").hidden = !entry || entry.isLapic;
+    find("#realism-control").hidden = info !== null && !info.realism;
+    if (!this.waiting) {
+      this.quality.value = String(state.quality);
+      this.realism.value = String(state.realism);
+    }
+    this.showValues();
+    find("#quality-cost").textContent = lapic ? costText(lapic.file.size, lapic.encoding, "to encode") : "";
+    find("#realism-cost").textContent = lapic?.decoding === undefined ? "" : `${secondsText(lapic.decoding)} to decode`;
+    this.showSizes(state);
+    this.showButtons(state, lapic);
+    const checksum = find("#checksum");
+    checksum.hidden = !lapic || !info;
+    checksum.textContent = info ? `Checksums match (${info.tiles} tile${info.tiles === 1 ? "" : "s"})` : "";
+    const rows = info && entry ? factsOf(info, !entry.isLapic) : [];
+    find("#panel dl").replaceChildren(...rows.flatMap(([name, text]) => [element("dt", name), element("dd", text)]));
+  }
+
+  private listen(slider: HTMLInputElement, act: (value: number) => void): void {
+    slider.addEventListener("input", () => {
+      this.showValues();
+      clearTimeout(this.waiting);
+      this.waiting = window.setTimeout(() => {
+        this.waiting = 0;
+        act(slider.valueAsNumber);
+      }, PAUSE);
+    });
+  }
+
+  private showValues(): void {
+    find("#quality-value").textContent = this.quality.value;
+    find("#realism-value").textContent = this.realism.valueAsNumber.toFixed(2).replace(/\.?0+$/, "");
+  }
+
+  private showSizes(state: State): void {
+    const present = formsOf(state).filter((form) => form !== "faithful" && state.versions.has(form));
+    const table = find<HTMLTableElement>("#panel table");
+    table.hidden = present.length < 2;
+    const hasPeers = present.some((form) => state.versions.get(form)!.fits !== undefined);
+    table.caption!.textContent = hasPeers ? "Others within lapic’s bytes" : "";
+    table.tBodies[0]!.replaceChildren(...present.map((form) => sizeRow(form, state)));
+  }
+
+  private showButtons({ entry }: State, lapic: Version | undefined): void {
+    const save = find<HTMLButtonElement>("#save");
+    save.disabled = find<HTMLButtonElement>("#save-picture").disabled = !lapic;
+    save.textContent = entry ? `Save ${renamed(shortened(entry.name), "lapic")}` : "";
+    save.hidden = entry?.isLapic ?? true;
+    find("#save-picture").classList.toggle("primary", save.hidden);
+  }
+}
+
+function sizeRow(form: Form, state: State): HTMLTableRowElement {
+  const { versions, quality } = state;
+  const version = versions.get(form)!;
+  const setting = form === "lapic" ? quality : version.quality;
+  const row = document.createElement("tr");
+  const name = element("th", nameOf(form, state));
+  name.scope = "row";
+  const size = element("td", (version.fits === false ? "at least " : "") + bytesText(version.file.size));
+  size.title = allBytesText(version.file.size);
+  row.append(
+    name,
+    size,
+    element("td", setting === undefined ? "" : String(Math.round(100 * setting) / 100)),
+    element("td", version.encoding === undefined ? "" : secondsText(version.encoding)),
+  );
+  return row;
+}
+
+function costText(bytes: number, seconds: number | undefined, what: string): string {
+  return bytesText(bytes) + (seconds === undefined ? "" : `, ${secondsText(seconds)} ${what}`);
+}
+
+function shortened(name: string): string {
+  return name.length > 28 ? `${name.slice(0, 12)}…${name.slice(-12)}` : name;
+}
+
+function element<Name extends "dt" | "dd" | "td" | "th">(name: Name, text: string): HTMLElementTagNameMap[Name] {
+  const made = document.createElement(name);
+  made.textContent = text;
+  return made;
+}

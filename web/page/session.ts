@@ -1,0 +1,189 @@
+import { decode, encode, info } from "../src/lapic.ts";
+import type { Entry } from "./entry.ts";
+import { fitPeer, type Peer } from "./peers.ts";
+import { decodePhoto, pixelsOf } from "./photo.ts";
+import { isAborted, sentence } from "./sentence.ts";
+import { emptyState, nameOf, type Form, type State, type Version } from "./state.ts";
+
+const PEERS: readonly Form[] = ["jpeg", "webp", "avif"];
+
+/** A .lapic file, as it was opened or encoded here. */
+interface LapicFile {
+  blob: Blob;
+  /** What it was encoded with here, and the seconds that took. */
+  quality?: number;
+  encoding?: number;
+}
+
+/** The open file and its versions. One task runs at a time; a newer one ends it. */
+export class Session {
+  readonly state: State = emptyState();
+  private file: LapicFile | null = null;
+  private running = new AbortController();
+
+  /**
+   * @param changed called after every change of the state.
+   * @param wanted the forms that are looked at: others are not computed.
+   */
+  constructor(
+    private readonly changed: () => void,
+    private readonly wanted: () => Form[],
+  ) {}
+
+  /** Open another file, and close the one before. */
+  open(entry: Entry): Promise<void> {
+    return this.run(async (signal) => {
+      this.close();
+      this.set({ entry, task: "reading" });
+      if (entry.isLapic) {
+        this.file = { blob: entry.blob };
+        const facts = await info(await bytesOf(entry.blob));
+        signal.throwIfAborted();
+        const { width, height, quality } = facts;
+        this.set({ info: facts, size: { width, height }, quality, realism: facts.realism ? this.state.realism : 0 });
+      } else {
+        const bitmap = await decodePhoto(entry.blob);
+        this.put("original", { bitmap, file: entry.blob }, signal);
+        const { width, height } = bitmap;
+        this.set({ size: { width, height }, quality: Math.round(this.state.quality) });
+      }
+      await this.update(signal);
+    });
+  }
+
+  /** Encode the photo with another quality, 1 to 100. */
+  setQuality(quality: number): void {
+    this.set({ quality });
+    void this.run((signal) => this.update(signal));
+  }
+
+  /** Decode with another realism, 0 to 1. */
+  setRealism(realism: number): void {
+    this.set({ realism });
+    void this.run((signal) => this.update(signal));
+  }
+
+  /** Compute what is looked at and not there yet. */
+  look(): void {
+    const { task, entry, error } = this.state;
+    if (entry && !error && (!task || task.startsWith("fitting"))) void this.run((signal) => this.update(signal));
+  }
+
+  private async run(work: (signal: AbortSignal) => Promise<void>): Promise<void> {
+    this.running.abort();
+    const { signal } = (this.running = new AbortController());
+    try {
+      await work(signal);
+      this.set({ task: null, done: null });
+    } catch (error) {
+      if (isAborted(error, signal)) return;
+      this.state.preview?.close();
+      this.set({ preview: null, task: null, done: null, error: sentence(error) });
+    }
+  }
+
+  /** Bring all versions up to date with quality, realism and what is looked at. */
+  private async update(signal: AbortSignal): Promise<void> {
+    const { entry, state } = this;
+    if (!entry) return;
+    this.set({ error: null });
+    if (!entry.isLapic && this.file?.quality !== state.quality) await this.encode(signal);
+    if (entry.isLapic && state.realism > 0) await this.decode("faithful", 0, signal);
+    await this.decode("lapic", state.realism, signal);
+    for (let form = this.missing(); form; form = this.missing()) await this.fit(form, signal);
+  }
+
+  private get entry(): Entry | null {
+    return this.state.entry;
+  }
+
+  private async encode(signal: AbortSignal): Promise<void> {
+    const { quality, versions } = this.state;
+    const pixels = pixelsOf(versions.get("original")!.bitmap);
+    this.set({ task: "encoding", done: null });
+    const start = performance.now();
+    const bytes = await encode(pixels, { quality, signal, progress: this.progress(signal) });
+    const encoding = secondsSince(start);
+    const facts = await info(bytes);
+    signal.throwIfAborted();
+    this.file = { blob: new Blob([bytes as Uint8Array<ArrayBuffer>]), quality, encoding };
+    this.drop(...PEERS);
+    this.set({ info: facts });
+  }
+
+  private async decode(form: Form, realism: number, signal: AbortSignal): Promise<void> {
+    const { blob, encoding } = this.file!;
+    const before = this.state.versions.get(form);
+    if (before?.file === blob && before.realism === realism) return;
+    this.set({ task: "decoding", done: null });
+    const bytes = await bytesOf(blob);
+    const preview = this.state.versions.size ? undefined : (image: ImageData) => void this.preview(image, signal);
+    const start = performance.now();
+    const image = await decode(bytes, { realism, signal, progress: this.progress(signal), preview });
+    const decoding = secondsSince(start);
+    this.put(form, { bitmap: await createImageBitmap(image), file: blob, encoding, decoding, realism }, signal);
+  }
+
+  private progress(signal: AbortSignal): (done: number, total: number) => void {
+    return (done, total) => {
+      if (!signal.aborted) this.set({ done: total ? done / total : null });
+    };
+  }
+
+  private async preview(image: ImageData, signal: AbortSignal): Promise<void> {
+    const bitmap = await createImageBitmap(image);
+    if (signal.aborted || this.state.versions.size) bitmap.close();
+    else this.set({ preview: bitmap });
+  }
+
+  private missing(): Form | undefined {
+    const { versions } = this.state;
+    return this.wanted().find((form) => PEERS.includes(form) && !versions.has(form) && versions.has("original"));
+  }
+
+  private async fit(form: Form, signal: AbortSignal): Promise<void> {
+    const { versions } = this.state;
+    this.set({ task: `fitting ${nameOf(form, this.state)}`, done: null });
+    const found = await fitPeer(form as Peer, versions.get("original")!.bitmap, this.file!.blob.size, signal);
+    const start = performance.now();
+    const bitmap = await createImageBitmap(found.blob);
+    const { blob: file, seconds: encoding, quality, fits } = found;
+    this.put(form, { bitmap, file, encoding, decoding: secondsSince(start), quality, fits }, signal);
+  }
+
+  private put(form: Form, version: Version, signal: AbortSignal): void {
+    if (signal.aborted) version.bitmap.close();
+    signal.throwIfAborted();
+    this.drop(form);
+    this.state.versions.set(form, version);
+    this.state.preview?.close();
+    this.set({ preview: null });
+  }
+
+  private drop(...forms: Form[]): void {
+    for (const form of forms) {
+      this.state.versions.get(form)?.bitmap.close();
+      this.state.versions.delete(form);
+    }
+  }
+
+  private close(): void {
+    this.drop(...this.state.versions.keys());
+    this.state.preview?.close();
+    this.file = null;
+    this.set({ ...emptyState(), versions: this.state.versions, quality: this.state.quality, realism: this.state.realism });
+  }
+
+  private set(part: Partial<State>): void {
+    Object.assign(this.state, part);
+    this.changed();
+  }
+}
+
+async function bytesOf(blob: Blob): Promise<Uint8Array> {
+  return new Uint8Array(await blob.arrayBuffer());
+}
+
+function secondsSince(start: number): number {
+  return (performance.now() - start) / 1000;
+}

@@ -1,0 +1,62 @@
+import type { Info } from "../src/lapic.ts";
+import type { Entry } from "./entry.ts";
+import type { Peer } from "./peers.ts";
+import type { Size } from "./transform.ts";
+
+/** A form of the picture that can be looked at; "faithful" is lapic without realism. */
+export type Form = "original" | "lapic" | "faithful" | Peer;
+
+/** One form of the picture and its file. */
+export interface Version {
+  bitmap: ImageBitmap;
+  file: Blob;
+  /** Seconds to encode and to decode, where they were measured. */
+  encoding?: number | undefined;
+  decoding?: number | undefined;
+  /** What lapic decoded it with. */
+  realism?: number | undefined;
+  /** What a peer encoded it with, and whether its file is no larger than lapic's. */
+  quality?: number | undefined;
+  fits?: boolean | undefined;
+}
+
+/** What the page shows of the open file. */
+export interface State {
+  entry: Entry | null;
+  size: Size;
+  info: Info | null;
+  quality: number;
+  realism: number;
+  versions: Map<Form, Version>;
+  /** A first look at 1/8 of the size, until the picture is there. */
+  preview: ImageBitmap | null;
+  /** What is being done, as "encoding"; null when all is done. */
+  task: string | null;
+  /** Part of the task that is done, null where unknown. */
+  done: number | null;
+  error: string | null;
+}
+
+/** The state before any file is open. */
+export function emptyState(): State {
+  return {
+    entry: null, size: { width: 1, height: 1 }, info: null, quality: 50, realism: 0, versions: new Map(), preview: null,
+    task: null, done: null, error: null,
+  };
+}
+
+const NAMES: Record<Form, string> = {
+  original: "Original", lapic: "lapic", faithful: "Realism 0", jpeg: "JPEG", webp: "WebP", avif: "AVIF",
+};
+
+/** What people call a form. Of a .lapic file the forms differ by their realism. */
+export function nameOf(form: Form, { entry, realism }: State): string {
+  return form === "lapic" && entry?.isLapic && realism > 0 ? `Realism ${realism}` : NAMES[form];
+}
+
+/** The forms that the open file can have. */
+export function formsOf({ entry, realism }: State): Form[] {
+  if (!entry) return [];
+  if (!entry.isLapic) return ["original", "lapic", "jpeg", "webp", "avif"];
+  return realism > 0 ? ["faithful", "lapic"] : ["lapic"];
+}

@@ -1,0 +1,144 @@
+/** From latents to pictures: synthesis, the picture's filter, realism. */
+
+import * as ort from "onnxruntime-web/wasm";
+import { LapicError } from "../error.ts";
+import { realismRowAt, rowAt } from "../model/levels.ts";
+import { floats, tensor } from "../model/model.ts";
+import type { Model, Tensors } from "../model/model.ts";
+import { reduce } from "../picture/planes.ts";
+import type { Planes } from "../picture/planes.ts";
+import type { Rect } from "../picture/rect.ts";
+import { readFilter } from "./filter.ts";
+import type { Pause } from "./steps.ts";
+
+const LEARNED = 80 * 256; // the highest quality that realism is trained for; from there to 100 it fades out
+const FADES = 20 * 256;
+
+/** How a picture is made from its latents. */
+export interface Look {
+  scale: 1 | 8;
+  /** 0 to 1. */
+  realism: number;
+}
+
+/** The linear picture and the last features of a region at 1/8, as the graph "features" gives them. */
+export interface Features {
+  base: ort.Tensor;
+  features: ort.Tensor;
+}
+
+/** The synthesis of one picture. */
+export class Synthesis {
+  /** Latents beyond a piece that the networks see. */
+  readonly halo: number;
+  private readonly strength: number;
+  private readonly model: Model;
+  private readonly quality: number;
+  private readonly filter: Uint8Array | undefined;
+  private readonly look: Look;
+  private readonly pause: Pause;
+
+  /**
+   * @param quality fixed-point
+   * @param filter contents of the chunk filt
+   * @throws LapicError the model has no realistic decoder, or the filter is damaged
+   */
+  constructor(model: Model, quality: number, filter: Uint8Array | undefined, look: Look, pause: Pause) {
+    this.model = model;
+    this.quality = quality;
+    this.filter = filter;
+    this.look = look;
+    this.pause = pause;
+    if (look.realism > 0 && !model.hasGraph("realism")) {
+      throw new LapicError(
+        `there is no realistic decoder for the model ${model.manifest.name}: decode without realism`,
+      );
+    }
+    if (filter) readFilter(model, filter, look.scale);
+    this.strength = look.realism * Math.min(Math.max((100 * 256 - quality) / FADES, 0), 1);
+    this.halo = model.manifest.halo.synthesis + (look.realism > 0 ? model.manifest.halo.realism : 0);
+  }
+
+  /** What the pictures of a region at 1/8 and at full size share, of its latents y (M, h, w). */
+  async features(latent: Float32Array, rect: Rect): Promise<Features> {
+    const { A, B, M } = this.model.manifest.sizes;
+    const found = await this.model.run("features", {
+      y: tensor(latent, 1, M, rect.height, rect.width),
+      enter_level: this.row("enter_level", A),
+      up_level: this.row("up_level", B),
+    });
+    await this.pause();
+    return { base: found["base"]!, features: found["features"]! };
+  }
+
+  /** The picture of a region at 1/8 of its size, without rounding and realism. */
+  async eighth(shared: Features): Promise<Planes> {
+    const { picture } = await this.model.run("synthesis-8", { ...shared });
+    return planesOf(await this.filtered(picture!, 8), "filtered");
+  }
+
+  /** The picture of a region as it shall look, without rounding. */
+  async picture(shared: Features): Promise<Planes> {
+    if (this.look.scale === 8 && this.look.realism === 0) return this.eighth(shared);
+    const { D } = this.model.manifest.sizes;
+    const level: Tensors = D ? { quarter_level: this.row("quarter.level", D) } : {};
+    const fine = await this.model.run("synthesis", { ...shared, ...level });
+    await this.pause();
+    let planes = await this.finished(fine["picture"]!, shared.features);
+    for (let scale = 1; scale < this.look.scale; scale *= 2) planes = reduce(planes);
+    return planes;
+  }
+
+  /** A modulation's row at the picture's quality. */
+  private row(name: string, channels: number): ort.Tensor {
+    return tensor(rowAt(this.model.matrix(name), this.quality), 1, 2 * channels, 1, 1);
+  }
+
+  /** The picture at full size, filtered and made realistic as far as it shall be. */
+  private async finished(picture: ort.Tensor, features: ort.Tensor): Promise<Planes> {
+    const t = this.strength;
+    const fidelity = t === 1 ? { filtered: picture } : await this.filtered(picture, 1);
+    await this.pause();
+    if (t === 0) return planesOf(fidelity, "filtered");
+    const between = t === 1 || !this.filter ? picture : mixed(fidelity["filtered"]!, picture, t);
+    const { E, G } = this.model.manifest.sizes;
+    const row = (name: string, channels: number) =>
+      tensor(
+        realismRowAt(this.model.matrix(`realism.${name}`), Math.min(this.quality, LEARNED), this.look.realism),
+        1,
+        2 * channels,
+        1,
+        1,
+      );
+    const out = await this.model.run("realism", {
+      picture: between,
+      features,
+      there_0: row("there.0", E),
+      there_1: row("there.1", G),
+      back_0: row("back.0", E),
+      strength: tensor(Float32Array.of(t), 1),
+    });
+    await this.pause();
+    return planesOf(out, "realistic");
+  }
+
+  private async filtered(picture: ort.Tensor, scale: 1 | 8): Promise<Tensors> {
+    if (!this.filter) return { filtered: picture };
+    return this.model.run("filter", { picture, ...readFilter(this.model, this.filter, scale) });
+  }
+}
+
+/** a + t (b - a) */
+function mixed(a: ort.Tensor, b: ort.Tensor, t: number): ort.Tensor {
+  const from = a.data as Float32Array;
+  const to = b.data as Float32Array;
+  return tensor(
+    from.map((value, at) => value + t * (to[at]! - value)),
+    ...a.dims,
+  );
+}
+
+function planesOf(outputs: Tensors, name: string): Planes {
+  const [, , height, width] = outputs[name]!.dims;
+  return { values: floats(outputs, name), height: height!, width: width! };
+}

@@ -1,0 +1,93 @@
+/** lapic in the browser: `decode`, `encode` and `info`. The work is done in a Web Worker. */
+
+import { Client } from "./client.ts";
+import { LapicError } from "./error.ts";
+import type { Pixels } from "./picture/planes.ts";
+import type { Configuration, DecodeOptions, EncodeOptions, Info } from "./types.ts";
+
+export { LapicError };
+export type { CallOptions, Configuration, DecodeOptions, EncodeOptions, Info, Metadata, Progress } from "./types.ts";
+
+/** Bytes of a file in any form in which a page has them. */
+export type Bytes = ArrayBuffer | ArrayBufferView;
+
+const MAX_PIXELS = 268_435_456;
+const MAX_THREADS = 8;
+const DEFAULT_QUALITY = 50;
+
+const configuration: Configuration = { base: import.meta.url, threads: 0 };
+const client = new Client(() => ({ base: new URL(".", configuration.base).href, threads: threadCount() }));
+
+/** Say where the runtime and the models are, and how many threads are used, before the first call. */
+export function configure(settings: Partial<Configuration>): void {
+  Object.assign(configuration, settings);
+}
+
+/**
+ * Start the worker and the runtime, so that the first picture is there sooner; no weights are read.
+ *
+ * @throws LapicError the worker or the runtime cannot be loaded.
+ */
+export async function prepare(): Promise<void> {
+  await client.run({ kind: "prepare" }, {});
+}
+
+/**
+ * The picture in a .lapic file, in 8 bits a channel, with alpha. Its colours are those of the file's ICC profile, which
+ * `info` gives, or sRGB.
+ *
+ * @throws LapicError the file is damaged, too large, or made for a model that this build does not have; an option is out
+ *   of range.
+ */
+export async function decode(bytes: Bytes, options: DecodeOptions = {}): Promise<ImageData> {
+  const { scale = 1, realism = 0, maxPixels = MAX_PIXELS, preview, signal, progress } = options;
+  if (scale !== 1 && scale !== 8) throw new LapicError(`scale ${scale} is not 1 or 8`);
+  if (!(realism >= 0 && realism <= 1)) throw new LapicError(`realism ${realism} is outside 0..1`);
+  const job = { kind: "decode", bytes: octets(bytes), scale, realism, maxPixels, preview: Boolean(preview) } as const;
+  return image(await client.run(job, { signal, progress, preview: preview && ((pixels) => preview(image(pixels))) }));
+}
+
+/**
+ * The bytes of a .lapic file of a picture, those of `lapic encode --effort 0`; alpha is kept losslessly.
+ *
+ * @throws LapicError an option is out of range, or the picture is too large.
+ */
+export async function encode({ data, width, height }: ImageData, options: EncodeOptions = {}): Promise<Uint8Array> {
+  const { quality = DEFAULT_QUALITY, metadata = {}, signal, progress } = options;
+  if (!(quality >= 1 && quality <= 100)) throw new LapicError(`quality ${quality} is not in 1..100`);
+  if (!(data instanceof Uint8ClampedArray)) throw new LapicError("the picture has no bytes of 8 bits a channel");
+  const pixels = { data: data as Uint8ClampedArray<ArrayBuffer>, width, height };
+  return client.run({ kind: "encode", pixels, quality, metadata }, { signal, progress });
+}
+
+/**
+ * What is in a .lapic file, without decoding its tiles; its header's checksum is compared.
+ *
+ * @throws LapicError the file is damaged or too new.
+ */
+export async function info(bytes: Bytes): Promise<Info> {
+  return client.run({ kind: "info", bytes: octets(bytes) }, {});
+}
+
+/** The bytes, without those around a view. */
+function octets(bytes: Bytes): Uint8Array {
+  if (bytes instanceof ArrayBuffer) return new Uint8Array(bytes);
+  if (!ArrayBuffer.isView(bytes))
+    throw new LapicError(`the bytes of a file are needed, not ${typeof bytes}: read it first`);
+  const view = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  return view.length === bytes.buffer.byteLength ? view : view.slice();
+}
+
+function image({ data, width, height }: Pixels): ImageData {
+  try {
+    return new ImageData(data, width, height);
+  } catch {
+    throw new LapicError(`this browser has no pictures of ${width} x ${height}: decode at scale 8`);
+  }
+}
+
+/** Threads need shared memory, which only cross-origin isolated pages have. */
+function threadCount(): number {
+  if (!globalThis.crossOriginIsolated) return 1;
+  return configuration.threads || Math.min(navigator.hardwareConcurrency || 1, MAX_THREADS);
+}

@@ -1,0 +1,54 @@
+/** What pack.json and packs.json say: docs/WEB.md, "The pack". */
+
+import { LapicError } from "../error.ts";
+
+/** A model as the list of packs names it. */
+export interface Listed {
+  /** The model's id in hexadecimal digits. */
+  id: string;
+  name: string;
+  /** The folder of its pack, relative to the list. */
+  folder: string;
+  /** The lowest and highest quality that the encoder uses it for. */
+  qualities: [number, number];
+  realism: boolean;
+  encodes: boolean;
+}
+
+export interface Manifest {
+  pack: number;
+  model: string;
+  name: string;
+  sizes: Record<"M" | "Z" | "C" | "L" | "X" | "A" | "B" | "D" | "E" | "G" | "R", number>;
+  /** In latents; that of realism comes on top of that of the synthesis. */
+  halo: { synthesis: number; realism: number; analysis: number };
+  files: Record<string, { bytes: number }>;
+  arrays: Record<string, { dtype: "int32" | "float32" | "uint8"; shape: number[]; offset: number }>;
+}
+
+const PACK_VERSION = 0;
+
+/** The model that a file needs. Throws LapicError if there is none. */
+export function findModel(models: readonly Listed[], id: string): Listed {
+  const found = models.find((model) => model.id === id);
+  if (found) return found;
+  const have = models.map((model) => `${model.name} ${model.id}`).join(", ");
+  throw new LapicError(`model ${id} is needed and not installed (shipped: ${have}): update lapic`);
+}
+
+/** The model that pictures are encoded with at a quality 1 to 100. */
+export function modelFor(models: readonly Listed[], quality: number): Listed {
+  const encoders = models.filter((model) => model.encodes).sort((a, b) => a.qualities[1] - b.qualities[1]);
+  const found = encoders.find((model) => quality <= model.qualities[1]);
+  if (!found) throw new LapicError("there is no model to encode with");
+  return found;
+}
+
+/** Throw LapicError unless a manifest has a layout that this program knows. */
+export function checkManifest(manifest: Manifest): void {
+  if (manifest.pack !== PACK_VERSION) {
+    throw new LapicError(
+      `the pack of the model ${manifest.name} has layout ${manifest.pack}, not ${PACK_VERSION}: build it again`,
+    );
+  }
+}
