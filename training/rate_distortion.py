@@ -12,7 +12,7 @@ from lapic.codec.exact.context import Coded, CodePass, Pass
 from lapic.codec.exact.quantise import dequantise, quantise, residual_of
 from lapic.codec.nets import levels as levels_module
 from lapic.codec.nets.network import Config, Transforms
-from lapic.codec.nets.pyramid import partial_collapses, reduce, shuffle
+from lapic.codec.nets.pyramid import reduce
 from lapic.training.eye import Distortion, square_error
 from lapic.training.hyper import HyperSynthesis, straight_through
 from lapic.training.loop import Options
@@ -58,8 +58,8 @@ def random_qualities(
 
 @dataclass
 class Estimate:
-    """Result of one pass: the linear path's picture (B, 3, H, W) in -1..1, what the pyramid adds to it at 1/8, 1/4,
-    1/2 and 1/1 of the size, and the bits (B,) of y and z by the entropy models."""
+    """Result of one pass: the linear path's picture (B, 3, H, W) in -1..1, what the network adds to it at the sizes that
+    it makes, coarse to fine, and the bits (B,) of y and z by the entropy models."""
 
     linear: Tensor
     added: list[Tensor]
@@ -128,8 +128,8 @@ class TrainableCodec(nn.Module):
             threshold, centroid = (value.to(gain.device) for value in self.rounding)
             symbol, index = coded.symbol.detach(), coded.index.detach()
             residual = rounded_by_rate(gained - mean, symbol, index, threshold, centroid)
-        base, pyramid = nets.synthesis((mean + residual) / gain, quality)
-        return Estimate(linear=shuffle(base, 8), added=partial_collapses(pyramid), bits_y=bits_y, bits_z=bits_z)
+        linear, added = nets.synthesis.parts((mean + residual) / gain, quality)
+        return Estimate(linear, added, bits_y, bits_z)
 
     def entropy(self, gained: Tensor, quality: Tensor, quick: bool = False) -> tuple[Coded, Tensor, Tensor]:
         """Symbols, means and scale indices of gained latents (B, M, h, w), rounded as in files if there is a
@@ -180,7 +180,7 @@ def loss(estimate: Estimate, pixels: Tensor, quality: Tensor, distortion: Distor
     `distortion`, the MSE by default.
 
     The rate of a picture grows about as sqrt(lambda): dividing by it lets a relative saving weigh the same at every
-    quality. Pictures at 1/2, 1/4 and 1/8 count 2 % each, so that early-stopped decodes are sane. The gradient is
+    quality. Where the synthesis makes pictures at 1/2, 1/4 and 1/8, these count 2 % each, so that early-stopped decodes are sane. The gradient is
     that of the mean logarithm of each crop's cost plus COST_FLOOR, so a relative saving also weighs about the same in
     every crop: otherwise busy crops, and noise above all, would dominate it.
     """
