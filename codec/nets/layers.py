@@ -28,3 +28,34 @@ class Modulation(nn.Module):
     def forward(self, x: Tensor, quality: Tensor) -> Tensor:
         """x (B, C, h, w) and fixed-point qualities (B,) -> (B, C, h, w)."""
         return modulate(x, levels_module.interpolate_levels(self.table, quality))
+
+
+class _PreciseProduct(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, quick: torch.dtype) -> Tensor:
+        ctx.save_for_backward(x.to(quick), weight.to(quick))
+        return F.linear(x, weight)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        x, weight = ctx.saved_tensors
+        grad = grad.to(x.dtype)
+        needs_x, needs_weight, _ = ctx.needs_input_grad
+        to_x = (grad @ weight).float() if needs_x else None
+        to_weight = (grad.flatten(0, -2).T @ x.flatten(0, -2)).float() if needs_weight else None
+        return to_x, to_weight, None
+
+
+def precise_product(x: Tensor, weight: Tensor, quick: torch.dtype) -> Tensor:
+    """x weight^T in float32, whatever autocast says, with gradients computed in the type `quick`: half precision would
+    cost quality at high rates, but only forward. x (..., C) and weight (D, C), float32 -> (..., D)."""
+    with torch.autocast(x.device.type, enabled=False):
+        if torch.is_grad_enabled() and quick != torch.float32:
+            return _PreciseProduct.apply(x, weight, quick)
+        return F.linear(x, weight)
+
+
+def network_type(layer: nn.Conv2d, x: Tensor) -> torch.dtype:
+    """The type that a layer computes in for features on x's device: autocast's, else that of its weights."""
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else layer.weight.dtype

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lapic.codec.nets.config import Config
-from lapic.codec.nets.layers import Modulation, silu
+from lapic.codec.nets.layers import Modulation, network_type, precise_product, silu
 from lapic.codec.nets.pyramid import add, reduce
 
 CELL = 4  # edge in pixels of the renderer's cells; a latent has as many of them in a row and in a column
@@ -54,12 +54,23 @@ def to_picture(pixels: Tensor) -> Tensor:
 class Pointwise(nn.Conv2d):
     """A 1x1 convolution of features (..., C), as one matrix product."""
 
-    def __init__(self, channels: int, out: int, bias: bool = True) -> None:
-        super().__init__(channels, out, 1, bias=bias)
+    def __init__(self, channels: int, out: int) -> None:
+        super().__init__(channels, out, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., C) -> (..., D)."""
         return F.linear(x, self.weight.flatten(1), self.bias)
+
+
+class LinearPath(nn.Conv2d):
+    """A linear path: a 1x1 convolution without bias of features (..., C), always in float32."""
+
+    def __init__(self, channels: int, out: int) -> None:
+        super().__init__(channels, out, 1, bias=False)
+
+    def forward(self, x: Tensor, quick: torch.dtype) -> Tensor:
+        """(..., C) -> (..., D), with gradients in the type `quick`."""
+        return precise_product(x, self.weight.flatten(1), quick)
 
 
 class Block(nn.Module):
@@ -83,7 +94,7 @@ class Analysis(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         wide_blocks = config.coarse_blocks + config.more_coarse
-        self.linear = Pointwise(CELLS * COLOURS, config.latent, bias=False)
+        self.linear = LinearPath(CELLS * COLOURS, config.latent)
         self.enter = Pointwise(4 * COLOURS, config.fine)
         self.fine = nn.Sequential(*(Block(config.fine, FINE_EXPANSION) for _ in range(config.fine_blocks)))
         self.down = Pointwise(4 * config.fine, config.wide)
@@ -95,10 +106,10 @@ class Analysis(nn.Module):
     def forward(self, picture: Tensor) -> Tensor:
         """Picture (B, 3, H, W) in -1..1, channels last -> y (B, M, H/16, W/16), float32."""
         cells = gather(picture.permute(0, 2, 3, 1), CELL)  # (B, H/4, W/4, 48)
-        x = self.fine(self.enter(gather(cells.to(self.enter.weight.dtype), 2)))  # (B, H/8, W/8, fine)
+        dtype = network_type(self.enter, cells)
+        x = self.fine(self.enter(gather(cells.to(dtype), 2)))  # (B, H/8, W/8, fine)
         x = self.leave(self.coarse(self.down(gather(x, 2))))  # (B, H/16, W/16, M)
-        with torch.autocast(picture.device.type, enabled=False):  # half precision would cost quality at high rates
-            linear = self.linear(gather(cells, CELL))
+        linear = self.linear(gather(cells, CELL), dtype)
         return add(linear, x.float()).permute(0, 3, 1, 2)
 
 
@@ -130,7 +141,7 @@ class Synthesis(nn.Module):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        self.linear = Pointwise(config.latent, CELLS * COLOURS, bias=False)
+        self.linear = LinearPath(config.latent, CELLS * COLOURS)
         self.enter = Pointwise(config.latent, config.coarse)
         self.body_levels = nn.ModuleList(Modulation(config.coarse, config.levels) for _ in range(config.coarse_blocks))
         self.body = nn.ModuleList(Block(config.coarse, BODY_EXPANSION) for _ in range(config.coarse_blocks))
@@ -157,7 +168,7 @@ class Synthesis(nn.Module):
 
     def features(self, latent: Tensor, quality: Tensor) -> Tensor:
         """The body's features (B, h, w, coarse) of latents (B, h, w, M)."""
-        x = self.enter(latent.to(self.enter.weight.dtype))
+        x = self.enter(latent.to(network_type(self.enter, latent)))
         for level, block in zip(self.body_levels, self.body, strict=True):
             x = block(level(x.permute(0, 3, 1, 2), quality).permute(0, 2, 3, 1))
         return x
@@ -165,9 +176,9 @@ class Synthesis(nn.Module):
     def render(self, latent: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """What `forward` returns, from latents (B, h, w, M) and the body's features (B, h, w, coarse). Every place is
         computed by itself."""
-        with torch.autocast(latent.device.type, enabled=False):
-            linear = self.linear(latent)  # (B, h, w, 768)
-        cells = self.see(linear.to(self.see.weight.dtype).unflatten(-1, (CELLS, COLOURS)))  # (B, h, w, 16, renderer)
+        dtype = network_type(self.see, latent)
+        linear = self.linear(latent, dtype)  # (B, h, w, 768)
+        cells = self.see(linear.to(dtype).unflatten(-1, (CELLS, COLOURS)))  # (B, h, w, 16, renderer)
         conditions = self.condition(x).unflatten(-1, (1, len(self.pairs), -1)).unbind(-2)
         x = add(cells, self.up(x).unflatten(-1, (CELLS, -1)))
         for pair, condition in zip(self.pairs, conditions, strict=True):
