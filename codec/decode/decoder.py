@@ -132,16 +132,13 @@ def synthesise(
 ) -> Tensor:
     """The picture of a region of latents (1, M, h, w), (1, 3, 16h / scale, 16w / scale) in -1..1."""
     synthesis = model.transforms.synthesis
-    base, features = synthesis.features(latent, quality)
-    scale = 1 if translator else view.scale
-    picture = assemble(base, synthesis.bands(base, features, quality, scale), scale)
-    if post_filter:
-        filtered = post_filter(picture, scale)
-        if view.realism:  # the filter lowers the error by smoothing, so it fades out as realism grows
-            filtered = filtered.lerp(picture, realistic.strength(quality, view.realism))
-        picture = filtered
     if translator is None:
-        return picture
+        picture = synthesis.picture(latent, quality, view.scale)
+        return post_filter(picture, view.scale) if post_filter else picture
+    base, features = synthesis.features(latent, quality)
+    picture = assemble(base, synthesis.bands(base, features, quality))
+    if post_filter:  # it lowers the error by smoothing, so it fades out as realism grows
+        picture = post_filter(picture).lerp(picture, realistic.strength(quality, view.realism))
     picture = realistic.finish(translator, picture, features, quality, view.realism)
     for _ in range(view.scale.bit_length() - 1):
         picture = reduce(picture)

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lapic.codec.nets import second
 from lapic.codec.nets.network import Synthesis
-from lapic.codec.nets.pyramid import shuffle
 from lapic.codec.picture.tiling import LATENT
 
 SCALES = (0.4, 0.25, 0.15, 0.1, 0.1)  # weights of errors at 1/1, 1/2, ..., 1/16 of the size
@@ -56,11 +56,11 @@ class Measure:
         assert total is not None
         return total
 
-    def curvature(self, synthesis: Synthesis) -> Tensor:
+    def curvature(self, synthesis: Synthesis | second.Synthesis) -> Tensor:
         """The second derivative by each latent, (B, M, H/16, W/16), relative to that of the unweighted square error.
 
         It is computed for the linear path alone, from the energy that a latent's pattern has at each scale."""
-        patterns = shuffle(F.pixel_shuffle(synthesis.linear.weight.transpose(0, 1), 2), 8)  # (M, 3, 16, 16)
+        patterns = synthesis.patterns()  # (M, 3, 16, 16)
         energy = patterns.square().sum((1, 2, 3))
         curvatures = []
         for scale, (weight, part) in enumerate(zip(self.weights, _scales(patterns, len(self.weights)), strict=True)):

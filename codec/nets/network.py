@@ -163,6 +163,10 @@ class Synthesis(nn.Module):
             finer = [add(band, addition) for band, addition in zip(finer, more, strict=True)]
         return [low, *finer]
 
+    def patterns(self) -> Tensor:
+        """The linear picture of a one in each latent channel, (M, 3, 16, 16)."""
+        return shuffle(F.pixel_shuffle(self.linear.weight.transpose(0, 1), 2), 8)
+
     def parts(self, latent: Tensor, quality: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The linear picture (B, 3, 16h, 16w), and what the pyramid adds to it at 1/8, 1/4, 1/2 and 1/1 of the size."""
         base, pyramid = self(latent, quality)

@@ -185,6 +185,10 @@ class Synthesis(nn.Module):
             x = pair(x, condition)
         return linear, self.leave(x).flatten(-2)
 
+    def patterns(self) -> Tensor:
+        """The linear picture of a one in each latent channel, (M, 3, 16, 16)."""
+        return to_picture(self.linear.weight.transpose(0, 1).permute(0, 2, 3, 1))
+
     def parts(self, latent: Tensor, quality: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The linear picture (B, 3, 16h, 16w) and a list with what is added to it."""
         linear, added = self(latent, quality)
