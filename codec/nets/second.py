@@ -17,10 +17,13 @@ from torch.nn import functional as F
 from lapic.codec.nets.config import Config
 from lapic.codec.nets.layers import Modulation, network_type, precise_product, silu
 from lapic.codec.nets.pyramid import add, reduce
+from lapic.codec.threads import in_threads
 
 CELL = 4  # edge in pixels of the renderer's cells; a latent has as many of them in a row and in a column
 CELLS = CELL**2  # of a latent, and the pixels of each
 COLOURS = 3 * CELLS  # values of a cell
+PRECISE = 16  # latent channels that the synthesis' linear path takes in float32; they have most of a photo's energy
+STRIP = 384  # latents whose pictures are made at a time, so that the renderer's features stay in the cache
 FINE_EXPANSION, WIDE_EXPANSION, BODY_EXPANSION, PAIR_EXPANSION = 2, 3, 2, 2
 
 
@@ -46,9 +49,13 @@ def to_latents(picture: Tensor) -> Tensor:
 def to_picture(pixels: Tensor) -> Tensor:
     """The inverse of `to_latents`, channels last."""
     batch, height, width, _ = pixels.shape
-    parts = pixels.reshape(batch, height, width, CELL, CELL, CELL, CELL * 3)  # cell's row, column; row; column, colour
-    parts = parts.permute(0, 1, 3, 5, 2, 4, 6)
-    return parts.reshape(batch, CELLS * height, CELLS * width, 3).permute(0, 3, 1, 2)
+    return in_rows(pixels).reshape(batch, CELLS * height, CELLS * width, 3).permute(0, 3, 1, 2)
+
+
+def in_rows(pixels: Tensor) -> Tensor:
+    """A view of the pixels of each latent, (B, h, w, 768), in the order of a picture: (B, h, 4, 4, w, 4, 12), with the
+    row in the latent, the row in the cell, the column in the latent, and the column in the cell with the colour."""
+    return pixels.unflatten(-1, (CELL, CELL, CELL, 3 * CELL)).permute(0, 1, 3, 5, 2, 4, 6)
 
 
 class Pointwise(nn.Conv2d):
@@ -63,14 +70,23 @@ class Pointwise(nn.Conv2d):
 
 
 class LinearPath(nn.Conv2d):
-    """A linear path: a 1x1 convolution without bias of features (..., C), always in float32."""
+    """A linear path: a 1x1 convolution without bias of features (..., C).
 
-    def __init__(self, channels: int, out: int) -> None:
+    Args:
+        precise: how many of the first channels are always taken in float32.
+    """
+
+    def __init__(self, channels: int, out: int, precise: int) -> None:
         super().__init__(channels, out, 1, bias=False)
+        self.precise = precise
 
     def forward(self, x: Tensor, quick: torch.dtype) -> Tensor:
-        """(..., C) -> (..., D), with gradients in the type `quick`."""
-        return precise_product(x, self.weight.flatten(1), quick)
+        """(..., C) float32 -> (..., D) float32; other channels than the precise ones, and gradients, in type `quick`."""
+        weight = self.weight.flatten(1)
+        if quick == torch.float32 or self.precise == self.in_channels:
+            return precise_product(x, weight, quick)
+        sums = precise_product(x[..., : self.precise], weight[:, : self.precise], quick)
+        return add(sums, F.linear(x[..., self.precise :].to(quick), weight[:, self.precise :].to(quick)))
 
 
 class Block(nn.Module):
@@ -94,7 +110,7 @@ class Analysis(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         wide_blocks = config.coarse_blocks + config.more_coarse
-        self.linear = LinearPath(CELLS * COLOURS, config.latent)
+        self.linear = LinearPath(CELLS * COLOURS, config.latent, precise=CELLS * COLOURS)
         self.enter = Pointwise(4 * COLOURS, config.fine)
         self.fine = nn.Sequential(*(Block(config.fine, FINE_EXPANSION) for _ in range(config.fine_blocks)))
         self.down = Pointwise(4 * config.fine, config.wide)
@@ -141,7 +157,7 @@ class Synthesis(nn.Module):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        self.linear = LinearPath(config.latent, CELLS * COLOURS)
+        self.linear = LinearPath(config.latent, CELLS * COLOURS, precise=PRECISE)
         self.enter = Pointwise(config.latent, config.coarse)
         self.body_levels = nn.ModuleList(Modulation(config.coarse, config.levels) for _ in range(config.coarse_blocks))
         self.body = nn.ModuleList(Block(config.coarse, BODY_EXPANSION) for _ in range(config.coarse_blocks))
@@ -197,8 +213,25 @@ class Synthesis(nn.Module):
     def picture(self, latent: Tensor, quality: Tensor, scale: int = 1, follow: bool = True) -> Tensor:
         """The picture (B, 3, 16h / scale, 16w / scale) of latents y^ (B, M, h, w) at fixed-point qualities (B,); for
         `scale` 2, 4 and 8 the whole one, reduced as in a Laplacian pyramid."""
-        linear, added = self(latent, quality)
-        picture = to_picture(add(linear, added.float()))
+        if torch.is_grad_enabled() or latent.device.type != "cpu":
+            picture = to_picture(add(*self(latent, quality)))
+        else:
+            picture = self._in_strips(latent.permute(0, 2, 3, 1), quality)
         for _ in range(scale.bit_length() - 1):
             picture = reduce(picture)
         return picture
+
+    def _in_strips(self, latent: Tensor, quality: Tensor) -> Tensor:
+        """The picture (B, 3, 16h, 16w) of latents (B, h, w, M), rendered strip by strip, as many at once as torch has
+        threads."""
+        batch, height, width, _ = latent.shape
+        x = self.features(latent, quality)
+        out = latent.new_empty(batch, height, CELL, CELL, width, CELL, 3 * CELL)  # see `in_rows`
+        rows = max(1, STRIP // (batch * width))
+
+        def render(top: int) -> None:
+            strip = slice(top, top + rows)
+            out[:, strip] = in_rows(add(*self.render(latent[:, strip], x[:, strip])))
+
+        in_threads(render, range(0, height, rows))
+        return out.reshape(batch, CELLS * height, CELLS * width, 3).permute(0, 3, 1, 2)
