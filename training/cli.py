@@ -66,8 +66,13 @@ def main() -> None:
 @INIT
 @click.option("--quarter", default=0, show_default=True, help="Width of a stage at 1/4 that a model without one gets.")
 @click.option("--context", default=0, show_default=True, help="Channels coded first that a model without context gets.")
-@click.option("--generation", type=click.IntRange(1, 2), default=1, show_default=True,
-              help="Of the networks of a model that starts from the KLT.")
+@click.option(
+    "--generation",
+    type=click.IntRange(1, 2),
+    default=1,
+    show_default=True,
+    help="Of the networks of a model that starts from the KLT.",
+)
 @with_options(QUALITIES)
 @with_options(OBJECTIVE)
 @with_options(RUN)

@@ -61,8 +61,8 @@ def random_qualities(
 
 @dataclass
 class Estimate:
-    """Result of one pass: the linear path's picture (B, 3, H, W) in -1..1, what the network adds to it at the sizes that
-    it makes, coarse to fine, and the bits (B,) of y and z by the entropy models."""
+    """Result of one pass: the linear path's picture (B, 3, H, W) in -1..1, what the network adds to it at the sizes
+    that it makes, coarse to fine, and the bits (B,) of y and z by the entropy models."""
 
     linear: Tensor
     added: list[Tensor]
@@ -192,9 +192,9 @@ def loss(estimate: Estimate, pixels: Tensor, quality: Tensor, distortion: Distor
     `distortion`, the MSE by default.
 
     The rate of a picture grows about as sqrt(lambda): dividing by it lets a relative saving weigh the same at every
-    quality. Where the synthesis makes pictures at 1/2, 1/4 and 1/8, these count 2 % each, so that early-stopped decodes are sane. The gradient is
-    that of the mean logarithm of each crop's cost plus COST_FLOOR, so a relative saving also weighs about the same in
-    every crop: otherwise busy crops, and noise above all, would dominate it.
+    quality. Pictures at 1/2, 1/4 and 1/8, where the synthesis makes some, count 2 % each, so that early-stopped decodes
+    are sane. The gradient is that of the mean logarithm of each crop's cost plus COST_FLOOR, so a relative saving also
+    weighs about the same in every crop: otherwise busy crops, and noise above all, would dominate it.
     """
     picture = normalise(pixels)
     bpp = (estimate.bits_y + estimate.bits_z) / (pixels.shape[-1] * pixels.shape[-2])

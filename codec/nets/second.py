@@ -1,10 +1,10 @@
 """The second generation of analysis and synthesis: a third of the first's arithmetic, in few large matrix products.
 
-The synthesis' body works at 1/16 of the size. It computes all that a thin renderer of 1x1 layers at 1/4 starts from, and
-the scales, shifts and gates of the renderer's layers: masks that are found on the low band and applied to the high ones,
-as in LPTN (Liang, Zeng, Zhang, CVPR 2021). The renderer sees the linear path's picture too, and what it makes is added
-to that. Its 1x1 layers need no neighbours, so its cells of 4x4 pixels stay grouped by the 16x16 pixels of their latent
-from the latent to the picture, and no features are moved.
+The synthesis' body works at 1/16 of the size. It computes what a thin renderer of 1x1 layers at 1/4 starts from, and
+the scales, shifts and gates of the renderer's layers: masks that are found on the low band and applied to the high
+ones, as in LPTN (Liang, Zeng, Zhang, CVPR 2021). The renderer sees the linear path's picture too, and what it makes is
+added to that. Its layers need no neighbours, so its cells of 4x4 pixels stay grouped by the 16x16 pixels of their
+latent from the latent to the picture, and no features are moved.
 
 Features lie here as (B, h, w, C). A picture's pixels are grouped by cells: a channel's number is that of its row in the
 cell, then of its column, then of its colour.
@@ -81,7 +81,7 @@ class LinearPath(nn.Conv2d):
         self.precise = precise
 
     def forward(self, x: Tensor, quick: torch.dtype) -> Tensor:
-        """(..., C) float32 -> (..., D) float32; other channels than the precise ones, and gradients, in type `quick`."""
+        """(..., C) float32 -> (..., D) float32; gradients, and channels that are not precise, in the type `quick`."""
         weight = self.weight.flatten(1)
         if quick == torch.float32 or self.precise == self.in_channels:
             return precise_product(x, weight, quick)
