@@ -185,7 +185,9 @@ def _bands(latents: TileLatents, view: View, progress: Progress) -> Iterator[NDA
         for piece_rect, input_rect in frame.pieces(row_rect):
             fit_threads()
             latent = latents.region(input_rect, frame.next_input_top(row_rect))
-            before, behind = (post_filter, None) if translator else (None, post_filter)  # the translator sees its result
+            before, behind = (
+                (post_filter, None) if translator else (None, post_filter)
+            )  # the translator sees its result
             picture = synthesise(model, latent, latents.quality, view, before, translator)
             piece_output = frame.output_of(piece_rect)
             if band is None:  # allocated once a tile is decoded: a damaged file with a huge size fails before
