@@ -28,7 +28,7 @@ from lapic.codec.evaluation.cost import exact_macs, macs_by_part
 from lapic.codec.exact import context, hyper
 from lapic.codec.exact.products import product
 from lapic.codec.model.codec_weights import Model, load
-from lapic.codec.nets import levels
+from lapic.codec.nets import levels, network
 
 TIMES: dict[str, list[float]] = defaultdict(list)
 WORK: dict[str, tuple[float, float]] = {}  # GMAC and MB of a stage
@@ -101,7 +101,7 @@ def watch(stack: ExitStack, model: Model, rows: int, columns: int) -> None:
     for part, module in synthesis.named_children():
         name = "synthesis: stage at 1/4" if part == "quarter" else f"synthesis: {part}"
         watch_module(stack, name, module, device, macs[part] / 1e9)
-    watch_function(stack, "collapse", decoder, "assemble", device)
+    watch_function(stack, "collapse", network, "assemble", device)
     watch_function(stack, "to 8 bits", decoder, "to_pixels", device)
 
 

@@ -8,7 +8,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -87,6 +88,27 @@ def set_threads(threads: int) -> None:
         _in_new_thread(lambda: default.append(torch.get_num_threads()))
         torch.set_num_threads(threads)
         _in_new_thread(lambda: torch.set_num_threads(default[0]))
+
+
+def in_threads(work: Callable[[int], None], items: Sequence[int]) -> None:
+    """Do the work for each item, in as many threads as torch uses in this one, each of which computes by itself: where
+    one waits for a core, the others go on."""
+    import torch
+
+    count = min(torch.get_num_threads(), len(items))
+    if count < 2:
+        for item in items:
+            work(item)
+        return
+    inference = torch.is_inference_mode_enabled()
+
+    def by_itself(item: int) -> None:
+        with torch.inference_mode(inference), torch.set_grad_enabled(False):
+            work(item)
+
+    with ThreadPoolExecutor(count, initializer=set_threads, initargs=(1,)) as pool:
+        for _ in pool.map(by_itself, items):
+            pass
 
 
 def _in_new_thread(work: Callable[[], None]) -> None:

@@ -18,7 +18,7 @@ from tests.conftest import EXAMPLES
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 RUN_BELOW = {
-    "before_after", "busy", "corpus", "cost", "fuzz", "fuzz_command", "gigapixel", "gpu", "limits", "looks",
+    "before_after", "busy", "corpus", "cost", "fuzz", "fuzz_command", "generations", "gigapixel", "gpu", "limits", "looks",
     "measures", "page", "photos", "realism", "restoration", "side_by_side", "speed", "stages", "tables", "translate",
 }  # fmt: skip
 USED_BY_THE_OTHERS = {"sheet", "timing"}
@@ -231,6 +231,14 @@ def test_speed(run: Run, picture: Path) -> None:
     table = run("speed", picture, "--threads", 1, "--rounds", 1, "--large", "64x48")
     assert "times as fast as mbt2018-mean" in table
     assert "peak memory, 64x48 decode" in table
+
+
+@needs("compressai")
+def test_generations(run: Run, picture: Path) -> None:
+    sizes = [argument for size in ("small", "middle", "large") for argument in (f"--{size}", "64x48")]
+    table = run("generations", picture, "--dtypes", "float32", "--threads", 1, "--rounds", 1, *sizes)
+    assert table.count("met") + table.count("MISSED") == 7
+    assert "kMAC/pixel: encode 24.89, decode 19.37" in table
 
 
 def test_stages(run: Run, picture: Path) -> None:

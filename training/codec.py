@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lapic.codec.encode.rate import rate_weight
 from lapic.codec.model.codec_weights import load
 from lapic.codec.nets import levels
-from lapic.codec.nets.network import Config
+from lapic.codec.nets.config import SECOND, Config
 from lapic.training.data import Crops, held_out
 from lapic.training.export import trainable
 from lapic.training.eye import ObjectiveOptions
@@ -45,6 +45,7 @@ class CodecOptions(RateDistortionOptions):
     init: str | None = None  # a shipped model or a weights file to start from; the KLT if None
     quarter: int = 0  # width of the stage at 1/4 that a model without one gets
     context: int = 0  # low channels that are coded first, as context, in a model that has no context
+    generation: int = 1  # of a new model's networks
 
 
 def optimisers(model: nn.Module) -> list[torch.optim.Optimizer]:
@@ -106,6 +107,8 @@ def _start(options: CodecOptions, config: Config, crops: Crops) -> tuple[Trainab
     if options.init:
         model, card = trainable(options.init)
         return grow(model, options.quarter, options.context, sample), prior_training(options.out, card)
+    if options.generation == 2:
+        config = SECOND
     config = replace(config, quarter=options.quarter or config.quarter, context=options.context or config.context)
     model = TrainableCodec(config)
     kept = initialise(model, sample)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from lapic.codec.gpu.graph import capture_graph
 from lapic.codec.model.codec_weights import load
+from lapic.codec.nets import second
 from lapic.codec.nets.network import Block
 from lapic.training.codec import optimisers
 from lapic.training.data import Crops, DeviceCrops
@@ -60,7 +61,7 @@ def learning_rate(options: CudaGraphOptions, done: float) -> float:
 def fuse(model: TrainableCodec) -> None:
     """Compile a model's blocks and its entropy model, each by itself, since compiling the whole takes minutes."""
     for module in model.modules():
-        if isinstance(module, Block):
+        if isinstance(module, Block | second.Block | second.Pair):
             module.compile(fullgraph=True, dynamic=False)
     model.entropy = torch.compile(model.entropy, fullgraph=True, dynamic=False)
 

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from lapic.codec.model.codec_weights import Model
 from lapic.codec.nets import levels as levels_module
-from lapic.codec.nets.network import assemble
 from lapic.training.latents import encode
 
 STEP = 0.1  # of the probes, in quantisation steps: small enough for a linear approximation
@@ -42,9 +41,9 @@ def _measured(model: Model, pixels: Tensor, quality: Tensor, generator: torch.Ge
         latent = encode(model, pixels, quality, effort=0)[1] / gain
         signs = torch.randint(0, 2, latent.shape, generator=generator) * 2.0 - 1
         probe = STEP * signs / gain  # as large in the picture, for an orthonormal synthesis, as STEP for each channel
-        moved = assemble(*model.transforms.synthesis(latent + probe, quality))
+        moved = model.transforms.synthesis.picture(latent + probe, quality)
     latent.requires_grad_(True)
-    made = assemble(*model.transforms.synthesis(latent, quality))
+    made = model.transforms.synthesis.picture(latent, quality)
     (answer,) = torch.autograd.grad(made, latent, moved - made.detach())
     tangent = (answer / probe).mean((0, 2, 3)).clamp(min=LEAST)
     trust = (quality[0] / (TRUSTED * levels_module.QUALITY_ONE)).clamp(0.15, 1)

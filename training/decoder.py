@@ -17,7 +17,6 @@ from lapic.codec.encode.rate import cost_of, symbol_bits
 from lapic.codec.exact import hyper
 from lapic.codec.model.codec_weights import Model, load
 from lapic.codec.nets import levels
-from lapic.codec.nets.pyramid import partial_collapses, shuffle
 from lapic.training.codec import RateDistortionOptions, rate_distortion_recipe, read_crops
 from lapic.training.export import trainable
 from lapic.training.latents import EFFORT, encode, random_effort
@@ -67,11 +66,11 @@ class TrainableSynthesis(nn.Module):
         with torch.autocast(pixels.device.type, enabled=False):
             rounded, latent = encode(model, pixels, quality, effort)
             latent = latent / model.transforms.gain(quality)
-        base, pyramid = self.net(latent, quality)
+        linear, added = self.net.parts(latent, quality)
         bits = symbol_bits(model.tables).to(pixels.device)
         return Estimate(
-            linear=shuffle(base, 8),
-            added=partial_collapses(pyramid),
+            linear=linear,
+            added=added,
             bits_y=cost_of(bits, rounded.coded.symbol, rounded.coded.index).flatten(1).sum(1),
             bits_z=_hyper_bits(model, rounded.z, quality),
         )

@@ -17,7 +17,7 @@ from lapic.codec.defaults import DEFAULT_MODEL
 from lapic.codec.encode.rate import rate_weight
 from lapic.codec.model.codec_weights import load
 from lapic.codec.nets import levels
-from lapic.codec.nets.network import Config
+from lapic.codec.nets.config import Config
 from lapic.codec.picture.tiling import LATENT
 from lapic.training.codec import validation_qualities
 from lapic.training.data import Crops, add_noise_crops, held_out

@@ -14,8 +14,8 @@ from lapic.codec.model.codec_weights import load, part, read_weights, save
 from lapic.codec.model.shipped import WEIGHTS, find_model
 from lapic.codec.model.translator_weights import config_of
 from lapic.codec.model.translator_weights import save as save_translator
+from lapic.codec.nets.config import Config
 from lapic.codec.nets.lptn import LPTN
-from lapic.codec.nets.network import Config
 from lapic.codec.nets.translator import Translator
 from lapic.training import loop
 from lapic.training.calibration import ALL_QUALITIES, calibrate, prior_tables, refit

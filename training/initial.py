@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lapic.codec.encode.rate import LAMBDA_RANGE
+from lapic.codec.nets import second
 from lapic.codec.nets.network import Block, Transforms
 from lapic.training.rate_distortion import TrainableCodec
 
@@ -40,6 +41,7 @@ def _keep_scale(nets: nn.Module) -> None:
     for module in nets.modules():
         if isinstance(module, Block):
             module.join.weight *= 0.5
+        if isinstance(module, Block | second.Block | second.Pair):
             module.narrow.weight *= 0.5
 
 
@@ -97,6 +99,48 @@ def deepen(model: TrainableCodec, coarse: int, fine: int) -> TrainableCodec:
     return grown
 
 
+def _start_first(nets: Transforms, crops: Tensor) -> tuple[float, Tensor]:
+    """Set the linear paths and the first and last layers of networks of the first generation. Returns the fraction of
+    the energy that is kept, and the standard deviations (M,) of the latents."""
+    eighths = F.pixel_unshuffle(crops, 8)  # (B, 192, P/8, P/8)
+    kept, deviation = _set_linear_paths(nets, _channels_last(F.pixel_unshuffle(eighths, 2)))
+    small_basis, small_deviation = _components(_channels_last(eighths))
+    whiten = (small_basis / small_deviation.clamp(min=4 * FLOOR)).T  # (192, 192), unit variance out
+    for layer in (nets.analysis.enter, nets.synthesis.see):
+        layer.weight.copy_(whiten[: layer.out_channels, :, None, None])
+    lasts = [nets.analysis.leave, nets.synthesis.leave]
+    if nets.config.quarter:
+        whiten_quarter(nets, crops)
+        lasts += [nets.analysis.quarter.down, nets.synthesis.quarter.leave]
+    for last in lasts:
+        nn.init.zeros_(last.weight)
+    return kept, deviation
+
+
+def _start_second(nets: Transforms, crops: Tensor) -> tuple[float, Tensor]:
+    """As `_start_first`, for networks of the second generation."""
+    cells = second.gather(crops.permute(0, 2, 3, 1), second.CELL)  # (B, P/4, P/4, 48)
+    kept, deviation = _set_linear_paths(nets, second.gather(cells, second.CELL).flatten(0, 2))
+    for layer, samples in ((nets.analysis.enter, second.gather(cells, 2)), (nets.synthesis.see, cells)):
+        basis, spread = _components(samples.flatten(0, 2))
+        layer.weight.copy_((basis / spread.clamp(min=4 * FLOOR)).T[: layer.out_channels, :, None, None])
+    for last in (nets.analysis.leave, nets.synthesis.condition, nets.synthesis.leave):
+        nn.init.zeros_(last.weight)
+    return kept, deviation
+
+
+def _set_linear_paths(nets: Transforms, blocks: Tensor) -> tuple[float, Tensor]:
+    """Set the linear paths to the principal components of blocks (N, 768), and what the synthesis' body sees of their
+    latents to unit variance. Returns as `_start_first`."""
+    basis, deviation = _components(blocks)
+    kept = deviation[: nets.config.latent].square().sum() / deviation.square().sum()
+    basis, deviation = basis[:, : nets.config.latent], deviation[: nets.config.latent]  # (768, M), (M,)
+    nets.analysis.linear.weight.copy_(basis.T[:, :, None, None])
+    nets.synthesis.linear.weight.copy_(basis[:, :, None, None])
+    nets.synthesis.enter.weight /= deviation.clamp(min=8 * FLOOR)[:, None, None]
+    return float(kept), deviation
+
+
 @torch.no_grad()
 def initialise(model: TrainableCodec, crops: Tensor) -> float:
     """Set the linear paths to the KLT of 16x16 blocks and gains and scales to match, in place.
@@ -110,28 +154,13 @@ def initialise(model: TrainableCodec, crops: Tensor) -> float:
         The fraction, 0..1, of the blocks' energy that the latent channels keep.
     """
     nets = model.transforms
-    eighths = F.pixel_unshuffle(crops, 8)  # (B, 192, P/8, P/8)
-    basis, deviation = _components(_channels_last(F.pixel_unshuffle(eighths, 2)))
-    kept = deviation[: nets.config.latent].square().sum() / deviation.square().sum()
-    basis, deviation = basis[:, : nets.config.latent], deviation[: nets.config.latent]  # (768, M), (M,)
+    start = _start_first if nets.config.generation == 1 else _start_second
     _keep_scale(nets)
-    nets.analysis.linear.weight.copy_(basis.T[:, :, None, None])
-    nets.synthesis.linear.weight.copy_(basis[:, :, None, None])
-    nets.synthesis.enter.weight /= deviation.clamp(min=8 * FLOOR)[:, None, None]
-    small_basis, small_deviation = _components(_channels_last(eighths))
-    whiten = (small_basis / small_deviation.clamp(min=4 * FLOOR)).T  # (192, 192), unit variance out
-    for layer in (nets.analysis.enter, nets.synthesis.see):
-        layer.weight.copy_(whiten[: layer.out_channels, :, None, None])
-    lasts = [nets.analysis.leave, nets.synthesis.leave]
-    if nets.config.quarter:
-        whiten_quarter(nets, crops)
-        lasts += [nets.analysis.quarter.down, nets.synthesis.quarter.leave]
-    for last in lasts:
-        nn.init.zeros_(last.weight)
+    kept, deviation = start(nets, crops)
     low, high = LAMBDA_RANGE
     weight = torch.logspace(0, 1, nets.config.levels, base=high / low) * low
     # At high rate a uniform step D costs D^2/12 and the slope of the entropy makes D = sqrt(12 / lambda) about right.
     step = (12 / weight).sqrt() / 127.5
     nets.log_gain.copy_(-step.log()[:, None].expand_as(nets.log_gain))
     model.hyper_synthesis.set_scales(0.5 * deviation / step[:, None])  # most of a photo has less energy than its mean
-    return float(kept)
+    return kept

@@ -22,14 +22,14 @@ def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
     0.7 and 1.2."""
     a, b, c = NEWTON_SCHULZ
     x = matrix.float() if default_dtype(matrix.device) == torch.float32 else matrix.bfloat16()
-    x = x.reshape(-1, *x.shape[-2:])  # (N, D, C)
+    product = torch.addmm if x.ndim == 2 else torch.baddbmm
     tall = x.shape[-2] > x.shape[-1]
     x = x.mT if tall else x
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(steps):
         gram = x @ x.mT
-        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return (x.mT if tall else x).reshape(matrix.shape).to(matrix.dtype)
+        x = product(x, product(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return (x.mT if tall else x).to(matrix.dtype)
 
 
 class Muon(torch.optim.Optimizer):

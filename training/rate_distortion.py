@@ -1,9 +1,11 @@
 """Stage 1: the model in training form and its rate-distortion loss."""
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lapic.codec.compat import import_compressai
 from lapic.codec.encode.rate import rate_weight
@@ -11,8 +13,9 @@ from lapic.codec.exact import hyper
 from lapic.codec.exact.context import Coded, CodePass, Pass
 from lapic.codec.exact.quantise import dequantise, quantise, residual_of
 from lapic.codec.nets import levels as levels_module
-from lapic.codec.nets.network import Config, Transforms
-from lapic.codec.nets.pyramid import partial_collapses, reduce, shuffle
+from lapic.codec.nets.config import Config
+from lapic.codec.nets.network import Transforms
+from lapic.codec.nets.pyramid import reduce
 from lapic.training.eye import Distortion, square_error
 from lapic.training.hyper import HyperSynthesis, straight_through
 from lapic.training.loop import Options
@@ -26,7 +29,7 @@ TYPICAL_COST, COST_FLOOR = 12.0, 6.0  # loss of a photo's crop on average, and w
 def scale_of(index: Tensor) -> Tensor:
     """Standard deviation in quantisation steps of a scale index 0..63: 0.11 to 256, log-spaced."""
     low, high = hyper.SCALE_RANGE
-    return low * (high / low) ** (index / (hyper.SCALES - 1))
+    return low * (index * (math.log(high / low) / (hyper.SCALES - 1))).exp()
 
 
 def normalise(pixels: Tensor) -> Tensor:
@@ -58,8 +61,8 @@ def random_qualities(
 
 @dataclass
 class Estimate:
-    """Result of one pass: the linear path's picture (B, 3, H, W) in -1..1, what the pyramid adds to it at 1/8, 1/4,
-    1/2 and 1/1 of the size, and the bits (B,) of y and z by the entropy models."""
+    """Result of one pass: the linear path's picture (B, 3, H, W) in -1..1, what the network adds to it at the sizes
+    that it makes, coarse to fine, and the bits (B,) of y and z by the entropy models."""
 
     linear: Tensor
     added: list[Tensor]
@@ -128,8 +131,8 @@ class TrainableCodec(nn.Module):
             threshold, centroid = (value.to(gain.device) for value in self.rounding)
             symbol, index = coded.symbol.detach(), coded.index.detach()
             residual = rounded_by_rate(gained - mean, symbol, index, threshold, centroid)
-        base, pyramid = nets.synthesis((mean + residual) / gain, quality)
-        return Estimate(linear=shuffle(base, 8), added=partial_collapses(pyramid), bits_y=bits_y, bits_z=bits_z)
+        linear, added = nets.synthesis.parts((mean + residual) / gain, quality)
+        return Estimate(linear, added, bits_y, bits_z)
 
     def entropy(self, gained: Tensor, quality: Tensor, quick: bool = False) -> tuple[Coded, Tensor, Tensor]:
         """Symbols, means and scale indices of gained latents (B, M, h, w), rounded as in files if there is a
@@ -152,13 +155,22 @@ class TrainableCodec(nn.Module):
     def hyper_likelihood(self, z: Tensor, quality: Tensor) -> Tensor:
         """Likelihood of z (B, Z, h, w), with noise in training and rounded else, by the densities of the nearest rate
         level: at low rates most channels are 0, which one density for all rates would code at a higher rate."""
-        levels, density = self.config.levels, self.density
         values = z + torch.rand_like(z) - 0.5 if self.training else z.round()
-        every = values.transpose(0, 1).flatten(1).repeat(levels, 1)[:, None]  # (L Z, 1, B h w)
-        likelihood = density.likelihood_lower_bound(density._likelihood(every)[0])  # its forward cannot be compiled
-        likelihood = likelihood.reshape(levels, z.shape[1], len(z), *z.shape[2:])
-        level = levels_module.nearest_level(quality, levels)
-        return likelihood[level, :, torch.arange(len(z), device=z.device)]  # (B, Z, h, w)
+        level = levels_module.nearest_level(quality, self.config.levels)
+        channels = torch.arange(z.shape[1], device=z.device)
+        rows = (level[:, None] * z.shape[1] + channels).flatten()  # (B Z,), each sample's densities
+        values = values.flatten(0, 1).flatten(1)[:, None]  # (B Z, 1, h w)
+        lower, upper = (_cumulative(self.density, values + half, rows) for half in (-0.5, 0.5))
+        return self.density.likelihood_lower_bound(upper - lower).reshape(z.shape)
+
+
+def _cumulative(density: EntropyBottleneck, values: Tensor, rows: Tensor) -> Tensor:
+    """The cumulative distributions numbered `rows` (N,) at values (N, 1, K): CompressAI's, for some of its channels."""
+    for number, (matrix, bias) in enumerate(zip(density.matrices, density.biases, strict=True)):
+        values = F.softplus(matrix[rows]) @ values + bias[rows]
+        if number < len(density.factors):
+            values = values + torch.tanh(density.factors[number][rows]) * torch.tanh(values)
+    return torch.sigmoid(values)
 
 
 def quantiser(gained: Tensor, threshold: Tensor | None) -> CodePass:
@@ -180,9 +192,9 @@ def loss(estimate: Estimate, pixels: Tensor, quality: Tensor, distortion: Distor
     `distortion`, the MSE by default.
 
     The rate of a picture grows about as sqrt(lambda): dividing by it lets a relative saving weigh the same at every
-    quality. Pictures at 1/2, 1/4 and 1/8 count 2 % each, so that early-stopped decodes are sane. The gradient is
-    that of the mean logarithm of each crop's cost plus COST_FLOOR, so a relative saving also weighs about the same in
-    every crop: otherwise busy crops, and noise above all, would dominate it.
+    quality. Pictures at 1/2, 1/4 and 1/8, where the synthesis makes some, count 2 % each, so that early-stopped decodes
+    are sane. The gradient is that of the mean logarithm of each crop's cost plus COST_FLOOR, so a relative saving also
+    weighs about the same in every crop: otherwise busy crops, and noise above all, would dominate it.
     """
     picture = normalise(pixels)
     bpp = (estimate.bits_y + estimate.bits_z) / (pixels.shape[-1] * pixels.shape[-2])

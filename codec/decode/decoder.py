@@ -12,7 +12,7 @@ from lapic.bitstream import Header, PixelFormat, Tile
 from lapic.codec.arguments import Progress, no_progress
 from lapic.codec.decode import picture_filter
 from lapic.codec.decode import realism as realistic
-from lapic.codec.decode.picture_filter import PostFilter
+from lapic.codec.decode.picture_filter import REACH, PostFilter
 from lapic.codec.decode.symbols import TileLatents
 from lapic.codec.host import isolated
 from lapic.codec.model.codec_weights import Model
@@ -22,7 +22,9 @@ from lapic.codec.nets.translator import Translator
 from lapic.codec.picture.fill import fill
 from lapic.codec.picture.tensors import to_pixels
 from lapic.codec.picture.tiling import LATENT, Rect, halo, piece_edge
-from lapic.codec.threads import fit_threads
+from lapic.codec.threads import fit_threads, in_threads
+
+STRIP_PIXELS = 65_536  # that are filtered and rounded at a time
 
 
 @dataclass(frozen=True)
@@ -130,22 +132,38 @@ def synthesise(
     post_filter: PostFilter | None,
     translator: Translator | None,
 ) -> Tensor:
-    """The picture of a region of latents (1, M, h, w), (1, 3, 16h / scale, 16w / scale) in -1..1."""
+    """The picture of a region of latents (1, M, h, w), (1, 3, 16h / scale, 16w / scale) in about -1..1."""
     synthesis = model.transforms.synthesis
-    base, features = synthesis.features(latent, quality)
-    scale = 1 if translator else view.scale
-    picture = assemble(base, synthesis.bands(base, features, quality, scale), scale)
-    if post_filter:
-        filtered = post_filter(picture, scale)
-        if view.realism:  # the filter lowers the error by smoothing, so it fades out as realism grows
-            filtered = filtered.lerp(picture, realistic.strength(quality, view.realism))
-        picture = filtered
     if translator is None:
-        return picture
+        picture = synthesis.picture(latent, quality, view.scale)
+        return post_filter(picture, view.scale) if post_filter else picture
+    base, features = synthesis.features(latent, quality)
+    picture = assemble(base, synthesis.bands(base, features, quality))
+    if post_filter:  # it lowers the error by smoothing, so it fades out as realism grows
+        picture = post_filter(picture).lerp(picture, realistic.strength(quality, view.realism))
     picture = realistic.finish(translator, picture, features, quality, view.realism)
     for _ in range(view.scale.bit_length() - 1):
         picture = reduce(picture)
     return picture
+
+
+def write_pixels(
+    picture: Tensor, place: tuple[slice, slice], post_filter: PostFilter | None, scale: int, channels: int, out: Tensor
+) -> None:
+    """Filter a picture (1, 3, H, W) in -1..1 and write the pixels of some rows and columns to `out` (h, w, 1 or 3), on
+    a CPU a few rows at a time, which stay in its cache. One channel is copied to all three of `out`."""
+    rows, columns = place
+    count = max(REACH, STRIP_PIXELS // picture.shape[3]) if picture.device.type == "cpu" else len(out)
+
+    def write(top: int) -> None:
+        bottom = min(top + count, rows.stop)
+        first = max(top - REACH, 0) if post_filter else top
+        strip = picture[:, :, first : bottom + REACH if post_filter else bottom]
+        if post_filter:
+            strip = post_filter(strip, scale)[:, :, top - first : bottom - first]
+        out[top - rows.start : bottom - rows.start].copy_(to_pixels(strip[0, :, :, columns], channels))
+
+    in_threads(write, range(rows.start, rows.stop, count))
 
 
 @isolated
@@ -167,13 +185,16 @@ def _bands(latents: TileLatents, view: View, progress: Progress) -> Iterator[NDA
         for piece_rect, input_rect in frame.pieces(row_rect):
             fit_threads()
             latent = latents.region(input_rect, frame.next_input_top(row_rect))
-            picture = synthesise(model, latent, latents.quality, view, post_filter, translator)
+            before, behind = (
+                (post_filter, None) if translator else (None, post_filter)
+            )  # the translator sees its result
+            picture = synthesise(model, latent, latents.quality, view, before, translator)
             piece_output = frame.output_of(piece_rect)
-            rows, columns = piece_output.within(input_rect.times(frame.unit))
-            pixels = to_pixels(picture[0, :, rows, columns], channels)  # (h, w, channels)
             if band is None:  # allocated once a tile is decoded: a damaged file with a huge size fails before
                 band = np.empty((band_rect.height, band_rect.width, header.channels), np.uint8)
-            torch.from_numpy(band)[piece_output.within(band_rect)].copy_(pixels)  # one channel is copied to all three
+            place = piece_output.within(input_rect.times(frame.unit))
+            out = torch.from_numpy(band)[piece_output.within(band_rect)]
+            write_pixels(picture, place, behind, view.scale, channels, out)
             done += 1
             progress(done, count)
         assert band is not None

@@ -20,8 +20,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lapic.codec.encode import xyb
+from lapic.codec.nets import second
 from lapic.codec.nets.network import Synthesis
-from lapic.codec.nets.pyramid import shuffle
 from lapic.codec.picture.tiling import LATENT
 
 SCALES = 5  # of the score's six; the last has hardly any weight
@@ -116,12 +116,12 @@ class Appearance:
         assert total is not None
         return SQUARES * error + self.jacobian.back(total)
 
-    def curvature(self, synthesis: Synthesis) -> Tensor:
+    def curvature(self, synthesis: Synthesis | second.Synthesis) -> Tensor:
         """The second derivative by each latent, (B, M, H/16, W/16), relative to that of the plain square error.
 
         It is computed for the linear path alone, from the energy that a latent's pattern on middle grey has at each
         scale and channel; that of the score's terms is CONVEX times as large."""
-        patterns = shuffle(F.pixel_shuffle(synthesis.linear.weight.transpose(0, 1), 2), 8)  # (M, 3, 16, 16)
+        patterns = synthesis.patterns()  # (M, 3, 16, 16)
         energy = patterns.square().sum((1, 2, 3))
         parts = _halved(Jacobian.at(patterns.new_zeros(1, 3, 1, 1)).forward(patterns))
         total: Tensor | float = 0.0

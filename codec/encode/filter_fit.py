@@ -14,7 +14,6 @@ from lapic.codec.decode.picture_filter import FEATURES, FINEST, OPPONENT, REACH,
 from lapic.codec.encode.draft import Draft, regions
 from lapic.codec.encode.rate import error_weight, symbol_bits
 from lapic.codec.model.codec_weights import Model
-from lapic.codec.nets.network import assemble
 
 FINENESSES = range(8, FINEST + 1)  # that are tried: step sizes are 2^(-fineness / 2) of a feature's unit
 SAMPLES = 2**16  # pixels that are enough to fit a filter to
@@ -146,7 +145,7 @@ def observe(model: Model, draft: Draft) -> Statistics:
     stride, gain = stride_for(draft.shape[0] * draft.shape[1]), model.transforms.gain(draft.quality)
     total = None
     for region in regions(model, draft):
-        decoded = assemble(*model.transforms.synthesis(region.latent / gain, draft.quality))
+        decoded = model.transforms.synthesis.picture(region.latent / gain, draft.quality)
         rows, columns = region.inside()
         part = statistics(decoded[..., rows, columns], region.picture[..., rows, columns], stride)
         total = part if total is None else total + part

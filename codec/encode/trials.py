@@ -23,7 +23,6 @@ from lapic.codec.encode.encoder import analyse, encode_latents, header_of, round
 from lapic.codec.metrics import psnr, psnr_of
 from lapic.codec.model.codec_weights import Model
 from lapic.codec.nets import levels
-from lapic.codec.nets.network import assemble
 from lapic.codec.picture.tensors import region, to_pixels
 from lapic.codec.picture.tiling import Rect, latent_bounds
 
@@ -202,7 +201,7 @@ class Trials:
         bounds = latent_bounds(self.pixels.shape[1], self.pixels.shape[0])
         show = partial(region, self.pixels, device=model.device)
         for part in regions(model, Draft(tiles, bounds, show, self.pixels.shape, quality)):
-            decoded = assemble(*model.transforms.synthesis(part.latent / gain, quality))
+            decoded = model.transforms.synthesis.picture(part.latent / gain, quality)
             rows, columns = part.inside()
             pixels, original = (
                 to_pixels(picture[0, :, rows, columns], channels).int() for picture in (decoded, part.picture)

@@ -16,7 +16,9 @@ from torch.nn import functional as F
 
 from lapic.codec.gpu.pyramid import collapse
 from lapic.codec.nets import levels
-from lapic.codec.nets.network import Block, Config, Modulation, Synthesis
+from lapic.codec.nets.config import Config
+from lapic.codec.nets.layers import Modulation
+from lapic.codec.nets.network import Block, Synthesis
 
 # The most channels of a block that runs as two kernels. One weight matrix of 128 x 128 float16 is 32 KiB, which a GPU's
 # shared memory holds beside the features that it is multiplied with; wider blocks run layer by layer.

@@ -24,7 +24,8 @@ from lapic.codec.exact.quantise import thresholds
 from lapic.codec.host import isolated
 from lapic.codec.model.shipped import check_model, file_state, find_model, model_for, model_id, name_of, unreadable
 from lapic.codec.nets import levels
-from lapic.codec.nets.network import Config, Transforms
+from lapic.codec.nets.config import Config
+from lapic.codec.nets.network import Transforms
 
 Weights = TypeVar("Weights")
 CACHE_SIZE = 4  # loaded networks that stay in memory

@@ -1,4 +1,4 @@
-"""Full definition of lapic's networks, all of them in this single file.
+"""Full definition of lapic's networks of the first generation, and of what both generations share.
 
 All convolution happens at 1/16, 1/8 and, where a model has that stage, 1/4 resolution, in residual blocks of 1x1 and
 depthwise 3x3 convolutions, the style of the real-time codecs DCVC-RT (Jia et al., CVPR 2025) and EVC (Wang et al., ICLR
@@ -10,40 +10,16 @@ Pixels are in -1..1 here. B: batch, M: latent channels, Z: hyper-latent channels
 """
 
 from contextlib import nullcontext
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lapic.codec.nets import levels as levels_module
-from lapic.codec.nets.pyramid import add, bands_from, collapse, reduce, shuffle
-
-
-@dataclass(frozen=True)
-class Config:
-    """Channels and depth of a model. The defaults are those of the shipped model."""
-
-    latent: int = 384  # M, at 1/16; unused channels cost no bits, too few limit the highest quality
-    hyper: int = 96  # Z, at 1/64
-    coarse: int = 256  # width of the blocks at 1/16
-    fine: int = 128  # width of the blocks at 1/8
-    coarse_blocks: int = 3
-    fine_blocks: int = 3
-    more_coarse: int = 0  # blocks that the analysis has beyond the synthesis', at 1/16 and 1/8
-    more_fine: int = 0
-    quarter: int = 0  # width of the blocks at 1/4; 0 for none
-    quarter_blocks: int = 2
-    hyper_wide: int = 192
-    hyper_narrow: int = 128
-    context: int = 0  # low channels that are coded first, see codec.exact.context; 0 for none
-    context_inner: int = 192
-    levels: int = 8  # rate points between which gains and modulations are interpolated
-
-
-def silu(x: Tensor) -> Tensor:
-    """SiLU of a tensor that is not used again: in place unless gradients are kept, since new memory takes the time."""
-    return F.silu(x, inplace=not torch.is_grad_enabled())
+from lapic.codec.nets import second
+from lapic.codec.nets.config import Config
+from lapic.codec.nets.layers import Modulation, silu
+from lapic.codec.nets.pyramid import add, bands_from, collapse, partial_collapses, reduce, shuffle
 
 
 class Block(nn.Module):
@@ -61,24 +37,6 @@ class Block(nn.Module):
         """(B, C, h, w) -> (B, C, h, w)."""
         x = self.join(self.filter(silu(self.mix(x)))).add_(x)
         return self.narrow(silu(self.widen(x))).add_(x)
-
-
-def modulate(x: Tensor, row: Tensor) -> Tensor:
-    """x (1 + a) + b for features (B, C, h, w) and rows (B, 2C) of a and b."""
-    scale, shift = row.to(x.dtype)[:, :, None, None].chunk(2, dim=1)
-    return (x + shift).addcmul_(x, scale)
-
-
-class Modulation(nn.Module):
-    """Scale and shift features by quality: x (1 + a(q)) + b(q), rows of a and b per rate level, interpolated."""
-
-    def __init__(self, channels: int, levels: int) -> None:
-        super().__init__()
-        self.table = nn.Parameter(torch.zeros(levels, 2 * channels))
-
-    def forward(self, x: Tensor, quality: Tensor) -> Tensor:
-        """x (B, C, h, w) and fixed-point qualities (B,) -> (B, C, h, w)."""
-        return modulate(x, levels_module.interpolate_levels(self.table, quality))
 
 
 class QuarterAnalysis(nn.Module):
@@ -205,6 +163,21 @@ class Synthesis(nn.Module):
             finer = [add(band, addition) for band, addition in zip(finer, more, strict=True)]
         return [low, *finer]
 
+    def patterns(self) -> Tensor:
+        """The linear picture of a one in each latent channel, (M, 3, 16, 16)."""
+        return shuffle(F.pixel_shuffle(self.linear.weight.transpose(0, 1), 2), 8)
+
+    def parts(self, latent: Tensor, quality: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The linear picture (B, 3, 16h, 16w), and what the pyramid adds to it at 1/8, 1/4, 1/2 and 1/1 of the size."""
+        base, pyramid = self(latent, quality)
+        return shuffle(base, 8), partial_collapses(pyramid)
+
+    def picture(self, latent: Tensor, quality: Tensor, scale: int = 1, follow: bool = True) -> Tensor:
+        """The picture (B, 3, 16h / scale, 16w / scale) of latents y^ (B, M, h, w) at fixed-point qualities (B,);
+        gradients pass through the branch at 1/4 only with `follow`."""
+        base, features = self.features(latent, quality)
+        return assemble(base, self.bands(base, features, quality, scale, follow), scale)
+
 
 def assemble(base: Tensor, pyramid: list[Tensor], scale: int = 1) -> Tensor:
     """The picture at 1/`scale` of its size (1, 2, 4 or 8): the pyramid collapsed so far, plus the linear picture.
@@ -246,8 +219,8 @@ class Transforms(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        self.analysis = Analysis(config)
-        self.synthesis = Synthesis(config)
+        self.analysis = Analysis(config) if config.generation == 1 else second.Analysis(config)
+        self.synthesis = Synthesis(config) if config.generation == 1 else second.Synthesis(config)
         self.hyper_analysis = HyperAnalysis(config)
         self.log_gain = nn.Parameter(torch.zeros(config.levels, config.latent))
 

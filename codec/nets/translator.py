@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lapic.codec.nets.network import Block, modulate
+from lapic.codec.nets.layers import modulate
+from lapic.codec.nets.network import Block
 from lapic.codec.nets.pyramid import bands_from, collapse, decompose
 
 CELL = 4  # edge in pixels of a position of the first features

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from lapic.codec.nets.network import Config
+from lapic.codec.nets.config import Config
 
 LATENT = 16
 PIECE = 2048 // LATENT
@@ -92,8 +92,11 @@ def halo(config: Config) -> int:
     """Radius of the receptive field of the synthesis in latents.
 
     That of its blocks, and one and a half for the filters of the pyramid, rounded up; the two pixels of the picture's
-    own filter (codec.decode.picture_filter) lie within that half.
+    own filter (codec.decode.picture_filter) lie within that half. The second generation has no pyramid: there it is one
+    for that filter, or for those that make a smaller picture.
     """
+    if config.generation == 2:
+        return config.coarse_blocks + 1
     return _reach(config, config.coarse_blocks, config.fine_blocks) + 2
 
 

@@ -14,7 +14,6 @@ from lapic.codec.exact.quantise import OUTLIER_MAX
 from lapic.codec.metrics import psnr
 from lapic.codec.model.codec_weights import load
 from lapic.codec.nets import levels
-from lapic.codec.nets.network import assemble
 from lapic.codec.picture import tensors
 from lapic.codec.picture.tiling import LATENT, latent_bounds
 
@@ -119,7 +118,7 @@ def test_the_search_sees_what_the_decoder_shows(photo: Image.Image) -> None:
         gain = nets.gain(quality)
         latent = (nets.analysis(picture) * gain).round() / gain
     latent.requires_grad_()
-    shown, whole = search.synthesise(nets.synthesis, latent, quality), assemble(*nets.synthesis(latent, quality))
+    shown, whole = (nets.synthesis.picture(latent, quality, follow=follow) for follow in (False, True))
     assert torch.allclose(shown, whole, atol=1e-5)
     error = whole.detach() - picture
     (ours,), (true,) = (torch.autograd.grad(made, latent, error) for made in (shown, whole))
@@ -139,14 +138,14 @@ def test_a_step_that_leads_astray_spoils_nothing(photo: Image.Image, monkeypatch
     """In half precision a wild latent may burst the picture around it, and the gradients with it."""
     model, pixels, calls = load("photo"), np.asarray(photo)[100:196, 100:228], []
 
-    def bursting(*bands: object) -> torch.Tensor:
-        calls.append(assemble(*bands))
+    def bursting(objective: search.Objective, latent: torch.Tensor) -> torch.Tensor:
+        calls.append(synthesise(objective, latent))
         burst = torch.zeros_like(calls[-1])
         burst[..., 40:44, 60:64] = float("nan") if len(calls) == 1 else 1e30
         return calls[-1] + burst if len(calls) < 3 else calls[-1]
 
-    whole = encoder.encode_pixels(model, pixels, 30, effort=2)
-    monkeypatch.setattr(search, "assemble", bursting)
+    whole, synthesise = encoder.encode_pixels(model, pixels, 30, effort=2), search.Objective.synthesise
+    monkeypatch.setattr(search.Objective, "synthesise", bursting)
     data = encoder.encode_pixels(model, pixels, 30, effort=2)
     assert len(calls) == 3
     shown, expected = (decoder.decode_pixels(model, *bitstream.read(one)).astype(float) for one in (data, whole))

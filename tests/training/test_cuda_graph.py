@@ -8,7 +8,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from lapic.codec.nets.network import Config
+from lapic.codec.nets.config import Config
 from lapic.training import cuda_graph
 from lapic.training.cli import main
 from lapic.training.cuda_graph import CudaGraphOptions, GraphTrainer, learning_rate, train_with_cuda_graph

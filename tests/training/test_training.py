@@ -21,7 +21,7 @@ from lapic.codec.exact.quantise import quantise
 from lapic.codec.metrics import psnr
 from lapic.codec.model.codec_weights import load, read_weights
 from lapic.codec.nets import levels
-from lapic.codec.nets.network import Config
+from lapic.codec.nets.config import Config
 from lapic.training import codec as stage1
 from lapic.training.calibration import calibrate, integer_counts
 from lapic.training.codec import CodecOptions, recipe

@@ -1,0 +1,237 @@
+"""The second generation of analysis and synthesis: a third of the first's arithmetic, in few large matrix products.
+
+The synthesis' body works at 1/16 of the size. It computes what a thin renderer of 1x1 layers at 1/4 starts from, and
+the scales, shifts and gates of the renderer's layers: masks that are found on the low band and applied to the high
+ones, as in LPTN (Liang, Zeng, Zhang, CVPR 2021). The renderer sees the linear path's picture too, and what it makes is
+added to that. Its layers need no neighbours, so its cells of 4x4 pixels stay grouped by the 16x16 pixels of their
+latent from the latent to the picture, and no features are moved.
+
+Features lie here as (B, h, w, C). A picture's pixels are grouped by cells: a channel's number is that of its row in the
+cell, then of its column, then of its colour.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lapic.codec.nets.config import Config
+from lapic.codec.nets.layers import Modulation, network_type, precise_product, silu
+from lapic.codec.nets.pyramid import add, reduce
+from lapic.codec.threads import in_threads
+
+CELL = 4  # edge in pixels of the renderer's cells; a latent has as many of them in a row and in a column
+CELLS = CELL**2  # of a latent, and the pixels of each
+COLOURS = 3 * CELLS  # values of a cell
+PRECISE = 16  # latent channels that the synthesis' linear path takes in float32; they have most of a photo's energy
+STRIP = 384  # latents whose pictures are made at a time, so that the renderer's features stay in the cache
+FINE_EXPANSION, WIDE_EXPANSION, BODY_EXPANSION, PAIR_EXPANSION = 2, 3, 2, 2
+
+
+def gather(x: Tensor, edge: int) -> Tensor:
+    """Cells of `edge` x `edge` places as channels: (B, edge h, edge w, C) -> (B, h, w, edge edge C)."""
+    batch, height, width, channels = x.shape
+    rows = x.reshape(batch, height // edge, edge, width // edge, edge * channels)
+    return rows.transpose(2, 3).reshape(batch, height // edge, width // edge, edge * edge * channels)
+
+
+def spread(x: Tensor, edge: int) -> Tensor:
+    """The inverse of `gather`: (B, h, w, edge edge C) -> (B, edge h, edge w, C)."""
+    batch, height, width, channels = x.shape
+    rows = x.reshape(batch, height, width, edge, channels // edge).transpose(2, 3)
+    return rows.reshape(batch, height * edge, width * edge, channels // edge**2)
+
+
+def to_latents(picture: Tensor) -> Tensor:
+    """A picture (B, 3, 16h, 16w), channels last, as the pixels of each latent, grouped by cells: (B, h, w, 768)."""
+    return gather(gather(picture.permute(0, 2, 3, 1), CELL), CELL)
+
+
+def to_picture(pixels: Tensor) -> Tensor:
+    """The inverse of `to_latents`, channels last."""
+    batch, height, width, _ = pixels.shape
+    return in_rows(pixels).reshape(batch, CELLS * height, CELLS * width, 3).permute(0, 3, 1, 2)
+
+
+def in_rows(pixels: Tensor) -> Tensor:
+    """A view of the pixels of each latent, (B, h, w, 768), in the order of a picture: (B, h, 4, 4, w, 4, 12), with the
+    row in the latent, the row in the cell, the column in the latent, and the column in the cell with the colour."""
+    return pixels.unflatten(-1, (CELL, CELL, CELL, 3 * CELL)).permute(0, 1, 3, 5, 2, 4, 6)
+
+
+class Pointwise(nn.Conv2d):
+    """A 1x1 convolution of features (..., C), as one matrix product."""
+
+    def __init__(self, channels: int, out: int) -> None:
+        super().__init__(channels, out, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., C) -> (..., D)."""
+        return F.linear(x, self.weight.flatten(1), self.bias)
+
+
+class LinearPath(nn.Conv2d):
+    """A linear path: a 1x1 convolution without bias of features (..., C).
+
+    Args:
+        precise: how many of the first channels are always taken in float32.
+    """
+
+    def __init__(self, channels: int, out: int, precise: int) -> None:
+        super().__init__(channels, out, 1, bias=False)
+        self.precise = precise
+
+    def forward(self, x: Tensor, quick: torch.dtype) -> Tensor:
+        """(..., C) float32 -> (..., D) float32; gradients, and channels that are not precise, in the type `quick`."""
+        weight = self.weight.flatten(1)
+        if quick == torch.float32 or self.precise == self.in_channels:
+            return precise_product(x, weight, quick)
+        sums = precise_product(x[..., : self.precise], weight[:, : self.precise], quick)
+        return add(sums, F.linear(x[..., self.precise :].to(quick), weight[:, self.precise :].to(quick)))
+
+
+class Block(nn.Module):
+    """Residual block: depthwise 3x3, then a pointwise expansion."""
+
+    def __init__(self, channels: int, expansion: int) -> None:
+        super().__init__()
+        self.filter = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+        self.widen = Pointwise(channels, expansion * channels)
+        self.narrow = Pointwise(expansion * channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, h, w, C) -> (B, h, w, C)."""
+        filtered = self.filter(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return add(self.narrow(silu(self.widen(filtered))), x)
+
+
+class Analysis(nn.Module):
+    """From a picture to its latent y. The same y serves every quality."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        wide_blocks = config.coarse_blocks + config.more_coarse
+        self.linear = LinearPath(CELLS * COLOURS, config.latent, precise=CELLS * COLOURS)
+        self.enter = Pointwise(4 * COLOURS, config.fine)
+        self.fine = nn.Sequential(*(Block(config.fine, FINE_EXPANSION) for _ in range(config.fine_blocks)))
+        self.down = Pointwise(4 * config.fine, config.wide)
+        self.coarse = nn.Sequential(*(Block(config.wide, WIDE_EXPANSION) for _ in range(wide_blocks)))
+        self.leave = Pointwise(config.wide, config.latent)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+
+    def forward(self, picture: Tensor) -> Tensor:
+        """Picture (B, 3, H, W) in -1..1, channels last -> y (B, M, H/16, W/16), float32."""
+        cells = gather(picture.permute(0, 2, 3, 1), CELL)  # (B, H/4, W/4, 48)
+        dtype = network_type(self.enter, cells)
+        x = self.fine(self.enter(gather(cells.to(dtype), 2)))  # (B, H/8, W/8, fine)
+        x = self.leave(self.coarse(self.down(gather(x, 2))))  # (B, H/16, W/16, M)
+        linear = self.linear(gather(cells, CELL), dtype)
+        return add(linear, x.float()).permute(0, 3, 1, 2)
+
+
+class Pair(nn.Module):
+    """A residual pair of 1x1 layers of the renderer, which the body scales, shifts and gates."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.inner = PAIR_EXPANSION * channels
+        self.widen = Pointwise(channels, self.inner)
+        self.narrow = Pointwise(self.inner, channels)
+
+    @staticmethod
+    def conditions(channels: int) -> int:
+        """How many values of the body a pair takes for each latent: a scale and a shift for each inner channel, a gate
+        for each outer one."""
+        return (2 * PAIR_EXPANSION + 1) * channels
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """Features (B, h, w, 16, C) of the cells of each latent and its conditions (B, h, w, 1, .) -> (B, h, w, 16,
+        C)."""
+        scale, shift, gate = condition.split([self.inner, self.inner, self.narrow.out_channels], dim=-1)
+        inner = silu(torch.addcmul(shift, self.widen(x), 1 + scale))
+        return torch.addcmul(x, self.narrow(inner), 1 + gate)
+
+
+class Synthesis(nn.Module):
+    """From a latent y^ to a picture, as the sum of a linear one and the renderer's."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.linear = LinearPath(config.latent, CELLS * COLOURS, precise=PRECISE)
+        self.enter = Pointwise(config.latent, config.coarse)
+        self.body_levels = nn.ModuleList(Modulation(config.coarse, config.levels) for _ in range(config.coarse_blocks))
+        self.body = nn.ModuleList(Block(config.coarse, BODY_EXPANSION) for _ in range(config.coarse_blocks))
+        self.up = Pointwise(config.coarse, CELLS * config.renderer)
+        self.condition = Pointwise(config.coarse, config.pairs * Pair.conditions(config.renderer))
+        self.see = Pointwise(COLOURS, config.renderer)
+        self.pairs = nn.ModuleList(Pair(config.renderer) for _ in range(config.pairs))
+        self.leave = Pointwise(config.renderer, COLOURS)
+        for last in (self.condition, self.leave):
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+
+    def forward(self, latent: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
+        """The linear picture and what is added to it, each as the pixels of each latent, see `to_picture`.
+
+        Args:
+            latent: y^, (B, M, h, w) float32. quality: (B,) fixed-point qualities 256..25600.
+
+        Returns:
+            (B, h, w, 768) float32 in about -1..1; (B, h, w, 768) in the networks' type.
+        """
+        latent = latent.permute(0, 2, 3, 1)
+        return self.render(latent, self.features(latent, quality))
+
+    def features(self, latent: Tensor, quality: Tensor) -> Tensor:
+        """The body's features (B, h, w, coarse) of latents (B, h, w, M)."""
+        x = self.enter(latent.to(network_type(self.enter, latent)))
+        for level, block in zip(self.body_levels, self.body, strict=True):
+            x = block(level(x.permute(0, 3, 1, 2), quality).permute(0, 2, 3, 1))
+        return x
+
+    def render(self, latent: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What `forward` returns, from latents (B, h, w, M) and the body's features (B, h, w, coarse). Every place is
+        computed by itself."""
+        dtype = network_type(self.see, latent)
+        linear = self.linear(latent, dtype)  # (B, h, w, 768)
+        cells = self.see(linear.to(dtype).unflatten(-1, (CELLS, COLOURS)))  # (B, h, w, 16, renderer)
+        conditions = self.condition(x).unflatten(-1, (1, len(self.pairs), -1)).unbind(-2)
+        x = add(cells, self.up(x).unflatten(-1, (CELLS, -1)))
+        for pair, condition in zip(self.pairs, conditions, strict=True):
+            x = pair(x, condition)
+        return linear, self.leave(x).flatten(-2)
+
+    def patterns(self) -> Tensor:
+        """The linear picture of a one in each latent channel, (M, 3, 16, 16)."""
+        return to_picture(self.linear.weight.transpose(0, 1).permute(0, 2, 3, 1))
+
+    def parts(self, latent: Tensor, quality: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The linear picture (B, 3, 16h, 16w) and a list with what is added to it."""
+        linear, added = self(latent, quality)
+        return to_picture(linear), [to_picture(added)]
+
+    def picture(self, latent: Tensor, quality: Tensor, scale: int = 1, follow: bool = True) -> Tensor:
+        """The picture (B, 3, 16h / scale, 16w / scale) of latents y^ (B, M, h, w) at fixed-point qualities (B,); for
+        `scale` 2, 4 and 8 the whole one, reduced as in a Laplacian pyramid."""
+        if torch.is_grad_enabled() or latent.device.type != "cpu":
+            picture = to_picture(add(*self(latent, quality)))
+        else:
+            picture = self._in_strips(latent.permute(0, 2, 3, 1), quality)
+        for _ in range(scale.bit_length() - 1):
+            picture = reduce(picture)
+        return picture
+
+    def _in_strips(self, latent: Tensor, quality: Tensor) -> Tensor:
+        """The picture (B, 3, 16h, 16w) of latents (B, h, w, M), rendered strip by strip, as many at once as torch has
+        threads."""
+        batch, height, width, _ = latent.shape
+        x = self.features(latent, quality)
+        out = latent.new_empty(batch, height, CELL, CELL, width, CELL, 3 * CELL)  # see `in_rows`
+        rows = max(1, STRIP // (batch * width))
+
+        def render(top: int) -> None:
+            strip = slice(top, top + rows)
+            out[:, strip] = in_rows(add(*self.render(latent[:, strip], x[:, strip])))
+
+        in_threads(render, range(0, height, rows))
+        return out.reshape(batch, CELLS * height, CELLS * width, 3).permute(0, 3, 1, 2)
