@@ -36,9 +36,9 @@ def encode(
         image: a Pillow image of any mode. 16-bit channels become 8-bit, CMYK becomes RGB; alpha is kept losslessly, and
             ICC profile, EXIF and XMP are kept. RGB whose channels are equal is coded as grey and comes back as RGB.
         quality: 1 (smallest) to 100 (best).
-        model: "auto" (the shipped model that was trained for the quality and the tune), name of a shipped model, path of a weights
-            file, or name of an own model in one of `lapic.codec.model.shipped.model_folders`. A decoder needs that
-            model too.
+        model: "auto" (the shipped model that was trained for the quality and the tune), name of a shipped model, path
+            of a weights file, or name of an own model in one of `lapic.codec.model.shipped.model_folders`. A decoder
+            needs that model too.
         tile: edge of the independently coded tiles in pixels, 64 times a power of two up to 4096, or 0 for one tile
             (pictures of at most 2^24 pixels).
         device: "auto" (a GPU if there is one), "cpu" or "cuda".
