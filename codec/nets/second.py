@@ -130,25 +130,19 @@ class Analysis(nn.Module):
 
 
 class Pair(nn.Module):
-    """A residual pair of 1x1 layers of the renderer, which the body scales, shifts and gates."""
+    """A residual pair of 1x1 layers of the renderer, whose input the body scales and shifts and whose output it
+    gates."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.inner = PAIR_EXPANSION * channels
-        self.widen = Pointwise(channels, self.inner)
-        self.narrow = Pointwise(self.inner, channels)
-
-    @staticmethod
-    def conditions(channels: int) -> int:
-        """How many values of the body a pair takes for each latent: a scale and a shift for each inner channel, a gate
-        for each outer one."""
-        return (2 * PAIR_EXPANSION + 1) * channels
+        self.widen = Pointwise(channels, PAIR_EXPANSION * channels)
+        self.narrow = Pointwise(PAIR_EXPANSION * channels, channels)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """Features (B, h, w, 16, C) of the cells of each latent and its conditions (B, h, w, 1, .) -> (B, h, w, 16,
-        C)."""
-        scale, shift, gate = condition.split([self.inner, self.inner, self.narrow.out_channels], dim=-1)
-        inner = silu(torch.addcmul(shift, self.widen(x), 1 + scale))
+        """Features (B, h, w, 16, C) of the cells of each latent, and for each latent scales, shifts and gates (B, h, w,
+        1, 3C) -> (B, h, w, 16, C)."""
+        scale, shift, gate = condition.chunk(3, dim=-1)
+        inner = silu(self.widen(torch.addcmul(shift, x, 1 + scale)))
         return torch.addcmul(x, self.narrow(inner), 1 + gate)
 
 
@@ -162,7 +156,7 @@ class Synthesis(nn.Module):
         self.body_levels = nn.ModuleList(Modulation(config.coarse, config.levels) for _ in range(config.coarse_blocks))
         self.body = nn.ModuleList(Block(config.coarse, BODY_EXPANSION) for _ in range(config.coarse_blocks))
         self.up = Pointwise(config.coarse, CELLS * config.renderer)
-        self.condition = Pointwise(config.coarse, config.pairs * Pair.conditions(config.renderer))
+        self.condition = Pointwise(config.coarse, config.pairs * 3 * config.renderer)
         self.see = Pointwise(COLOURS, config.renderer)
         self.pairs = nn.ModuleList(Pair(config.renderer) for _ in range(config.pairs))
         self.leave = Pointwise(config.renderer, COLOURS)
