@@ -16,6 +16,7 @@ import lapic
 import lapic.codec.pillow_plugin
 from lapic import bitstream
 from lapic.codec.cli import main
+from lapic.codec.defaults import DEFAULT_MODEL
 from lapic.codec.model import shipped
 from lapic.codec.model.codec_weights import identity, load, load_by_id, read_weights
 from lapic.codec.realtime import RealtimeDecoder
@@ -35,7 +36,7 @@ def fails_with(result: Result, *words: str) -> None:
 
 def write_own(path: Path, change: int) -> bytes:
     """A model of other integers, and so another id, than the shipped one; returns the id."""
-    tensors, metadata = read_weights(shipped.WEIGHTS / "photo.safetensors")
+    tensors, metadata = read_weights(shipped.find_model(DEFAULT_MODEL))
     tensors["integers.depth1.bias"] = tensors["integers.depth1.bias"] + change
     model = load()
     integers = model.integers | {"depth1.bias": model.integers["depth1.bias"] + change}
@@ -149,10 +150,10 @@ def test_in_real_time(in_folder: None, small: Image.Image, own: tuple[Path, byte
 def test_another_model_than_the_files(coded: Path, own: tuple[Path, bytes], small: Image.Image, tmp_path: Path) -> None:
     ids = own[1].hex(), load().identity.hex()
     for command in (["decode", coded, tmp_path / "out.png"], ["verify", coded], ["info", coded]):
-        fails_with(run_lapic(*command, "--model", "photo"), *ids)
+        fails_with(run_lapic(*command, "--model", DEFAULT_MODEL), *ids)
     for read in (lapic.decode, lapic.info):
         with pytest.raises(lapic.Error, match=ids[0]) as raised:
-            read(coded.read_bytes(), model="photo")
+            read(coded.read_bytes(), model=DEFAULT_MODEL)
         assert ids[1] in str(raised.value)
         with pytest.raises(lapic.Error, match=ids[0]):
             read(lapic.encode(small, effort=0), model=own[0])
