@@ -16,6 +16,7 @@ from lapic.codec.decode.picture_filter import PostFilter
 from lapic.codec.decode.symbols import TileLatents
 from lapic.codec.host import isolated
 from lapic.codec.model.codec_weights import Model
+from lapic.codec.nets import levels
 from lapic.codec.nets.network import assemble
 from lapic.codec.nets.pyramid import reduce
 from lapic.codec.nets.translator import Translator
@@ -126,15 +127,20 @@ def synthesise(
     model: Model,
     latent: Tensor,
     quality: Tensor,
+    qualities: Tensor,
     view: View,
     post_filter: PostFilter | None,
     translator: Translator | None,
 ) -> Tensor:
-    """The picture of a region of latents (1, M, h, w), (1, 3, 16h / scale, 16w / scale) in -1..1."""
+    """The picture of a region of latents (1, M, h, w), (1, 3, 16h / scale, 16w / scale) in -1..1.
+
+    Args:
+        quality: (1,), fixed-point, of the file. qualities: the same, or those of the region's places, (1, h, w).
+    """
     synthesis = model.transforms.synthesis
-    base, features = synthesis.features(latent, quality)
+    base, features = synthesis.features(latent, qualities)
     scale = 1 if translator else view.scale
-    picture = assemble(base, synthesis.bands(base, features, quality, scale), scale)
+    picture = assemble(base, synthesis.bands(base, features, qualities, scale), scale)
     if post_filter:
         filtered = post_filter(picture, scale)
         if view.realism:  # the filter lowers the error by smoothing, so it fades out as realism grows
@@ -158,7 +164,8 @@ def _bands(latents: TileLatents, view: View, progress: Progress) -> Iterator[NDA
     reach = realistic.reach(translator) if translator else 0
     frame = Frame.of(view, header, latents.bounds, halo(model.config) + reach)
     post_filter = picture_filter.read(model, header.chunks)
-    if realistic.strength(latents.quality, view.realism) == 1:
+    quality = levels.fixed_point(header.quality, model.device)
+    if realistic.strength(quality, view.realism) == 1:
         post_filter = None  # it would have no effect, see `synthesise`
     channels = 3 if header.pixel_format == PixelFormat.RGB else 1
     done, count = 0, len(list(frame.latent_rect.cut(frame.edge)))
@@ -167,7 +174,8 @@ def _bands(latents: TileLatents, view: View, progress: Progress) -> Iterator[NDA
         for piece_rect, input_rect in frame.pieces(row_rect):
             fit_threads()
             latent = latents.region(input_rect, frame.next_input_top(row_rect))
-            picture = synthesise(model, latent, latents.quality, view, post_filter, translator)
+            qualities = latents.qualities_at(input_rect)
+            picture = synthesise(model, latent, quality, qualities, view, post_filter, translator)
             piece_output = frame.output_of(piece_rect)
             rows, columns = piece_output.within(input_rect.times(frame.unit))
             pixels = to_pixels(picture[0, :, rows, columns], channels)  # (h, w, channels)

@@ -64,8 +64,8 @@ class Block(nn.Module):
 
 
 def modulate(x: Tensor, row: Tensor) -> Tensor:
-    """x (1 + a) + b for features (B, C, h, w) and rows (B, 2C) of a and b."""
-    scale, shift = row.to(x.dtype)[:, :, None, None].chunk(2, dim=1)
+    """x (1 + a) + b for features (B, C, h, w) and rows of a and b, (B, 2C) or of places (B, 2C, h / n, w / n)."""
+    scale, shift = levels_module.spread_to(row.to(x.dtype), x.shape[2:]).chunk(2, dim=1)
     return (x + shift).addcmul_(x, scale)
 
 
@@ -77,7 +77,7 @@ class Modulation(nn.Module):
         self.table = nn.Parameter(torch.zeros(levels, 2 * channels))
 
     def forward(self, x: Tensor, quality: Tensor) -> Tensor:
-        """x (B, C, h, w) and fixed-point qualities (B,) -> (B, C, h, w)."""
+        """x (B, C, h, w) and fixed-point qualities (B,), or of places (B, h / n, w / n) -> (B, C, h, w)."""
         return modulate(x, levels_module.interpolate_levels(self.table, quality))
 
 
@@ -177,7 +177,8 @@ class Synthesis(nn.Module):
         """Synthesise: `features`, then `bands`.
 
         Args:
-            latent: y^, (B, M, h, w) float32. quality: (B,) fixed-point qualities 256..25600.
+            latent: y^, (B, M, h, w) float32.
+            quality: fixed-point qualities 256..25600, (B,) or of each place (B, h, w).
             scale: of the output; for 8 the branch at 1/4 does not run, and the finer bands lack its additions.
 
         Returns:
@@ -252,6 +253,8 @@ class Transforms(nn.Module):
         self.log_gain = nn.Parameter(torch.zeros(config.levels, config.latent))
 
     def gain(self, quality: Tensor) -> Tensor:
-        """Quantisation steps per unit of y, (B, M, 1, 1), at fixed-point qualities (B,); the gain vectors of
-        Cui et al., "Asymmetric Gained Deep Image Compression", CVPR 2021, interpolated geometrically."""
-        return levels_module.interpolate_levels(self.log_gain, quality).exp().float()[:, :, None, None]
+        """Quantisation steps per unit of y, (B, M, 1, 1), at fixed-point qualities (B,), or (B, M, h, w) at those of
+        each place, (B, h, w); the gain vectors of Cui et al., "Asymmetric Gained Deep Image Compression", CVPR 2021,
+        interpolated geometrically."""
+        rows = levels_module.interpolate_levels(self.log_gain, quality).exp().float()
+        return levels_module.broadcast_rows(rows)
