@@ -19,7 +19,7 @@ from tests.conftest import EXAMPLES
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 RUN_BELOW = {
     "before_after", "busy", "corpus", "cost", "fuzz", "fuzz_command", "gigapixel", "gpu", "limits", "looks",
-    "measures", "page", "photos", "realism", "restoration", "side_by_side", "speed", "stages", "tables", "translate",
+    "measures", "page", "photos", "realism", "regions", "restoration", "side_by_side", "speed", "stages", "tables", "translate",
 }  # fmt: skip
 USED_BY_THE_OTHERS = {"sheet", "timing"}
 Run = Callable[..., str]

@@ -19,7 +19,7 @@ KINDS = ("faces", "text", "auto")
 EDGE = 1280  # longer edge, in pixels, of what detectors see of a larger picture
 MARGIN = 0.15  # of a face's box on each side, which else ends within the face
 NEIGHBOURS = 6  # that a face must be found at; fewer take more of what is no face for one
-LETTERS = 3  # that make a row of text
+LETTERS = 4  # that make a row of text
 SMALLEST_LETTER, LARGEST_LETTER = 6, 0.2  # height: pixels, and share of the picture's
 SALIENT = 0.15  # share of a picture that is salient at most
 
@@ -112,9 +112,9 @@ def _letters(cv2: Any, grey: Grey) -> Iterable[Box]:
 
 def _continues(last: Box, letter: Box) -> bool:
     """Whether a letter stands in a row behind another: alike in height, at the same height, and close."""
-    alike = 0.6 <= letter[3] / last[3] <= 1.7
-    level = abs(letter[1] + letter[3] / 2 - last[1] - last[3] / 2) <= 0.35 * max(letter[3], last[3])
-    return alike and level and letter[0] <= last[0] + last[2] + max(letter[3], last[3])
+    alike = 0.65 <= letter[3] / last[3] <= 1.55
+    level = abs(letter[1] + letter[3] / 2 - last[1] - last[3] / 2) <= 0.3 * max(letter[3], last[3])
+    return alike and level and letter[0] <= last[0] + last[2] + 0.8 * max(letter[3], last[3])
 
 
 def _around(boxes: list[Box]) -> Box:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lapic.bitstream import Error
 from lapic.codec import arguments, files
 from lapic.codec.picture import detect, pillow
 from lapic.codec.picture.tiling import LATENT
@@ -70,9 +71,18 @@ def _level(item: Any, pixels: NDArray[np.uint8]) -> tuple[Weights, float]:
         weight = arguments.number("the weight of a region", item[4], 1, HEAVIEST) if len(item) == 5 else WEIGHT
         return _of_rectangle(arguments.rectangle("a region", item[:4]), size), weight
     if isinstance(item, str | os.PathLike):
-        return _of_mask(pillow.open_image(files.read_input(os.fspath(item))), size), WEIGHT
+        return _of_mask(_opened(os.fspath(item)), size), WEIGHT
     arguments.check_image(item)
     return _of_mask(item, size), WEIGHT
+
+
+def _opened(name: str) -> "Image.Image":
+    """The picture in a mask's file. Raises `Error` with the file's name."""
+    data = files.read_input(name)
+    try:
+        return pillow.open_image(data)
+    except Error as error:
+        raise Error(f"the mask {name}: {error}") from None
 
 
 def _of_rectangle(rectangle: tuple[int, int, int, int], size: tuple[int, int]) -> Weights:
