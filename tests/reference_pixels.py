@@ -102,7 +102,8 @@ def collapse(bands: list[np.ndarray]) -> np.ndarray:
 def synthesis(
     latent: np.ndarray, quality: int | np.ndarray, tensors: Weights, scale: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The picture (3, 16h / scale, 16w / scale) of latents (M, h, w), and the features at 1/8, of one quality or (h, w)."""
+    """The picture (3, 16h / scale, 16w / scale) of latents (M, h, w) and of one quality or (h, w), and the features at
+    1/8."""
     prefix = "transforms.synthesis."
     net = Network({name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)})
     base = shuffle(net.point(latent, "linear"), 2)

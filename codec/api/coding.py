@@ -31,7 +31,7 @@ def encode(
     tune: str = DEFAULT_TUNE,
     lanes: bool = False,
     keep_hidden: bool = False,
-    roi: "Roi | Sequence[Roi] | None" = None,
+    roi: Roi | Sequence[Roi] | None = None,
     progress: Progress | None = None,
 ) -> bytes:
     """Compress an image.

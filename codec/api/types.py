@@ -2,14 +2,14 @@
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, TypedDict, Union
 
 if TYPE_CHECKING:
     from PIL import Image
 
 ModelName = str | os.PathLike[str]  # the name of a model, or the path of its weights file
 Rectangle = tuple[int, int, int, int] | tuple[int, int, int, int, float]  # x, y, width, height, and perhaps a weight
-Roi: TypeAlias = "Image.Image | str | os.PathLike[str] | Rectangle"  # a region that matters, see `encode`
+Roi = Union["Image.Image", str, os.PathLike[str], Rectangle]  # a region that matters, see `encode`
 
 
 class ModelInfo(TypedDict):
