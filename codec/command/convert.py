@@ -39,7 +39,7 @@ def encode_file(job: EncodeJob, progress: Progress = no_progress) -> dict[str, A
     header = read_header(data)
     size = {"width": header.width, "height": header.height, "bytes": len(data), "quality": header.quality}
     if job.roi and QUALITY_MAP not in header.chunks:
-        facts["notes"].append("no region is found: all of the picture is alike")
+        facts["notes"].append("no region stands out: the file is as without --roi")
     return size | {"seconds": time.perf_counter() - began} | facts
 
 

@@ -18,9 +18,13 @@ import lapic
 from lapic import bitstream
 from lapic.bitstream.container import QUALITY_MAP, Header
 from lapic.codec.cli import main
+from lapic.codec.encode import encoder, filter_fit
+from lapic.codec.encode.draft import Region
+from lapic.codec.encode.rate import symbol_bits
+from lapic.codec.encode.search import Objective
 from lapic.codec.exact import hyper
 from lapic.codec.model.codec_weights import load
-from lapic.codec.picture import detect, roi
+from lapic.codec.picture import detect, roi, tensors
 from tests.conftest import EXAMPLES, difference
 
 REGION = (130, 70, 100, 80)
@@ -190,6 +194,43 @@ def test_one_quality_everywhere_is_that_quality_and_regions_keep_theirs() -> Non
     assert not torch.equal(mixed[..., 8:16], alone[0][..., 8:16])
 
 
+def test_the_search_weighs_errors_by_their_places(photo: Image.Image) -> None:
+    """Deep inside a region gradients, costs and curvatures are those of a picture of its quality."""
+    model, pixels = load("photo", dtype=torch.float32), np.asarray(photo.crop((0, 100, 451, 132)))
+    bits = symbol_bits(model.tables)
+    [(rect, latent)] = encoder.analyse(model, pixels, 0)
+    picture, whole = tensors.region(pixels, rect, model.device), (slice(0, 2), slice(0, 29))
+    mixed = torch.full((1, 2, 29), 7680)
+    mixed[..., 14:] += 24 * 256
+    coded = encoder.round_latents(model, latent, mixed)
+    found = []
+    for quality in (mixed, torch.tensor([7680]), torch.tensor([7680 + 24 * 256])):
+        steps = latent * model.transforms.gain(quality)
+        objective = Objective.of(model, Region(picture, (32, 451), steps, [(whole, coded)], quality), bits, "psnr")
+        steps.requires_grad_()
+        made = objective.synthesise(steps)
+        error = objective.error(made.detach())
+        cost = objective.cost(error.clone(), [coded.coded])
+        found.append((cost, objective.gradient(made, steps, error), objective.curvature(0.5).expand_as(steps)))
+    for mixed_values, low, high in zip(*found, strict=True):
+        assert torch.allclose(mixed_values[..., :5], low[..., :5], rtol=1e-3, atol=1e-4 * float(low.abs().max()))
+        assert torch.allclose(mixed_values[..., 24:], high[..., 24:], rtol=1e-3, atol=1e-4 * float(high.abs().max()))
+        assert not torch.allclose(mixed_values[..., 24:], low[..., 24:], rtol=0.1)
+
+
+def test_the_filter_is_fitted_to_where_errors_count() -> None:
+    generator = torch.Generator().manual_seed(0)
+    picture, noise = (torch.rand((1, 3, 32, 64), generator=generator) - 0.5 for _ in range(2))
+    weights = torch.ones(1, 1, 32, 64)
+    weights[..., 32:] = 4
+    apart = [filter_fit.statistics((picture + noise / 9)[..., part], picture[..., part], 1)
+             for part in (slice(0, 34), slice(30, 64))]  # fmt: skip
+    both = filter_fit.statistics(picture + noise / 9, picture, 1, weights)
+    expected = apart[0].gram + 4 * apart[1].gram
+    assert (both.gram.diagonal() / expected.diagonal() - 1).abs().max() < 0.2
+    assert both.gram[0, 0] > 2 * filter_fit.statistics(picture + noise / 9, picture, 1).gram[0, 0]
+
+
 BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     "another size": (
         lambda folder: Image.new("L", (451, 299), "white"),
@@ -240,6 +281,14 @@ def test_without_opencv_one_line_says_what_to_install(
         lapic.encode(photo, 30, roi=kind, **SETTINGS)
 
 
+def test_pictures_that_are_read_row_by_row_have_no_regions(tmp_path: Path) -> None:
+    from lapic.codec.command import large
+    from lapic.codec.command.jobs import EncodeJob
+
+    with pytest.raises(lapic.Error, match="roi need all of a picture at once"):
+        large.encode(EncodeJob("map.tif", "map.lapic", roi=("1,1,9,9",)))
+
+
 def test_one_bad_mask_stops_no_other_file(photo: Image.Image, tmp_path: Path) -> None:
     photo.crop((0, 0, 100, 80)).save(tmp_path / "a.png")
     photo.crop((0, 0, 60, 80)).save(tmp_path / "b.png")
@@ -285,7 +334,7 @@ def test_a_picture_without_faces_is_encoded_as_without(tmp_path: Path) -> None:
             main, ["encode", "-fe", "0", *more, str(tmp_path / "a.png"), str(tmp_path / "a.lapic")]
         )
         assert result.exit_code == 0
-        assert ("no region is found" in result.stderr) == bool(more)
+        assert ("no region stands out" in result.stderr) == bool(more)
         outputs.append((tmp_path / "a.lapic").read_bytes())
     assert outputs[0] == outputs[1]
 
