@@ -19,8 +19,10 @@ QUALITY_ONE = 256  # fixed point of the quality in a file: 1..100 is 256..25600
 HAS_CHUNKS = 4
 
 ICC, EXIF, XMP, ALPHA, FILTER, MODE = b"iccp", b"exif", b"xmpd", b"alph", b"filt", b"mode"
+QUALITY_MAP = b"QMAP"  # critical: a signed byte for each place, see `bitstream.quality_map`
+PLACE = 16  # edge of a place, which has M latents, in pixels
 AS_RGB = b"\1"  # contents of the mode chunk: a grey picture comes back as RGB
-_DEFLATED = {ICC, EXIF, XMP}
+_DEFLATED = {ICC, EXIF, XMP, QUALITY_MAP}
 _KNOWN = _DEFLATED | {ALPHA, FILTER, MODE}
 
 
@@ -64,11 +66,18 @@ class Header:
         for kind in _DEFLATED & self.chunks.keys():
             if len(self.chunks[kind]) > MAX_METADATA:
                 raise Error(f"{len(self.chunks[kind])} bytes of metadata {kind!r} are more than {MAX_METADATA}")
+        rows, columns = self.places()
+        if QUALITY_MAP in self.chunks and len(self.chunks[QUALITY_MAP]) != rows * columns:
+            raise ValueError(f"the quality map has {len(self.chunks[QUALITY_MAP])} places, not {rows * columns}")
 
     @property
     def channels(self) -> int:
         """Channels of the decoded picture, alpha apart: 1 for a grey one without a mode chunk, else 3."""
         return 3 if self.pixel_format == PixelFormat.RGB or self.chunks.get(MODE) == AS_RGB else 1
+
+    def places(self) -> tuple[int, int]:
+        """Rows and columns of the places of latents."""
+        return -(-self.height // PLACE), -(-self.width // PLACE)
 
     def grid(self) -> tuple[int, int]:
         """Rows and columns of tiles."""

@@ -112,6 +112,10 @@ def main() -> None:
     "--tune", type=click.Choice(defaults.TUNES), default=defaults.DEFAULT_TUNE, show_default=True,
     help="What the file is to be best by: how it looks, or PSNR.",
 )  # fmt: skip
+@click.option(
+    "--roi", multiple=True, metavar="REGION",
+    help="A region that matters: MASK.png (white counts most), X,Y,W,H[,WEIGHT], faces, text or auto; several add up.",
+)  # fmt: skip
 @click.option("--lanes", is_flag=True, help="Cut the data into lanes that a GPU decodes at once; costs 0.4 %.")
 @click.option("--tile", type=int, default=1024, show_default=True, help="Edge of the tiles in pixels, 0 for one tile.")
 @click.option(
@@ -249,6 +253,8 @@ def info(file: str, model: str | None, as_json: bool) -> None:
     )
     write_line(f"model {facts['model']['id']} ({name}), format version {facts['format_version']}")
     write_line(f"{facts['tiles']} tile(s)" + (f" of {facts['tile']} pixels" if facts["tile"] else ""))
+    if regions := facts["regions"]:
+        write_line(f"regions: {regions['share']:.1%} of the picture at up to quality {regions['quality']:g}")
     for part, size in facts["bytes"].items():
         write_line(f"{part:>10} {size:>10} bytes")
 

@@ -112,8 +112,8 @@ class LapicImageFile(ImageFile.ImageFile):
 
 
 def _save(image: Image.Image, target: IO[bytes], _: str | bytes) -> None:
-    """Save with the options quality, effort, tune, tile, model, keep_hidden, icc_profile, exif and xmp; metadata are
-    the image's own if absent, and left out if given as None or empty."""
+    """Save with the options quality, effort, tune, tile, model, keep_hidden, roi, icc_profile, exif and xmp; metadata
+    are the image's own if absent, and left out if given as None or empty."""
     options = image.encoderinfo
     image = image.copy()
     for key in ("icc_profile", "exif", "xmp"):
@@ -125,7 +125,7 @@ def _save(image: Image.Image, target: IO[bytes], _: str | bytes) -> None:
                 image.getexif().clear()
             if value:
                 image.info[key] = value
-    names = ("quality", "effort", "tune", "tile", "model", "keep_hidden")
+    names = ("quality", "effort", "tune", "tile", "model", "keep_hidden", "roi")
     settings = {key: options[key] for key in names if key in options}
     target.write(api.encode(image, **settings))
 

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from lapic import bitstream
 from lapic.bitstream import MISMATCH, Error, Header, Payload, PixelFormat
+from lapic.bitstream.container import QUALITY_MAP
 from lapic.codec.decode import picture_filter
 from lapic.codec.decode.decoder import View, synthesise
 from lapic.codec.decode.picture_filter import FEATURES, of_coefficients
@@ -133,6 +134,8 @@ class RealtimeDecoder:
         if header.model != self.model.identity:
             ids = header.model.hex(), self.model.identity.hex()
             raise Error(f"the file needs the model {ids[0]}, this decoder is for {self.model.name}, {ids[1]}")
+        if QUALITY_MAP in header.chunks:
+            raise Error("the file has regions of other quality (QMAP), which are not decoded in real time: decode it")
         payload = bitstream.read_payload(tiles[0].payload)
         if len(payload.lanes) > self.lanes or sum(map(len, payload.lanes)) > self.words:
             raise Error(f"the file has more than {self.lanes} lanes or {self.words} words")
@@ -157,7 +160,7 @@ class RealtimeDecoder:
         if self.fused:
             picture = self.filter(self.fused(latent, quality, 0, size))
         else:
-            picture = synthesise(self.model, latent, quality, View(), self.filter if filtered else None, None)
+            picture = synthesise(self.model, latent, quality, quality, View(), self.filter if filtered else None, None)
         return to_pixels(picture[0, :, : self.height, : self.width], channels).contiguous(), whole
 
 

@@ -57,6 +57,20 @@ class File:
     crcs: list[int]
 
 
+def qualities(file: File) -> np.ndarray:
+    """Section 3, "Quality map": Q of each place."""
+    shape = -(-file.height // 16), -(-file.width // 16)
+    d = np.frombuffer(file.chunks.get(b"QMAP", bytes(shape[0] * shape[1])), np.int8).reshape(shape)
+    return np.clip(file.quality + 256 * d.astype(np.int64), 256, 25600)
+
+
+def of_hyper_latents(places: np.ndarray) -> np.ndarray:
+    """Section 3: Q of each hyper-latent of a tile from Q of its places."""
+    rows, columns = (range(0, edge, 4) for edge in places.shape)
+    squares = [[places[i : i + 4, j : j + 4] for j in columns] for i in rows]
+    return np.array([[square.sum() // square.size for square in row] for row in squares])
+
+
 def inflate(body: bytes) -> bytes:
     inflater = zlib.decompressobj()
     try:
@@ -77,7 +91,7 @@ def read_chunks(source: Bytes) -> dict[bytes, bytes]:
     require(max(Counter(kind for kind, _ in entries).values(), default=0) <= 1, "a chunk occurs twice")
     chunks = {}
     for kind, body in entries:
-        if kind in (b"iccp", b"exif", b"xmpd"):
+        if kind in (b"iccp", b"exif", b"xmpd", b"QMAP"):
             chunks[kind] = inflate(body)
         elif kind in (b"alph", b"filt", b"mode"):
             chunks[kind] = body
@@ -98,6 +112,8 @@ def read_file(data: bytes) -> File:
     tile = 0 if flags >> 4 == 15 else 64 << (flags >> 4)
     require(min(tile or width, width) * min(tile or height, height) <= 2**24, "a tile is too large")
     chunks = read_chunks(source) if flags & 4 else {}
+    places = -(-width // 16) * -(-height // 16)
+    require(len(chunks.get(b"QMAP", bytes(places))) == places, "the quality map does not fit")
     count = -(-height // tile) * -(-width // tile) if tile else 1
     require(5 * count <= len(data) - source.at, "the data end early")
     table = [(source.varint(), source.number(4)) for _ in range(count)]
@@ -165,7 +181,11 @@ class Integers:
         return self.w["odd.enter.weight"].shape[1] if "odd.enter.weight" in self.w else 0
 
     @staticmethod
-    def level(table: np.ndarray, quality: int) -> np.ndarray:
+    def level(table: np.ndarray, quality: int | np.ndarray) -> np.ndarray:
+        """Rows (C,) at one quality, (C, h, w) at those of places (h, w)."""
+        if np.ndim(quality) == 2:
+            rows = {q: Integers.level(table, int(q)) for q in np.unique(quality)}
+            return np.moveaxis(np.array([[rows[q] for q in row] for row in quality]), 2, 0)
         p = (quality - 256) * (len(table) - 1)
         i = min(p // 25344, len(table) - 2)
         f = p - 25344 * i
@@ -176,7 +196,7 @@ class Integers:
         return np.clip((x + 64) >> 7, 0, 2047)
 
     def point(self, x: np.ndarray, name: str, bias: np.ndarray) -> np.ndarray:
-        return np.einsum("dc,chw->dhw", self.w[f"{name}.weight"], x) + bias[:, None, None]
+        return np.einsum("dc,chw->dhw", self.w[f"{name}.weight"], x) + (bias if bias.ndim == 3 else bias[:, None, None])
 
     def depth(self, x: np.ndarray, name: str) -> np.ndarray:
         padded = np.pad(x, ((0, 0), (1, 1), (1, 1)))
@@ -192,8 +212,8 @@ class Integers:
         c, h, width = x.shape[0] // 4, x.shape[1], x.shape[2]
         return x.reshape(c, 2, 2, h, width).transpose(0, 3, 1, 4, 2).reshape(c, 2 * h, 2 * width)
 
-    def hyper_synthesis(self, z: np.ndarray, quality: int) -> np.ndarray:
-        """Features x for z (Z, h4, w4)."""
+    def hyper_synthesis(self, z: np.ndarray, quality: int | np.ndarray) -> np.ndarray:
+        """Features x for z (Z, h4, w4), of one quality or of (h4, w4)."""
         w, act, shuffle = self.w, self.act, self.shuffle
         x = act(self.point(32 * z.astype(np.int64), "point0", self.level(w["level.enter"], quality)))
         x = act(self.depth(x, "depth0"))
@@ -203,7 +223,7 @@ class Integers:
         x = act(self.depth(x, "depth2"))
         return act(self.point(x, "point3", w["point3.bias"]))
 
-    def sums(self, x: np.ndarray, quality: int) -> np.ndarray:
+    def sums(self, x: np.ndarray, quality: int | np.ndarray) -> np.ndarray:
         """Sums u from features."""
         return self.point(x, "point4", self.level(self.w["level.leave"], quality))
 
@@ -289,9 +309,16 @@ def check_crc(z: np.ndarray, symbols: np.ndarray, crc: int) -> None:
 
 
 def decode_tile(
-    payload: bytes, h: int, w: int, quality: int, tensors: dict[str, np.ndarray], crc: int | None = None
+    payload: bytes,
+    h: int,
+    w: int,
+    quality: int,
+    tensors: dict[str, np.ndarray],
+    crc: int | None = None,
+    places: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Section 4: z, symbols, scale indices and means of a tile of h x w places, checked against its CRC-32."""
+    """Section 4: z, symbols, scale indices and means of a tile of h x w places, of which each may have a quality of its
+    own, checked against its CRC-32."""
     source = Payload(payload, tensors)
     h4, w4 = -(-h // 4), -(-w // 4)
     levels = tensors["tables.hyper"]
@@ -299,8 +326,8 @@ def decode_tile(
     z = source.hyper(levels[level], h4, w4)
     integers = {name[9:]: tensor for name, tensor in tensors.items() if name.startswith("integers.")}
     exact = Integers(integers)
-    x = exact.hyper_synthesis(z, quality)[:, :h, :w]
-    u = exact.sums(x, quality)
+    x = exact.hyper_synthesis(z, quality if places is None else of_hyper_latents(places))[:, :h, :w]
+    u = exact.sums(x, quality if places is None else places)
     mean, index = exact.parameters(u)
     symbols = np.zeros(index.shape, np.int64)
 

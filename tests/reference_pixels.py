@@ -2,13 +2,16 @@
 
 import numpy as np
 
-from tests.reference import decode_filter, decode_tile, filtered, read_file
+from tests.reference import decode_filter, decode_tile, filtered, qualities, read_file
 
 Weights = dict[str, np.ndarray]
 
 
-def level(table: np.ndarray, quality: int) -> np.ndarray:
-    """Section 1, "Rate levels", without rounding."""
+def level(table: np.ndarray, quality: int | np.ndarray) -> np.ndarray:
+    """Section 1, "Rate levels", without rounding: (C,), or (C, h, w) at the qualities of places."""
+    if np.ndim(quality) == 2:
+        rows = {q: level(table, int(q)) for q in np.unique(quality)}
+        return np.moveaxis(np.array([[rows[q] for q in row] for row in quality]), 2, 0)
     p = (quality - 256) * (len(table) - 1)
     i = min(p // 25344, len(table) - 2)
     f = p - 25344 * i
@@ -58,7 +61,9 @@ class Network:
 
     @staticmethod
     def modulate(x: np.ndarray, row: np.ndarray) -> np.ndarray:
-        a, b = np.split(row[:, None, None], 2)
+        rows = row if row.ndim == 3 else row[:, None, None]
+        times = x.shape[1] // rows.shape[1] if row.ndim == 3 else 1
+        a, b = np.split(rows.repeat(times, 1).repeat(times, 2), 2)
         return x * (1 + a) + b
 
 
@@ -94,8 +99,11 @@ def collapse(bands: list[np.ndarray]) -> np.ndarray:
     return picture
 
 
-def synthesis(latent: np.ndarray, quality: int, tensors: Weights, scale: int) -> tuple[np.ndarray, np.ndarray]:
-    """The picture (3, 16h / scale, 16w / scale) of latents (M, h, w), and the features at 1/8."""
+def synthesis(
+    latent: np.ndarray, quality: int | np.ndarray, tensors: Weights, scale: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The picture (3, 16h / scale, 16w / scale) of latents (M, h, w) and of one quality or (h, w), and the features at
+    1/8."""
     prefix = "transforms.synthesis."
     net = Network({name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)})
     base = shuffle(net.point(latent, "linear"), 2)
@@ -160,14 +168,16 @@ def decode(
     edge = file.tile // 16 or max(rows, columns)
     corners = [(top, left) for top in range(0, rows, edge) for left in range(0, columns, edge)]
     latent = np.empty((len(tensors["integers.point4.weight"]) // 2, rows, columns))
+    each = qualities(file)
     for (top, left), payload, crc in zip(corners, file.payloads, file.crcs, strict=True):
         h, w = min(edge, rows - top), min(edge, columns - left)
-        _, s, k, m = decode_tile(payload, h, w, file.quality, tensors, crc)
+        here = each[top : top + h, left : left + w]
+        _, s, k, m = decode_tile(payload, h, w, file.quality, tensors, crc, here)
         shift = np.abs(tensors["centroid"].astype(np.float64)[k, np.minimum(np.abs(s), 3)])
         latent[:, top : top + h, left : left + w] = m / 32 + s - np.sign(s) * shift
-    latent /= np.exp(level(tensors["transforms.log_gain"], file.quality))[:, None, None]
+    latent /= np.exp(level(tensors["transforms.log_gain"], each))
     made_at = 1 if realism else scale
-    picture, features = synthesis(latent, file.quality, tensors, made_at)
+    picture, features = synthesis(latent, each, tensors, made_at)
     if b"filt" in file.chunks:
         coefficients, n = decode_filter(file.chunks[b"filt"], tensors)
         near = filtered(picture, coefficients, n) if made_at == 1 else filtered_small(picture, coefficients, n)

@@ -19,8 +19,8 @@ from tests.conftest import EXAMPLES
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 RUN_BELOW = {
     "before_after", "busy", "corpus", "cost", "fuzz", "fuzz_command", "generations", "gigapixel", "gpu", "limits",
-    "looks", "measures", "page", "photos", "realism", "restoration", "side_by_side", "speed", "stages", "tables",
-    "translate",
+    "looks", "measures", "page", "photos", "realism", "regions", "restoration", "side_by_side", "speed", "stages",
+    "tables", "translate",
 }  # fmt: skip
 USED_BY_THE_OTHERS = {"sheet", "timing"}
 Run = Callable[..., str]
@@ -208,6 +208,12 @@ def test_photos(run: Run, picture: Path, backbone: Path, tmp_path: Path) -> None
 
 
 @needs("lpips", "lightning_fabric")
+def test_regions(run: Run, picture: Path) -> None:
+    lines = run("regions", picture.parent, "--effort", 0, "--tune", "psnr", "--only", "a").splitlines()
+    assert [line.split(":")[0] for line in lines] == ["a", "mean of 1"]
+    assert "inside" in lines[1]
+
+
 def test_realism(run: Run, picture: Path, backbone: Path) -> None:
     table = run("realism", picture.parent, "--steps", 2, "--limit", 1, "--lpips-backbone", backbone)
     assert [line.split("|")[1].strip() for line in table.splitlines()[2:]] == ["0.00", "0.00", "1.00", "1.00"]

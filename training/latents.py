@@ -39,8 +39,8 @@ def encode(model: Model, pixels: Tensor, quality: Tensor, effort: int) -> tuple[
     latent = shown_latents(model, rounded.coded)
     if effort:
         whole = (slice(0, latent.shape[2]), slice(0, latent.shape[3]))
-        region = Region(picture, (pixels.shape[2], pixels.shape[3]), latent, [(whole, rounded)])
-        improve(model, region, symbol_bits(model.tables).to(pixels.device), quality, STEPS[effort])
+        region = Region(picture, (pixels.shape[2], pixels.shape[3]), latent, [(whole, rounded)], quality)
+        improve(model, region, symbol_bits(model.tables).to(pixels.device), STEPS[effort])
         latent = shown_latents(model, rounded.coded)
     return rounded, latent
 

@@ -1,16 +1,19 @@
 """encode, decode, salvage and info: images to the bytes of a .lapic file and back."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lapic.bitstream import Error
-from lapic.codec.api.types import Info, ModelName, Salvaged
+from lapic.codec.api.types import Info, ModelName, RegionsInfo, Roi, Salvaged
 from lapic.codec.arguments import Progress, no_progress
 from lapic.codec.defaults import AUTO_MODEL, DEFAULT_EFFORT, DEFAULT_QUALITY, DEFAULT_TUNE, MAX_PIXELS, TUNES
 from lapic.codec.host import isolated
 
 if TYPE_CHECKING:
     from PIL import Image
+
+    from lapic.bitstream import Header
 
 
 @isolated
@@ -28,6 +31,7 @@ def encode(
     tune: str = DEFAULT_TUNE,
     lanes: bool = False,
     keep_hidden: bool = False,
+    roi: Roi | Sequence[Roi] | None = None,
     progress: Progress | None = None,
 ) -> bytes:
     """Compress an image.
@@ -51,21 +55,28 @@ def encode(
             grow by 0.4 %.
         keep_hidden: code the colours of fully transparent pixels as they are; else they are replaced by a smooth
             continuation of the colours around them, which takes fewer bytes.
+        roi: regions that matter: bits move there from the rest, and the file stays as large as it would be without.
+            A mask (an image, or the path of its file, of the picture's size: errors count 4 times as much where it is
+            white, and less so where it is grey); a rectangle (x, y, width, height) or (x, y, width, height, weight),
+            the weight being how many times as much errors count there, 1 to 100; "faces", "text" or "auto" (both, or
+            what draws the eye), which need the extra `roi`; or a list of these.
         progress: called as progress(done, total): with tiles, or with the steps of the search for a target.
 
     Returns:
         The bytes of a .lapic file.
 
     Raises:
-        ValueError: quality, target, tile, effort, tune or device is out of range, or more than one target is given.
+        ValueError: quality, target, tile, effort, tune or device is out of range, more than one target is given, or
+            a region does not fit the image.
         TypeError: an argument is of a wrong type.
-        Error: the image or the model cannot be read, or no quality reaches the target.
+        Error: the image, a mask or the model cannot be read, no quality reaches the target, or OpenCV is missing.
     """
     from lapic.bitstream.container import MAX_EDGE
     from lapic.codec import arguments
     from lapic.codec.encode import encoder
     from lapic.codec.model.codec_weights import load, load_for, pick_device
     from lapic.codec.picture import pillow, planes
+    from lapic.codec.picture.roi import weights_of
 
     quality = arguments.number("quality", quality, 1, 100)
     targets = [arguments.target(name, value) for name, value in (("size", size), ("bpp", bpp), ("psnr", psnr))]
@@ -75,6 +86,7 @@ def encode(
     pixels, chunks = planes.simplify(*pillow.from_pil(image), keep_hidden)
     where = pick_device(device)
     report = progress or no_progress
+    weights = weights_of(roi, pixels)
     if any(value is not None for value in targets):
         from lapic.codec.encode.target import Stretch, encode_to_target
         from lapic.codec.encode.trials import Target
@@ -82,8 +94,12 @@ def encode(
 
         served = QUALITY_RANGES[tune] if model == AUTO_MODEL else {model: load(model, where).qualities}
         stretches = [Stretch(partial(load, name, where), *qualities) for name, qualities in served.items()]
-        return encode_to_target(stretches, pixels, Target(*targets), tile, chunks, effort, lanes, tune, report)
+        return encode_to_target(stretches, pixels, Target(*targets), tile, chunks, effort, lanes, tune, report, weights)
     loaded = load_for(model, quality, where, tune)
+    if weights is not None:
+        from lapic.codec.encode.target import encode_emphasised
+
+        return encode_emphasised(loaded, pixels, quality, weights, tile, chunks, effort, lanes, tune, report)
     data: bytes = encoder.encode_pixels(loaded, pixels, quality, tile, chunks, report, effort, lanes=lanes, tune=tune)
     return data
 
@@ -191,6 +207,17 @@ def _decode(
     return Salvaged(pillow.to_pil(pixels, alpha, header.chunks), missing)
 
 
+def _regions(header: "Header") -> RegionsInfo | None:
+    """What `info` says of a quality map."""
+    from lapic.bitstream.container import QUALITY_MAP, QUALITY_ONE
+    from lapic.bitstream.quality_map import read_map
+
+    if QUALITY_MAP not in header.chunks:
+        return None
+    qualities = read_map(header) / QUALITY_ONE
+    return {"share": float((qualities > header.quality).mean()), "quality": float(qualities.max())}
+
+
 def info(data: bytes | bytearray | memoryview, *, model: ModelName | None = None) -> Info:
     """What is in a .lapic file, without decoding it.
 
@@ -224,6 +251,7 @@ def info(data: bytes | bytearray | memoryview, *, model: ModelName | None = None
         "format_version": VERSION,
         "tile": header.tile,
         "tiles": len(tiles),
+        "regions": _regions(header),
         "bpp": 8 * len(data) / (header.width * header.height),
         "bytes": {
             "total": len(data),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lapic.bitstream import Error, Header, read_header
+from lapic.bitstream.container import QUALITY_MAP
 from lapic.codec import api, defaults, files
 from lapic.codec.arguments import Progress, no_progress
 from lapic.codec.command.jobs import DecodeJob, EncodeJob, PictureJob, copy_times, refuse_unsupported
@@ -37,6 +38,8 @@ def encode_file(job: EncodeJob, progress: Progress = no_progress) -> dict[str, A
     copy_times(job)
     header = read_header(data)
     size = {"width": header.width, "height": header.height, "bytes": len(data), "quality": header.quality}
+    if job.roi and QUALITY_MAP not in header.chunks:
+        facts["notes"].append("no region stands out: the file is as without --roi")
     return size | {"seconds": time.perf_counter() - began} | facts
 
 
@@ -71,6 +74,7 @@ def encode_image(image: "Image.Image", job: EncodeJob, progress: Progress = no_p
         tune=job.tune,
         lanes=job.lanes,
         keep_hidden=job.keep_hidden,
+        roi=job.roi,
         progress=progress,
     )
 

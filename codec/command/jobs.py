@@ -38,6 +38,7 @@ class EncodeJob(Job):
     lanes: bool = False  # that a GPU decodes at once
     keep_hidden: bool = False  # code the colours of fully transparent pixels as they are
     model: str = defaults.AUTO_MODEL
+    roi: tuple[str, ...] = ()  # regions that matter, see `codec.api.encode`
 
 
 @dataclass(frozen=True)

@@ -78,8 +78,8 @@ def encode(job: EncodeJob, progress: Progress = no_progress) -> tuple[bytes, dic
     """
     from lapic.codec.model.codec_weights import load_for, pick_device
 
-    if not job.size == job.bpp == job.psnr is None:
-        raise Error(f"{job.source}: size, bpp and psnr need all of a picture at once, and this is too large")
+    if job.roi or not job.size == job.bpp == job.psnr is None:
+        raise Error(f"{job.source}: size, bpp, psnr and roi need all of a picture at once, and this is too large")
     hints = [f"from {LARGE // 1_000_000} megapixels on the effort is 0"] if job.effort else []
     rows, chunks, notes = open_rows(job.source, job.strip)
     if rows.shape[0] * rows.shape[1] > job.max_pixels:

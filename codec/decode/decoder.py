@@ -16,6 +16,7 @@ from lapic.codec.decode.picture_filter import REACH, PostFilter
 from lapic.codec.decode.symbols import TileLatents
 from lapic.codec.host import isolated
 from lapic.codec.model.codec_weights import Model
+from lapic.codec.nets import levels
 from lapic.codec.nets.network import assemble
 from lapic.codec.nets.pyramid import reduce
 from lapic.codec.nets.translator import Translator
@@ -128,17 +129,22 @@ def synthesise(
     model: Model,
     latent: Tensor,
     quality: Tensor,
+    qualities: Tensor,
     view: View,
     post_filter: PostFilter | None,
     translator: Translator | None,
 ) -> Tensor:
-    """The picture of a region of latents (1, M, h, w), (1, 3, 16h / scale, 16w / scale) in about -1..1."""
+    """The picture of a region of latents (1, M, h, w), (1, 3, 16h / scale, 16w / scale) in about -1..1.
+
+    Args:
+        quality: (1,), fixed-point, of the file. qualities: the same, or those of the region's places, (1, h, w).
+    """
     synthesis = model.transforms.synthesis
     if translator is None:
-        picture = synthesis.picture(latent, quality, view.scale)
+        picture = synthesis.picture(latent, qualities, view.scale)
         return post_filter(picture, view.scale) if post_filter else picture
-    base, features = synthesis.features(latent, quality)
-    picture = assemble(base, synthesis.bands(base, features, quality))
+    base, features = synthesis.features(latent, qualities)
+    picture = assemble(base, synthesis.bands(base, features, qualities))
     if post_filter:  # it lowers the error by smoothing, so it fades out as realism grows
         picture = post_filter(picture).lerp(picture, realistic.strength(quality, view.realism))
     picture = realistic.finish(translator, picture, features, quality, view.realism)
@@ -176,7 +182,8 @@ def _bands(latents: TileLatents, view: View, progress: Progress) -> Iterator[NDA
     reach = realistic.reach(translator) if translator else 0
     frame = Frame.of(view, header, latents.bounds, halo(model.config) + reach)
     post_filter = picture_filter.read(model, header.chunks)
-    if realistic.strength(latents.quality, view.realism) == 1:
+    quality = levels.fixed_point(header.quality, model.device)
+    if realistic.strength(quality, view.realism) == 1:
         post_filter = None  # it would have no effect, see `synthesise`
     channels = 3 if header.pixel_format == PixelFormat.RGB else 1
     done, count = 0, len(list(frame.latent_rect.cut(frame.edge)))
@@ -185,10 +192,10 @@ def _bands(latents: TileLatents, view: View, progress: Progress) -> Iterator[NDA
         for piece_rect, input_rect in frame.pieces(row_rect):
             fit_threads()
             latent = latents.region(input_rect, frame.next_input_top(row_rect))
-            before, behind = (
-                (post_filter, None) if translator else (None, post_filter)
-            )  # the translator sees its result
-            picture = synthesise(model, latent, latents.quality, view, before, translator)
+            # a translator sees the filter's result
+            before, behind = (post_filter, None) if translator else (None, post_filter)
+            qualities = latents.qualities_at(input_rect)
+            picture = synthesise(model, latent, quality, qualities, view, before, translator)
             piece_output = frame.output_of(piece_rect)
             if band is None:  # allocated once a tile is decoded: a damaged file with a huge size fails before
                 band = np.empty((band_rect.height, band_rect.width, header.channels), np.uint8)

@@ -12,6 +12,7 @@ from lapic.codec.exact.dispatch import runs_kernels
 from lapic.codec.host import isolated
 from lapic.codec.model.codec_weights import Model
 from lapic.codec.model.latents import code_latents, shown_latents
+from lapic.codec.model.qualities import part_of, qualities_of
 from lapic.codec.nets import levels
 from lapic.codec.picture.tiling import LATENT, Rect, copy_shared, latent_bounds, tile_edge
 from lapic.codec.threads import set_threads
@@ -29,12 +30,12 @@ def decode_symbols(model: Model, header: Header, tile: Tile, rect: Rect) -> tupl
         bitstream.Error: the payload is damaged.
     """
     payload = read_payload(tile.payload)
-    if len(payload.lanes) > 1 and runs_kernels(model.device):
+    quality, qualities = levels.fixed_point(header.quality, model.device), qualities_of(header, model.device)
+    if len(payload.lanes) > 1 and runs_kernels(model.device) and qualities.ndim == 1:
         from lapic.codec.gpu import entropy_decode, packed
 
         if packed.fits(payload):
             return entropy_decode.decode_symbols(model, header, tile, rect, payload)
-    quality = levels.fixed_point(header.quality, model.device)
     decoder = TileDecoder(model.tables, model.level(quality), payload)
     z = decoder.hyper(-(-rect.height // 4), -(-rect.width // 4))
     symbols = np.zeros((model.config.latent, rect.height, rect.width), np.int16)
@@ -46,7 +47,8 @@ def decode_symbols(model: Model, header: Header, tile: Tile, rect: Rect) -> tupl
         return torch.from_numpy(symbols[None, part.channels]).to(model.device, torch.float32)
 
     hyper = torch.from_numpy(z).to(model.device, torch.int16)
-    coded = code_latents(model, hyper[None].float(), quality, (rect.height, rect.width), code_pass)
+    here = part_of(qualities, rect.within(latent_bounds(header.width, header.height)))
+    coded = code_latents(model, hyper[None].float(), here, (rect.height, rect.width), code_pass)
     decoder.finish(symbols, tile.crc)
     return hyper, coded
 
@@ -66,8 +68,11 @@ class TileLatents:
         self.edge = tile_edge(header.tile, self.bounds)
         self.tiles = dict(zip(self.bounds.cut(self.edge), tiles, strict=True))
         self.held: dict[Rect, tuple[Rect, Tensor]] = {}  # by tile: the part of it that is in memory
-        self.quality = levels.fixed_point(header.quality, model.device)
-        self.gain = model.transforms.gain(self.quality)
+        self.qualities = qualities_of(header, model.device)
+
+    def qualities_at(self, rect: Rect) -> Tensor:
+        """Fixed-point qualities of a rectangle, (1,) or of its places (1, h, w)."""
+        return part_of(self.qualities, rect.within(self.bounds))
 
     def touched(self, rect: Rect) -> list[Rect]:
         """The tiles that overlap a rectangle."""
@@ -115,7 +120,7 @@ class TileLatents:
         if rect not in self.missing:
             try:
                 _, coded = decode_symbols(self.model, self.header, self.tiles[rect], rect)
-                return shown_latents(self.model, coded) / self.gain
+                return shown_latents(self.model, coded) / self.model.transforms.gain(self.qualities_at(rect))
             except Error:
                 if not self.salvage:
                     raise

@@ -9,6 +9,7 @@ from torch import Tensor
 from lapic.codec.exact.context import Coded
 from lapic.codec.model.codec_weights import Model
 from lapic.codec.model.latents import shown_latents
+from lapic.codec.model.qualities import part_of
 from lapic.codec.picture.tiling import LATENT, Rect, copy_shared
 
 PIECE = 1024 // LATENT  # edge, in latents, of the squares that are searched at a time, unless a tile is larger
@@ -32,12 +33,14 @@ class Region:
         size: height and width of the picture without padding, from its upper left corner.
         latent: y^ in steps, (B, M, h, w).
         tiles: those that are improved, each with the rows and columns of its latents.
+        quality: fixed-point, (B,) or of each place (B, h, w).
     """
 
     picture: Tensor
     size: tuple[int, int]
     latent: Tensor
     tiles: list[tuple[tuple[slice, slice], Rounded]]
+    quality: Tensor
 
     def inside(self) -> tuple[slice, slice]:
         """Rows and columns of the tiles' pixels, without the halo."""
@@ -56,7 +59,7 @@ class Draft:
         tiles: by their places. bounds: of the picture in latents.
         show: returns the pixels of a rectangle of latents, (1, 3, 16h, 16w) in -1..1.
         shape: height and width of the picture in pixels, and what follows.
-        quality: (1,), fixed-point.
+        quality: fixed-point, (1,) or of each place (1, H/16, W/16).
     """
 
     tiles: dict[Rect, Rounded]
@@ -88,4 +91,5 @@ def regions(model: Model, draft: Draft) -> Iterator[Region]:
         copy_shared(around, latent, input_rect)
         pixels = input_rect.times(LATENT).grow(0, Rect(0, 0, height, width))
         tiles = [(rect.within(input_rect), draft.tiles[rect]) for rect in piece_tiles]
-        yield Region(draft.show(input_rect), (pixels.height, pixels.width), latent, tiles)
+        quality = part_of(draft.quality, input_rect.within(draft.bounds))
+        yield Region(draft.show(input_rect), (pixels.height, pixels.width), latent, tiles, quality)

@@ -22,6 +22,7 @@ from lapic.codec.exact.quantise import pass_quantiser
 from lapic.codec.host import isolated
 from lapic.codec.model.codec_weights import Model
 from lapic.codec.model.latents import code_latents
+from lapic.codec.model.qualities import part_of, qualities_of
 from lapic.codec.nets import levels
 from lapic.codec.picture.tensors import region
 from lapic.codec.picture.tiling import Rect, analysis_halo, latent_bounds, piece_edge, tile_edge
@@ -105,12 +106,14 @@ def encode_latents(
     """
     if tune not in TUNES:
         raise ValueError(f"tune {tune!r} is none of {', '.join(TUNES)}")
-    fixed = levels.fixed_point(header.quality, model.device)
+    fixed, qualities = levels.fixed_point(header.quality, model.device), qualities_of(header, model.device)
     bounds = latent_bounds(header.width, header.height)
     rects = list(bounds.cut(tile_edge(header.tile, bounds)))
-    rounded = ((rect, round_latents(model, latent, fixed)) for rect, latent in latents)
+    rounded = (
+        (rect, round_latents(model, latent, part_of(qualities, rect.within(bounds)))) for rect, latent in latents
+    )
     if effort:
-        draft = Draft(dict(rounded), bounds, partial(region, pixels, device=model.device), pixels.shape, fixed)
+        draft = Draft(dict(rounded), bounds, partial(region, pixels, device=model.device), pixels.shape, qualities)
         search(model, draft, effort, progress, tune)
         header = replace(header, chunks=header.chunks | filter_fit.chunk(model, draft))
         rounded, progress = iter(draft.tiles.items()), no_progress
@@ -122,7 +125,7 @@ def encode_latents(
 
 
 def round_latents(model: Model, latent: Tensor, quality: Tensor) -> Rounded:
-    """Quantise a tile's latents, (B, M, h, w), at fixed-point qualities (B,)."""
+    """Quantise a tile's latents, (B, M, h, w), at fixed-point qualities (B,) or those of each place, (B, h, w)."""
     gained = latent * model.transforms.gain(quality)
     height, width = gained.shape[-2:]
     padded = F.pad(gained, (0, -width % 4, 0, -height % 4), mode="replicate")

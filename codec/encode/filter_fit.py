@@ -14,6 +14,7 @@ from lapic.codec.decode.picture_filter import FEATURES, FINEST, OPPONENT, REACH,
 from lapic.codec.encode.draft import Draft, regions
 from lapic.codec.encode.rate import error_weight, symbol_bits
 from lapic.codec.model.codec_weights import Model
+from lapic.codec.nets import levels
 
 FINENESSES = range(8, FINEST + 1)  # that are tried: step sizes are 2^(-fineness / 2) of a feature's unit
 SAMPLES = 2**16  # pixels that are enough to fit a filter to
@@ -45,15 +46,18 @@ def stride_for(pixels: int) -> int:
     return 2 * int((pixels / SAMPLES) ** 0.5 / 2) + 1
 
 
-def statistics(decoded: Tensor, picture: Tensor, stride: int) -> Statistics:
+def statistics(decoded: Tensor, picture: Tensor, stride: int, weights: Tensor | None = None) -> Statistics:
     """The statistics of a decoded picture and the original, both (1, 3, H, W) in -1..1. Every `stride`th row and column
-    is sampled, and the sums are scaled to stand for all pixels."""
+    is sampled, and the sums are scaled to stand for all pixels. `weights` (1, 1, H, W) say how much each counts."""
     decoded = decoded.clamp(-1, 1)
     features = F.conv2d(F.pad(decoded, (REACH,) * 4, mode="replicate"), TAPS.to(decoded), stride=stride).flatten(2)[0]
     features = torch.cat([features, torch.ones_like(features[:1])])  # (FEATURES, N)
     error = OPPONENT.to(decoded) @ (picture - decoded)[0, :, ::stride, ::stride].flatten(1)  # (3, N)
     gram = torch.zeros(FEATURES, FEATURES, dtype=torch.float64, device=decoded.device)
     cross = torch.zeros(FEATURES, 3, dtype=torch.float64, device=decoded.device)
+    if weights is not None:
+        root = weights[0, :, ::stride, ::stride].flatten(1).sqrt()  # (1, N)
+        features, error = features * root, error * root
     for x, y in zip(features.split(2**14, dim=1), error.split(2**14, dim=1), strict=True):
         gram += (x @ x.T).double()  # longer sums would lose small differences in float32
         cross += (x @ y.T).double()
@@ -133,7 +137,8 @@ def chunk(model: Model, draft: Draft) -> dict[bytes, bytes]:
         return {}
     bits = symbol_bits(model.tables).double().numpy()
     index = scale_index(model)
-    coefficients, fineness, gain = fit(observe(model, draft), error_weight(draft.quality).item(), bits, index)
+    least = error_weight(draft.quality).min().item()
+    coefficients, fineness, gain = fit(observe(model, draft), least, bits, index)
     if gain <= 8 * OVERHEAD:
         return {}
     return {FILTER: bytes([fineness]) + encode_values(model.tables, coefficients, index)}
@@ -141,13 +146,17 @@ def chunk(model: Model, draft: Draft) -> dict[bytes, bytes]:
 
 @torch.no_grad()
 def observe(model: Model, draft: Draft) -> Statistics:
-    """The statistics of a whole picture."""
-    stride, gain = stride_for(draft.shape[0] * draft.shape[1]), model.transforms.gain(draft.quality)
-    total = None
+    """The statistics of a whole picture, pixels weighted by what their errors are worth, 1 where it is least."""
+    stride, least = stride_for(draft.shape[0] * draft.shape[1]), error_weight(draft.quality).min()
+    total = weights = None
     for region in regions(model, draft):
-        decoded = model.transforms.synthesis.picture(region.latent / gain, draft.quality)
+        latent = region.latent / model.transforms.gain(region.quality)
+        decoded = model.transforms.synthesis.picture(latent, region.quality)
         rows, columns = region.inside()
-        part = statistics(decoded[..., rows, columns], region.picture[..., rows, columns], stride)
+        if region.quality.ndim > 1:
+            relative = error_weight(region.quality)[:, None] / least
+            weights = levels.spread_to(relative, decoded.shape[2:])[..., rows, columns]
+        part = statistics(decoded[..., rows, columns], region.picture[..., rows, columns], stride, weights)
         total = part if total is None else total + part
     assert total is not None
     return total

@@ -13,13 +13,13 @@ LAMBDA_RANGE = (0.0007, 0.25)  # quality 1 and quality 100
 
 
 def rate_weight(quality: Tensor) -> Tensor:
-    """Lambda of the objective lambda x 255^2 x MSE + bpp, geometric in the fixed-point quality (B,)."""
+    """Lambda of the objective lambda x 255^2 x MSE + bpp, geometric in fixed-point qualities of any shape."""
     low, high = LAMBDA_RANGE
     return low * (high / low) ** ((quality - levels.QUALITY_ONE).float() / levels.QUALITY_SPAN)
 
 
 def error_weight(quality: Tensor) -> Tensor:
-    """Bits that a unit of summed square error in -1..1 is worth at fixed-point qualities (B,)."""
+    """Bits that a unit of summed square error in -1..1 is worth at fixed-point qualities of any shape."""
     return rate_weight(quality) * 127.5**2 / 3
 
 

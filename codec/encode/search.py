@@ -26,6 +26,8 @@ from lapic.codec.exact.dispatch import arithmetic_on
 from lapic.codec.exact.quantise import dequantise, residual_of, zero_outliers
 from lapic.codec.model.codec_weights import Model
 from lapic.codec.model.latents import features_of, shown_latents
+from lapic.codec.model.qualities import part_of
+from lapic.codec.nets import levels
 from lapic.codec.picture.tiling import LATENT
 from lapic.codec.threads import fit_threads
 
@@ -56,12 +58,12 @@ def search(
     done = 0
     for region in regions(model, draft):
         fit_threads()
-        improve(model, region, bits, draft.quality, steps, tune)
+        improve(model, region, bits, steps, tune)
         done += len(region.tiles)
         progress(done, len(draft.tiles))
 
 
-def improve(model: Model, region: Region, bits: Tensor, quality: Tensor, steps: int, tune: str = DEFAULT_TUNE) -> None:
+def improve(model: Model, region: Region, bits: Tensor, steps: int, tune: str = DEFAULT_TUNE) -> None:
     """Find better symbols for a region's tiles, in place.
 
     Each place keeps the symbols of the step after which its pixels and bits, averaged with those of the places around
@@ -70,11 +72,10 @@ def improve(model: Model, region: Region, bits: Tensor, quality: Tensor, steps: 
     Args:
         region: one, or B of the same shape that are improved together.
         bits: as `symbol_bits` gives them.
-        quality: (B,), fixed-point.
         steps: each takes one pass through the synthesis and back.
         tune: as for `search`.
     """
-    objective = Objective.of(model, region, bits, quality, tune)
+    objective = Objective.of(model, region, bits, tune)
     state = SearchState.of(region)
     generator = torch.Generator().manual_seed(0)
     for step in range(steps):
@@ -87,7 +88,7 @@ def improve(model: Model, region: Region, bits: Tensor, quality: Tensor, steps: 
         state.keep_latent(better)
         moving = torch.rand(state.latent.shape, generator=generator, dtype=torch.float32) < move_rate(step)
         curvature = objective.curvature(move_rate(step))
-        state.move(objective, state.target(curvature), moving.to(quality.device), curvature)
+        state.move(objective, state.target(curvature), moving.to(bits.device), curvature)
     with torch.no_grad():
         error = objective.error(objective.synthesise(state.latent))
         state.keep_latent(state.keep_cheaper(objective.cost(error, state.coded)))
@@ -110,16 +111,16 @@ class Objective:
 
     Attributes:
         bits: (64, 256), see `symbol_bits`.
-        quality: (B,), fixed-point.
+        quality: fixed-point, (B,) or of each place (B, h, w).
         picture: (B, 3, 16h, 16w) in -1..1, the original.
-        gain: (B, M, 1, 1), quantisation steps per unit of a latent.
-        weight: (B, 1, 1, 1), bits that a unit of square error is worth.
+        gain: (B, M, 1, 1) or (B, M, h, w), quantisation steps per unit of a latent.
+        weight: (B, 1, 1, 1) or (B, 1, h, w), bits that a unit of square error is worth.
         gradient_scale: (B, 1, 1, 1), a power of two near 2 `weight`. Gradients are computed without it, since float16
             could not hold them, and multiplied by it afterwards.
         measure: of errors; None for plain square errors.
         orthonormal_curvature: (B, M, 1, 1) or (B, M, h, w), second derivative of the cost by a latent in steps, as if
             the synthesis were orthonormal.
-        single_curvature: (B, M, 1, 1), factor of that for this model if one latent moves alone.
+        single_curvature: (B, M, 1, 1) or (B, M, h, w), factor of that for this model if one latent moves alone.
         features: (B, W, h, w) of each tile, from the hyper-synthesis.
     """
 
@@ -137,18 +138,22 @@ class Objective:
     features: list[Tensor]
 
     @classmethod
-    def of(cls, model: Model, region: Region, bits: Tensor, quality: Tensor, tune: str) -> "Objective":
+    def of(cls, model: Model, region: Region, bits: Tensor, tune: str) -> "Objective":
         """The objective for arguments as those of `improve`."""
+        quality = region.quality
         picture = region.picture.contiguous()  # plane by plane, like the output of the synthesis
         gain = model.transforms.gain(quality)
-        weight = error_weight(quality).reshape(-1, 1, 1, 1)
+        weight = levels.broadcast_rows(error_weight(quality)[:, None])
         measure = None
         curvature = 2 * weight / gain**2
         if tune == "eye":
             measure = Appearance.near(picture, _draft_of(model, region, picture, gain, quality))
             curvature = curvature * measure.curvature(model.transforms.synthesis)
-        features = [features_of(model, tile.z, quality, tile.coded.symbol.shape[-2:]) for _, tile in region.tiles]
-        scale = (2 * weight).log2().floor().exp2()
+        features = [
+            features_of(model, tile.z, part_of(quality, inside), tile.coded.symbol.shape[-2:])
+            for inside, tile in region.tiles
+        ]
+        scale = (2 * weight.amax((2, 3), keepdim=True)).log2().floor().exp2()
         single = model.curvature_at(quality)
         return cls(model, region, bits, quality, picture, gain, weight, scale, measure, curvature, single, features)
 
@@ -177,7 +182,7 @@ class Objective:
         """The gradient (B, M, h, w) of the errors' cost by the latents that `picture` was made from. Overwrites
         `error`."""
         clipped_error = (self.measure.slope(error) if self.measure else error).clamp_(-ERROR_CLIP, ERROR_CLIP)
-        clipped_error.mul_(2 * self.weight / self.gradient_scale)
+        clipped_error.mul_(levels.spread_to(2 * self.weight / self.gradient_scale, error.shape[2:]))
         (gradient,) = torch.autograd.grad(picture, latent, clipped_error)
         return gradient.nan_to_num(0, 0, 0) * self.gradient_scale
 
@@ -249,7 +254,8 @@ class SearchState:
             tile_target = target[place].contiguous()  # plane by plane, like the context's tensors: half the time
             code_pass = partial(_choose, model, tile_target, moving[place], curvature[place], objective.bits)
             arithmetic = arithmetic_on(target.device)
-            coded = run_passes(features, objective.quality, model.integers, code_pass, arithmetic)
+            quality = part_of(objective.quality, inside)
+            coded = run_passes(features, quality, model.integers, code_pass, arithmetic)
             self.coded.append(coded)
             self.latent[place] = shown_latents(model, coded)
 

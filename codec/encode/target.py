@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from lapic.bitstream.container import QUALITY_ONE
 from lapic.codec.arguments import Progress, no_progress
 from lapic.codec.defaults import DEFAULT_TUNE
+from lapic.codec.encode.emphasis import BEYOND, Weights, widest
 from lapic.codec.encode.encoder import header_of
 from lapic.codec.encode.trials import DRAFTS, FILES, Place, Target, Trials
 from lapic.codec.model.codec_weights import Model
 
 SPARE_FILES = 3  # beyond FILES if none of those serves
-BEYOND = 1.2  # times the highest quality that a model was trained for, beyond which its pictures may break
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ def encode_to_target(
     lanes: bool = False,
     tune: str = DEFAULT_TUNE,
     progress: Progress = no_progress,
+    weights: Weights | None = None,
 ) -> bytes:
     """The file of a picture that meets a target, with an effort and a tune of `codec.encode.search`.
 
@@ -49,6 +50,7 @@ def encode_to_target(
         stretches: of qualities to search, in rising order. Sizes jump from one to the next; to fill such a gap the
             model of the lower one also encodes with some qualities above its own.
         progress: called with the steps done and the steps in all.
+        weights: what errors count at each place, see `codec.encode.emphasis`.
 
     Returns:
         For `size` the largest file found that is no larger, for `bpp` and `psnr` the closest file found.
@@ -59,7 +61,7 @@ def encode_to_target(
     """
     target.check()
     header_of(stretches[0].model(), pixels, stretches[0].lowest, tile, chunks)  # raises before the work starts
-    trials = Trials(pixels, target, tile, chunks, effort, lanes, tune, progress)
+    trials = Trials(pixels, target, tile, chunks, effort, lanes, tune, progress, weights)
     aim = target.aim
     for number in range(1, 1 + FILES + SPARE_FILES if effort else 2):
         trials.file(place_for(trials, stretches, aim))
@@ -77,6 +79,35 @@ def encode_to_target(
         raise trials.refusal(best)
     trials.finish()
     return best.data
+
+
+def encode_emphasised(
+    model: Model,
+    pixels: NDArray[np.uint8],
+    quality: float,
+    weights: Weights,
+    tile: int,
+    chunks: dict[bytes, bytes] | None = None,
+    effort: int = 0,
+    lanes: bool = False,
+    tune: str = DEFAULT_TUNE,
+    progress: Progress = no_progress,
+) -> bytes:
+    """The file of a picture with regions that matter, about as large as a file of this quality without them.
+
+    The rest of the picture gets that lower quality, in steps of 1/256, at which a draft with regions is as large as one
+    without. Args as for `encode_to_target`; raises ValueError: quality, tile, effort or tune is out of range.
+    """
+    place = Place(lambda: model, quality)
+    plain = Trials(pixels, Target(size=1), tile, chunks, 0, lanes, tune, no_progress)
+    size = len(plain.file(place).data)
+    trials = Trials(pixels, Target(size=size), tile, chunks, effort, lanes, tune, progress, weights)
+    trials.latents = plain.latents
+    lowest = max(1, quality - math.ceil(widest(weights)))
+    places = drafts_between(trials, place.model, lowest, quality, aim=0)
+    data = trials.file(min(places, key=lambda place: abs(trials.draft(place)))).data
+    trials.finish()
+    return data
 
 
 def place_for(trials: Trials, stretches: list[Stretch], aim: float) -> Place:

@@ -15,14 +15,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lapic import bitstream
-from lapic.bitstream import Error
+from lapic.bitstream import Error, Header
 from lapic.codec.arguments import Progress, no_progress
 from lapic.codec.decode.decoder import decode_pixels
+from lapic.codec.encode import emphasis
 from lapic.codec.encode.draft import Draft, regions
 from lapic.codec.encode.encoder import analyse, encode_latents, header_of, round_latents
 from lapic.codec.metrics import psnr, psnr_of
 from lapic.codec.model.codec_weights import Model
-from lapic.codec.nets import levels
+from lapic.codec.model.qualities import part_of, qualities_of
 from lapic.codec.picture.tensors import region, to_pixels
 from lapic.codec.picture.tiling import Rect, latent_bounds
 
@@ -102,6 +103,7 @@ class Trials:
     lanes: bool
     tune: str
     progress: Progress
+    weights: emphasis.Weights | None = None  # what errors count at each place; all alike without
     drafts: dict[Place, float] = field(default_factory=dict)  # the excess of each
     files: dict[Place, Trial] = field(default_factory=dict)
     latents: dict[bytes, list[tuple[Rect, Tensor]]] = field(default_factory=dict)  # by the models' ids
@@ -182,8 +184,14 @@ class Trials:
     def _encode(self, place: Place, effort: int, progress: Progress = no_progress) -> bytes:
         """The bytes of a file."""
         model = place.model()
-        header = header_of(model, self.pixels, place.quality, self.tile, self.chunks)
+        header = self._header(place)
         return encode_latents(model, header, self._latents(model), self.pixels, effort, progress, self.lanes, self.tune)
+
+    def _header(self, place: Place) -> Header:
+        """The header of a file."""
+        model = place.model()
+        chunks = (self.chunks or {}) | emphasis.chunk(model, place.quality, self.weights)
+        return header_of(model, self.pixels, place.quality, self.tile, chunks)
 
     def _latents(self, model: Model) -> list[tuple[Rect, Tensor]]:
         """The latents of the picture, analysed once for each model."""
@@ -195,13 +203,16 @@ class Trials:
     def _draft_psnr(self, place: Place) -> float:
         """PSNR in dB of the picture encoded with effort 0. Only the synthesis runs: nothing is entropy-coded."""
         model, channels = place.model(), 3 if self.pixels.ndim == 3 else 1
-        quality = levels.fixed_point(place.quality, model.device)
-        gain, square_error = model.transforms.gain(quality), 0
-        tiles = {rect: round_latents(model, latent, quality) for rect, latent in self._latents(model)}
-        bounds = latent_bounds(self.pixels.shape[1], self.pixels.shape[0])
+        quality = qualities_of(self._header(place), model.device)
+        bounds, square_error = latent_bounds(self.pixels.shape[1], self.pixels.shape[0]), 0
+        tiles = {
+            rect: round_latents(model, latent, part_of(quality, rect.within(bounds)))
+            for rect, latent in self._latents(model)
+        }
         show = partial(region, self.pixels, device=model.device)
         for part in regions(model, Draft(tiles, bounds, show, self.pixels.shape, quality)):
-            decoded = model.transforms.synthesis.picture(part.latent / gain, quality)
+            latent = part.latent / model.transforms.gain(part.quality)
+            decoded = model.transforms.synthesis.picture(latent, part.quality)
             rows, columns = part.inside()
             pixels, original = (
                 to_pixels(picture[0, :, rows, columns], channels).int() for picture in (decoded, part.picture)

@@ -107,19 +107,19 @@ def run_passes(
 
     Args:
         features: (B, W, h, w), of the hyper-synthesis, cut to the tile's h x w places.
-        quality: (B,), fixed-point.
+        quality: (B,), fixed-point, or that of each place, (B, h, w).
         weights: the integer tensors of `shapes`' names beside the hyper-synthesis' own.
         code_pass: called for each pass with its channels' means and scale indices, (B, D, h, w); returns their symbols
             (B, D, h, w), of which those at places that the pass does not code are disregarded.
     """
-    bias = hyper.level_bias(weights["level.leave"], quality, arithmetic)  # (B, 2M)
+    bias = hyper.level_bias(weights["level.leave"], quality, arithmetic)  # (B, 2M) or (B, 2M, h, w)
     means, indices = weights["point4.weight"].chunk(2)  # each (M, W)
     mean_bias, index_bias = bias.chunk(2, dim=1)
     low, latent = low_channels(weights), len(means)
 
     def unconditioned(channels: slice) -> Tensor:
         """Sums of some channels' means and indices by the features alone, (B, 2D, h, w)."""
-        both = torch.cat([mean_bias[:, channels], index_bias[:, channels]], dim=1)  # (B, 2D)
+        both = torch.cat([mean_bias[:, channels], index_bias[:, channels]], dim=1)  # (B, 2D) or (B, 2D, h, w)
         return arithmetic.sums(features, torch.cat([means[channels], indices[channels]]), both)
 
     def conditioned(symbols: Tensor, name: str, sums: Tensor) -> tuple[Tensor, Tensor]:

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lapic.codec.exact.products import product
-from lapic.codec.nets.levels import interpolate_levels
+from lapic.codec.nets.levels import coarser, interpolate_levels
 from lapic.codec.nets.pyramid import add, shuffle
 
 ACTIVATION_MAX = 2047
@@ -31,14 +31,21 @@ SCALES = 64
 SCALE_RANGE = (0.11, 256.0)  # standard deviations of the scale table in quantisation steps, log-spaced
 INDEX_STEP = 256  # a sum of 4096 (1.0 in real numbers) moves the scale index by 16
 HYPER_LATENT_MAX = 63
+HYPER = 4  # edge, in latents, of the square that a hyper-latent stands for
 
 
 def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """1x1 convolution as one matrix product: (B, C, h, w), (D, C), (D,) or (B, D) or None -> (B, D, h, w)."""
+    """1x1 convolution as one matrix product: (B, C, h, w), (D, C), (D,) or (B, D) or (B, D, h, w) or None ->
+    (B, D, h, w)."""
     batch, _, height, width = x.shape
     out = product(weight, x.flatten(2))
-    out = out if bias is None else add(out, bias.reshape(-1, weight.shape[0], 1))
+    out = out if bias is None else add(out, bias_rows(bias))
     return out.reshape(batch, -1, height, width)
+
+
+def bias_rows(bias: Tensor) -> Tensor:
+    """A bias (D,), (B, D) or (B, D, h, w) as (B, D, 1) or (B, D, h w)."""
+    return bias.flatten(2) if bias.ndim == 4 else bias.reshape(-1, bias.shape[-1], 1)
 
 
 def depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -98,7 +105,8 @@ def _rounding(total: Tensor, one: int) -> Tensor:
 
 
 def level_bias(table: Tensor, quality: Tensor, arithmetic: Arithmetic = EXACT) -> Tensor:
-    """A layer's integer bias (B, C) at fixed-point qualities (B,) from its table (L, C), interpolated and rounded."""
+    """A layer's integer bias from its table (L, C), interpolated and rounded: (B, C) at fixed-point qualities (B,),
+    (B, C, h, w) at those of places, (B, h, w)."""
     return arithmetic.floor(interpolate_levels(table, quality) + 0.5).to(table.dtype)
 
 
@@ -109,14 +117,14 @@ def hyper_synthesis(
 
     Args:
         z: (B, Z, h/4, w/4) integers in -63..63, as float32 (or float64).
-        quality: (B,) integers 256..25600.
+        quality: integers 256..25600, (B,), or at each place within the picture, (B, h', w') with h/4 = ceil(h'/4).
         weights: the integer tensors of `shapes`' names, of z's dtype.
 
     Returns:
         features (B, W, h, w), activations, of which `codec.exact.context` makes means and scale indices.
     """
     a = arithmetic
-    bias = level_bias(weights["level.enter"], quality, a)
+    bias = level_bias(weights["level.enter"], coarser(quality, HYPER), a)
     x = a.activation(a.pointwise(z * 32, weights["point0.weight"], bias))  # (B, W, h/4, w/4)
     x = a.depth(x, weights, "depth0")
     x = shuffle(a.point(x, weights, "point1"), 2)  # (B, N, h/2, w/2)

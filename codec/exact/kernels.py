@@ -101,7 +101,7 @@ class DeviceArithmetic(Arithmetic):
 
 def _pointwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     total = _product(x, weight)
-    return total if bias is None else total.add_(bias.reshape(-1, len(weight), 1, 1))
+    return total if bias is None else total.add_(bias if bias.ndim == 4 else bias.reshape(-1, len(weight), 1, 1))
 
 
 DEVICE = DeviceArithmetic(pointwise=_pointwise, sums=_pointwise)

@@ -56,8 +56,8 @@ class Model:
         return int(levels.nearest_level(quality, len(self.tables.hyper)))
 
     def curvature_at(self, quality: Tensor) -> Tensor:
-        """`curvature`, (B, M, 1, 1), at fixed-point qualities (B,)."""
-        return levels.interpolate_levels(self.curvature, quality).float()[:, :, None, None]
+        """`curvature`, (B, M, 1, 1) at fixed-point qualities (B,), or (B, M, h, w) at those of places (B, h, w)."""
+        return levels.broadcast_rows(levels.interpolate_levels(self.curvature, quality).float())
 
     @property
     def qualities(self) -> tuple[float, float]:

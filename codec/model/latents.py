@@ -15,7 +15,7 @@ def features_of(model: Model, z: Tensor, quality: Tensor, size: Sequence[int]) -
     """The features of a tile's hyper-latent, (B, W, h, w).
 
     Args:
-        z: (B, Z, h4, w4). quality: (B,), fixed-point. size: h and w of the tile in latents.
+        z: (B, Z, h4, w4). quality: fixed-point, (B,) or of each place (B, h, w). size: h and w of the tile in latents.
     """
     features = hyper.hyper_synthesis(z, quality, model.integers, arithmetic_on(z.device))
     return features[..., : size[0], : size[1]]

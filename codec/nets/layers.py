@@ -13,8 +13,8 @@ def silu(x: Tensor) -> Tensor:
 
 
 def modulate(x: Tensor, row: Tensor) -> Tensor:
-    """x (1 + a) + b for features (B, C, h, w) and rows (B, 2C) of a and b."""
-    scale, shift = row.to(x.dtype)[:, :, None, None].chunk(2, dim=1)
+    """x (1 + a) + b for features (B, C, h, w) and rows of a and b, (B, 2C) or of places (B, 2C, h / n, w / n)."""
+    scale, shift = levels_module.spread_to(row.to(x.dtype), x.shape[2:]).chunk(2, dim=1)
     return (x + shift).addcmul_(x, scale)
 
 
@@ -26,7 +26,7 @@ class Modulation(nn.Module):
         self.table = nn.Parameter(torch.zeros(levels, 2 * channels))
 
     def forward(self, x: Tensor, quality: Tensor) -> Tensor:
-        """x (B, C, h, w) and fixed-point qualities (B,) -> (B, C, h, w)."""
+        """x (B, C, h, w) and fixed-point qualities (B,), or of places (B, h / n, w / n) -> (B, C, h, w)."""
         return modulate(x, levels_module.interpolate_levels(self.table, quality))
 
 

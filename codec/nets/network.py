@@ -135,7 +135,8 @@ class Synthesis(nn.Module):
         """Synthesise: `features`, then `bands`.
 
         Args:
-            latent: y^, (B, M, h, w) float32. quality: (B,) fixed-point qualities 256..25600.
+            latent: y^, (B, M, h, w) float32.
+            quality: fixed-point qualities 256..25600, (B,) or of each place (B, h, w).
             scale: of the output; for 8 the branch at 1/4 does not run, and the finer bands lack its additions.
 
         Returns:
@@ -225,6 +226,8 @@ class Transforms(nn.Module):
         self.log_gain = nn.Parameter(torch.zeros(config.levels, config.latent))
 
     def gain(self, quality: Tensor) -> Tensor:
-        """Quantisation steps per unit of y, (B, M, 1, 1), at fixed-point qualities (B,); the gain vectors of
-        Cui et al., "Asymmetric Gained Deep Image Compression", CVPR 2021, interpolated geometrically."""
-        return levels_module.interpolate_levels(self.log_gain, quality).exp().float()[:, :, None, None]
+        """Quantisation steps per unit of y, (B, M, 1, 1), at fixed-point qualities (B,), or (B, M, h, w) at those of
+        each place, (B, h, w); the gain vectors of Cui et al., "Asymmetric Gained Deep Image Compression", CVPR 2021,
+        interpolated geometrically."""
+        rows = levels_module.interpolate_levels(self.log_gain, quality).exp().float()
+        return levels_module.broadcast_rows(rows)

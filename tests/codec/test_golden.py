@@ -66,10 +66,11 @@ def test_the_reference_decoder_finds_the_same_symbols(name: str) -> None:
     rows, columns = -(-file.height // 16), -(-file.width // 16)
     edge = file.tile // 16 or max(rows, columns)
     corners = [(top, left) for top in range(0, rows, edge) for left in range(0, columns, edge)]
-    digest = hashlib.sha256()
+    each, digest = reference.qualities(file), hashlib.sha256()
     for (top, left), payload, crc in zip(corners, file.payloads, file.crcs, strict=True):
         h, w = min(edge, rows - top), min(edge, columns - left)
-        z, symbols, _, _ = reference.decode_tile(payload, h, w, file.quality, tensors, crc)
+        here = each[top : top + h, left : left + w]
+        z, symbols, _, _ = reference.decode_tile(payload, h, w, file.quality, tensors, crc, here)
         digest.update(z.astype("<i2").tobytes() + symbols.astype("<i2").tobytes())
     assert digest.hexdigest() == golden()[name]
 
@@ -82,7 +83,7 @@ def test_the_reference_decoder_finds_the_same_pixels(name: str) -> None:
     assert np.abs(found.astype(int) - np.asarray(Image.open(GOLDEN / f"{name}.png"))).max() <= 1
 
 
-@pytest.mark.parametrize("name", ["dots-q100.lapic", "grey-q50.lapic"])  # with a filter, and of one channel
+@pytest.mark.parametrize("name", ["dots-q100.lapic", "grey-q50.lapic", "regions-q40.lapic"])  # filter, grey, map
 @pytest.mark.parametrize(("scale", "realism"), [(2, 0), (4, 0), (8, 0), (1, 0.5), (2, 1)])
 def test_the_reference_decoder_makes_the_same_views(name: str, scale: int, realism: float) -> None:
     data = (GOLDEN / name).read_bytes()
@@ -140,6 +141,7 @@ def remake() -> None:
         "noise-q100.lapic": lapic.encode(noise, 100),
         "dots-q100.lapic": lapic.encode(Image.fromarray(dots).convert("RGB"), 100),
         "pixel-q1.lapic": lapic.encode(Image.new("RGB", (1, 1), (200, 30, 90)), 1),
+        "regions-q40.lapic": regions(photo),
     }
     metadata = {b"iccp": b"profile " * 9, b"exif": b"Exif\0\0MM\0*", b"xmpd": b"<x:xmpmeta/>", b"note": b"unknown"}
     header, tiles = bitstream.read(lapic.encode(photo.crop((0, 0, 40, 30)), 30))
@@ -151,6 +153,13 @@ def remake() -> None:
         expected[name] = {"symbols": symbols_digest(data, model_of(data))}
     EXPECTED.write_text(json.dumps(expected, indent=1) + "\n")
     render()
+
+
+def regions(photo: Image.Image) -> bytes:
+    """A file of many qualities, with tiles and lanes."""
+    mask = Image.linear_gradient("L").resize(photo.size)
+    roi = [mask, (20, 30, 50, 40, 20)]
+    return lapic.encode(photo, 40, model="photo", tune="psnr", tile=64, lanes=True, roi=roi)
 
 
 def render() -> None:

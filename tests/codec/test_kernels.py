@@ -30,13 +30,16 @@ def test_the_checksum_is_that_of_the_host(shapes: tuple[tuple[int, ...], tuple[i
     assert int(found) & 0xFFFFFFFF == bitstream.symbols_crc(z, symbols)
 
 
-@pytest.mark.parametrize(("batch", "height", "width"), [(1, 7, 9), (2, 8, 4)])
-def test_the_exact_networks_say_the_same(batch: int, height: int, width: int) -> None:
+@pytest.mark.parametrize(("batch", "height", "width", "mapped"), [(1, 7, 9, False), (2, 8, 4, False), (1, 7, 9, True)])
+def test_the_exact_networks_say_the_same(batch: int, height: int, width: int, mapped: bool) -> None:
     model, generator = load("photo", DEVICE), torch.Generator().manual_seed(0)
     rows, columns = -(-height // 4), -(-width // 4)
     z = torch.randint(-63, 64, (batch, model.config.hyper, rows, columns), generator=generator).float().to(DEVICE)
     symbols = torch.randint(-300, 301, (batch, model.config.latent, height, width), generator=generator).float()
     symbols, quality = symbols.to(DEVICE), torch.tensor([7000, 12345][:batch], device=DEVICE)
+
+    if mapped:
+        quality = quality + 256 * torch.randint(0, 3, (1, height, width), generator=generator).to(DEVICE)
 
     def run(arithmetic: hyper.Arithmetic) -> context.Coded:
         features = hyper.hyper_synthesis(z, quality, model.integers, arithmetic)[..., :height, :width]
