@@ -19,7 +19,7 @@ from lapic.codec.selftest import GOLDEN
 from tests import reference, reference_pixels
 
 PAGE = (Path(__file__).parents[2] / "docs" / "FORMAT.md").read_text()
-MODELS = ["photo", "photo-high"]
+MODELS = ["eye", "eye-high", "photo", "photo-high"]
 
 
 def tables(section: int) -> list[list[list[str]]]:

@@ -28,7 +28,7 @@ from tests import reference
 from tests.conftest import weights_file
 
 CPU = torch.device("cpu")
-QUALITY = 80  # the model is photo-high
+QUALITY = 80  # the model is eye-high
 
 
 def texture(seed: int, height: int, width: int) -> torch.Tensor:
@@ -118,7 +118,7 @@ def test_a_file_with_its_filter_is_nearer_to_the_picture(fringed: Image.Image, f
 
 def test_the_reference_decoder_finds_the_same_filter(filtered: bytes) -> None:
     file = reference.read_file(filtered)
-    model = load("photo-high")
+    model = load("eye-high")
     coefficients, n = reference.decode_filter(file.chunks[FILTER], weights_file(model))
     own = picture_filter.read(model, bitstream.read(filtered)[0].chunks)
     assert own is not None
@@ -128,7 +128,7 @@ def test_the_reference_decoder_finds_the_same_filter(filtered: bytes) -> None:
 
 def test_pieces_crops_and_scales_are_filtered_alike(filtered: bytes) -> None:
     header, tiles = bitstream.read(filtered)
-    model = load("photo-high", dtype=torch.float32)
+    model = load("eye-high", dtype=torch.float32)
     whole = decoder.decode_pixels(model, header, tiles)
     pieces = decoder.decode_pixels(model, header, tiles, View(piece=8))
     assert np.abs(whole.astype(int) - pieces).max() <= 1
@@ -160,7 +160,7 @@ def test_grey_pictures_have_filters_too(photo: Image.Image) -> None:
 def test_a_filter_is_sent_only_if_it_pays(fringed: Image.Image, edge: int, pays: bool) -> None:
     """The larger a picture, the more it saves. At 73 pixels it saves half of the bits that its chunk takes besides the
     coefficients, at 32 not even those."""
-    model = load("photo-high", dtype=torch.float32)
+    model = load("eye-high", dtype=torch.float32)
     pixels = np.asarray(fringed)[10 : 10 + edge, 20 : 20 + edge]
     data = encoder.encode_pixels(model, pixels, QUALITY, effort=1)
     assert (FILTER in bitstream.read(data)[0].chunks) == pays
@@ -181,7 +181,7 @@ def test_a_damaged_filter_is_named(filtered: bytes, body: bytes) -> None:
 
 
 def test_a_model_without_filters_refuses_one(filtered: bytes) -> None:
-    model = load("photo-high")
+    model = load("eye-high")
     integers = {name: tensor for name, tensor in model.integers.items() if name != picture_filter.SCALE}
     bare = dataclasses.replace(model, integers=integers)
     with pytest.raises(Error, match="no filters"):

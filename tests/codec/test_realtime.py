@@ -29,12 +29,12 @@ def small(photo: Image.Image) -> Image.Image:
 
 @pytest.fixture(scope="module")
 def decoder() -> realtime.RealtimeDecoder:
-    return realtime.RealtimeDecoder(load("photo", DEVICE), 50, 40, lanes=32, words=1000)
+    return realtime.RealtimeDecoder(load(device=DEVICE), 50, 40, lanes=32, words=1000)
 
 
 def with_filter(data: bytes) -> bytes:
     header, tiles = bitstream.read(data)
-    model = load("photo")
+    model = load()
     coefficients = np.zeros((3, picture_filter.FEATURES), np.int16)
     coefficients[0, :2] = 3, -5
     body = bytes([8]) + bitstream.encode_values(
@@ -72,7 +72,7 @@ def test_what_it_is_not_for_is_refused(decoder: realtime.RealtimeDecoder, small:
     refused = {
         "checksum": damaged,
         "50 x 40": lapic.encode(small.crop((0, 0, 40, 40)), 5, effort=0),
-        "this decoder is for photo,": lapic.encode(small, 70, effort=0),
+        "this decoder is for eye,": lapic.encode(small, 70, effort=0),
         "one tile": bitstream.write(replace(header, tile=64, width=100), [tile, tile]),
         "1024 escapes": bitstream.write(header, [bitstream.Tile(escaped, tile.crc)]),
         "more than 32 lanes": bitstream.write(header, [bitstream.Tile(lanes_of, tile.crc)]),

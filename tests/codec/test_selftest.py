@@ -58,7 +58,7 @@ def test_gpu_and_cpu_find_the_same_symbols() -> None:
 def test_version_names_the_models() -> None:
     text = CliRunner().invoke(main, ["--version"]).stdout
     assert text.splitlines()[0].startswith("lapic ")
-    for name in ("photo", "photo-high"):
+    for name in ("eye", "eye-high", "photo", "photo-high"):
         assert f"model {name} {load(name).identity.hex()}" in text
 
 

@@ -28,7 +28,7 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     torch.nn.init.normal_(net.leave.weight, std=0.003)
     folder = tmp_path / "realism"
     folder.mkdir()
-    for name in ("photo", "photo-high"):
+    for name in ("eye", "eye-high", "photo", "photo-high"):
         translator_weights.save(folder / f"{name}.safetensors", net, {"model": load(name).identity.hex()})
     monkeypatch.setattr(realism, "REALISM", folder)
     codecs.make.cache_clear()
@@ -68,7 +68,7 @@ def test_what_realism_costs_is_counted(weights: Path) -> None:
 
 def test_other_weights_are_another_codec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = codecs.make("lapic").version
-    for name in ("photo", "photo-high"):
+    for name in ("eye", "eye-high", "photo", "photo-high"):
         (tmp_path / f"{name}.safetensors").write_bytes(b"a better synthesis, the same id")
     monkeypatch.setattr("lapic.codec.model.shipped.WEIGHTS", tmp_path)
     codecs.make.cache_clear()
