@@ -20,7 +20,7 @@ FOLDER = Path(__file__).parent.parent / "benchmarks"
 RUN_BELOW = {
     "before_after", "busy", "corpus", "cost", "fuzz", "fuzz_command", "generations", "gigapixel", "gpu", "limits",
     "looks", "measures", "page", "photos", "realism", "regions", "restoration", "side_by_side", "speed", "stages",
-    "tables", "translate",
+    "tables", "translate", "web", "web_page",
 }  # fmt: skip
 USED_BY_THE_OTHERS = {"sheet", "timing"}
 Run = Callable[..., str]

@@ -35,6 +35,7 @@ from tests.codec.test_context import near_the_limits, plain_arithmetic
 from tests.pack import Pack
 
 EXACT = ["hyper", "context-odd", "context-rest"]
+REGIONS = {"regions-q40.lapic"}  # its map of qualities is not for packs
 FOR_ENCODING = {"analysis.onnx", "hyper-analysis.onnx"}
 MOVES_NUMBERS = {"Cast", "Concat", "DepthToSpace", "Identity", "Slice", "Split"}
 SMALL = Config(
@@ -85,7 +86,7 @@ def levels_apart(a: np.ndarray, b: np.ndarray) -> int:
     return int(np.abs(a.astype(int) - b).max())
 
 
-@pytest.mark.parametrize("name", sorted(golden()))
+@pytest.mark.parametrize("name", sorted(set(golden()) - REGIONS))
 def test_golden_files_decode_without_torch(packs: dict[str, Pack], name: str) -> None:
     pixels, symbols = pack.decode(*of_file(packs, name))
     digest = hashlib.sha256()

@@ -50,7 +50,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, coffee: np.ndarray) -> Path:
 @pytest.fixture
 def realistic(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Model:
     """The shipped codec in float32 with the run's weights as its realistic decoder."""
-    export_translator(run / "checkpoint.pt", tmp_path / "photo.safetensors")
+    export_translator(run / "checkpoint.pt", tmp_path / f"{DEFAULT_MODEL}.safetensors")
     monkeypatch.setattr(realism, "REALISM", tmp_path)
     return load(dtype=torch.float32)
 

@@ -11,7 +11,8 @@ from lapic.codec.selftest import GOLDEN, golden
 from tests.web import reference
 from tests.web.pages import Browser, pixels, to_text
 
-NAMES = sorted(golden())
+REGIONS = "regions-q40.lapic"  # its map of qualities is not read in a page
+NAMES = sorted(set(golden()) - {REGIONS})
 PHOTO = (GOLDEN / "photo-q90-tiles.lapic").read_bytes()
 DECODE = "async ([data, options]) => shown(await lapic.decode(fromBase64(data), options))"
 

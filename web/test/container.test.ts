@@ -6,7 +6,7 @@ import { readFile, tileGrid, writeFile } from "../src/format/container.ts";
 import type { Header } from "../src/format/container.ts";
 import { crc32 } from "../src/format/crc32.ts";
 import { deflate, inflate } from "../src/format/zlib.ts";
-import { golden, goldenNames } from "./files.ts";
+import { REGIONS, golden, goldenNames } from "./files.ts";
 
 const HEAD = 8; // bytes of the signature
 
@@ -97,6 +97,7 @@ test("foreign, empty, too new, too large and longer files are refused in a sente
   const data = golden("pixel-q1.lapic");
   await refused(new Uint8Array(0), /^not a lapic file: it is empty$/);
   await refused(golden("pixel-q1.lapic.png"), /^not a lapic file$/);
+  await refused(golden(REGIONS), /is unknown and critical: a newer lapic may read this file$/);
   await refused(
     signed(pixelHead((head) => (head[0] = 1))),
     /^format version 1 is newer than this program's 0: update lapic$/,
