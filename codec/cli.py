@@ -1,8 +1,6 @@
 """The command `lapic`. Nothing heavy is imported before a command needs it."""
 
 import json
-import os
-import sys
 from typing import Any
 
 import click
@@ -20,7 +18,7 @@ from lapic.codec.command.console import (
     with_options,
     write_line,
 )
-from lapic.codec.command.failures import about, attempt, named
+from lapic.codec.command.failures import about
 from lapic.codec.command.options import (
     BATCH_OPTIONS,
     DEVICE,
@@ -33,7 +31,10 @@ from lapic.codec.command.options import (
     convert_file,
     convert_files,
     convert_to_pictures,
+    named_places,
+    refuse_cluster,
 )
+from lapic.codec.command.verify import verify
 from lapic.codec.evaluation import commands
 from lapic.codec.memory import keep_freed_memory
 
@@ -132,7 +133,7 @@ def main() -> None:
 @one_line_errors
 def encode(
     inputs: tuple[str, ...], output: str, frames: bool, quiet: bool, recursive: bool, jobs: int, skip_existing: bool,
-    manifest: str | None, force_format: bool, **settings: Any,
+    manifest: str | None, force_format: bool, cluster: str | None, **settings: Any,
 ) -> None:  # fmt: skip
     """Compress pictures to .lapic files; "-" is standard input or output.
 
@@ -147,21 +148,22 @@ def encode(
     has_target = sum(settings[target] is not None for target in ("size", "bpp", "psnr"))
     if has_target > 1:
         raise click.UsageError("--size, --bpp and --psnr exclude each other")
-    output = "-" if output in streams.STANDARD_OUTPUT else output
+    inputs, output = named_places(inputs, output)
     if not frames and is_batch(inputs, output):
 
         def job_of(pair: Pair) -> EncodeJob:
-            return EncodeJob(str(pair.source), str(pair.target), keep_times=True, **settings)
+            return EncodeJob(pair.source, pair.target, keep_times=True, **settings)
 
         suffixes = files.picture_suffixes() - {".lapic"}
-        batch = Batch(recursive, jobs, skip_existing, manifest, quiet)
+        batch = Batch(recursive, jobs, skip_existing, manifest, quiet, cluster, settings["device"])
         convert_files(encode_file, job_of, suffixes, ".lapic", inputs, output, batch)
         return
+    refuse_cluster(cluster)
     if len(inputs) > 1:
         raise Error("--frames takes one INPUT")
     if not frames:
         check_name(output, force_format, lapic=True)
-    if skip_existing and os.path.exists(output):
+    if skip_existing and files.existing([output]):
         return
     job = EncodeJob(inputs[0], output, **settings)
     facts = convert_file(encode_frames if frames else encode_file, job, quiet, manifest)
@@ -207,29 +209,6 @@ def decode(scale: str, **options: Any) -> None:
 
 
 @main.command()
-@click.argument("files", nargs=-1, required=True)
-@MODEL
-@MAX_PIXELS
-@DEVICE
-@QUIET
-@one_line_errors
-def verify(files: tuple[str, ...], model: str | None, max_pixels: int, device: str, quiet: bool) -> None:
-    """Check that .lapic files decode, without writing anything."""
-    from lapic.codec.command.convert import verify_file
-
-    failed = False
-    for name in files:
-        outcome = attempt(lambda name: {"contents": verify_file(name, device, max_pixels, model)}, name)
-        if "error" in outcome:
-            failed = True
-            print_stderr(f"lapic: {named(outcome['error'], name)}")
-        elif not quiet:
-            write_line(f"{name}: {outcome['contents']}")
-    if failed:
-        sys.exit(1)
-
-
-@main.command()
 @click.argument("file")
 @MODEL
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -239,7 +218,7 @@ def info(file: str, model: str | None, as_json: bool) -> None:
     from lapic.codec import files
 
     with about(file):
-        facts = api.info(files.read_input(file), model=model)
+        facts = api.info(files.read_input(files.local_name(file)), model=model)
     if as_json:
         streams.write(json.dumps(facts, indent=2) + "\n")
         return
@@ -271,6 +250,7 @@ def selftest() -> None:
 for command in (
     restore_commands.restore,
     restore_commands.translate,
+    verify,
     commands.evaluate,
     commands.plot,
     commands.compare,
