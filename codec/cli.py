@@ -217,8 +217,9 @@ def info(file: str, model: str | None, as_json: bool) -> None:
     """Show what is in a .lapic file and how many bytes each part takes."""
     from lapic.codec import files
 
+    file = files.local_name(file)
     with about(file):
-        facts = api.info(files.read_input(files.local_name(file)), model=model)
+        facts = api.info(files.read_input(file), model=model)
     if as_json:
         streams.write(json.dumps(facts, indent=2) + "\n")
         return

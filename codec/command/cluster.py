@@ -7,6 +7,8 @@ here and not in the cluster's memory.
 
 import logging
 import os
+import re
+import socket
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
@@ -25,7 +27,9 @@ IN_FLIGHT = 2  # calls of an actor: one that it makes, one that waits, so that i
 ATTEMPTS = 4  # of a call whose actors die
 PATIENCE = 60.0  # seconds without any actor after which the user is told
 LOOK = 5.0  # seconds between two looks at the size of the cluster
-CONNECTED = "lapic"  # the namespace of the actors
+NAMESPACE = "lapic"  # of the actors
+PORT = re.compile(r"(ray://)?(?P<host>[^/]+):(?P<port>\d+)")
+CONNECT_SECONDS = 10.0
 
 
 class _Actor:
@@ -54,7 +58,7 @@ class Cluster:
         self.make = ray.remote(_Actor).options(max_restarts=0, **needs).remote
         self.actors: set[Any] = set()
         self.flying: dict[Any, tuple[Any, int | None]] = {}  # reference of a result -> actor, call; None for its start
-        self.load: Counter[Any] = Counter()  # calls of each actor that has started
+        self.held: dict[Any, list[int]] = {}  # calls of each actor that has started; it makes the first one
         self.looked = -LOOK
 
     def __len__(self) -> int:
@@ -79,20 +83,21 @@ class Cluster:
             BaseException: KeyboardInterrupt, and any exception of `listen`.
         """
         waiting = deque(range(len(calls)))
-        attempts: Counter[int] = Counter()
+        deaths: Counter[int] = Counter()  # of the actors that made a call
+        given: set[int] = set()
         left, idle_since = len(calls), time.monotonic()
         while left:
             with _one_line("the cluster is lost"):
                 self._fit(min(left, len(self)) if self._must_look() else 0)
-                self._hand_out(waiting, calls, attempts, again)
-                done = self._collect()
-            if self.load:
+                self._hand_out(waiting, calls, given, again)
+                done = self._collect(deaths)
+            if self.held:
                 idle_since = time.monotonic()
             elif time.monotonic() - idle_since > PATIENCE:
                 print_stderr(f"lapic: the cluster has no {self.resource} free; waiting for one")
                 idle_since = time.monotonic()
             for number, outcome in done:
-                if outcome is None and attempts[number] < ATTEMPTS:
+                if outcome is None and deaths[number] < ATTEMPTS:
                     waiting.appendleft(number)
                     continue
                 left -= 1
@@ -114,23 +119,22 @@ class Cluster:
             self.actors.add(actor)
             self.flying[actor.version.remote()] = (actor, None)
 
-    def _hand_out(
-        self, waiting: deque[int], calls: list[Call], attempts: Counter[int], again: Callable[[Any], Any]
-    ) -> None:
+    def _hand_out(self, waiting: deque[int], calls: list[Call], given: set[int], again: Callable[[Any], Any]) -> None:
         """Give each actor that has started as many calls as it may hold, those with the fewest first."""
-        for held in range(IN_FLIGHT):
-            for actor in [actor for actor, load in self.load.items() if load == held]:
+        for count in range(IN_FLIGHT):
+            for actor in [actor for actor, held in self.held.items() if len(held) == count]:
                 if not waiting:
                     return
                 number = waiting.popleft()
                 work, argument = calls[number]
-                argument = again(argument) if attempts[number] else argument
+                argument = again(argument) if number in given else argument
                 self.flying[actor.call.remote(work, argument)] = (actor, number)
-                self.load[actor] += 1
-                attempts[number] += 1
+                self.held[actor].append(number)
+                given.add(number)
 
-    def _collect(self) -> list[tuple[int, Outcome | None]]:
-        """The calls that ended within a second, with their results; None for those whose actor died."""
+    def _collect(self, deaths: Counter[int]) -> list[tuple[int, Outcome | None]]:
+        """The calls that ended within a second, with their results; None for those whose actor died, of which the one
+        that it made is counted in `deaths`."""
         if not self.flying:
             time.sleep(0.1)
             return []
@@ -143,23 +147,24 @@ class Cluster:
             except self.ray.exceptions.RayTaskError as error:  # what it was sent cannot be opened there
                 result = {"error": reason(error.cause if isinstance(error.cause, Exception) else error)}
             except self.ray.exceptions.RayError:
-                self._bury(actor)
+                deaths.update(self._bury(actor)[:1])
                 result = None
             if number is not None:
-                self.load[actor] -= actor in self.actors
+                if actor in self.held:
+                    self.held[actor].remove(number)
                 found.append((number, result))
             elif isinstance(result, str):
                 _check_version(result)
-                self.load[actor] = 0
+                self.held[actor] = []
             elif result:
                 raise Error(f"the cluster cannot run lapic: {result['error']}")
         return found
 
-    def _bury(self, actor: Any) -> None:
-        """Forget an actor that died; its other calls come back by themselves."""
+    def _bury(self, actor: Any) -> list[int]:
+        """Forget an actor that died; gives its calls, which all come back by themselves."""
         self.actors.discard(actor)
-        self.load.pop(actor, None)
         self.looked = -LOOK
+        return self.held.pop(actor, [])
 
     def close(self) -> None:
         """End the actors."""
@@ -171,6 +176,18 @@ class Cluster:
 def _check_version(there: str) -> None:
     if there != codec.__version__:
         raise Error(f"the cluster has lapic {there}, this is {codec.__version__}: files could differ")
+
+
+def _check_port(address: str) -> None:
+    """Raise `Error` if nothing listens at an address with a port: Ray itself would try for minutes."""
+    match = PORT.fullmatch(address)
+    if not match:
+        return
+    try:
+        socket.create_connection((match["host"].strip("[]"), int(match["port"])), CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise Error(f"cannot reach the cluster {address}: {why}") from None
 
 
 @contextmanager
@@ -204,10 +221,11 @@ def cluster_of(address: str, device: str = "auto") -> Iterator[Cluster]:
         raise Error(f"{error.name} is missing: pip install 'lapic[cluster]'") from None
     joined = not ray.is_initialized()  # else by a program that calls the command
     if joined:
+        _check_port(address)
         own = {"include_dashboard": False} if address == "local" else {}
         with _one_line(f"cannot reach the cluster {address}"):
             ray.init(
-                address, log_to_driver=False, logging_level=logging.ERROR, namespace=CONNECTED,
+                address, log_to_driver=False, logging_level=logging.ERROR, namespace=NAMESPACE,
                 ignore_reinit_error=True, **own,
             )  # fmt: skip
     try:
