@@ -125,6 +125,10 @@ def main() -> None:
     help="Keep the colours of fully transparent pixels; they are filled smoothly otherwise.",
 )  # fmt: skip
 @click.option("--strict", is_flag=True, help="Refuse pictures if something cannot be kept, such as 16-bit depth.")
+@click.option(
+    "--metrics", default="", metavar="NAMES",
+    help="Measure each file, for --json: psnr,ms_ssim,ssimulacra2 and other metrics of lapic evaluate.",
+)  # fmt: skip
 @click.option("--frames", is_flag=True, help="Encode all frames of an animation into the folder OUTPUT.")
 @with_options(BATCH_OPTIONS)
 @MAX_PIXELS
@@ -133,7 +137,7 @@ def main() -> None:
 @one_line_errors
 def encode(
     inputs: tuple[str, ...], output: str, frames: bool, quiet: bool, recursive: bool, jobs: int, skip_existing: bool,
-    manifest: str | None, force_format: bool, cluster: str | None, **settings: Any,
+    manifest: str | None, force_format: bool, cluster: str | None, metrics: str, **settings: Any,
 ) -> None:  # fmt: skip
     """Compress pictures to .lapic files; "-" is standard input or output.
 
@@ -149,14 +153,17 @@ def encode(
     if has_target > 1:
         raise click.UsageError("--size, --bpp and --psnr exclude each other")
     inputs, output = named_places(inputs, output)
+    work, job_class = encode_file, EncodeJob
+    if metrics:
+        work, job_class, settings = commands.measured_encoding(metrics, frames, settings)
     if not frames and is_batch(inputs, output):
 
         def job_of(pair: Pair) -> EncodeJob:
-            return EncodeJob(pair.source, pair.target, keep_times=True, **settings)
+            return job_class(pair.source, pair.target, keep_times=True, **settings)
 
         suffixes = files.picture_suffixes() - {".lapic"}
         batch = Batch(recursive, jobs, skip_existing, manifest, quiet, cluster, settings["device"])
-        convert_files(encode_file, job_of, suffixes, ".lapic", inputs, output, batch)
+        convert_files(work, job_of, suffixes, ".lapic", inputs, output, batch)
         return
     refuse_cluster(cluster)
     if len(inputs) > 1:
@@ -165,8 +172,8 @@ def encode(
         check_name(output, force_format, lapic=True)
     if skip_existing and files.existing([output]):
         return
-    job = EncodeJob(inputs[0], output, **settings)
-    facts = convert_file(encode_frames if frames else encode_file, job, quiet, manifest)
+    job = job_class(inputs[0], output, **settings)
+    facts = convert_file(encode_frames if frames else work, job, quiet, manifest)
     if not quiet:
         count = facts.get("frames", 1)
         quality = f"quality {facts['quality']:g}, " if has_target and not frames else ""

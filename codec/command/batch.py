@@ -188,7 +188,7 @@ def _process_on(
         elif pair.target in present and not job.force:
             finish(pair, {"error": f"{pair.target} exists: --force replaces it"})
         else:
-            calls.append((partial(attempt, work), job))
+            calls.append((work, job))
             called.append(pair)
     cluster.run(calls, lambda number, outcome: finish(called[number], outcome), lambda job: replace(job, force=True))
 

@@ -60,10 +60,12 @@ class Cluster:
         self.flying: dict[Any, tuple[Any, int | None]] = {}  # reference of a result -> actor, call; None for its start
         self.held: dict[Any, list[int]] = {}  # calls of each actor that has started; it makes the first one
         self.looked = -LOOK
+        self.size = 0
+        self._look()
 
     def __len__(self) -> int:
-        """How many actors the cluster has room for."""
-        return max(1, int(self.ray.cluster_resources().get(self.resource, 0)))
+        """How many actors the cluster had room for when it was last looked at."""
+        return self.size
 
     def run(
         self,
@@ -88,7 +90,9 @@ class Cluster:
         left, idle_since = len(calls), time.monotonic()
         while left:
             with _one_line("the cluster is lost"):
-                self._fit(min(left, len(self)) if self._must_look() else 0)
+                if time.monotonic() - self.looked > LOOK or not self.actors:
+                    self._look()
+                    self._fit(min(left, self.size))
                 self._hand_out(waiting, calls, given, again)
                 done = self._collect(deaths)
             if self.held:
@@ -104,12 +108,10 @@ class Cluster:
                 listen(number, outcome or {"error": f"the process that ran it died {ATTEMPTS} times"})
             interrupts.check()
 
-    def _must_look(self) -> bool:
-        """Whether it is time to look at the size of the cluster, because actors died or it may have grown."""
-        if time.monotonic() - self.looked < LOOK and self.actors:
-            return False
+    def _look(self) -> None:
+        """See how large the cluster is: machines are lost, and come."""
+        self.size = max(1, int(self.ray.cluster_resources().get(self.resource, 0)))
         self.looked = time.monotonic()
-        return True
 
     def _fit(self, wanted: int) -> None:
         """Start actors until there are as many as wanted, counting those that wait for room."""

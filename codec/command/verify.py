@@ -4,7 +4,6 @@ import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import click
@@ -87,7 +86,6 @@ def _check(found: list[VerifyJob], jobs: int, cluster: str | None, add: Callable
     for job in [job for job in found if job not in elsewhere]:
         add(job.source, attempt(verify_job, job))
     if elsewhere:
-        work = partial(attempt, verify_job)
-        calls = [(work, everywhere(job)) for job in elsewhere]
+        calls = [(verify_job, everywhere(job)) for job in elsewhere]
         with cluster_of(cluster, elsewhere[0].device) if cluster else nullcontext(min(jobs, len(calls))) as workers:
             run(calls, workers, lambda number, outcome: add(elsewhere[number].source, outcome))

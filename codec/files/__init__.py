@@ -15,10 +15,13 @@ from lapic.bitstream import Error
 from lapic.codec import streams
 from lapic.codec.files import remote
 from lapic.codec.files.listing import Listing, list_local
-from lapic.codec.files.remote import is_address, local_name
+from lapic.codec.files.remote import all_files, is_address, local_name
+from lapic.codec.files.remote import join as address_in
 
 __all__ = [
     "Listing",
+    "address_in",
+    "all_files",
     "check_absent",
     "existing",
     "files_in",

@@ -149,6 +149,17 @@ def list_folder(address: str, suffixes: Collection[str], recursive: bool) -> Lis
     return listing
 
 
+def all_files(address: str) -> list[str]:
+    """The addresses of all files below one, sorted; none if nothing is there. Raises `Error` if the storage does not
+    answer."""
+    with _errors("read", address):
+        filesystem, path = _open(address)
+        try:
+            return [join(address, _below(found, path)) for found in _sorted(filesystem.find(path))]
+        except FileNotFoundError:
+            return []
+
+
 def existing(addresses: Collection[str]) -> set[str]:
     """Those of some addresses of one storage at which something is, by a listing of their common folder. Raises `Error`
     if the storage does not answer."""
@@ -157,12 +168,7 @@ def existing(addresses: Collection[str]) -> set[str]:
     scheme = next(iter(addresses)).partition("://")[0]
     parents = [posixpath.dirname(address.partition("://")[2]) for address in addresses]
     base = f"{scheme}://{posixpath.commonpath(parents)}"
-    with _errors("read", base):
-        filesystem, path = _open(base)
-        try:
-            return {join(base, _below(found, path)) for found in filesystem.find(path)} & set(addresses)
-        except FileNotFoundError:
-            return set()
+    return set(all_files(base)) & set(addresses)
 
 
 def inside(address: str, folder: str | None) -> str:

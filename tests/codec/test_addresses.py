@@ -222,3 +222,27 @@ def test_a_parquet_manifest(photo: Image.Image, tmp_path: Path) -> None:
         ("a.png", "done", False), ("b.png", "failed", True),
     ]  # fmt: skip
     assert rows[0]["bytes"] == (tmp_path / "out" / "a.lapic").stat().st_size
+
+
+def test_an_encoding_measures_each_file(store) -> None:
+    result = run_lapic("encode", "-e", 0, "s3://photos/a/", "s3://small/", "--metrics", "psnr", "--json", "-")
+    rows = json.loads(result.stdout)
+    assert len(rows) == 2
+    for row in rows:
+        assert 25 < row["psnr"] < 60
+        assert row["bytes"] == len(store.cat_file(row["target"]))
+    result = run_lapic("encode", "-e", 0, "s3://photos/a/", "s3://small/", "--metrics", "psnr,beauty")
+    assert (result.exit_code, "there is no metric beauty" in result.stderr) == (1, True)
+
+
+def test_an_evaluation_of_addresses(store) -> None:
+    arguments = ("evaluate", "s3://photos/a/0.png", "s3://photos/none.png", "--out", "s3://small/report", "--codecs",
+                 "jpeg", "--qualities", "jpeg=20,80", "--metrics", "psnr", "--jobs", 1, "--no-report")  # fmt: skip
+    result = run_lapic(*arguments)
+    assert result.exit_code == 1
+    assert "lapic: cannot read s3://photos/none.png: No such file or directory" in result.stderr
+    assert "s3://small/report/results.json" in result.stdout
+    assert json.loads(store.cat_file("small/report/results.json"))["curves"]
+    before = store.info("small/report/points.jsonl")["LastModified"]
+    assert run_lapic(*arguments).exit_code == 1
+    assert store.info("small/report/points.jsonl")["LastModified"] == before
