@@ -1,8 +1,6 @@
 """The command `lapic`. Nothing heavy is imported before a command needs it."""
 
 import json
-import os
-import sys
 from typing import Any
 
 import click
@@ -20,7 +18,7 @@ from lapic.codec.command.console import (
     with_options,
     write_line,
 )
-from lapic.codec.command.failures import about, attempt, named
+from lapic.codec.command.failures import about
 from lapic.codec.command.options import (
     BATCH_OPTIONS,
     DEVICE,
@@ -33,7 +31,10 @@ from lapic.codec.command.options import (
     convert_file,
     convert_files,
     convert_to_pictures,
+    named_places,
+    refuse_cluster,
 )
+from lapic.codec.command.verify import verify
 from lapic.codec.evaluation import commands
 from lapic.codec.memory import keep_freed_memory
 
@@ -128,6 +129,10 @@ def main() -> None:
     help="Keep the colours of fully transparent pixels; they are filled smoothly otherwise.",
 )  # fmt: skip
 @click.option("--strict", is_flag=True, help="Refuse pictures if something cannot be kept, such as 16-bit depth.")
+@click.option(
+    "--metrics", default="", metavar="NAMES",
+    help="Measure each file, for --json: psnr,ms_ssim,ssimulacra2 and other metrics of lapic evaluate.",
+)  # fmt: skip
 @click.option("--frames", is_flag=True, help="Encode all frames of an animation into the folder OUTPUT.")
 @with_options(BATCH_OPTIONS)
 @MAX_PIXELS
@@ -136,7 +141,7 @@ def main() -> None:
 @one_line_errors
 def encode(
     inputs: tuple[str, ...], output: str, frames: bool, quiet: bool, recursive: bool, jobs: int, skip_existing: bool,
-    manifest: str | None, force_format: bool, **settings: Any,
+    manifest: str | None, force_format: bool, cluster: str | None, metrics: str, **settings: Any,
 ) -> None:  # fmt: skip
     """Compress pictures to .lapic files; "-" is standard input or output.
 
@@ -151,24 +156,28 @@ def encode(
     has_target = sum(settings[target] is not None for target in ("size", "bpp", "psnr"))
     if has_target > 1:
         raise click.UsageError("--size, --bpp and --psnr exclude each other")
-    output = "-" if output in streams.STANDARD_OUTPUT else output
+    inputs, output = named_places(inputs, output)
+    work, job_class = encode_file, EncodeJob
+    if metrics:
+        work, job_class, settings = commands.measured_encoding(metrics, frames, settings)
     if not frames and is_batch(inputs, output):
 
         def job_of(pair: Pair) -> EncodeJob:
-            return EncodeJob(str(pair.source), str(pair.target), keep_times=True, **settings)
+            return job_class(pair.source, pair.target, keep_times=True, **settings)
 
         suffixes = files.picture_suffixes() - {".lapic"}
-        batch = Batch(recursive, jobs, skip_existing, manifest, quiet)
-        convert_files(encode_file, job_of, suffixes, ".lapic", inputs, output, batch)
+        batch = Batch(recursive, jobs, skip_existing, manifest, quiet, cluster, settings["device"])
+        convert_files(work, job_of, suffixes, ".lapic", inputs, output, batch)
         return
+    refuse_cluster(cluster)
     if len(inputs) > 1:
         raise Error("--frames takes one INPUT")
     if not frames:
         check_name(output, force_format, lapic=True)
-    if skip_existing and os.path.exists(output):
+    if skip_existing and files.existing([output]):
         return
-    job = EncodeJob(inputs[0], output, **settings)
-    facts = convert_file(encode_frames if frames else encode_file, job, quiet, manifest)
+    job = job_class(inputs[0], output, **settings)
+    facts = convert_file(encode_frames if frames else work, job, quiet, manifest)
     if not quiet:
         count = facts.get("frames", 1)
         quality = f"quality {facts['quality']:g}, " if has_target and not frames else ""
@@ -211,29 +220,6 @@ def decode(scale: str, **options: Any) -> None:
 
 
 @main.command()
-@click.argument("files", nargs=-1, required=True)
-@MODEL
-@MAX_PIXELS
-@DEVICE
-@QUIET
-@one_line_errors
-def verify(files: tuple[str, ...], model: str | None, max_pixels: int, device: str, quiet: bool) -> None:
-    """Check that .lapic files decode, without writing anything."""
-    from lapic.codec.command.convert import verify_file
-
-    failed = False
-    for name in files:
-        outcome = attempt(lambda name: {"contents": verify_file(name, device, max_pixels, model)}, name)
-        if "error" in outcome:
-            failed = True
-            print_stderr(f"lapic: {named(outcome['error'], name)}")
-        elif not quiet:
-            write_line(f"{name}: {outcome['contents']}")
-    if failed:
-        sys.exit(1)
-
-
-@main.command()
 @click.argument("file")
 @MODEL
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -242,6 +228,7 @@ def info(file: str, model: str | None, as_json: bool) -> None:
     """Show what is in a .lapic file and how many bytes each part takes."""
     from lapic.codec import files
 
+    file = files.local_name(file)
     with about(file):
         facts = api.info(files.read_input(file), model=model)
     if as_json:
@@ -277,6 +264,7 @@ def selftest() -> None:
 for command in (
     restore_commands.restore,
     restore_commands.translate,
+    verify,
     commands.evaluate,
     commands.plot,
     commands.compare,

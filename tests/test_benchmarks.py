@@ -18,9 +18,9 @@ from tests.conftest import EXAMPLES
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 RUN_BELOW = {
-    "before_after", "busy", "corpus", "cost", "fuzz", "fuzz_command", "generations", "gigapixel", "gpu", "limits",
-    "looks", "measures", "page", "photos", "realism", "regions", "restoration", "side_by_side", "speed", "stages",
-    "tables", "translate", "web", "web_page",
+    "before_after", "busy", "cluster", "corpus", "cost", "fuzz", "fuzz_command", "generations", "gigapixel", "gpu",
+    "limits", "looks", "measures", "page", "photos", "realism", "regions", "restoration", "side_by_side", "speed",
+    "stages", "tables", "translate", "web", "web_page",
 }  # fmt: skip
 USED_BY_THE_OTHERS = {"sheet", "timing"}
 Run = Callable[..., str]
@@ -74,6 +74,13 @@ def test_before_after(run: Run, picture: Path, tmp_path: Path) -> None:
 def test_busy(run: Run, picture: Path) -> None:
     rows = run("busy", picture, "--beside", 0, "--runs", 1, "--commands", "encode -e 0").splitlines()
     assert rows[-1].startswith("encode -e 0 ")
+
+
+def test_cluster(run: Run, tmp_path: Path) -> None:
+    """The calculation alone: a cluster takes long to start, and tests/codec/test_cluster.py has one."""
+    curve = {"1": {"mp_per_s": 0.5, "start_s": 9}, "4": {"mp_per_s": 1.2, "start_s": 9}}
+    (tmp_path / "scale.json").write_text(json.dumps({"cores": 2, "actors": curve}))
+    assert "5,555,556 core hours" in run("cluster", "--table", tmp_path / "scale.json")
 
 
 def test_corpus(run: Run, picture: Path) -> None:

@@ -1,26 +1,28 @@
 """Conversion of many files: the pairs of source and target, the processes, and the report."""
 
-import glob
+import io
 import json
-import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lapic.bitstream import Error
 from lapic.codec import files
 from lapic.codec.command.failures import attempt
+from lapic.codec.command.jobs import everywhere
 from lapic.codec.command.workers import run
+
+if TYPE_CHECKING:
+    from lapic.codec.command.cluster import Cluster
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A file to read and the file to write."""
+    """The names or addresses of a file to read and the file to write."""
 
-    source: Path
-    target: Path
+    source: str
+    target: str
 
 
 @dataclass
@@ -55,13 +57,8 @@ def is_batch(inputs: tuple[str, ...], output: str) -> bool:
     if len(inputs) > 1 or output.endswith(("/", "\\")):
         return True
     return "-" not in (inputs[0], output) and (
-        os.path.isdir(output) or os.path.isdir(inputs[0]) or _is_pattern(inputs[0])
+        files.is_folder(output) or files.is_folder(inputs[0]) or files.is_pattern(inputs[0])
     )
-
-
-def _is_pattern(name: str) -> bool:
-    """Whether a name has wildcards and is no file itself."""
-    return glob.has_magic(name) and not os.path.exists(name)
 
 
 def plan(inputs: Iterable[str], output: str, suffixes: set[str], to: str, recursive: bool) -> Plan:
@@ -74,26 +71,44 @@ def plan(inputs: Iterable[str], output: str, suffixes: set[str], to: str, recurs
         Error: two inputs would become the same file.
     """
     result = Plan()
-    pairs: dict[Path, Path] = {}
+    pairs: dict[str, str] = {}
     for name in inputs:
-        matches = sorted(glob.glob(name, recursive=True)) if _is_pattern(name) else [name]
-        if not matches:
-            result.failed[name] = f"{name} matches no file"
-        for match in matches:
-            sources = [Path(match)]
-            if os.path.isdir(match):
-                listing = files.list_folder(Path(match), suffixes, recursive)
-                sources = listing.files
-                result.listing.add(listing)
-            for source in sources:
-                inside = source.relative_to(match) if os.path.isdir(match) else Path(source.name)
-                target = Path(output) / inside.with_suffix(to)
-                if pairs.get(target, source) != source:
-                    raise Error(f"{pairs[target]} and {source} would both become {target}")
-                pairs[target] = source
+        try:
+            found = sources(name, suffixes, recursive, result.listing)
+        except Error as error:
+            result.failed[name] = str(error)
+            continue
+        for source, inside in found:
+            target = files.target_of(output, inside, to)
+            if pairs.get(target, source) != source:
+                raise Error(f"{pairs[target]} and {source} would both become {target}")
+            pairs[target] = source
     result.pairs = [Pair(source, target) for target, source in pairs.items()]
-    result.failed |= {str(folder): f"cannot read {folder}: {why}" for folder, why in result.listing.unreadable.items()}
+    result.failed |= {folder: f"cannot read {folder}: {why}" for folder, why in result.listing.unreadable.items()}
     return result
+
+
+def sources(name: str, suffixes: set[str], recursive: bool, listing: files.Listing) -> list[tuple[str, str]]:
+    """The files that a name on a command line means, each with the part of its name that outputs keep.
+
+    Args:
+        suffixes: of the files to take from folders. listing: what folders contain is added to it.
+
+    Raises:
+        Error: a pattern matches nothing, or an address cannot be asked.
+    """
+    found = []
+    names = files.matches(name)
+    if not names:
+        raise Error(f"{name} matches no file")
+    for match in names:
+        if files.is_folder(match):
+            inside = files.list_folder(match, suffixes, recursive)
+            listing.add(inside)
+            found += [(source, files.inside(source, match)) for source in inside.files]
+        else:
+            found.append((match, files.inside(match, None)))
+    return found
 
 
 def process(
@@ -104,8 +119,9 @@ def process(
     skip_existing: bool,
     step: Callable[[dict[str, Any]], None],
     report: Report,
+    cluster: "Cluster | None" = None,
 ) -> None:
-    """Call `work(job_of(pair))` for every pair: in this process, or in `jobs` others.
+    """Call `work(job_of(pair))` for every pair: in this process, in `jobs` others, or on a cluster.
 
     A file that fails does not stop the rest. Files are written whole or not at all, so `skip_existing` resumes an
     interrupted run.
@@ -113,35 +129,95 @@ def process(
     Args:
         step: called with each new row of the report.
         report: its rows are added one by one, so that those of an interrupted run are not lost.
+
+    Raises:
+        Error: `skip_existing` cannot list where the outputs go, or the cluster is lost.
     """
 
     def add_row(pair: Pair, status: str, facts: dict[str, Any]) -> None:
-        row = {"source": str(pair.source), "target": str(pair.target), "status": status, **facts}
+        row = {"source": pair.source, "target": pair.target, "status": status, **facts}
         report.rows.append(row)
         step(row)
 
     def finish(pair: Pair, outcome: dict[str, Any]) -> None:
         add_row(pair, "failed" if "error" in outcome else "done", outcome)
 
+    present = files.existing(pair.target for pair in pairs) if skip_existing or cluster else set()
     todo = []
     for pair in pairs:
-        if skip_existing and os.path.exists(pair.target):
+        if skip_existing and pair.target in present:
             add_row(pair, "skipped", {})
             continue
         try:
-            pair.target.parent.mkdir(parents=True, exist_ok=True)
+            files.make_parent(pair.target)
             todo.append(pair)
-        except OSError as error:
-            add_row(pair, "failed", {"error": f"cannot make {pair.target.parent}: {error.strerror}"})
+        except Error as error:
+            add_row(pair, "failed", {"error": str(error)})
+    if cluster:
+        _process_on(cluster, todo, work, job_of, present, finish)
+        return
     # another process cannot open what is no regular file, such as a pipe of this process
-    in_workers = [pair for pair in todo if jobs > 1 and os.path.isfile(pair.source)]
+    in_workers = [pair for pair in todo if jobs > 1 and not _is_own(pair)]
     if in_workers:
         calls = [(partial(attempt, work), job_of(pair)) for pair in in_workers]
         run(calls, min(jobs, len(calls)), lambda number, outcome: finish(in_workers[number], outcome))
-    for pair in todo if not in_workers else [pair for pair in todo if not os.path.isfile(pair.source)]:
+    for pair in todo if not in_workers else [pair for pair in todo if _is_own(pair)]:
         finish(pair, attempt(work, job_of(pair)))
 
 
+def _is_own(pair: Pair) -> bool:
+    """Whether other processes cannot open what a pair names."""
+    return files.is_own(pair.source) or files.is_own(pair.target)
+
+
+def _process_on(
+    cluster: "Cluster",
+    pairs: list[Pair],
+    work: Callable[[Any], dict[str, Any]],
+    job_of: Callable[[Pair], Any],
+    present: set[str],
+    finish: Callable[[Pair, dict[str, Any]], None],
+) -> None:
+    """Call `work(job_of(pair))` for every pair on a cluster. A file whose machine is lost is done again, and replaces
+    what the first attempt wrote: `present` holds the targets that were there before, which are not replaced."""
+    calls, called = [], []
+    for pair in pairs:
+        job = everywhere(job_of(pair))
+        if _is_own(pair):
+            finish(pair, {"error": "other machines cannot open it: --cluster needs files and addresses"})
+        elif pair.target in present and not job.force:
+            finish(pair, {"error": f"{pair.target} exists: --force replaces it"})
+        else:
+            calls.append((work, job))
+            called.append(pair)
+    cluster.run(calls, lambda number, outcome: finish(called[number], outcome), lambda job: replace(job, force=True))
+
+
 def write_manifest(report: Report, name: str) -> None:
-    """Write the report's rows as JSON to a file, or to standard output for "-"."""
-    files.write_output(name, (json.dumps(report.rows, indent=1) + "\n").encode())
+    """Write the report's rows to a file, an address, or standard output for "-": as Parquet for names that end with
+    .parquet, as JSON lines for .jsonl, else as one JSON array.
+
+    Raises:
+        Error: it cannot be written, or pyarrow is missing for Parquet.
+    """
+    if name.endswith(".parquet"):
+        data = _parquet(report.rows)
+    elif name.endswith(".jsonl"):
+        data = "".join(json.dumps(row) + "\n" for row in report.rows).encode()
+    else:
+        data = (json.dumps(report.rows, indent=1) + "\n").encode()
+    files.write_output(name, data)
+
+
+def _parquet(rows: list[dict[str, Any]]) -> bytes:
+    """A Parquet file of rows that may lack columns."""
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ModuleNotFoundError as error:
+        raise Error(f"{error.name} is missing: pip install pyarrow, or name the manifest .jsonl") from None
+    columns = dict.fromkeys(name for row in rows for name in row)
+    table = pyarrow.table({column: pyarrow.array([row.get(column) for row in rows]) for column in columns})
+    out = io.BytesIO()
+    parquet.write_table(table, out)
+    return out.getvalue()

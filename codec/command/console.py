@@ -82,13 +82,13 @@ def with_options(options: list[Callable]) -> Callable[[Callable], Callable]:
 
 
 def needs(extra: str) -> Callable[[Callable], Callable]:
-    """Turn a missing package into one line that names the extra of lapic to install."""
+    """Turn a missing package into one line that names the extra of lapic to install; the command's result is kept."""
 
     def wrapper(command: Callable) -> Callable:
         @wraps(command)
-        def guarded(*args: Any, **kwargs: Any) -> None:
+        def guarded(*args: Any, **kwargs: Any) -> Any:
             try:
-                command(*args, **kwargs)
+                return command(*args, **kwargs)
             except ModuleNotFoundError as error:
                 raise Error(f"{error.name} is missing: pip install 'lapic[{extra}]'") from None
 

@@ -3,7 +3,6 @@
 import os
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lapic.bitstream import Error, Header, read_header
@@ -104,8 +103,8 @@ def encode_frames(job: EncodeJob, progress: Progress = no_progress) -> dict[str,
     total = count = 0
     size: dict[str, Any] = {}
     for count, frame in enumerate(reading.frames(image, job.max_pixels, notes), 1):
-        target = str(Path(job.target) / f"frame-{count:04}.lapic")
-        Path(job.target).mkdir(parents=True, exist_ok=True)
+        target = files.target_of(job.target, f"frame-{count:04}", ".lapic")
+        files.make_parent(target)
         files.check_absent(target, job.force)
         notes += pillow.unsupported(frame, source, job.strip, of_frame=True)
         data = encode_image(frame, replace(job, target=target))

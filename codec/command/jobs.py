@@ -1,16 +1,17 @@
 """What a command asks for each file, and what all of its jobs end with."""
 
 import os
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from lapic.bitstream import Error
-from lapic.codec import defaults
+from lapic.codec import defaults, files
 
 
 @dataclass(frozen=True)
 class Job:
-    """One file to read and one to write. `source` and `target` are file names or "-"."""
+    """One file to read and one to write. `source` and `target` are file names, addresses or "-"."""
 
     source: str
     target: str
@@ -88,8 +89,17 @@ def refuse_unsupported(job: Job, unsupported: list[str]) -> None:
         raise Error(f"{job.source}: {'; '.join(unsupported)} (refused by --strict)")
 
 
+def everywhere(job: Any) -> Any:
+    """The same job for a process with another working folder: the names of its local files are absolute."""
+    names = {field: getattr(job, field, None) for field in ("source", "target", "model")}
+    if names["model"] and not os.path.isfile(names["model"]):  # the name of a shipped one
+        names["model"] = None
+    local = {field: os.path.abspath(name) for field, name in names.items() if name and not files.is_address(name)}
+    return replace(job, **local)
+
+
 def copy_times(job: Job) -> None:
-    """Give the target the times of the source, if the job asks for it."""
-    if job.keep_times:
+    """Give the target the times of the source, if the job asks for it and both are local."""
+    if job.keep_times and not files.is_address(job.source) and not files.is_address(job.target):
         times = Path(job.source).stat()
         os.utime(job.target, ns=(times.st_atime_ns, times.st_mtime_ns))

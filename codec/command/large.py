@@ -110,10 +110,11 @@ def decode_file(job: DecodeJob, data: bytes, progress: Progress = no_progress) -
     width, height = (-(-(end) // job.scale) - begin // job.scale for begin, end in
                      ((area.left, area.right), (area.top, area.bottom)))  # fmt: skip
     bands = _freeing(decoder.decode_bands(model, header, tiles, view, progress))
-    with files.replacing(Path(job.target), job.force, suffix) as beside:
+    with files.replacing(job.target, job.force, suffix) as beside:
         _write(bands, (width, height), chunks, beside)
+        written = beside.stat().st_size
     copy_times(job)
-    size = {"width": width, "height": height, "bytes": Path(job.target).stat().st_size}
+    size = {"width": width, "height": height, "bytes": written}
     return size | {"seconds": time.perf_counter() - began, "notes": notes}
 
 

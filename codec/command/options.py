@@ -1,8 +1,8 @@
 """What the commands that convert pictures share: their options, and the conversion of one file or of many."""
 
-import os
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -50,25 +50,56 @@ MODEL = click.option(
     help="The model that the files need, by weights file or name; found by its id if not given.",
 )  # fmt: skip
 QUIET = click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+CLUSTER = click.option(
+    "--cluster", metavar="ADDRESS",
+    help="Work on a Ray cluster: auto (this machine's), ray://HEAD:10001, or local to start one; see docs/SCALE.md.",
+)  # fmt: skip
+RECURSIVE = click.option(
+    "--recursive", "-r", is_flag=True, help="Folders: also the folders below them, keeping the tree."
+)
+JOBS = click.option("--jobs", "-j", type=click.IntRange(1), default=1, show_default=True, help="Files at a time.")
+MANIFEST = click.option(
+    "--json", "--manifest", "manifest", metavar="FILE",
+    help='Write the result of each file as JSON ("-": print it), JSON lines (.jsonl) or Parquet (.parquet).',
+)  # fmt: skip
 BATCH_OPTIONS = [
-    click.option("--recursive", "-r", is_flag=True, help="Folders: also the folders below them, keeping the tree."),
-    click.option("--jobs", "-j", type=click.IntRange(1), default=1, show_default=True, help="Files at a time."),
+    RECURSIVE,
+    JOBS,
     click.option("--skip-existing", is_flag=True, help="Leave out files whose output exists: resumes a run."),
     click.option("--force", "-f", is_flag=True, help="Replace existing files."),
     click.option("--force-format", is_flag=True, help="Write to OUTPUT although its name is that of another format."),
-    click.option("--json", "manifest", metavar="FILE", help='Write the result of each file as JSON ("-": print it).'),
+    MANIFEST,
+    CLUSTER,
 ]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """How many files are converted: `jobs` at a time; `manifest` is a file for the results as JSON, "-", or None."""
+    """How many files are converted: `jobs` at a time, or on the Ray cluster at an address; `manifest` is a file for the
+    results, "-", or None."""
 
     recursive: bool
     jobs: int
     skip_existing: bool
     manifest: str | None
     quiet: bool
+    cluster: str | None
+    device: str
+
+
+def named_places(inputs: tuple[str, ...], output: str) -> tuple[tuple[str, ...], str]:
+    """The inputs and the output of a command line as later functions expect them: file:// addresses as paths, and
+    standard output as "-". Raises `Error` for addresses that hold a password."""
+    from lapic.codec import files
+
+    output = files.local_name(output)
+    return tuple(map(files.local_name, inputs)), "-" if output in STANDARD_OUTPUT else output
+
+
+def refuse_cluster(cluster: str | None) -> None:
+    """Refuse a cluster for the conversion of one file. Raises UsageError."""
+    if cluster:
+        raise click.UsageError("--cluster is for many files: name a folder, a pattern or several inputs")
 
 
 def check_name(output: str, forced: bool, lapic: bool = False) -> None:
@@ -100,6 +131,7 @@ def convert_files(
     """
     from lapic.codec import files
     from lapic.codec.command.batch import Report, plan, process, write_manifest
+    from lapic.codec.command.cluster import cluster_of
 
     if output == "-":
         raise Error("several files cannot go to standard output: name a folder")
@@ -114,7 +146,12 @@ def convert_files(
         [{"source": name, "target": None, "status": "failed", "error": why} for name, why in todo.failed.items()]
     )
     try:
-        process(todo.pairs, work, job_of, batch.jobs, batch.skip_existing, lambda row: step(), report)
+        with cluster_of(batch.cluster, batch.device) if batch.cluster else nullcontext() as cluster:
+            process(todo.pairs, work, job_of, batch.jobs, batch.skip_existing, lambda row: step(), report, cluster)
+    except Error:
+        if batch.manifest:
+            write_manifest(report, batch.manifest)
+        raise
     except (KeyboardInterrupt, interrupts.Ended) as error:
         end = interrupts.ended_by(error)
         print_stderr(f"lapic: {end.reason}; --skip-existing goes on from here")
@@ -175,7 +212,7 @@ def _print_notes(rows: list[dict[str, Any]]) -> None:
 def convert_to_pictures(
     work: Callable, job: Callable, suffixes: set[str], inputs: tuple[str, ...], output: str, suffix: str | None,
     quiet: bool, recursive: bool, jobs: int, skip_existing: bool, manifest: str | None, force_format: bool,
-    **settings: Any,
+    cluster: str | None, **settings: Any,
 ) -> None:  # fmt: skip
     """Write one picture file, or many into a folder.
 
@@ -188,20 +225,22 @@ def convert_to_pictures(
     Raises:
         Error: as `convert_file` and `convert_files` do, or `output` has the name of another format.
     """
+    from lapic.codec import files
     from lapic.codec.command.batch import Pair, is_batch
 
-    output = "-" if output in STANDARD_OUTPUT else output
+    inputs, output = named_places(inputs, output)
     if is_batch(inputs, output):
         to = f".{suffix or 'png'}"
 
         def job_of(pair: Pair) -> Any:
-            return job(str(pair.source), str(pair.target), to, keep_times=True, **settings)
+            return job(pair.source, pair.target, to, keep_times=True, **settings)
 
-        batch = Batch(recursive, jobs, skip_existing, manifest, quiet)
+        batch = Batch(recursive, jobs, skip_existing, manifest, quiet, cluster, settings["device"])
         convert_files(work, job_of, suffixes, to, inputs, output, batch)
         return
+    refuse_cluster(cluster)
     check_name(output, force_format)
-    if skip_existing and os.path.exists(output):
+    if skip_existing and files.existing([output]):
         return
     suffix = f".{suffix}" if suffix else Path(output).suffix if output != "-" else ".png"
     convert_file(work, job(inputs[0], output, suffix, **settings), quiet, manifest)

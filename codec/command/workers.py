@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, Protocol
 
 from lapic.codec.command.console import quiet_pillow
 from lapic.codec.command.failures import attempt, reason
@@ -141,6 +141,16 @@ def _exit_reason(process: multiprocessing.process.BaseProcess | None) -> str:
 WorkerPool = list[_Worker]
 
 
+class RemotePool(Protocol):
+    """Processes of other machines."""
+
+    def __len__(self) -> int:
+        """How many they are."""
+
+    def run(self, calls: list[Call], listen: Callable[[int, Outcome], None]) -> None:
+        """Make all calls, as `run` does."""
+
+
 @contextmanager
 def worker_pool(workers: int) -> Iterator[WorkerPool]:
     """Processes for several calls of `run`, which start with the first call and end with the context."""
@@ -159,7 +169,7 @@ def _end(processes: WorkerPool) -> None:
         worker.wait()
 
 
-def run(calls: list[Call], workers: int | WorkerPool, listen: Callable[[int, Outcome], None]) -> None:
+def run(calls: list[Call], workers: int | WorkerPool | RemotePool, listen: Callable[[int, Outcome], None]) -> None:
     """Make all calls in processes.
 
     Args:
@@ -173,6 +183,8 @@ def run(calls: list[Call], workers: int | WorkerPool, listen: Callable[[int, Out
     if isinstance(workers, int):
         with worker_pool(min(workers, len(calls))) as pool:
             return run(calls, pool, listen)
+    if not isinstance(workers, list):
+        return workers.run(calls, listen)
     waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
     done: queue.SimpleQueue[tuple[int, Outcome]] = queue.SimpleQueue()
     for number in range(len(calls)):

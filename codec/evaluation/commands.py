@@ -10,9 +10,11 @@ from typing import Any
 import click
 
 from lapic.bitstream.error import Error
+from lapic.codec import files
 from lapic.codec.command import interrupts
 from lapic.codec.command.console import needs, one_line_errors, print_stderr, stage_progress, with_options, write_line
 from lapic.codec.command.failures import about
+from lapic.codec.command.options import CLUSTER
 
 LPIPS = [
     click.option("--lpips-net", type=click.Choice(["squeeze", "alex", "vgg"]), default="squeeze", show_default=True),
@@ -22,6 +24,14 @@ LPIPS = [
     ),
 ]  # fmt: skip
 PICTURES = click.Path(exists=True, path_type=Path)
+
+
+class Place(click.Path):
+    """A path, or an address, of which nothing is checked here."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+        """The name as it is, or a usage error."""
+        return value if files.is_address(value) else str(super().convert(value, param, ctx))
 
 
 class _Qualities(click.ParamType):
@@ -52,9 +62,21 @@ class _Numbers(click.ParamType):
         return numbers
 
 
+@needs("evaluation")
+def measured_encoding(metrics: str, frames: bool, settings: dict[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
+    """What converts a file and measures it, the class of its jobs, and their settings. Raises `Error` for unknown
+    metrics, UsageError with frames."""
+    from lapic.codec.evaluation import measured
+
+    if frames:
+        raise click.UsageError("--metrics and --frames exclude each other")
+    names = measured.names_of(metrics)
+    return measured.encode_and_measure, measured.MeasuredJob, settings | {"metrics": names}
+
+
 @click.command()
-@click.argument("pictures", nargs=-1, required=True, type=PICTURES)
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for all results.")
+@click.argument("pictures", nargs=-1, required=True, type=Place(exists=True))
+@click.option("--out", type=Place(file_okay=False), required=True, help="Folder for all results.")
 @click.option(
     "--codecs", default="lapic,jpeg,webp,avif,jxl", show_default=True,
     help="Also: jpegli, jpeg2000, heic, bmshj2018-hyperprior, mbt2018-mean, avif@s3 (speed 3), lapic@e7 (effort 7), "
@@ -68,44 +90,57 @@ class _Numbers(click.ParamType):
 @click.option("--jobs", type=click.IntRange(1), help="Processes, of one thread each; one for each core if not given.")
 @click.option("--look-bpp", default=0.3, show_default=True, help="Rate at which the report compares pictures.")
 @click.option("--report/--no-report", default=True, help="Whether to write report.html.")
+@CLUSTER
 @one_line_errors
 @needs("evaluation")
-def evaluate(
-    pictures: tuple[Path, ...], out: Path, codecs: str, metrics: str, qualities: tuple, **settings: Any
-) -> None:
+def evaluate(pictures: tuple[str, ...], out: str, codecs: str, metrics: str, qualities: tuple, **settings: Any) -> None:
     """Measure lapic and other codecs on PICTURES (files and folders): real files, times, metrics, plots, a report.
 
     What was measured is kept in OUT, so that an interrupted or extended evaluation measures only what is new. Pictures
-    that cannot be read are named and left out; the exit code is 1 then.
+    that cannot be read are named and left out; the exit code is 1 then. Pictures at addresses are copied to OUT; with
+    --cluster, OUT is a folder that all machines see.
     """
-    from lapic.codec.evaluation.evaluate import Options, evaluate
-    from lapic.codec.evaluation.metrics import METRICS
+    from lapic.codec.evaluation import places
+    from lapic.codec.evaluation.evaluate import Options
+    from lapic.codec.evaluation.measured import names_of
 
-    names = tuple(name.strip() for name in metrics.split(",") if name.strip())
-    if unknown := set(names) - set(METRICS):
-        raise Error(f"there is no metric {', '.join(sorted(unknown))}: choose from {', '.join(METRICS)}")
+    if settings["cluster"] and files.is_address(out):
+        raise click.UsageError("--cluster needs a folder for --out that all machines see")
+    names = names_of(metrics)
     if "psnr" not in names:
         names = ("psnr", *names)
-    options = Options(
-        pictures=pictures,
-        out=out,
-        codecs=tuple(dict.fromkeys(name.strip() for name in codecs.split(",") if name.strip())),
-        metrics=names,
-        qualities=qualities,
-        command=shlex.join(["lapic", *sys.argv[1:]]),
-        **settings,
-    )
+    with places.results_folder(files.local_name(out)) as folder:
+        local, complete = places.fetch(tuple(map(files.local_name, pictures)), folder, print_stderr)
+        if settings["cluster"]:  # other processes have other working folders
+            folder, local = folder.resolve(), tuple(path.resolve() for path in local)
+        options = Options(
+            pictures=local,
+            out=folder,
+            codecs=tuple(dict.fromkeys(name.strip() for name in codecs.split(",") if name.strip())),
+            metrics=names,
+            qualities=qualities,
+            command=shlex.join(["lapic", *sys.argv[1:]]),
+            **settings,
+        )
+        path = _evaluate(options, out)
+        results = json.loads(path.read_text())
+    _print_summary(results)
+    shown = path.with_name("report.html") if settings["report"] else path
+    write_line(f"{files.address_in(out, shown.name) if files.is_address(out) else shown}")
+    if results["unreadable"] or not complete:
+        sys.exit(1)
+
+
+def _evaluate(options: Any, out: str) -> Path:
+    """Evaluate, and end the process with a line that says how to go on if it is interrupted."""
+    from lapic.codec.evaluation.evaluate import evaluate
+
     try:
-        path = evaluate(options, print_stderr, stage_progress)
+        return evaluate(options, print_stderr, stage_progress)
     except (KeyboardInterrupt, interrupts.Ended) as error:
         end = interrupts.ended_by(error)
         print_stderr(f"lapic: {end.reason}; what was measured stays in {out}, run the same again to go on")
         sys.exit(end.code)
-    results = json.loads(path.read_text())
-    _print_summary(results)
-    write_line(f"{path.with_name('report.html') if settings['report'] else path}")
-    if results["unreadable"]:
-        sys.exit(1)
 
 
 def _print_summary(results: dict[str, Any]) -> None:

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lapic.bitstream import Error
+from lapic.codec.command.cluster import cluster_of
 from lapic.codec.command.failures import named
-from lapic.codec.command.workers import Call, WorkerPool, cores, run, worker_pool
+from lapic.codec.command.workers import Call, RemotePool, WorkerPool, cores, run, worker_pool
 from lapic.codec.evaluation import codecs, metrics, pictures, plane
 from lapic.codec.evaluation.cache import Cache, Point, key_of
 from lapic.codec.evaluation.codec import Codec, Unavailable
@@ -40,6 +41,7 @@ class Options:
     memory: bool = True  # whether to measure it, in fresh processes
     realism: tuple[float, ...] = ()  # of further decodes of lapic's files, for the plane of distortion and perception
     command: str = ""
+    cluster: str | None = None  # address of the Ray cluster that measures, whose machines all see `out`
 
 
 @dataclass
@@ -51,7 +53,7 @@ class _Session:
     pictures: dict[str, Path]  # unique name -> file
     digests: dict[str, str]
     cache: Cache
-    pool: WorkerPool
+    pool: WorkerPool | RemotePool
     watch: Watch
     unreadable: dict[str, str]  # file -> why it cannot be measured
 
@@ -69,7 +71,8 @@ def evaluate(options: Options, say: Say = lambda line: None, watch: Watch = lamb
     Raises:
         Error: no pictures, no codecs, an unknown name, or nothing that could be measured.
     """
-    with worker_pool(options.jobs or cores()) as processes:
+    pool = cluster_of(options.cluster, "cpu") if options.cluster else worker_pool(options.jobs or cores())
+    with pool as processes:
         session = _begin(options, say, watch, processes)
         _leave_out_unreadable(session, say)
         points = _measure(session, _ladder(session), "points")
@@ -111,7 +114,7 @@ def evaluate(options: Options, say: Say = lambda line: None, watch: Watch = lamb
     return options.out / "results.json"
 
 
-def _begin(options: Options, say: Say, watch: Watch, processes: WorkerPool) -> _Session:
+def _begin(options: Options, say: Say, watch: Watch, processes: WorkerPool | RemotePool) -> _Session:
     """Look for all that is needed; leave out what is not there, with a line that names it."""
     found = []
     names = [*options.codecs, *(plane.name_of(realism) for realism in options.realism)]
@@ -222,7 +225,7 @@ def _run(session: _Session, calls: list[Call], keys: list[str], what: str, fresh
         step()
 
     if calls:
-        run(calls, len(session.pool) if fresh else session.pool, listen)
+        run(calls, len(calls) if fresh else session.pool, listen)
     return found
 
 
@@ -273,8 +276,9 @@ def _memory(session: _Session, points: list[Point]) -> dict[str, Point]:
             keys.append(f"{key} {version}")
     found = {}
     new = [number for number, key in enumerate(keys) if key not in session.cache.points]
-    for number in range(0, len(new), len(session.pool)):  # a process for each call
-        some = new[number : number + len(session.pool)]
+    at_once = min(len(session.pool), cores())  # each call is made in a process of its own, on this machine
+    for number in range(0, len(new), at_once):
+        some = new[number : number + at_once]
         found |= _run(session, [calls[n] for n in some], [keys[n] for n in some], "memory", fresh=True)
     values = [(found.get(key) or session.cache.points[key]).get("mib") for key in keys]
     return {

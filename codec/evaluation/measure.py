@@ -39,10 +39,11 @@ class Job:
     encoded: float | None = None
 
 
-def load_rgb(path: Path) -> NDArray[np.uint8]:
-    """A picture (or a .lapic file) as (H, W, 3) RGB, upright, without alpha. Raises `Error` if it cannot be read."""
+def load_rgb(path: Path | str, model: str | None = None) -> NDArray[np.uint8]:
+    """A picture (or a .lapic file, whose model may be given) as (H, W, 3) RGB, upright, without alpha. Raises `Error`
+    if it cannot be read."""
     data = files.read_input(str(path))
-    pixels, _ = from_pil(decode(data) if data.startswith(SIGNATURE) else open_image(data))
+    pixels, _ = from_pil(decode(data, model=model) if data.startswith(SIGNATURE) else open_image(data))
     return pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
 
 

@@ -19,13 +19,13 @@ def find(given: tuple[Path, ...], say: Callable[[str], None]) -> tuple[dict[str,
     """
     found = files.Listing()
     for path in given:
-        found.add(files.list_folder(path, files.picture_suffixes()) if path.is_dir() else files.Listing([path]))
+        found.add(files.list_folder(path, files.picture_suffixes()) if path.is_dir() else files.Listing([str(path)]))
     if remark := found.summary():
         say(remark)
     if not found.files and not found.unreadable:
         raise Error("there are no pictures to measure")
     pictures: dict[str, Path] = {}
-    for path in found.files:
+    for path in map(Path, found.files):
         name, number = path.stem, 2
         while name in pictures:
             name, number = f"{path.stem}-{number}", number + 1

@@ -137,7 +137,7 @@ def test_what_only_this_process_can_open_is_read_here(folder: Path) -> None:
     os.write(writing, b"a pipe")
     os.close(writing)
     report = batch.Report()
-    pairs = [batch.Pair(Path(source), folder / "out") for source in (f"/dev/fd/{reading}", folder / "plain.png")]
+    pairs = [batch.Pair(str(source), str(folder / "out")) for source in (f"/dev/fd/{reading}", folder / "plain.png")]
     batch.process(pairs, where, lambda pair: pair, 2, False, lambda row: None, report)
     os.close(reading)
     assert len(report.rows) == 2

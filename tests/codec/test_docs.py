@@ -22,7 +22,8 @@ its traceback, and what libraries print is shown.
 
 **Names**: `encode` writes to a name that ends in `.lapic`, has no suffix or one of no picture format; `photo.jpg` is
 refused unless `--force-format` is given, as is `decode` to a name that ends in `.lapic`. `-` is standard input or
-output; pipes and devices are read and written as they are. From a folder the files with a known suffix are taken;
+output; pipes and devices are read and written as they are. Addresses such as `s3://bucket/photo.png` are names too
+([SCALE.md](SCALE.md)). From a folder the files with a known suffix are taken;
 hidden files, pipes and broken links are left out, links to folders are not followed, and one line counts them.
 
 **Completion** for your shell, as click gives it: put `eval "$(_LAPIC_COMPLETE=bash_source lapic)"` into `~/.bashrc`

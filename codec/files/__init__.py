@@ -1,24 +1,53 @@
-"""Files and pipes: whole inputs in, whole outputs out."""
+"""Files, pipes and addresses such as s3://bucket/photo.png: whole inputs in, whole outputs out."""
 
 import errno
+import glob
 import os
 import secrets
 import stat
 import sys
-from collections import Counter
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from lapic.bitstream import Error
 from lapic.codec import streams
+from lapic.codec.files import remote
+from lapic.codec.files.listing import Listing, list_local
+from lapic.codec.files.remote import all_files, is_address, local_name
+from lapic.codec.files.remote import join as address_in
 
+__all__ = [
+    "Listing",
+    "address_in",
+    "all_files",
+    "check_absent",
+    "existing",
+    "files_in",
+    "foreign_suffixes",
+    "inside",
+    "is_address",
+    "is_folder",
+    "is_own",
+    "is_pattern",
+    "list_folder",
+    "local_name",
+    "make_parent",
+    "matches",
+    "picture_suffixes",
+    "read_input",
+    "replacing",
+    "target_of",
+    "write_output",
+]
 KNOWN_SUFFIXES = {".avif", ".avifs", ".heic", ".heif", ".hif", ".jxl", ".webp"}  # of formats that Pillow may lack
 
 
 def read_input(name: str) -> bytes:
-    """All bytes of a file, or of standard input for "-". Raises `Error` with the reason if that fails."""
+    """All bytes of a file or an address, or of standard input for "-". Raises `Error` with the reason if that fails."""
+    if is_address(name):
+        return remote.read(name)
     try:
         return sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
     except OSError as error:
@@ -30,6 +59,10 @@ def check_absent(name: str, force: bool) -> None:
     """Raise `Error` if no file of this name can be written, or if one exists and must not be replaced. Called before
     the work, so that none is wasted."""
     if name in streams.STANDARD_OUTPUT:
+        return
+    if is_address(name):
+        if not force and remote.exists(name):
+            raise Error(f"{name} exists: --force replaces it")
         return
     try:
         if stat.S_ISREG(os.stat(name).st_mode) and not force:
@@ -45,7 +78,8 @@ def check_absent(name: str, force: bool) -> None:
 
 
 def write_output(name: str, data: bytes, force: bool = True) -> None:
-    """Write a file whole or not at all (as a temporary file, synced, then renamed), or to standard output for "-".
+    """Write a file whole or not at all (as a temporary file, synced, then renamed), an address likewise, or to standard
+    output for "-".
 
     A link is followed: the file that it points to is written. Devices and pipes are written to directly.
 
@@ -56,6 +90,9 @@ def write_output(name: str, data: bytes, force: bool = True) -> None:
     """
     if name in streams.STANDARD_OUTPUT:
         streams.write(data)
+        return
+    if is_address(name):
+        remote.write(name, data, force)
         return
     path = Path(name)
     if os.path.isfile(path) or not os.path.exists(path):
@@ -69,13 +106,20 @@ def write_output(name: str, data: bytes, force: bool = True) -> None:
 
 
 @contextmanager
-def replacing(path: Path, force: bool, suffix: str = ".part") -> Iterator[Path]:
+def replacing(name: str | Path, force: bool, suffix: str = ".part") -> Iterator[Path]:
     """A temporary path beside a file, with this suffix. When the block ends the temporary file gets the file's name,
-    or, if that is a link, the name of the file that the link points to.
+    or, if that is a link, the name of the file that the link points to. For an address the temporary file is in the
+    system's folder for such files, and its contents are written to the address.
 
     Raises `Error` as `write_output` does; if the block fails, the temporary file is removed.
     """
-    given, path = path, Path(os.path.realpath(path))
+    if is_address(str(name)):
+        with tempfile.TemporaryDirectory(prefix="lapic-") as folder:
+            beside = Path(folder) / f"output{suffix}"
+            yield beside
+            remote.upload(str(name), beside, force)
+        return
+    given, path = name, Path(os.path.realpath(name))
     if os.path.lexists(path) and not path.is_file():
         raise Error(f"cannot write {given}: it is no regular file")
     beside = path.parent / f".lapic-{secrets.token_hex(8)}{suffix}"
@@ -142,61 +186,34 @@ def foreign_suffixes() -> set[str]:
     return (set(Image.registered_extensions()) | KNOWN_SUFFIXES) - {".lapic"}
 
 
-@dataclass
-class Listing:
-    """What is in a folder: `files` to take, how many others are left out for which reason, and the unreadable folders,
-    each with the reason."""
-
-    files: list[Path] = field(default_factory=list)
-    left_out: Counter[str] = field(default_factory=Counter)
-    unreadable: dict[Path, str] = field(default_factory=dict)
-
-    def add(self, other: "Listing") -> None:
-        """Add what is in another folder."""
-        self.files += other.files
-        self.left_out += other.left_out
-        self.unreadable |= other.unreadable
-
-    def summary(self) -> str:
-        """One line that counts the files left out, empty if there are none."""
-        total = self.left_out.total()
-        counts = ", ".join(f"{count} {reason}" for reason, count in sorted(self.left_out.items()))
-        return f"{total} file{'s' * (total > 1)} left out: {counts}" if total else ""
+def is_folder(name: str) -> bool:
+    """Whether a name or an address is that of a folder. Raises `Error` if an address cannot be asked."""
+    return remote.is_folder(name) if is_address(name) else os.path.isdir(name)
 
 
-def list_folder(folder: Path, suffixes: set[str], recursive: bool = False) -> Listing:
+def matches(name: str) -> list[str]:
+    """The names that a pattern matches, sorted; a name without wildcards, or of a file, is given back itself. Raises
+    `Error` if an address cannot be asked."""
+    if is_address(name):
+        return remote.matches(name)
+    if glob.has_magic(name) and not os.path.exists(name):
+        return sorted(glob.glob(name, recursive=True))
+    return [name]
+
+
+def is_pattern(name: str) -> bool:
+    """Whether a name has wildcards and is no file itself."""
+    return matches(name) != [name]
+
+
+def list_folder(folder: str | Path, suffixes: set[str], recursive: bool = False) -> Listing:
     """The files in a folder (and in the folders below it) with one of these suffixes, sorted.
 
     Hidden files and folders are left out, as are pipes, devices and broken links; links to folders are not followed.
     """
-    listing, waiting = Listing(), [folder]
-    others = "not lapic files" if suffixes == {".lapic"} else "not pictures"
-    while waiting:
-        inside = waiting.pop()
-        try:
-            with os.scandir(inside) as entries:
-                listed = list(entries)
-        except OSError as error:
-            listing.unreadable[inside] = error.strerror
-            continue
-        for entry in listed:
-            if entry.is_dir(follow_symlinks=False):
-                if entry.name.startswith("."):
-                    listing.left_out["hidden"] += recursive
-                elif recursive:
-                    waiting.append(Path(entry.path))
-            elif os.path.isdir(entry.path):
-                listing.left_out["links to folders"] += recursive
-            elif entry.name.startswith("."):
-                listing.left_out["hidden"] += 1
-            elif Path(entry.name).suffix.lower() not in suffixes:
-                listing.left_out[others] += 1
-            elif os.path.isfile(entry.path):
-                listing.files.append(Path(entry.path))
-            else:
-                listing.left_out["not regular files"] += 1
-    listing.files.sort()
-    return listing
+    if is_address(str(folder)):
+        return remote.list_folder(str(folder), suffixes, recursive)
+    return list_local(Path(folder), suffixes, recursive)
 
 
 def files_in(path: Path, suffixes: set[str], recursive: bool = False) -> Iterator[Path]:
@@ -207,4 +224,42 @@ def files_in(path: Path, suffixes: set[str], recursive: bool = False) -> Iterato
     listing = list_folder(path, suffixes, recursive)
     for folder, reason in listing.unreadable.items():
         raise Error(f"cannot read {folder}: {reason}")
-    yield from listing.files
+    yield from map(Path, listing.files)
+
+
+def inside(name: str, folder: str | None) -> str:
+    """The part of a file's name below a folder; without a folder, the last part of its name."""
+    if is_address(name):
+        return remote.inside(name, folder)
+    return str(Path(name).relative_to(folder)) if folder is not None else Path(name).name
+
+
+def target_of(folder: str, name: str, suffix: str) -> str:
+    """The name in a folder of what is made of the file `name`, with another suffix."""
+    if is_address(folder):
+        return remote.join(folder, str(PurePosixPath(*Path(name).parts).with_suffix(suffix)))
+    return str(Path(folder) / Path(name).with_suffix(suffix))
+
+
+def existing(names: Iterable[str]) -> set[str]:
+    """Those of the names under which something exists; addresses cost a listing of what is below their common folder.
+    Raises `Error` if an address cannot be asked."""
+    named = set(names)
+    addresses = {name for name in named if is_address(name)}
+    return {name for name in named - addresses if os.path.exists(name)} | remote.existing(addresses)
+
+
+def make_parent(name: str) -> None:
+    """Make the folder of a file if there is none; that of an address is made with the file. Raises `Error`."""
+    if is_address(name):
+        return
+    parent = Path(name).parent
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Error(f"cannot make {parent}: {error.strerror}") from None
+
+
+def is_own(name: str) -> bool:
+    """Whether other processes cannot open a name: it is a pipe or device, or an address in this process' memory."""
+    return not remote.is_shared(name) if is_address(name) else os.path.exists(name) and not os.path.isfile(name)
