@@ -45,7 +45,7 @@ RUN = [
     click.option("--loaders", default=2, show_default=True, help="Threads that prefetch batches."),
 ]
 DATA = [
-    click.option("--data", type=FOLDER, required=True, help="Folder of pictures."),
+    click.option("--data", type=FOLDER, required=True, help="Folder of pictures, or of shards (.tar)."),
     click.option("--validation", type=FOLDER, help="Held-out pictures, edges multiples of 64."),
 ]
 

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from lapic.training.shards import list_shards, shard_pictures
+
 Item = TypeVar("Item")
 NOISE_FRACTION = 1 / 32  # of the crops are noise, on which a codec of photos alone spends four times the bits
 PATTERN_FRACTION = 1 / 16  # are patterns of few colours, such as stripes, which a codec of photos alone codes badly
@@ -128,7 +130,8 @@ class Crops:
     Batch number `step` is a function of the seed and the step alone, so training resumes exactly.
 
     Args:
-        folder: searched recursively. patch: edge of the square crops in pixels.
+        folder: searched recursively; if it holds tar files, these are read as shards, see `lapic.training.shards`.
+        patch: edge of the square crops in pixels.
         max_gib: stop reading pictures when they fill this much memory (they are read in a shuffled order).
         part: (rank, count) gives every process of a distributed run its own share of the pictures.
         read: what makes an array (H, W, C) of a file.
@@ -145,12 +148,19 @@ class Crops:
         read: Callable[[Path], np.ndarray] = read_rgb,
     ) -> None:
         self.patch, self.seed, self.rank = patch, seed, part[0]
-        paths = list_pictures(folder)
+        shards = list_shards(folder) if read is read_rgb else []
+        paths = [] if shards else list_pictures(folder)
         paths = [paths[number] for number in np.random.default_rng(seed).permutation(len(paths))]
         self.pictures: list[np.ndarray] = []
         space = max_gib * 2**30
         with ProcessPoolExecutor(workers) as pool:
-            for picture in pool.map(read, paths[part[0] :: part[1]], chunksize=8):
+            if shards:
+                pictures = shard_pictures(shards, SUFFIXES, part)
+            else:
+                pictures = pool.map(read, paths[part[0] :: part[1]], chunksize=8)
+            for picture in pictures:
+                if space < patch * patch * 3:
+                    break
                 if min(picture.shape[:2]) >= patch and space >= picture.nbytes:
                     self.pictures.append(picture)
                     space -= picture.nbytes
