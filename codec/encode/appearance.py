@@ -27,7 +27,7 @@ from lapic.codec.picture.tiling import LATENT
 SCALES = 5  # of the score's six; the last has hardly any weight
 WINDOW, SMOOTH = 5, 9  # pixels: of local means, and of the local energy of edges
 STRUCTURE_RATE = 9.0  # square error (0..255 units) that one of the score's sum is exchanged for, as in training
-SQUARES, STRUCTURE = 0.54, 0.58  # weights of square error and of the sum so exchanged
+SQUARES, STRUCTURE = 0.54, 0.39  # weights of square error and of the sum so exchanged
 CONVEX = (
     1.5  # factor of the curvature of the score's terms: a fourth power bends more than the square that stands for it
 )
