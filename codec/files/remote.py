@@ -208,7 +208,8 @@ def _errors(verb: str, address: str) -> Iterator[None]:
     except (Error, FileExistsError):
         raise
     except ModuleNotFoundError as error:
-        raise Error(f"cannot {verb} {address}: {error.name} is missing: pip install 'lapic[remote]'") from None
+        package = (error.name or "fsspec").partition(".")[0]
+        raise Error(f"cannot {verb} {address}: {package} is missing: pip install 'lapic[remote]'") from None
     except Exception as error:  # each storage's library has its own types
         raise Error(f"cannot {verb} {address}: {_why(error, address)}") from error
 

@@ -205,7 +205,8 @@ def test_a_file_system_that_can_rename_shows_no_half_file(monkeypatch: pytest.Mo
 
 
 def test_local_names_need_no_fsspec(monkeypatch: pytest.MonkeyPatch, photo: Image.Image, tmp_path: Path) -> None:
-    monkeypatch.setitem(sys.modules, "fsspec", None)
+    for module in ("fsspec", "fsspec.core"):
+        monkeypatch.setitem(sys.modules, module, None)
     photo.crop((0, 0, 64, 64)).save(tmp_path / "a.png")
     assert run_lapic("encode", "-e", 0, tmp_path / "a.png", f"file://{tmp_path}/a.lapic").exit_code == 0
     result = run_lapic("info", "s3://bucket/a.lapic")

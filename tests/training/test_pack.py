@@ -60,6 +60,10 @@ def packs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pack]:
     return made
 
 
+def test_a_pack_names_its_qualities(packs: dict[str, Pack]) -> None:
+    assert [found.manifest["qualities"] for found in packs.values()] == [[1, 60], [60 + 1 / 256, 100]]
+
+
 def test_the_decoder_needs_no_torch(packs: dict[str, Pack]) -> None:
     model_pack, _ = of_file(packs, "photo-q10.lapic")
     code = f"""if True:

@@ -23,5 +23,5 @@ def decode(data: bytes, scale: int = 1, realism: float = 0.0) -> np.ndarray:
 def encode(image: Image.Image, quality: float) -> bytes:
     """The file without a search."""
     pixels, chunks = planes.simplify(*pillow.from_pil(image))
-    model = load(model_for(quality), "cpu", torch.float32)
+    model = load(model_for(quality, "eye"), "cpu", torch.float32)
     return encoder.encode_pixels(model, pixels, quality, chunks=chunks)

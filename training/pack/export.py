@@ -17,7 +17,7 @@ from lapic.codec.decode import picture_filter, realism
 from lapic.codec.exact import hyper
 from lapic.codec.exact.context import low_channels
 from lapic.codec.model.codec_weights import Model, load, part
-from lapic.codec.model.shipped import QUALITY_RANGES
+from lapic.codec.model.shipped import SERVED
 from lapic.codec.nets.translator import Translator
 from lapic.codec.picture.tiling import analysis_halo, halo
 from lapic.training.pack.analysis import analysis_graph, hyper_analysis_graph
@@ -139,7 +139,7 @@ def manifest(
         "pack": VERSION,
         "model": model.identity.hex(),
         "name": model.name,
-        "qualities": list(QUALITY_RANGES.get(model.name, model.qualities)),
+        "qualities": list(SERVED.get(model.name, model.qualities)),
         "sizes": sizes(model, translator),
         "halo": {
             "synthesis": halo(model.config),
