@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-RELEASE = "0.1"
-SECTIONS = ("kodak", "realism", "restoration", "speed", "gpu", "gigapixels", "cost")
-INTRODUCTION = f"""# Benchmarks
+SECTIONS = {  # files of results, and the release that each was measured with
+    "eye": "0.2", "browser": "0.2",
+    "kodak": "0.1", "realism": "0.1", "restoration": "0.1", "speed": "0.1", "gpu": "0.1", "gigapixels": "0.1",
+    "cost": "0.1",
+}  # fmt: skip
+INTRODUCTION = """# Benchmarks
 
-Made by `python benchmarks/page.py` from [results/{RELEASE}](../results/{RELEASE}); a test holds it to them.
-Each table names the command, machine and day that it was measured by. What was tried on the way is in the
+Made by `python benchmarks/page.py` from [results](../results), by release; a test holds it to them. Each table
+names the command, machine and day that it was measured by. What was tried on the way is in the
 [notebook](notebook/README.md).
 """
 
@@ -51,13 +54,13 @@ def table(content: dict[str, Any]) -> str:
 
 def section(name: str) -> str:
     """The section of the results in a file of this name."""
-    results = json.loads((ROOT / "results" / RELEASE / f"{name}.json").read_text())
+    results = json.loads((ROOT / "results" / SECTIONS[name] / f"{name}.json").read_text())
     tables = [(content, content.get("on_page", True)) for content in results["tables"]]
     parts = [f"## {results['title']}", *results["text"]]
     parts += ["\n".join(f"![{what}]({path})" for path, what in results["pictures"])] if "pictures" in results else []
     parts += [table(content) for content, on_page in tables if on_page]
     others = ", ".join(content["name"] for content, on_page in tables if not on_page)
-    data = f"All figures as data: [{name}.json](../results/{RELEASE}/{name}.json)"
+    data = f"All figures as data: [{name}.json](../results/{SECTIONS[name]}/{name}.json)"
     notes = [*results["notes"], data + (f" (also {others})." if others else ".")]
     return "\n\n".join([*parts, "\n".join(f"- {note}" for note in notes)]) + "\n"
 
