@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lapic.codec.encode import xyb
+from lapic.codec.encode.appearance import STRUCTURE_RATE
 from lapic.codec.nets import levels
 from lapic.training.perceptual import Perceptual
 
@@ -98,7 +99,6 @@ class Mixture:
 
 
 SQUARES_ONLY = Mixture(1.0, 0.0, 0.0)
-STRUCTURE_RATE = 9.0  # square error (0..255 units) for one of `Structure`, at every quality
 RATE_KEPT = 0.5  # rise of the distortion for each share that is not squared error: a model for it has less of it
 LPIPS_RATE = (750.0, 330.0)  # the same for one of LPIPS at the lowest quality and at the highest
 

@@ -11,7 +11,6 @@ The weight of a map's value at a pixel is the derivative of its mean and its nor
 as the score's, but for what the signs of edges and the made picture's own variance contribute.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -24,9 +23,10 @@ from lapic.codec.nets import second
 from lapic.codec.nets.network import Synthesis
 from lapic.codec.picture.tiling import LATENT
 
+Parts = list[tuple[Tensor, Tensor]]  # of an error at each scale, (B, 3, H/2^s, W/2^s) each: fine and flat
 SCALES = 5  # of the score's six; the last has hardly any weight
 WINDOW, SMOOTH = 5, 9  # pixels: of local means, and of the local energy of edges
-STRUCTURE_RATE = 9.0  # square error (0..255 units) that one of the score's sum is exchanged for, as in training
+STRUCTURE_RATE = 9.0  # square error (0..255 units) that one of the score's sum is exchanged for, at every quality
 SQUARES, STRUCTURE = 0.54, 0.39  # weights of square error and of the sum so exchanged
 CONVEX = (
     1.5  # factor of the curvature of the score's terms: a fourth power bends more than the square that stands for it
@@ -98,18 +98,24 @@ class Appearance:
             flat.append(unit * parts[1])
         return cls(Jacobian.at(picture), fine, flat)
 
-    def cost(self, error: Tensor) -> Tensor:
-        """The weighted square error (B, 3, H, W) of the pixels of each latent, (B, 1, H/16, W/16)."""
+    def split(self, error: Tensor) -> Parts:
+        """What differs from the local mean, and that mean, of an error (B, 3, H, W) in XYB at each scale."""
+        means = [(part, _blurred(part)) for part in _halved(self.jacobian.forward(error))]
+        return [(part - low, low) for part, low in means]
+
+    def cost(self, error: Tensor, parts: Parts) -> Tensor:
+        """The weighted square error (B, 3, H, W) of the pixels of each latent, (B, 1, H/16, W/16); `parts` as `split`
+        gives them."""
         total = SQUARES * F.avg_pool2d(error.square().sum(1, keepdim=True), LATENT, divisor_override=1)
-        for scale, (high, low) in enumerate(self._parts(error)):
+        for scale, (high, low) in enumerate(parts):
             weighted = (self.fine[scale] * high.square() + self.flat[scale] * low.square()).sum(1, keepdim=True)
             total = total + F.avg_pool2d(weighted, LATENT >> scale, divisor_override=1)
         return total
 
-    def slope(self, error: Tensor) -> Tensor:
-        """Half of the derivative of the sum of `cost` by the picture, (B, 3, H, W)."""
+    def slope(self, error: Tensor, parts: Parts) -> Tensor:
+        """Half of the derivative of the sum of `cost` by the picture, (B, 3, H, W); `parts` as `split` gives them."""
         total = None
-        for scale, (high, low) in reversed(list(enumerate(self._parts(error)))):
+        for scale, (high, low) in reversed(list(enumerate(parts))):
             weighted = self.fine[scale] * high
             slope = weighted + _blurred(self.flat[scale] * low - weighted)
             total = slope if total is None else slope + F.interpolate(total, scale_factor=2.0, mode="nearest") / 4
@@ -133,12 +139,6 @@ class Appearance:
                 local = F.avg_pool2d(weight * strength, LATENT >> scale)  # (B, 3, H/16, W/16)
                 total = total + F.conv2d(local, share[:, :, None, None])
         return SQUARES + CONVEX * total
-
-    def _parts(self, error: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """What differs from the local mean, and that mean, of an error in XYB at each scale."""
-        for part in _halved(self.jacobian.forward(error)):
-            low = _blurred(part)
-            yield part - low, low
 
 
 def _weights(original: Tensor, draft: Tensor, terms: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from lapic.bitstream.entropy import SYMBOL_MAX
 from lapic.codec.defaults import DEFAULT_TUNE
-from lapic.codec.encode.appearance import Appearance
+from lapic.codec.encode.appearance import Appearance, Parts
 from lapic.codec.encode.draft import Draft, Region, regions
 from lapic.codec.encode.rate import cost_of, error_weight, symbol_bits
 from lapic.codec.exact.context import Coded, Pass, run_passes
@@ -83,15 +83,16 @@ def improve(model: Model, region: Region, bits: Tensor, steps: int, tune: str = 
         with torch.enable_grad():
             picture = objective.synthesise(state.latent)
         error = objective.error(picture.detach())
-        better = state.keep_cheaper(objective.cost(error, state.coded))
-        state.keep_gradient(better, objective.gradient(picture, state.latent, error))
+        parts = objective.split(error)
+        better = state.keep_cheaper(objective.cost(error, parts, state.coded))
+        state.keep_gradient(better, objective.gradient(picture, state.latent, error, parts))
         state.keep_latent(better)
         moving = torch.rand(state.latent.shape, generator=generator, dtype=torch.float32) < move_rate(step)
         curvature = objective.curvature(move_rate(step))
         state.move(objective, state.target(curvature), moving.to(bits.device), curvature)
     with torch.no_grad():
         error = objective.error(objective.synthesise(state.latent))
-        state.keep_latent(state.keep_cheaper(objective.cost(error, state.coded)))
+        state.keep_latent(state.keep_cheaper(objective.cost(error, objective.split(error), state.coded)))
     nothing_moves = torch.zeros_like(state.latent, dtype=torch.bool)
     state.move(objective, state.best_latent, nothing_moves, objective.curvature(0.0))
     for (_, tile), coded in zip(region.tiles, state.coded, strict=True):
@@ -170,18 +171,22 @@ class Objective:
         error[..., height:, :], error[..., width:] = 0, 0
         return error
 
-    def cost(self, error: Tensor, tiles: list[Coded]) -> Tensor:
+    def split(self, error: Tensor) -> Parts:
+        """The parts of an error that the measure weighs, for `cost` and `gradient`; none of plain square errors."""
+        return self.measure.split(error) if self.measure else []
+
+    def cost(self, error: Tensor, parts: Parts, tiles: list[Coded]) -> Tensor:
         """The cost of the pixels and symbols of each place, averaged over its surroundings, (B, 1, h, w) in bits."""
-        cost = _mean_around(self.weight * (self.measure.cost(error) if self.measure else _square_error(error)))
+        cost = _mean_around(self.weight * (self.measure.cost(error, parts) if self.measure else _square_error(error)))
         for (inside, _), coded in zip(self.region.tiles, tiles, strict=True):
             rate = cost_of(self.bits, coded.symbol, coded.index).sum(1, keepdim=True)
             cost[(..., *inside)] += _mean_around(rate)
         return cost
 
-    def gradient(self, picture: Tensor, latent: Tensor, error: Tensor) -> Tensor:
+    def gradient(self, picture: Tensor, latent: Tensor, error: Tensor, parts: Parts) -> Tensor:
         """The gradient (B, M, h, w) of the errors' cost by the latents that `picture` was made from. Overwrites
         `error`."""
-        clipped_error = (self.measure.slope(error) if self.measure else error).clamp_(-ERROR_CLIP, ERROR_CLIP)
+        clipped_error = (self.measure.slope(error, parts) if self.measure else error).clamp_(-ERROR_CLIP, ERROR_CLIP)
         clipped_error.mul_(levels.spread_to(2 * self.weight / self.gradient_scale, error.shape[2:]))
         (gradient,) = torch.autograd.grad(picture, latent, clipped_error)
         return gradient.nan_to_num(0, 0, 0) * self.gradient_scale

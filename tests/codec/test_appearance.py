@@ -39,14 +39,16 @@ def test_a_smaller_file_looks_better(quality: float, photo: Image.Image) -> None
 
 def test_slope_is_half_the_derivative_of_the_cost(measure: Appearance, error: torch.Tensor) -> None:
     asked = error.clone().requires_grad_()
-    (wanted,) = torch.autograd.grad(measure.cost(asked).sum(), asked)
-    assert torch.allclose(2 * measure.slope(error), wanted, rtol=1e-3, atol=1e-5 * wanted.abs().max().item())
+    (wanted,) = torch.autograd.grad(measure.cost(asked, measure.split(asked)).sum(), asked)
+    assert torch.allclose(
+        2 * measure.slope(error, measure.split(error)), wanted, rtol=1e-3, atol=1e-5 * wanted.abs().max().item()
+    )
 
 
 def test_cost_lies_where_the_error_is(measure: Appearance, error: torch.Tensor) -> None:
     alone = torch.zeros_like(error)
     alone[..., 16:32, 32:48] = error[..., 16:32, 32:48]
-    cost = measure.cost(alone)
+    cost = measure.cost(alone, measure.split(alone))
     assert cost.shape == (2, 1, 6, 5)
     assert (cost[..., 1, 2] > 0.8 * cost.sum((1, 2, 3))[:, None]).all()
     assert (cost[..., 4:, :] == 0).all()
@@ -57,12 +59,13 @@ def test_slope_follows_the_score(photo: Image.Image, scale: float) -> None:
     pixels = torch.from_numpy(np.array(photo.convert("RGB").crop((0, 0, 256, 256)))).permute(2, 0, 1)[None]
     picture = pixels.float() / 127.5 - 1
     noise = torch.randn(picture.shape, generator=torch.Generator().manual_seed(0))
-    error = scale * torch.nn.functional.avg_pool2d(noise, 3, stride=1, padding=1)
-    draft = (picture + error).clamp(-1, 1)
+    added = scale * torch.nn.functional.avg_pool2d(noise, 3, stride=1, padding=1)
+    draft = (picture + added).clamp(-1, 1)
     asked = draft.clone().requires_grad_()
     (wanted,) = torch.autograd.grad(Structure()(asked, picture).sum(), asked)
     measure = Appearance.near(picture, draft)
-    slope = measure.slope(draft - picture) - SQUARES * (draft - picture)
+    error = draft - picture
+    slope = measure.slope(error, measure.split(error)) - SQUARES * error
     assert torch.cosine_similarity(slope.flatten(), wanted.flatten(), 0) > 0.7
 
 
@@ -70,8 +73,9 @@ def test_a_copy_has_no_error() -> None:
     """Weights stay finite where nothing differs."""
     flat = torch.zeros(1, 3, 16, 16)
     measure = Appearance.near(flat, flat)
-    assert measure.cost(flat).sum() == 0
-    assert torch.isfinite(measure.slope(torch.ones_like(flat))).all()
+    assert measure.cost(flat, measure.split(flat)).sum() == 0
+    ones = torch.ones_like(flat)
+    assert torch.isfinite(measure.slope(ones, measure.split(ones))).all()
 
 
 def test_curvature_is_that_of_the_linear_path() -> None:
@@ -85,7 +89,7 @@ def test_curvature_is_that_of_the_linear_path() -> None:
         with torch.no_grad():
             base, _ = synthesis.features(latent, torch.tensor([12800]))
             pattern = assemble(base, [torch.zeros(1, 3, 14 << level, 14 << level) for level in range(4)])
-        found = (flat.cost(pattern).sum() / pattern.square().sum()).item()
+        found = (flat.cost(pattern, flat.split(pattern)).sum() / pattern.square().sum()).item()
         assert SQUARES + (bend[0, channel].item() - SQUARES) / CONVEX == pytest.approx(found, rel=0.02)
 
 

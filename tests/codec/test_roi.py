@@ -210,8 +210,9 @@ def test_the_search_weighs_errors_by_their_places(photo: Image.Image) -> None:
         steps.requires_grad_()
         made = objective.synthesise(steps)
         error = objective.error(made.detach())
-        cost = objective.cost(error.clone(), [coded.coded])
-        found.append((cost, objective.gradient(made, steps, error), objective.curvature(0.5).expand_as(steps)))
+        parts = objective.split(error)
+        cost = objective.cost(error.clone(), parts, [coded.coded])
+        found.append((cost, objective.gradient(made, steps, error, parts), objective.curvature(0.5).expand_as(steps)))
     for mixed_values, low, high in zip(*found, strict=True):
         assert torch.allclose(mixed_values[..., :5], low[..., :5], rtol=1e-3, atol=1e-4 * float(low.abs().max()))
         assert torch.allclose(mixed_values[..., 24:], high[..., 24:], rtol=1e-3, atol=1e-4 * float(high.abs().max()))
