@@ -76,6 +76,7 @@ def main() -> None:
     show_default=True,
     help="Of the networks of a model that starts from the KLT.",
 )
+@click.option("--teacher", help="With --generation 2: learn from the latents of this model, a name or a weights file.")
 @with_options(QUALITIES)
 @with_options(OBJECTIVE)
 @with_options(RUN)

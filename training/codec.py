@@ -12,6 +12,7 @@ from lapic.codec.model.codec_weights import load
 from lapic.codec.nets import levels
 from lapic.codec.nets.config import SECOND, Config
 from lapic.training.data import Crops, held_out
+from lapic.training.distillation import distillation, follow
 from lapic.training.export import trainable
 from lapic.training.eye import ObjectiveOptions
 from lapic.training.initial import grow, initialise
@@ -46,6 +47,7 @@ class CodecOptions(RateDistortionOptions):
     quarter: int = 0  # width of the stage at 1/4 that a model without one gets
     context: int = 0  # low channels that are coded first, as context, in a model that has no context
     generation: int = 1  # of a new model's networks
+    teacher: str | None = None  # a model of generation 1 whose latents a new model of generation 2 learns from
 
 
 def optimisers(model: nn.Module) -> list[torch.optim.Optimizer]:
@@ -111,19 +113,28 @@ def _start(options: CodecOptions, config: Config, crops: Crops) -> tuple[Trainab
         config = SECOND
     config = replace(config, quarter=options.quarter or config.quarter, context=options.context or config.context)
     model = TrainableCodec(config)
+    if options.teacher:
+        return model, prior_training(options.out, {})
     kept = initialise(model, sample)
     print(f"KLT start: {config.latent} channels keep {kept:.5f} of the energy")
     return model, prior_training(options.out, {})
 
 
 def recipe(options: CodecOptions, config: Config = Config(), part: tuple[int, int] = (0, 1)) -> Recipe:
-    """The recipe for process `part` = (rank, count); with `options.init` that model's configuration is used."""
+    """The recipe for process `part` = (rank, count); with `options.init` that model's configuration is used. Raises
+    ValueError if there is a teacher for networks that cannot follow one."""
+    if options.teacher and (options.init or options.generation != 2):
+        raise ValueError("a teacher is for a new model of generation 2")
     crops = read_crops(options, part)
     model, prior = _start(options, config, crops)
     if options.init:
         finished = load(options.init)
         model.rounding = finished.threshold, finished.centroid
     recipe = rate_distortion_recipe(options, crops, model, {"config": asdict(model.config), "prior_training": prior})
+    if options.teacher:
+        sample = normalise(torch.from_numpy(crops.sample()))
+        teacher = follow(model, trainable(options.teacher)[0].transforms, sample, options.highest)
+        recipe.losses = {"model": distillation(teacher, options.lowest, options.highest, options.distortion())}
     return replace(recipe, after_step=model.hyper_synthesis.keep_exact)
 
 

@@ -69,6 +69,7 @@ class TrainableSynthesis(nn.Module):
         linear, added = self.net.parts(latent, quality)
         bits = symbol_bits(model.tables).to(pixels.device)
         return Estimate(
+            latent=latent,
             linear=linear,
             added=added,
             bits_y=cost_of(bits, rounded.coded.symbol, rounded.coded.index).flatten(1).sum(1),

@@ -142,6 +142,16 @@ def _set_linear_paths(nets: Transforms, blocks: Tensor) -> tuple[float, Tensor]:
 
 
 @torch.no_grad()
+def start_networks(nets: Transforms, crops: Tensor) -> tuple[float, Tensor]:
+    """Set networks to the KLT of 16x16 blocks, in place: what they add to it is zero, and what they see is whitened.
+
+    Args and the fraction that is returned: as for `initialise`. The standard deviations (M,) of the latents follow.
+    """
+    _keep_scale(nets)
+    return _start_first(nets, crops) if nets.config.generation == 1 else _start_second(nets, crops)
+
+
+@torch.no_grad()
 def initialise(model: TrainableCodec, crops: Tensor) -> float:
     """Set the linear paths to the KLT of 16x16 blocks and gains and scales to match, in place.
 
@@ -154,9 +164,7 @@ def initialise(model: TrainableCodec, crops: Tensor) -> float:
         The fraction, 0..1, of the blocks' energy that the latent channels keep.
     """
     nets = model.transforms
-    start = _start_first if nets.config.generation == 1 else _start_second
-    _keep_scale(nets)
-    kept, deviation = start(nets, crops)
+    kept, deviation = start_networks(nets, crops)
     low, high = LAMBDA_RANGE
     weight = torch.logspace(0, 1, nets.config.levels, base=high / low) * low
     # At high rate a uniform step D costs D^2/12 and the slope of the entropy makes D = sqrt(12 / lambda) about right.

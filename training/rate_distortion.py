@@ -61,9 +61,11 @@ def random_qualities(
 
 @dataclass
 class Estimate:
-    """Result of one pass: the linear path's picture (B, 3, H, W) in -1..1, what the network adds to it at the sizes
-    that it makes, coarse to fine, and the bits (B,) of y and z by the entropy models."""
+    """Result of one pass: the analysis' latents y (B, M, H/16, W/16), the linear path's picture (B, 3, H, W) in -1..1,
+    what the network adds to it at the sizes that it makes, coarse to fine, and the bits (B,) of y and z by the entropy
+    models."""
 
+    latent: Tensor
     linear: Tensor
     added: list[Tensor]
     bits_y: Tensor
@@ -116,15 +118,17 @@ class TrainableCodec(nn.Module):
         self.density.quantiles.requires_grad_(False)  # never used here, and DDP waits for every gradient
         self.gaussian = GaussianConditional(None)
 
-    def forward(self, pixels: Tensor, quality: Tensor) -> Estimate:
-        """Args: pixels (B, 3, H, W) uint8, H and W multiples of 64; quality (B,) integers 256..25600.
+    def forward(self, pixels: Tensor, quality: Tensor, taught: Tensor | None = None) -> Estimate:
+        """Args: pixels (B, 3, H, W) uint8, H and W multiples of 64; quality (B,) integers 256..25600; taught (B, M, H/16,
+        W/16), latents that are coded in place of the analysis' own.
         In training mode the rate is that of latents with additive noise, the distortion that of rounded latents
         (straight-through, see `rounding`).
         Pixels come as integers because Fabric's mixed precision would round floats to bfloat16 on their way in."""
         nets = self.transforms
         picture = normalise(pixels)
         gain = nets.gain(quality)  # (B, M, 1, 1)
-        gained = nets.analysis(picture) * gain  # (B, M, H/16, W/16)
+        latent = nets.analysis(picture)
+        gained = (latent if taught is None else taught) * gain  # (B, M, H/16, W/16)
         coded, bits_y, bits_z = self.entropy(gained, quality, quick=self.training)
         mean, residual = coded.mean / hyper.MEAN_ONE, coded.symbol
         if self.rounding:
@@ -132,7 +136,7 @@ class TrainableCodec(nn.Module):
             symbol, index = coded.symbol.detach(), coded.index.detach()
             residual = rounded_by_rate(gained - mean, symbol, index, threshold, centroid)
         linear, added = nets.synthesis.parts((mean + residual) / gain, quality)
-        return Estimate(linear, added, bits_y, bits_z)
+        return Estimate(latent, linear, added, bits_y, bits_z)
 
     def entropy(self, gained: Tensor, quality: Tensor, quick: bool = False) -> tuple[Coded, Tensor, Tensor]:
         """Symbols, means and scale indices of gained latents (B, M, h, w), rounded as in files if there is a

@@ -140,10 +140,10 @@ class Pair(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """Features (B, h, w, 16, C) of the cells of each latent, and for each latent scales, shifts and gates (B, h, w,
-        1, 3C) -> (B, h, w, 16, C)."""
+        1, 3C) -> (B, h, w, 16, C). Scales and gates are bounded: their products with unusual features would explode."""
         scale, shift, gate = condition.chunk(3, dim=-1)
-        inner = silu(self.widen(torch.addcmul(shift, x, 1 + scale)))
-        return torch.addcmul(x, self.narrow(inner), 1 + gate)
+        inner = silu(self.widen(torch.addcmul(shift, x, 1 + scale.tanh())))
+        return torch.addcmul(x, self.narrow(inner), 1 + gate.tanh())
 
 
 class Synthesis(nn.Module):

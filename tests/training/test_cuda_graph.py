@@ -196,7 +196,7 @@ def test_the_loss_of_the_eye_compiles(lpips: float, backbone: Path) -> None:
     pixels = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
     picture = (normalise(pixels) * 0.9).requires_grad_()
     added = [torch.zeros(2, 3, 64 // scale, 64 // scale) for scale in (8, 4, 2, 1)]
-    estimate = Estimate(picture, added, torch.full((2,), 900.0), torch.full((2,), 90.0))
+    estimate = Estimate(torch.zeros(2, 1, 4, 4), picture, added, torch.full((2,), 900.0), torch.full((2,), 90.0))
     quality = torch.tensor([9000, 20000])
     totals = [one(estimate, pixels, quality, distortion)[0] for one in (cuda_graph.loss, compiled)]
     assert totals[0].item() == pytest.approx(totals[1].item(), rel=1e-5)
