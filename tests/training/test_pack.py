@@ -32,6 +32,8 @@ from lapic.training.pack.exact import exact_graphs
 from lapic.training.rate_distortion import TrainableCodec
 from tests import pack, reference
 from tests.codec.test_context import near_the_limits, plain_arithmetic
+from tests.codec.test_second import TINY
+from tests.codec.test_second import weights as second_generation
 from tests.pack import Pack
 
 EXACT = ["hyper", "context-odd", "context-rest"]
@@ -273,6 +275,20 @@ def test_a_model_without_context_quarter_stage_filters_and_realism(tmp_path: Pat
     for scale in (1, 8):
         expected = decoder.decode_pixels(model, *bitstream.read(data), View(scale))
         assert levels_apart(pack.decode(small, data, scale)[0], expected) <= 1
+
+
+def test_a_model_of_the_second_generation(tmp_path: Path, photo: Image.Image) -> None:
+    path = second_generation(TINY, tmp_path / "tiny.safetensors")
+    assert run_train("onnx", path, tmp_path / "pack").exit_code == 0
+    tiny, model = Pack(tmp_path / "pack"), load(str(path), dtype=torch.float32)
+    pixels = np.asarray(photo)[:150, :93]
+    data = pack.encode(tiny, pixels, 50, tile=64)
+    header, tiles = bitstream.read(data)
+    _, expected = bitstream.read(encoder.encode_pixels(model, pixels, 50, tile=64))
+    assert sum(mine == right for mine, right in zip(tiles, expected, strict=True)) >= 0.8 * len(tiles)
+    for scale in (1, 8):
+        expected_view = decoder.decode_pixels(model, header, tiles, View(scale))
+        assert levels_apart(pack.decode(tiny, data, scale)[0], expected_view) <= 1
 
 
 def test_what_is_no_model_gets_one_line(tmp_path: Path) -> None:

@@ -20,11 +20,17 @@ from lapic.codec.model.codec_weights import Model, load, part
 from lapic.codec.model.shipped import SERVED
 from lapic.codec.nets.translator import Translator
 from lapic.codec.picture.tiling import analysis_halo, halo
-from lapic.training.pack.analysis import analysis_graph, hyper_analysis_graph
+from lapic.training.pack import analysis as first_analysis
+from lapic.training.pack import pictures, second
+from lapic.training.pack.analysis import hyper_analysis_graph
 from lapic.training.pack.exact import exact_graphs
-from lapic.training.pack.pictures import eighth_graph, features_graph, filter_graph, realism_graph, whole_graph
+from lapic.training.pack.pictures import filter_graph, realism_graph
 
 VERSION = 0
+LEVELS = {  # the synthesis' modulations by their names in a pack, for each generation of networks
+    1: {row: f"synthesis.{row}.table" for row in ("enter_level", "up_level", "quarter.level")},
+    2: {"enter_level": "synthesis.body_levels.0.table", "up_level": "synthesis.body_levels.1.table"},
+}
 ALIGNMENT = 8  # bytes
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -78,10 +84,12 @@ def graphs(model: Model, translator: Translator | None) -> dict[str, bytes]:
         _numpy(part(model.transforms.state_dict(), name)) for name in ("synthesis", "analysis", "hyper_analysis")
     )
     made = exact_graphs(_numpy(model.integers), low_channels(model.integers))
-    made |= {"features.onnx": features_graph(synthesis), "synthesis-8.onnx": eighth_graph(synthesis)}
-    made |= {"synthesis.onnx": whole_graph(synthesis), "filter.onnx": filter_graph()}
+    makers = pictures if model.config.generation == 1 else second
+    made |= {"features.onnx": makers.features_graph(synthesis), "synthesis-8.onnx": makers.eighth_graph(synthesis)}
+    made |= {"synthesis.onnx": makers.whole_graph(synthesis), "filter.onnx": filter_graph()}
     if translator:
         made["realism.onnx"] = realism_graph(_numpy(translator.state_dict()))
+    analysis_graph = first_analysis.analysis_graph if model.config.generation == 1 else second.analysis_graph
     return made | {
         "analysis.onnx": analysis_graph(analysis),
         "hyper-analysis.onnx": hyper_analysis_graph(hyper_analysis),
@@ -97,9 +105,9 @@ def small_arrays(model: Model, translator: Translator | None) -> dict[str, NDArr
         "tables.lengths": np.array([len(table) for table in tables.latent], "<i4"),
     }
     state = _numpy(model.transforms.state_dict())
-    rows = ("enter_level", "up_level", "quarter.level")
+    rows = LEVELS[model.config.generation]
     tensors = {"centroid": model.centroid.numpy(), "threshold": model.threshold.numpy(), "log_gain": state["log_gain"]}
-    tensors |= {row: state[f"synthesis.{row}.table"] for row in rows if f"synthesis.{row}.table" in state}
+    tensors |= {row: state[key] for row, key in rows.items() if key in state}
     if translator:
         rows_of = _numpy({k: v for k, v in translator.state_dict().items() if k.endswith(".task.table")})
         tensors |= {f"realism.{name.removesuffix('.task.table')}": table for name, table in rows_of.items()}
@@ -126,7 +134,8 @@ def sizes(model: Model, translator: Translator | None) -> dict[str, int]:
     """The numbers of channels by FORMAT.md's letters; 0 for what the model does not have."""
     config = model.config
     found = {"M": config.latent, "Z": config.hyper, "C": low_channels(model.integers), "L": config.levels}
-    found |= {"X": config.hyper_wide, "A": config.coarse, "B": config.fine, "D": config.quarter}
+    found |= {"X": config.hyper_wide, "A": config.coarse, "D": config.quarter}
+    found["B"] = config.fine if config.generation == 1 else config.coarse
     e, g = translator.config.widths if translator else (0, 0)
     return found | {"E": e, "G": g, "R": len(translator.config.tasks) if translator else 0}
 
