@@ -78,8 +78,8 @@ def _by_cells(patterns: Tensor) -> Tensor:
 
 
 def distillation(teacher: Teacher, lowest: int, highest: int, distortion: Distortion) -> Loss:
-    """The loss of rate and distortion of the teacher's latents at random qualities, plus that of the student's errors in
-    finding them, for a batch of crops (B, 3, P, P) uint8."""
+    """The loss of rate and distortion of the teacher's latents at random qualities, plus that of the student's errors
+    in finding them, for a batch of crops (B, 3, P, P) uint8."""
 
     def learn(models: Models, batch: Batch, shared: object) -> tuple[Tensor, Figures]:
         (pixels,) = batch

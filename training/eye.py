@@ -19,28 +19,44 @@ from lapic.codec.nets import levels
 from lapic.training.perceptual import Perceptual
 
 SIGMA, RADIUS = 1.5, 5  # of the Gaussian window, in pixels
+# The channels of XYB that count at each scale: the weights of the others are below 0.002 and their terms take two
+# thirds of the time. At 1/32 no channel counts.
+CHANNELS = (slice(1, 2), slice(0, 2), slice(0, 2), slice(0, 3), slice(0, 3))
 POLYNOMIAL = (0.9562382616834844, 2.326765642916932, -0.020884521182843837, 6.248496625763138e-05, 0.6276336467831387)
 
 
+def _window(size: int, like: Tensor, mirrored: bool) -> Tensor:
+    """The matrix (size, size) that blurs a row of pixels by a Gaussian of sigma 1.5, the row being mirrored at its ends
+    or followed by zeros."""
+    to = torch.arange(size, device=like.device, dtype=like.dtype)
+    reach = torch.arange(-RADIUS, RADIUS + 1, device=like.device, dtype=like.dtype)
+
+    def gaussian(offset: Tensor) -> Tensor:
+        return (-(offset**2) / (2 * SIGMA**2)).exp() * (offset.abs() <= RADIUS)
+
+    here, last = to[:, None], size - 1
+    matrix = gaussian(here - to)
+    if mirrored:
+        matrix = matrix + gaussian(here + to) * (to > 0) + gaussian(2 * last - here - to) * (to < last)
+    return matrix / gaussian(reach).sum()
+
+
 def _blur(x: Tensor, as_scored: bool) -> Tensor:
-    """A Gaussian of sigma 1.5 over (B, C, H, W). The picture is mirrored at its borders; `as_scored` pads it as the
-    package ssimulacra2 does, by zeros to the left and right."""
-    offsets = torch.arange(-RADIUS, RADIUS + 1, device=x.device, dtype=x.dtype)
-    kernel = (-(offsets**2) / (2 * SIGMA**2)).exp()
-    kernel = (kernel / kernel.sum()).expand(x.shape[1], 1, 1, -1)
-    sides, ends = (RADIUS, RADIUS, 0, 0), (0, 0, RADIUS, RADIUS)
-    x = F.conv2d(F.pad(x, sides) if as_scored else F.pad(x, sides, mode="reflect"), kernel, groups=x.shape[1])
-    return F.conv2d(F.pad(x, ends, mode="reflect"), kernel.transpose(2, 3), groups=x.shape[1])
+    """A Gaussian of sigma 1.5 over (B, C, H, W), as products with matrices, which take a third of a convolution's time.
+    The picture is mirrored at its borders; `as_scored` pads it as the package ssimulacra2 does, by zeros to the left
+    and right."""
+    height, width = x.shape[2:]
+    return _window(height, x, mirrored=True) @ (x @ _window(width, x, mirrored=not as_scored).T)
 
 
 def _norms(error: Tensor) -> Tensor:
-    """Mean and fourth-power norm of maps (B, 3, h, w): (B, 3, 2)."""
+    """Mean and fourth-power norm of maps (B, C, h, w): (B, C, 2)."""
     fourth = (error.square().square().mean((2, 3)) + 1e-16) ** 0.25 - 1e-4
     return torch.stack([error.mean((2, 3)), fourth], dim=2)
 
 
 def _terms(made: Tensor, target: Tensor, as_scored: bool) -> Tensor:
-    """Terms of one scale for XYB pictures (B, 3, h, w): (B, 3, 2, 3) by channel, norm and map."""
+    """Terms of one scale for channels of XYB pictures (B, C, h, w): (B, C, 2, 3) by channel, norm and map."""
     with torch.no_grad():
         target_mean, target_square = _blur(torch.cat([target, target.square()], dim=1), as_scored).chunk(2, dim=1)
     mean, square, product = _blur(torch.cat([made, made.square(), made * target], dim=1), as_scored).chunk(3, dim=1)
@@ -69,9 +85,10 @@ class Structure(nn.Module):
         Scales of less than 8 pixels are left out, as the score does."""
         total = made.new_zeros(len(made))
         light, target_light = xyb.to_linear(made), xyb.to_linear(target.detach())
-        for scale in range(xyb.SCALES):
-            terms = _terms(xyb.to_xyb(light), xyb.to_xyb(target_light), self.as_scored)  # (B, 3, 2, 3)
-            total = total + (terms * self.weights[:, scale]).sum((1, 2, 3))
+        for scale, channels in enumerate(CHANNELS):
+            seen, wanted = (xyb.to_xyb(one)[:, channels] for one in (light, target_light))  # (B, C, h, w)
+            terms = _terms(seen, wanted, self.as_scored)  # (B, C, 2, 3)
+            total = total + (terms * self.weights[channels, scale]).sum((1, 2, 3))
             if min(light.shape[2:]) < 16:
                 break
             light, target_light = F.avg_pool2d(light, 2), F.avg_pool2d(target_light, 2)

@@ -119,8 +119,8 @@ class TrainableCodec(nn.Module):
         self.gaussian = GaussianConditional(None)
 
     def forward(self, pixels: Tensor, quality: Tensor, taught: Tensor | None = None) -> Estimate:
-        """Args: pixels (B, 3, H, W) uint8, H and W multiples of 64; quality (B,) integers 256..25600; taught (B, M, H/16,
-        W/16), latents that are coded in place of the analysis' own.
+        """Args: pixels (B, 3, H, W) uint8, H and W multiples of 64; quality (B,) integers 256..25600; taught (B, M,
+        H/16, W/16), latents that are coded in place of the analysis' own.
         In training mode the rate is that of latents with additive noise, the distortion that of rounded latents
         (straight-through, see `rounding`).
         Pixels come as integers because Fabric's mixed precision would round floats to bfloat16 on their way in."""

@@ -1,5 +1,6 @@
 """A model of the second generation that learns from the latents of one of the first."""
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -55,10 +56,10 @@ def test_the_student_comes_closer_to_its_teacher(tmp_path: Path, monkeypatch: py
         learning_rate=1e-3, warmup=1, decay=1, log_every=10, loaders=1, precision="32-true",
     )  # fmt: skip
     train(options, lambda part: recipe(options, part=part))
-    rows = (tmp_path / "train.csv").read_text().splitlines()
-    first, last = (dict(zip(rows[0].split(","), map(float, row.split(",")), strict=True)) for row in (rows[1], rows[-1]))
-    assert last["missed"] < first["missed"]
-    assert last["loss"] < first["loss"]
+    with (tmp_path / "train.csv").open() as file:
+        first, *_, last = csv.DictReader(file)
+    assert float(last["missed"]) < float(first["missed"])
+    assert float(last["loss"]) < float(first["loss"])
 
 
 def test_the_run_goes_on_without_its_teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
