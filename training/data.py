@@ -44,9 +44,12 @@ def read_pair(folders: tuple[Path, Path], path: Path) -> np.ndarray:
 
 
 def read_rgb(path: Path) -> np.ndarray:
-    """One picture as (H, W, 3) uint8."""
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB"))
+    """One picture as (H, W, 3) uint8. Raises OSError with its name if it cannot be read."""
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except OSError as error:
+        raise OSError(f"cannot read {path}: {error.strerror or error}") from None
 
 
 def held_out(folder: Path | None) -> list[Tensor]:

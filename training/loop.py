@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,8 @@ Loss = Callable[[Models, Batch, dict[str, Any]], tuple[Tensor, Figures]]
 
 @dataclass(frozen=True)
 class Options:
-    """One training run. Learning rate: linear warm-up, constant, then linear to zero over the last `decay` steps.
+    """One training run. Learning rate: linear warm-up, constant, then linear to zero over the last `decay` steps, and
+    over the last `decay_minutes` of `max_minutes`, whichever is lower.
 
     Processes either share every gradient (`sync_every` 1) or learn on their own and take the mean of their weights
     every `sync_every` steps (local SGD: Stich, ICLR 2019), which costs next to no time.
@@ -47,6 +48,7 @@ class Options:
     clip: float = 1.0  # largest norm of a gradient
     seed: int = 0
     max_minutes: float = float("inf")
+    decay_minutes: float = 0.0
     checkpoint_minutes: float = 5.0
     log_every: int = 50
     precision: str = "auto"  # Lightning Fabric's, see `precision_of`
@@ -93,10 +95,12 @@ def precision_of(options: Options) -> str:
     return "32-true" if computes == torch.float32 else "bf16-mixed"
 
 
-def learning_rate(options: Options, step: int) -> float:
-    """Learning rate of step `step` (0-based)."""
+def learning_rate(options: Options, step: int, minutes: float = 0.0) -> float:
+    """Learning rate of step `step` (0-based), so many minutes after the run began."""
     rise = min(1.0, (step + 1) / max(options.warmup, 1))
     fall = min(1.0, (options.steps - step) / max(options.decay, 1))
+    if options.decay_minutes:
+        fall = min(fall, (options.max_minutes - minutes) / options.decay_minutes)
     return options.learning_rate * rise * max(fall, 0.0)
 
 
@@ -107,19 +111,25 @@ def interpolate(average: nn.Module, model: nn.Module, keep: float) -> None:
         torch._foreach_lerp_([a for a, _ in pairs], [m for _, m in pairs], 1 - keep)
 
 
-def _signals_received() -> list[int]:
-    """A list that SIGINT and SIGTERM append to, so that the loop ends with a checkpoint; a second SIGINT ends at
-    once."""
+@contextmanager
+def _signals_received() -> Iterator[list[int]]:
+    """A list that SIGINT and SIGTERM append to within the block, so that the loop ends with a checkpoint; a second
+    SIGINT ends at once."""
     received: list[int] = []
 
     def note(number: int, _: object) -> None:
         received.append(number)
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, note)
-        signal.signal(signal.SIGTERM, note)
-    return received
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _average_over_processes(fabric: Fabric, modules: Iterable[nn.Module], optimisers: Iterable) -> None:
@@ -137,7 +147,8 @@ class Trainer:
     Attributes:
         models, optimisers: as Fabric wraps them.
         average: the exponential moving average of the model.
-        step: steps taken. seconds: time taken, both with those before the run was resumed.
+        step: steps taken. seconds: time taken, both with those before the run was resumed. minutes: time taken since,
+            of which all processes know the same.
         has_local_gradients: whether each of several processes learns from its own gradients.
     """
 
@@ -153,7 +164,7 @@ class Trainer:
                 if isinstance(optimiser, Muon):
                     optimiser.has_local_gradients = self.has_local_gradients
         self.average = fabric.to_device(copy.deepcopy(recipe.models["model"]))
-        self.step, self.seconds = 0, 0.0
+        self.step, self.seconds, self.minutes = 0, 0.0, 0.0
         self.log, self.validation_log = CsvLog(options.out / "train.csv"), CsvLog(options.out / "validation.csv")
         self.window: list[Figures] = []  # of the steps since the last row of the log
 
@@ -182,7 +193,11 @@ class Trainer:
         then and at the end."""
         self.first_step, self.seconds_before = self.step, self.seconds
         self.began = self.saved = time.monotonic()
-        self.signals = _signals_received()
+        with _signals_received() as self.signals:
+            self._take_steps()
+
+    def _take_steps(self) -> None:
+        """Take steps until `_due` says that the run is over."""
         batches = prefetch(self.recipe.batch, self.step, self.options.loaders)
         _, is_over = self._due()
         while not is_over:
@@ -206,9 +221,11 @@ class Trainer:
         if self.has_local_gradients and self.step % options.sync_every and self.step < options.steps:
             return False, False
         now = time.monotonic()
-        is_over = self.step >= options.steps or now - self.began >= options.max_minutes * 60 or bool(self.signals)
-        due = not is_over and now - self.saved > options.checkpoint_minutes * 60, is_over
-        return self.fabric.broadcast(due) if self.fabric.world_size > 1 else due
+        minutes = (now - self.began) / 60
+        is_over = self.step >= options.steps or minutes >= options.max_minutes or bool(self.signals)
+        due = not is_over and now - self.saved > options.checkpoint_minutes * 60, is_over, minutes
+        must_save, is_over, self.minutes = self.fabric.broadcast(due) if self.fabric.world_size > 1 else due
+        return must_save, is_over
 
     def take_step(self, batch: Batch) -> Figures:
         """One step of every model. A step whose gradient is not finite is skipped."""
@@ -237,7 +254,7 @@ class Trainer:
     def _update(self, name: str) -> None:
         """Let a model's optimisers take a step at the learning rate of now."""
         for group in self._parameter_groups(name):
-            group["lr"] = learning_rate(self.options, self.step) * group["lr_scale"]
+            group["lr"] = learning_rate(self.options, self.step, self.minutes) * group["lr_scale"]
         for optimiser in self.optimisers[name]:
             optimiser.step()
 

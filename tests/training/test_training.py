@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -387,6 +388,36 @@ def test_folders_without_pictures(tmp_path: Path) -> None:
         Crops(tmp_path, 64)
     with pytest.raises(ValueError, match="as large as"):
         Crops(EXAMPLES, 4096)
+
+
+def test_the_rate_falls_to_0_by_the_clock() -> None:
+    plan = options(Path(), steps=10**6, warmup=0, learning_rate=1.0, max_minutes=10, decay_minutes=5)
+    rates = [learning_rate(plan, 50, minutes) for minutes in (0, 5, 7.5, 10, 11)]
+    assert rates == [1, 1, 0.5, 0, 0]
+    assert learning_rate(dataclasses.replace(plan, decay_minutes=0), 50, 11) == 1
+
+
+def test_a_run_reads_the_clock_at_every_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[float] = []
+    monkeypatch.setattr("lapic.training.loop.learning_rate", lambda plan, step, minutes: asked.append(minutes) or 0.0)
+    train_codec(options(tmp_path, steps=3), TINY)
+    times = sorted(set(asked))
+    assert len(times) == 3
+    assert asked == sorted(asked)
+    assert times[-1] < 10
+
+
+def test_signals_are_handled_as_before_after_a_run(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    train_codec(options(tmp_path, steps=1), TINY)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_a_broken_picture_is_named(tmp_path: Path) -> None:
+    whole = (EXAMPLES / "coffee.png").read_bytes()
+    (tmp_path / "broken.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(OSError, match=r"cannot read .*broken\.png: "):
+        Crops(tmp_path, 64)
 
 
 def test_schedule_and_rates() -> None:
