@@ -6,7 +6,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from lapic.codec.defaults import DEFAULT_MODEL
+from lapic.codec.defaults import DEFAULT_MODEL, DEFAULT_TUNE, TUNES
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -115,4 +115,14 @@ CUDA_GRAPH = [
     click.option("--more-fine", default=0, show_default=True, help="With --cuda-graph: the same at 1/8."),
     click.option("--device", default="cuda", show_default=True,
                  help="With --cuda-graph: cuda, cuda:N or, to try it out, cpu."),
+]  # fmt: skip
+OWN = [
+    click.argument("photos", type=FOLDER),
+    click.option("--minutes", default=60.0, show_default=True, help="For all of it: measuring and export included."),
+    click.option("--out", type=click.Path(path_type=Path), required=True, help="The weights file to write."),
+    click.option("--tune", type=click.Choice(TUNES), default=DEFAULT_TUNE, show_default=True,
+                 help="What files are to be best by: how they look, or the least square error."),
+    click.option("--elsewhere", type=FOLDER, help="Other photos, to say what the model costs on them; those of a "
+                 "clone's examples/ if not given."),
+    click.option("--force", is_flag=True, help="Replace the weights file if it is there."),
 ]  # fmt: skip
