@@ -1,6 +1,7 @@
 """How long the command takes on an idle machine, and beside processes that compute.
 
     python benchmarks/busy.py PICTURE [--beside 2] [--runs 3] [--commands "encode,encode -e 0,decode"]
+        [--size 3840x2160]
 
 "decode" decodes what the commands before it encoded.
 """
@@ -16,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from PIL import Image
 from timing import measure
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -54,14 +56,20 @@ def main() -> None:
     parser.add_argument("--beside", type=int, default=2, help="processes that compute meanwhile")
     parser.add_argument("--runs", type=int, default=3, help="of which the median counts")
     parser.add_argument("--commands", default="encode,encode -e 0,decode")
+    parser.add_argument("--size", help="that the picture is brought to first")
     options = parser.parse_args()
     print(f"{os.cpu_count()} cores, {options.beside} computing processes; seconds with the start of Python and torch")
     with tempfile.TemporaryDirectory() as folder:
         file, back = str(Path(folder, "a.lapic")), str(Path(folder, "a.png"))
-        commands = {}
+        picture, commands = options.picture, {}
+        if options.size:
+            width, height = map(int, options.size.split("x"))
+            picture = str(Path(folder, "resized.png"))
+            with Image.open(options.picture) as image:
+                image.resize((width, height), Image.Resampling.LANCZOS).save(picture)
         for name in options.commands.split(","):
             verb, *settings = name.split()
-            commands[name] = [verb, *([file, back] if verb == "decode" else [options.picture, file]), *settings]
+            commands[name] = [verb, *([file, back] if verb == "decode" else [picture, file]), *settings]
         idle = {name: seconds(command, options.runs) for name, command in commands.items()}
         with busy(options.beside):
             loaded = {name: seconds(command, options.runs) for name, command in commands.items()}

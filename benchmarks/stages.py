@@ -72,6 +72,25 @@ def watch_function(
     stack.enter_context(mock.patch.object(owner, attribute, timed))
 
 
+def watch_strips(
+    stack: ExitStack, attribute: str, layers: dict[nn.Module, tuple[str, float]], device: torch.device
+) -> None:
+    """Time the layers that one of `nets.strips`' functions computes, by their names and GMAC, until the stack is
+    closed."""
+    work: Callable = getattr(network, attribute)
+
+    def timed(layer: Any, x: Tensor) -> Tensor:
+        if layer not in layers:
+            return work(layer, x)
+        name, gmac = layers[layer]
+        with stopwatch(TIMES[name], device):
+            found = work(layer, x)
+        WORK[name] = gmac, size_of(x) + size_of(found) + sum(size_of(value) for value in layer.parameters())
+        return found
+
+    stack.enter_context(mock.patch.object(network, attribute, timed))
+
+
 def speeds(device: torch.device, dtype: torch.dtype, rounds: int) -> tuple[float, float]:
     """GMAC/s of a matrix product and MB/s that a copy moves, the fastest of some rounds."""
     a = torch.randn(2048, 2048, device=device, dtype=dtype)
@@ -98,9 +117,15 @@ def watch(stack: ExitStack, model: Model, rows: int, columns: int) -> None:
     watch_function(stack, "entropy decoding", TileDecoder, "latent", device)
     watch_function(stack, "hyper-synthesis, exact", hyper, "hyper_synthesis", device, exact["hyper"])
     watch_function(stack, "context, with its entropy decoding", context, "run_passes", device, exact["context"])
+    layers = {}
     for part, module in synthesis.named_children():
         name = "synthesis: stage at 1/4" if part == "quarter" else f"synthesis: {part}"
-        watch_module(stack, name, module, device, macs[part] / 1e9)
+        if isinstance(module, (nn.Conv2d, nn.Sequential)) and model.config.generation == 1:
+            layers[module] = name, macs[part] / 1e9
+        else:
+            watch_module(stack, name, module, device, macs[part] / 1e9)
+    watch_strips(stack, "in_strips", layers, device)
+    watch_strips(stack, "blocks_in_strips", layers, device)
     watch_function(stack, "collapse", network, "assemble", device)
     watch_function(stack, "to 8 bits", decoder, "to_pixels", device)
 

@@ -1,27 +1,38 @@
-"""The number of threads of a call: as many as there are free cores, and one in a forked process.
+"""How a call uses the cores: pieces of a picture in threads that compute by themselves, the rest in torch's threads.
 
-A network runs thousands of short loops, and at the end of each all threads wait for the last one. If another program
-computes on a core, the thread on that core delays the others in every loop, and a call can take ten times as long.
+A network runs thousands of short loops, and at the end of each all of torch's threads wait for the last one. If another
+program computes on a core, the thread on that core delays the others in every loop, and a call can take ten times as
+long. So what takes long is done by `in_threads`, and what is left by as many of torch's threads as there are free cores
+(`fit_threads`). Sums also depend on the number of torch's threads, since libraries add in another order: what decides
+about symbols and is not exact is done with one.
 """
 
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, Generic, TypeVar
 
+Item, Result = TypeVar("Item"), TypeVar("Result")
 LOAD = Path("/proc/loadavg")  # Linux: "0.20 0.18 0.12 3/91 4711", of which 3 threads run or wait for a core
 TASKS = Path("/proc/self/task")
+MOST_THREADS = 256  # that `in_threads` starts in all, each when it is needed
 SAMPLES, PAUSE = 5, 0.001  # of the load before fewer threads are taken, and the seconds between two
 
 
 class _OfThread(threading.local):
-    """The maximum number of threads of the call in this thread, None outside of calls."""
+    """State of a thread: the maximum number of threads of the call in it, None outside of calls; and in a thread of
+    `in_threads`, what says that its work is no longer wanted."""
 
     maximum: int | None = None
+    stop: threading.Event | None = None
 
 
 class _State:
@@ -31,11 +42,20 @@ class _State:
         self.lock = threading.Lock()
         self.calls = 0
         self.forked = False
+        self.threads: ThreadPoolExecutor | None = None
+
+    def pool(self) -> ThreadPoolExecutor:
+        """Threads for `in_threads`, which stay: to start them takes as long as a layer of a network."""
+        with self.lock:
+            if self.threads is None:
+                self.threads = ThreadPoolExecutor(MOST_THREADS, "lapic")
+            return self.threads
 
     def in_child(self) -> None:
         """Reset in a forked process, in which the calls of other threads do not exist."""
         self.lock = threading.Lock()
         self.calls = 0
+        self.threads = None
         self.forked = self.forked or "torch" in sys.modules
 
 
@@ -90,25 +110,132 @@ def set_threads(threads: int) -> None:
         _in_new_thread(lambda: torch.set_num_threads(default[0]))
 
 
-def in_threads(work: Callable[[int], None], items: Sequence[int]) -> None:
-    """Do the work for each item, in as many threads as torch uses in this one, each of which computes by itself: where
-    one waits for a core, the others go on."""
+def workers() -> int:
+    """How many pieces of work the call in this thread may do at once: for each running call an equal part of the
+    maximum number of threads, whether cores are free or not; outside of calls the number of torch's threads; one within
+    such work."""
     import torch
 
-    count = min(torch.get_num_threads(), len(items))
+    if _thread.stop is not None:
+        return 1
+    if _thread.maximum is None:
+        return torch.get_num_threads()
+    return 1 if _process.forked else max(1, _thread.maximum // max(1, _process.calls))
+
+
+def in_threads(
+    work: Callable[[Item], Result],
+    items: Sequence[Item],
+    most: int | None = None,
+    done: Callable[[int], object] = lambda count: None,
+    spread: bool = False,
+) -> list[Result]:
+    """Do the work for each item in several threads, each of which computes by itself with one thread of torch. So where
+    one waits for a core the others go on, and results do not depend on the number of threads.
+
+    Args:
+        most: the largest number of items that may be in work at the same time, None for all that `workers` allows.
+        done: called in this thread with the number of items that are finished.
+        spread: for exact arithmetic alone: torch's threads that are left are divided among the items.
+
+    Returns:
+        The results, in the order of the items. An error of one item, or in this thread, stops the others, see
+        `stop_if_asked`.
+    """
+    import torch
+
+    count = min(workers(), len(items), most or len(items))
+    threads = torch.get_num_threads() // max(1, count) if spread else 1
     if count < 2:
-        for item in items:
-            work(item)
-        return
-    inference = torch.is_inference_mode_enabled()
+        results = []
+        with threads_for(max(1, threads)):
+            for item in items:
+                results.append(work(item))
+                done(len(results))
+        return results
+    return _Shared(work, items, count, max(1, threads)).results(done)
 
-    def by_itself(item: int) -> None:
+
+class _Shared(Generic[Item, Result]):
+    """Work on items that threads share: each takes the next item when it has finished one."""
+
+    def __init__(self, work: Callable[[Item], Result], items: Sequence[Item], count: int, threads: int) -> None:
+        import torch
+
+        self.work, self.items, self.threads = work, items, threads
+        self.waiting = deque(range(len(items)))
+        self.finished: SimpleQueue[tuple[int, Result | None, BaseException | None]] = SimpleQueue()
+        self.stop = threading.Event()
+        inference = torch.is_inference_mode_enabled()
+        self.runs = [_process.pool().submit(self.run, inference) for _ in range(count)]
+
+    def run(self, inference: bool) -> None:
+        """What each thread does."""
+        import torch
+
+        _thread.stop = self.stop
+        set_threads(self.threads)
         with torch.inference_mode(inference), torch.set_grad_enabled(False):
-            work(item)
+            while not self.stop.is_set():
+                try:
+                    number = self.waiting.popleft()
+                except IndexError:
+                    return
+                try:
+                    self.finished.put((number, self.work(self.items[number]), None))
+                except BaseException as error:
+                    self.finished.put((number, None, error))
 
-    with ThreadPoolExecutor(count, initializer=set_threads, initargs=(1,)) as pool:
-        for _ in pool.map(by_itself, items):
-            pass
+    def results(self, done: Callable[[int], object]) -> list[Result]:
+        """The results, once all are there."""
+        found: dict[int, Any] = {}
+        try:
+            while len(found) < len(self.items):
+                number, result, error = self.finished.get()
+                if error is not None:
+                    raise error
+                found[number] = result
+                done(len(found))
+        except BaseException:
+            self.stop.set()
+            raise
+        finally:
+            wait(self.runs)
+        return [found[number] for number in range(len(self.items))]
+
+
+@contextmanager
+def threads_for(threads: int) -> Iterator[None]:
+    """A context in which torch has so many threads in this one."""
+    import torch
+
+    before = torch.get_num_threads()
+    set_threads(threads)
+    try:
+        yield
+    finally:
+        set_threads(before)
+
+
+def in_threads_as_they_come(
+    work: Callable[[Item], Result], items: Iterable[Item], most: int | None = None, spread: bool = False
+) -> Iterator[Result]:
+    """As `in_threads` for items that are made one by one and may be too many for memory: the results in their order.
+    Only as many items as are in work at the same time are taken at a time."""
+    waiting = iter(items)
+    while batch := list(islice(waiting, min(workers(), most or workers()))):
+        yield from in_threads(work, batch, spread=spread)
+
+
+class Stopped(Exception):
+    """Work in a thread is no longer wanted."""
+
+
+def stop_if_asked() -> None:
+    """Raise `Stopped` if the work that `in_threads` does in this thread is no longer wanted. For work of more than a
+    second, several times a second where that is possible."""
+    if _thread.stop is not None and _thread.stop.is_set():
+        raise Stopped
 
 
 def _in_new_thread(work: Callable[[], None]) -> None:

@@ -72,7 +72,7 @@ def test_before_after(run: Run, picture: Path, tmp_path: Path) -> None:
 
 
 def test_busy(run: Run, picture: Path) -> None:
-    rows = run("busy", picture, "--beside", 0, "--runs", 1, "--commands", "encode -e 0").splitlines()
+    rows = run("busy", picture, "--beside", 0, "--runs", 1, "--commands", "encode -e 0", "--size", "64x48").splitlines()
     assert rows[-1].startswith("encode -e 0 ")
 
 

@@ -8,9 +8,9 @@ from torch import Tensor
 from lapic.codec.encode.draft import Region, Rounded
 from lapic.codec.encode.encoder import analyse, round_latents
 from lapic.codec.encode.rate import symbol_bits
-from lapic.codec.encode.search import STEPS, improve
+from lapic.codec.encode.search import STEPS, improve, settle
 from lapic.codec.model.codec_weights import Model
-from lapic.codec.model.latents import shown_latents
+from lapic.codec.model.latents import features_of, shown_latents
 from lapic.codec.picture.tiling import LATENT
 from lapic.training.data import by_area, random_windows
 from lapic.training.rate_distortion import normalise
@@ -38,9 +38,11 @@ def encode(model: Model, pixels: Tensor, quality: Tensor, effort: int) -> tuple[
     rounded = round_latents(model, model.transforms.analysis(picture), quality)
     latent = shown_latents(model, rounded.coded)
     if effort:
-        whole = (slice(0, latent.shape[2]), slice(0, latent.shape[3]))
-        region = Region(picture, (pixels.shape[2], pixels.shape[3]), latent, [(whole, rounded)], quality)
-        improve(model, region, symbol_bits(model.tables).to(pixels.device), STEPS[effort])
+        features = features_of(model, rounded.z, quality, latent.shape[2:])
+        region = Region.whole(picture, (pixels.shape[2], pixels.shape[3]), latent, rounded, quality)
+        bits = symbol_bits(model.tables).to(pixels.device)
+        latent = improve(model, region, {region.parts[0].rect: features}, bits, STEPS[effort])
+        rounded.coded = settle(model, features, quality, latent)
         latent = shown_latents(model, rounded.coded)
     return rounded, latent
 

@@ -1,7 +1,5 @@
 """The symbols and latents of tiles, decoded when they are needed."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -15,9 +13,10 @@ from lapic.codec.model.latents import code_latents, shown_latents
 from lapic.codec.model.qualities import part_of, qualities_of
 from lapic.codec.nets import levels
 from lapic.codec.picture.tiling import LATENT, Rect, copy_shared, latent_bounds, tile_edge
-from lapic.codec.threads import set_threads
+from lapic.codec.threads import in_threads
 
-TILES_IN_FLIGHT = 2  # the entropy decoding of one tile, on one core, runs beside the networks of another
+TILES_AT_ONCE = 4  # which bounds the memory
+TILES_ON_GPU = 2  # the entropy decoding of one tile, on one core, runs beside the networks of another
 
 
 def decode_symbols(model: Model, header: Header, tile: Tile, rect: Rect) -> tuple[Tensor, Coded]:
@@ -108,11 +107,8 @@ class TileLatents:
 
     def _decoded(self, tiles: list[Rect]) -> list[Tensor]:
         """y^ of some tiles, in parallel if there are threads for it."""
-        threads = torch.get_num_threads()
-        if len(tiles) == 1 or threads == 1:
-            return [self._tile(tile) for tile in tiles]
-        with ThreadPoolExecutor(TILES_IN_FLIGHT, initializer=set_threads, initargs=[threads]) as pool:
-            return list(pool.map(self._tile, tiles))
+        most = TILES_AT_ONCE if self.model.device.type == "cpu" else TILES_ON_GPU
+        return in_threads(self._tile, tiles, most, spread=True)
 
     @torch.inference_mode()
     def _tile(self, rect: Rect) -> Tensor:

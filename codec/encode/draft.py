@@ -1,6 +1,6 @@
 """A picture whose symbols are chosen but not coded yet, and the regions that a search improves."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -12,8 +12,12 @@ from lapic.codec.model.latents import shown_latents
 from lapic.codec.model.qualities import part_of
 from lapic.codec.picture.tiling import LATENT, Rect, copy_shared
 
-PIECE = 1024 // LATENT  # edge, in latents, of the squares that are searched at a time, unless a tile is larger
-HALO = 2  # latents around it that are synthesised too; 8, all that the synthesis sees, give no better files
+HALO = 2  # latents around a piece that are synthesised too; 8, all that the synthesis sees, give no better files
+SMALLEST, LARGEST = 768, 2048  # latents of a piece; smaller ones have much halo, larger ones need much memory
+PIECES = 4  # of a picture, if they can be that large
+AT_ONCE = 4  # pieces, which bounds the memory; on a GPU one
+
+Place = tuple[slice, slice]  # rows and columns
 
 
 @dataclass
@@ -24,29 +28,69 @@ class Rounded:
     coded: Coded
 
 
+@dataclass(frozen=True)
+class TilePart:
+    """What a region shows of a tile: a window of it, and within that the latents that are improved.
+
+    Attributes:
+        tile: the tile's integers. rect: of the tile.
+        window: the window in the tile. place: the same latents in the region.
+        inner: those that are improved, in the window.
+    """
+
+    tile: Rounded
+    rect: Rect
+    window: Place
+    place: Place
+    inner: Place
+
+    @classmethod
+    def of(cls, tile: Rounded, rect: Rect, region: Rect, piece: Rect) -> "TilePart":
+        """The part of a tile at `rect` that a region shows to improve a piece."""
+        window = rect.grow(0, region)
+        return cls(tile, rect, window.within(rect), window.within(region), piece.grow(0, window).within(window))
+
+    def improved(self, place: Place) -> Place:
+        """Where the latents that are improved lie, if the window lies at `place`."""
+        rows, columns = (
+            slice(outer.start + inner.start, outer.start + inner.stop)
+            for outer, inner in zip(place, self.inner, strict=True)
+        )
+        return rows, columns
+
+
 @dataclass
 class Region:
-    """Tiles that are searched together, with their surroundings.
+    """A piece of a picture that is searched by itself, with its surroundings.
 
     Attributes:
         picture: (B, 3, 16h, 16w) in -1..1.
         size: height and width of the picture without padding, from its upper left corner.
         latent: y^ in steps, (B, M, h, w).
-        tiles: those that are improved, each with the rows and columns of its latents.
+        parts: of the tiles that the piece touches.
         quality: fixed-point, (B,) or of each place (B, h, w).
+        piece: rows and columns of the latents without the surroundings.
     """
 
     picture: Tensor
     size: tuple[int, int]
     latent: Tensor
-    tiles: list[tuple[tuple[slice, slice], Rounded]]
+    parts: list[TilePart]
     quality: Tensor
+    piece: Place
 
-    def inside(self) -> tuple[slice, slice]:
-        """Rows and columns of the tiles' pixels, without the halo."""
+    @classmethod
+    def whole(cls, picture: Tensor, size: tuple[int, int], latent: Tensor, tile: Rounded, quality: Tensor) -> "Region":
+        """A picture of one tile, all of it a piece; arguments as the attributes."""
+        rect = Rect(0, 0, *latent.shape[2:])
+        part = TilePart.of(tile, rect, rect, rect)
+        return cls(picture, size, latent, [part], quality, part.place)
+
+    def inside(self) -> Place:
+        """Rows and columns of the piece's pixels, without padding."""
         rows, columns = (
-            slice(LATENT * min(part.start for part in parts), min(LATENT * max(part.stop for part in parts), size))
-            for parts, size in zip(zip(*(place for place, _ in self.tiles), strict=True), self.size, strict=True)
+            slice(LATENT * part.start, min(LATENT * part.stop, size))
+            for part, size in zip(self.piece, self.size, strict=True)
         )
         return rows, columns
 
@@ -68,28 +112,45 @@ class Draft:
     shape: tuple[int, ...]
     quality: Tensor
 
+    def quality_at(self, rect: Rect) -> Tensor:
+        """Fixed-point qualities of a rectangle, (1,) or of its places (1, h, w)."""
+        return part_of(self.quality, rect.within(self.bounds))
 
-def regions(model: Model, draft: Draft) -> Iterator[Region]:
-    """The tiles of a picture, some at a time, with the latents that surround them at that time."""
-    height, width = draft.shape[:2]
-    for piece in draft.bounds.cut(PIECE):
-        piece_tiles = [
-            rect
-            for rect in draft.tiles
-            if piece.top <= rect.top < piece.bottom and piece.left <= rect.left < piece.right
-        ]
-        if not piece_tiles:
-            continue  # a larger tile begins in an earlier piece
-        last = max(piece_tiles, key=lambda rect: (rect.bottom, rect.right))
-        input_rect = Rect(piece_tiles[0].top, piece_tiles[0].left, last.bottom, last.right).grow(HALO, draft.bounds)
-        around = {
-            rect: shown_latents(model, tile.coded) for rect, tile in draft.tiles.items() if rect.overlaps(input_rect)
-        }
-        shape = (1, model.config.latent, input_rect.height, input_rect.width)
-        latent = torch.empty(shape, dtype=torch.float32, device=draft.quality.device)
+    def pieces(self) -> list[Rect]:
+        """Equal pieces of the picture, which depend on its size alone."""
+        area = self.bounds.height * self.bounds.width
+        return _halved(self.bounds, min(max(area / PIECES, SMALLEST), LARGEST))
+
+    def region(self, model: Model, piece: Rect) -> Region:
+        """A piece with the latents that surround it."""
+        height, width = self.shape[:2]
+        region = piece.grow(HALO, self.bounds)
+        shown = {rect: tile for rect, tile in self.tiles.items() if rect.overlaps(region)}
+        shape = (1, model.config.latent, region.height, region.width)
+        latent = torch.empty(shape, dtype=torch.float32, device=self.quality.device)
         latent = latent.contiguous(memory_format=torch.channels_last)
-        copy_shared(around, latent, input_rect)
-        pixels = input_rect.times(LATENT).grow(0, Rect(0, 0, height, width))
-        tiles = [(rect.within(input_rect), draft.tiles[rect]) for rect in piece_tiles]
-        quality = part_of(draft.quality, input_rect.within(draft.bounds))
-        yield Region(draft.show(input_rect), (pixels.height, pixels.width), latent, tiles, quality)
+        for rect, tile in shown.items():
+            window = rect.grow(0, region)
+            copy_shared({window: shown_latents(model, tile.coded.part(window.within(rect)))}, latent, region)
+        pixels = region.times(LATENT).grow(0, Rect(0, 0, height, width))
+        parts = [TilePart.of(tile, rect, region, piece) for rect, tile in shown.items() if rect.overlaps(piece)]
+        size, quality = (pixels.height, pixels.width), self.quality_at(region)
+        return Region(self.show(region), size, latent, parts, quality, piece.within(region))
+
+
+def pieces_at_once(device: torch.device) -> int:
+    """How many pieces of a picture may be in work at the same time."""
+    return AT_ONCE if device.type == "cpu" else 1
+
+
+def _halved(rect: Rect, area: float) -> list[Rect]:
+    """A rectangle, halved along its longer edge until the parts are no larger than `area`."""
+    if rect.height * rect.width <= area:
+        return [rect]
+    if rect.height > rect.width:
+        middle = (rect.top + rect.bottom) // 2
+        halves = Rect(rect.top, rect.left, middle, rect.right), Rect(middle, rect.left, rect.bottom, rect.right)
+    else:
+        middle = (rect.left + rect.right) // 2
+        halves = Rect(rect.top, rect.left, rect.bottom, middle), Rect(rect.top, middle, rect.bottom, rect.right)
+    return [part for half in halves for part in _halved(half, area)]

@@ -14,7 +14,7 @@ from lapic.bitstream import Header, PixelFormat, Tile, encode_tile, lanes_for, s
 from lapic.codec.arguments import Progress, no_progress
 from lapic.codec.defaults import DEFAULT_TUNE, TUNES
 from lapic.codec.encode import filter_fit
-from lapic.codec.encode.draft import Draft, Rounded
+from lapic.codec.encode.draft import Draft, Rounded, pieces_at_once
 from lapic.codec.encode.search import search
 from lapic.codec.exact import hyper
 from lapic.codec.exact.context import low_channels, split
@@ -26,7 +26,7 @@ from lapic.codec.model.qualities import part_of, qualities_of
 from lapic.codec.nets import levels
 from lapic.codec.picture.tensors import region
 from lapic.codec.picture.tiling import Rect, analysis_halo, latent_bounds, piece_edge, tile_edge
-from lapic.codec.threads import fit_threads
+from lapic.codec.threads import fit_threads, in_threads_as_they_come, threads_for
 
 
 @isolated
@@ -49,7 +49,7 @@ def encode_pixels(
         quality: 1..100, in steps of 1/256.
         tile: edge of the entropy-coded tiles in pixels, 64 times a power of two, or 0 for one tile.
         chunks: metadata by chunk type, see `bitstream.container`.
-        progress: called with the tiles done and the tiles in all.
+        progress: called with the parts done and the parts in all: tiles, or with effort pieces of the search.
         effort: 0..9, how long to search for better symbols, see `codec.encode.search`.
         piece: edge, in latents, of the squares that are analysed at a time, unless a tile is larger; 0 for
             `tiling.piece_edge`.
@@ -101,25 +101,32 @@ def encode_latents(
 ) -> bytes:
     """The bytes of a file from the latents of all its tiles, as `analyse` gives them, and the pixels they came from.
 
-    With effort 0 a tile's latents are freed once it is coded; with more all are kept, 20 bytes a pixel. Raises
+    With effort 0 the latents of tiles are freed once they are coded; with more all are kept, 26 bytes a pixel. Raises
     ValueError as `encode_pixels`.
     """
     if tune not in TUNES:
         raise ValueError(f"tune {tune!r} is none of {', '.join(TUNES)}")
     fixed, qualities = levels.fixed_point(header.quality, model.device), qualities_of(header, model.device)
-    bounds = latent_bounds(header.width, header.height)
+    bounds, most = latent_bounds(header.width, header.height), pieces_at_once(model.device)
     rects = list(bounds.cut(tile_edge(header.tile, bounds)))
-    rounded = (
-        (rect, round_latents(model, latent, part_of(qualities, rect.within(bounds)))) for rect, latent in latents
-    )
+
+    def round_tile(part: tuple[Rect, Tensor]) -> tuple[Rect, Rounded]:
+        rect, latent = part
+        return rect, round_latents(model, latent, part_of(qualities, rect.within(bounds)))
+
+    def encode_tile(part: tuple[Rect, Rounded]) -> tuple[Rect, Tile]:
+        rect, tile = part
+        return rect, code_tile(model, tile, model.level(fixed), lanes)
+
+    rounded: Iterable[tuple[Rect, Rounded]] = in_threads_as_they_come(round_tile, latents, most, spread=True)
     if effort:
         draft = Draft(dict(rounded), bounds, partial(region, pixels, device=model.device), pixels.shape, qualities)
         search(model, draft, effort, progress, tune)
         header = replace(header, chunks=header.chunks | filter_fit.chunk(model, draft))
-        rounded, progress = iter(draft.tiles.items()), no_progress
+        rounded, progress = draft.tiles.items(), no_progress
     tiles: dict[Rect, Tile] = {}
-    for rect, tile in rounded:
-        tiles[rect] = code_tile(model, tile, model.level(fixed), lanes)
+    for rect, coded in in_threads_as_they_come(encode_tile, rounded, most, spread=True):
+        tiles[rect] = coded
         progress(len(tiles), len(rects))
     return write(header, [tiles[rect] for rect in rects])
 
@@ -129,7 +136,9 @@ def round_latents(model: Model, latent: Tensor, quality: Tensor) -> Rounded:
     gained = latent * model.transforms.gain(quality)
     height, width = gained.shape[-2:]
     padded = F.pad(gained, (0, -width % 4, 0, -height % 4), mode="replicate")
-    z = model.transforms.hyper_analysis(padded).round().clamp(-hyper.HYPER_LATENT_MAX, hyper.HYPER_LATENT_MAX)
+    with threads_for(1):  # with more it may add in another order
+        z = model.transforms.hyper_analysis(padded)
+    z = z.round().clamp(-hyper.HYPER_LATENT_MAX, hyper.HYPER_LATENT_MAX)
 
     code_pass = pass_quantiser(gained, model.threshold)
     return Rounded(z, code_latents(model, z, quality, (height, width), code_pass))

@@ -1,6 +1,7 @@
 """The fit of a picture's filter: least squares, rounded by rate and distortion."""
 
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import torch
@@ -11,10 +12,12 @@ from torch.nn import functional as F
 from lapic.bitstream import encode_values
 from lapic.bitstream.container import FILTER
 from lapic.codec.decode.picture_filter import FEATURES, FINEST, OPPONENT, REACH, SCALE, TAPS, UNITS, scale_index
-from lapic.codec.encode.draft import Draft, regions
+from lapic.codec.encode.draft import Draft, pieces_at_once
 from lapic.codec.encode.rate import error_weight, symbol_bits
 from lapic.codec.model.codec_weights import Model
 from lapic.codec.nets import levels
+from lapic.codec.picture.tiling import Rect
+from lapic.codec.threads import in_threads
 
 FINENESSES = range(8, FINEST + 1)  # that are tried: step sizes are 2^(-fineness / 2) of a feature's unit
 SAMPLES = 2**16  # pixels that are enough to fit a filter to
@@ -148,15 +151,16 @@ def chunk(model: Model, draft: Draft) -> dict[bytes, bytes]:
 def observe(model: Model, draft: Draft) -> Statistics:
     """The statistics of a whole picture, pixels weighted by what their errors are worth, 1 where it is least."""
     stride, least = stride_for(draft.shape[0] * draft.shape[1]), error_weight(draft.quality).min()
-    total = weights = None
-    for region in regions(model, draft):
+
+    def observe_piece(piece: Rect) -> Statistics:
+        region, weights = draft.region(model, piece), None
         latent = region.latent / model.transforms.gain(region.quality)
         decoded = model.transforms.synthesis.picture(latent, region.quality)
         rows, columns = region.inside()
         if region.quality.ndim > 1:
             relative = error_weight(region.quality)[:, None] / least
             weights = levels.spread_to(relative, decoded.shape[2:])[..., rows, columns]
-        part = statistics(decoded[..., rows, columns], region.picture[..., rows, columns], stride, weights)
-        total = part if total is None else total + part
-    assert total is not None
-    return total
+        return statistics(decoded[..., rows, columns], region.picture[..., rows, columns], stride, weights)
+
+    found = in_threads(observe_piece, draft.pieces(), most=pieces_at_once(draft.quality.device))
+    return reduce(Statistics.__add__, found)

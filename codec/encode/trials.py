@@ -19,13 +19,14 @@ from lapic.bitstream import Error, Header
 from lapic.codec.arguments import Progress, no_progress
 from lapic.codec.decode.decoder import decode_pixels
 from lapic.codec.encode import emphasis
-from lapic.codec.encode.draft import Draft, regions
+from lapic.codec.encode.draft import Draft, pieces_at_once
 from lapic.codec.encode.encoder import analyse, encode_latents, header_of, round_latents
 from lapic.codec.metrics import psnr, psnr_of
 from lapic.codec.model.codec_weights import Model
 from lapic.codec.model.qualities import part_of, qualities_of
 from lapic.codec.picture.tensors import region, to_pixels
 from lapic.codec.picture.tiling import Rect, latent_bounds
+from lapic.codec.threads import in_threads
 
 DRAFTS = 16  # at most for one aim
 FILES = 3  # with full effort, if one of them meets the target
@@ -204,21 +205,25 @@ class Trials:
         """PSNR in dB of the picture encoded with effort 0. Only the synthesis runs: nothing is entropy-coded."""
         model, channels = place.model(), 3 if self.pixels.ndim == 3 else 1
         quality = qualities_of(self._header(place), model.device)
-        bounds, square_error = latent_bounds(self.pixels.shape[1], self.pixels.shape[0]), 0
+        bounds = latent_bounds(self.pixels.shape[1], self.pixels.shape[0])
         tiles = {
             rect: round_latents(model, latent, part_of(quality, rect.within(bounds)))
             for rect, latent in self._latents(model)
         }
-        show = partial(region, self.pixels, device=model.device)
-        for part in regions(model, Draft(tiles, bounds, show, self.pixels.shape, quality)):
+        draft = Draft(tiles, bounds, partial(region, self.pixels, device=model.device), self.pixels.shape, quality)
+
+        def square_error(piece: Rect) -> int:
+            part = draft.region(model, piece)
             latent = part.latent / model.transforms.gain(part.quality)
             decoded = model.transforms.synthesis.picture(latent, part.quality)
             rows, columns = part.inside()
             pixels, original = (
                 to_pixels(picture[0, :, rows, columns], channels).int() for picture in (decoded, part.picture)
             )
-            square_error += int((pixels - original).square().sum(dtype=torch.int64))
-        return psnr_of(square_error / self.pixels.size)
+            return int((pixels - original).square().sum(dtype=torch.int64))
+
+        found = in_threads(square_error, draft.pieces(), pieces_at_once(model.device))
+        return psnr_of(sum(found) / self.pixels.size)
 
     def _steps_in_all(self) -> int:
         return DRAFTS + (FILES * DRAFTS_IN_A_FILE if self.effort else 0)

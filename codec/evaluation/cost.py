@@ -23,7 +23,7 @@ PIXELS_PER_PLACE = {"point0": 64, "depth0": 64, "point1": 64, "depth1": 32, "poi
 
 def macs_by_part(net: nn.Module, *inputs: Any) -> dict[str, int]:
     """Multiply-accumulates of one forward pass by the network's direct parts, "" for all of it, by torch's counter."""
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+    with FlopCounterMode(display=False) as counter, torch.enable_grad():  # else strips are computed in other threads
         net(*inputs)
     root = type(net).__name__
     found = {name: sum(count.values()) // 2 for name, count in counter.get_flop_counts().items()}

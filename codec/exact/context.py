@@ -50,6 +50,10 @@ class Coded:
     index: Tensor
     symbol: Tensor
 
+    def part(self, place: tuple[slice, slice]) -> "Coded":
+        """Those of some rows and columns."""
+        return Coded(self.mean[:, :, *place], self.index[:, :, *place], self.symbol[:, :, *place])
+
 
 def low_channels(weights: Mapping[str, Tensor]) -> int:
     """How many channels are coded first, 0 for a model without context."""

@@ -20,6 +20,7 @@ from lapic.codec.nets import second
 from lapic.codec.nets.config import Config
 from lapic.codec.nets.layers import Modulation, silu
 from lapic.codec.nets.pyramid import add, bands_from, collapse, partial_collapses, reduce, shuffle
+from lapic.codec.nets.strips import blocks_in_strips, in_strips
 
 
 class Block(nn.Module):
@@ -38,6 +39,13 @@ class Block(nn.Module):
         x = self.join(self.filter(silu(self.mix(x)))).add_(x)
         return self.narrow(silu(self.widen(x))).add_(x)
 
+    def window(self, x: Tensor, rows: slice) -> Tensor:
+        """Some rows of what `forward` returns."""
+        top, bottom = max(rows.start - 1, 0), min(rows.stop + 1, x.shape[2])
+        filtered = self.filter(silu(self.mix(x[:, :, top:bottom])))[:, :, rows.start - top : rows.stop - top]
+        x = self.join(filtered).add_(x[:, :, rows])
+        return self.narrow(silu(self.widen(x))).add_(x)
+
 
 class QuarterAnalysis(nn.Module):
     """The branch at 1/4: its cells of 4x4 pixels resolve detail within the 8x8 cells of the features at 1/8."""
@@ -52,8 +60,9 @@ class QuarterAnalysis(nn.Module):
 
     def forward(self, picture: Tensor) -> Tensor:
         """(B, 3, H, W) in -1..1 -> (B, fine, H/8, W/8)."""
-        x = self.blocks(self.enter(F.pixel_unshuffle(picture, 4).to(self.enter.weight.dtype)))  # (B, Q, H/4, W/4)
-        return self.down(F.pixel_unshuffle(x, 2))
+        x = in_strips(self.enter, F.pixel_unshuffle(picture, 4).to(self.enter.weight.dtype))
+        x = blocks_in_strips(self.blocks, x)  # (B, Q, H/4, W/4)
+        return in_strips(self.down, F.pixel_unshuffle(x, 2))
 
 
 def quarter_cells(eighths: Tensor) -> Tensor:
@@ -83,8 +92,10 @@ class QuarterSynthesis(nn.Module):
     def forward(self, x: Tensor, base: Tensor, quality: Tensor) -> list[Tensor]:
         """Features (B, fine, H/8, W/8), the linear picture unshuffled by 8 (B, 192, H/8, W/8) and fixed-point qualities
         (B,) -> additions (B, 3, ., .) at 1/4, 1/2 and 1/1 of (H, W)."""
-        x = F.pixel_shuffle(self.up(x), 2).add_(self.see(quarter_cells(base.to(x.dtype))))  # (B, Q, H/4, W/4)
-        return bands_from(self.leave(self.blocks(self.level(x, quality))), levels=2)  # of (B, 63, H/4, W/4)
+        seen = in_strips(self.see, quarter_cells(base.to(x.dtype)))
+        x = F.pixel_shuffle(in_strips(self.up, x), 2).add_(seen)  # (B, Q, H/4, W/4)
+        x = blocks_in_strips(self.blocks, self.level(x, quality))
+        return bands_from(in_strips(self.leave, x), levels=2)  # of (B, 63, H/4, W/4)
 
 
 class Analysis(nn.Module):
@@ -105,12 +116,12 @@ class Analysis(nn.Module):
     def forward(self, picture: Tensor) -> Tensor:
         """Picture (B, 3, H, W) in -1..1 -> y (B, M, H/16, W/16), float32."""
         pixels = F.pixel_unshuffle(picture, 8)  # (B, 192, H/8, W/8)
-        x = self.enter(pixels.to(self.enter.weight.dtype))
-        x = self.fine(x + self.quarter(picture) if self.quarter else x)  # (B, fine, H/8, W/8)
-        x = self.coarse(self.down(F.pixel_unshuffle(x, 2)))  # (B, coarse, H/16, W/16)
+        x = in_strips(self.enter, pixels.to(self.enter.weight.dtype))
+        x = blocks_in_strips(self.fine, x + self.quarter(picture) if self.quarter else x)  # (B, fine, H/8, W/8)
+        x = blocks_in_strips(self.coarse, in_strips(self.down, F.pixel_unshuffle(x, 2)))  # (B, coarse, H/16, W/16)
         with torch.autocast(picture.device.type, enabled=False):  # half precision would cost quality at high rates
-            linear = self.linear(F.pixel_unshuffle(pixels, 2))
-        return linear + self.leave(x).float()
+            linear = in_strips(self.linear, F.pixel_unshuffle(pixels, 2))
+        return linear + in_strips(self.leave, x).float()
 
 
 class Synthesis(nn.Module):
@@ -149,15 +160,16 @@ class Synthesis(nn.Module):
     def features(self, latent: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
         """base and the last features at 1/8, (B, fine, 2h, 2w)."""
         with torch.autocast(latent.device.type, enabled=False):
-            base = F.pixel_shuffle(self.linear(latent), 2)  # (B, 192, 2h, 2w)
+            base = F.pixel_shuffle(in_strips(self.linear, latent), 2)  # (B, 192, 2h, 2w)
         dtype = self.enter.weight.dtype
-        x = self.coarse(self.enter_level(self.enter(latent.to(dtype)), quality))  # (B, coarse, h, w)
-        x = F.pixel_shuffle(self.up(x), 2).add_(self.see(base.to(dtype)))  # (B, fine, 2h, 2w)
-        return base, self.fine(self.up_level(x, quality))  # (B, fine, 2h, 2w)
+        x = self.enter_level(in_strips(self.enter, latent.to(dtype)), quality)
+        x = blocks_in_strips(self.coarse, x)  # (B, coarse, h, w)
+        x = F.pixel_shuffle(in_strips(self.up, x), 2).add_(in_strips(self.see, base.to(dtype)))  # (B, fine, 2h, 2w)
+        return base, blocks_in_strips(self.fine, self.up_level(x, quality))  # (B, fine, 2h, 2w)
 
     def bands(self, base: Tensor, x: Tensor, quality: Tensor, scale: int = 1, follow: bool = True) -> list[Tensor]:
         """The pyramid from base and features; gradients pass through the branch at 1/4 only with `follow`."""
-        low, *finer = (band.float() for band in bands_from(self.leave(x), levels=3))  # of (B, 255, 2h, 2w)
+        low, *finer = (band.float() for band in bands_from(in_strips(self.leave, x), levels=3))  # of (B, 255, 2h, 2w)
         if self.quarter and scale < 8:
             with nullcontext() if follow else torch.no_grad():
                 more = self.quarter(x, base, quality)

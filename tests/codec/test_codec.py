@@ -8,6 +8,7 @@ from PIL import Image
 import lapic
 from lapic import bitstream
 from lapic.bitstream.entropy import entropy_bits
+from lapic.codec import threads
 from lapic.codec.decode import decoder
 from lapic.codec.decode import symbols as symbols_module
 from lapic.codec.decode.decoder import View
@@ -163,6 +164,25 @@ def test_threads_and_precision_do_not_change_the_symbols(photo: Image.Image) -> 
             for dtype in (torch.float32, torch.bfloat16):
                 for a, b in zip(expected, symbols_of(data, dtype=dtype), strict=True):
                     assert all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_files_do_not_depend_on_the_number_of_threads(
+    photo: Image.Image, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Libraries add in another order in more threads, which would move values at the edge of two symbols."""
+    monkeypatch.setattr(threads, "free_cores", lambda enough: enough)
+    model, before = load("eye", dtype=dtype), torch.get_num_threads()
+    cases = [(np.asarray(photo.resize((700, 430))), 1024, 1), (np.asarray(photo)[:240, :250], 64, 0)]
+    try:
+        for pixels, tile, effort in cases:
+            files = set()
+            for count in (1, 2, 5):
+                torch.set_num_threads(count)
+                files.add(encoder.encode_pixels(model, pixels, 50, tile, effort=effort))
+            assert len(files) == 1
     finally:
         torch.set_num_threads(before)
 

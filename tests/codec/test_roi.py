@@ -20,10 +20,11 @@ from lapic.bitstream.container import QUALITY_MAP, Header
 from lapic.codec.cli import main
 from lapic.codec.encode import encoder, filter_fit
 from lapic.codec.encode.draft import Region
+from lapic.codec.encode.objective import Objective
 from lapic.codec.encode.rate import symbol_bits
-from lapic.codec.encode.search import Objective
 from lapic.codec.exact import hyper
 from lapic.codec.model.codec_weights import load
+from lapic.codec.model.latents import features_of
 from lapic.codec.picture import detect, roi, tensors
 from tests.conftest import EXAMPLES, difference
 
@@ -199,14 +200,15 @@ def test_the_search_weighs_errors_by_their_places(photo: Image.Image) -> None:
     model, pixels = load("photo", dtype=torch.float32), np.asarray(photo.crop((0, 100, 451, 132)))
     bits = symbol_bits(model.tables)
     [(rect, latent)] = encoder.analyse(model, pixels, 0)
-    picture, whole = tensors.region(pixels, rect, model.device), (slice(0, 2), slice(0, 29))
+    picture = tensors.region(pixels, rect, model.device)
     mixed = torch.full((1, 2, 29), 7680)
     mixed[..., 14:] += 24 * 256
     coded = encoder.round_latents(model, latent, mixed)
     found = []
     for quality in (mixed, torch.tensor([7680]), torch.tensor([7680 + 24 * 256])):
         steps = latent * model.transforms.gain(quality)
-        objective = Objective.of(model, Region(picture, (32, 451), steps, [(whole, coded)], quality), bits, "psnr")
+        features = {rect: features_of(model, coded.z, quality, (2, 29))}
+        objective = Objective.of(model, Region.whole(picture, (32, 451), steps, coded, quality), features, bits)
         steps.requires_grad_()
         made = objective.synthesise(steps)
         error = objective.error(made.detach())

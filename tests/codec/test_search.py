@@ -9,10 +9,12 @@ from lapic.bitstream.entropy import entropy_bits
 from lapic.codec.decode import decoder
 from lapic.codec.decode import symbols as symbols_module
 from lapic.codec.encode import draft, encoder, search
+from lapic.codec.encode.objective import Objective
 from lapic.codec.encode.rate import rate_weight, symbol_bits
 from lapic.codec.exact.quantise import OUTLIER_MAX
 from lapic.codec.metrics import psnr
 from lapic.codec.model.codec_weights import load
+from lapic.codec.model.latents import features_of
 from lapic.codec.nets import levels
 from lapic.codec.picture import tensors
 from lapic.codec.picture.tiling import LATENT, latent_bounds
@@ -60,13 +62,50 @@ def test_tiles_are_searched_with_their_surroundings(large: Image.Image) -> None:
 def test_pieces_are_searched_with_their_surroundings(photo: Image.Image) -> None:
     """A picture wider than what is searched at once is as good where two pieces meet as without a search."""
     wide = photo.resize((1152, 768), Image.Resampling.LANCZOS)
-    pixels, model = np.asarray(wide)[300:364], load("photo", dtype=torch.float32)
-    assert draft.PIECE * LATENT == 1024
-    errors = []
+    model, pixels = load("photo", dtype=torch.float32), np.asarray(wide)[:400]
+    bounds = latent_bounds(1152, 400)
+    left, _ = draft.Draft({}, bounds, lambda rect: torch.empty(0), pixels.shape, torch.tensor([12800])).pieces()
+    border, errors = LATENT * left.right, []
     for effort in (0, 1):
         shown = decoder.decode_pixels(model, *bitstream.read(encoder.encode_pixels(model, pixels, 50, effort=effort)))
-        errors.append(np.square(shown - pixels.astype(float))[:, 1024 - 32 : 1024 + 64].mean())
+        errors.append(np.square(shown - pixels.astype(float))[:, border - 48 : border + 48].mean())
     assert errors[1] < 1.2 * errors[0]
+
+
+@pytest.mark.parametrize("size", [(16, 16), (768, 512), (1920, 1080), (3840, 2160), (20000, 16), (11000, 9000)])
+def test_pieces_cover_a_picture_once(size: tuple[int, int]) -> None:
+    bounds = latent_bounds(*size)
+    pieces = draft.Draft({}, bounds, lambda rect: torch.empty(0), size, torch.tensor([12800])).pieces()
+    counts = np.zeros((bounds.height, bounds.width), int)
+    for piece in pieces:
+        counts[piece.top : piece.bottom, piece.left : piece.right] += 1
+    assert (counts == 1).all()
+    areas = [piece.height * piece.width for piece in pieces]
+    assert max(areas) <= draft.LARGEST
+    assert min(areas) > 0.8 * max(areas)
+    assert len(pieces) > 1 or max(areas) <= draft.SMALLEST
+
+
+def test_a_piece_knows_what_its_tiles_hold_around_it(photo: Image.Image) -> None:
+    """Without a move each piece of a tile finds the means and scale indices that the whole tile has."""
+    model, pixels = load("photo", dtype=torch.float32), np.asarray(photo.resize((640, 512)))
+    bounds, quality = latent_bounds(640, 512), torch.tensor([12800])
+    tiles = {
+        rect: encoder.round_latents(model, latent, quality) for rect, latent in encoder.analyse(model, pixels, 256)
+    }
+    picture = draft.Draft(tiles, bounds, lambda rect: tensors.region(pixels, rect, model.device), pixels.shape, quality)
+    bits = symbol_bits(model.tables)
+    features = {rect: features_of(model, tile.z, quality, (rect.height, rect.width)) for rect, tile in tiles.items()}
+    for piece in picture.pieces():
+        region = picture.region(model, piece)
+        state, target = search.SearchState.of(region), Objective.of(model, region, features, bits)
+        state.move(target, region.latent, torch.zeros_like(region.latent, dtype=torch.bool), target.curvature(0.0))
+        assert torch.allclose(state.latent, region.latent, atol=1e-4)
+        for part, coded in zip(region.parts, state.coded, strict=True):
+            whole = part.tile.coded.part(part.window).part(part.inner)
+            assert torch.equal(coded.mean, whole.mean)
+            assert torch.equal(coded.index, whole.index)
+            assert torch.equal(coded.symbol, whole.symbol)
 
 
 @pytest.mark.parametrize("kind", ["half a photo", "dots"])
@@ -138,14 +177,14 @@ def test_a_step_that_leads_astray_spoils_nothing(photo: Image.Image, monkeypatch
     """In half precision a wild latent may burst the picture around it, and the gradients with it."""
     model, pixels, calls = load("photo"), np.asarray(photo)[100:196, 100:228], []
 
-    def bursting(objective: search.Objective, latent: torch.Tensor) -> torch.Tensor:
+    def bursting(objective: Objective, latent: torch.Tensor) -> torch.Tensor:
         calls.append(synthesise(objective, latent))
         burst = torch.zeros_like(calls[-1])
         burst[..., 40:44, 60:64] = float("nan") if len(calls) == 1 else 1e30
         return calls[-1] + burst if len(calls) < 3 else calls[-1]
 
-    whole, synthesise = encoder.encode_pixels(model, pixels, 30, effort=2), search.Objective.synthesise
-    monkeypatch.setattr(search.Objective, "synthesise", bursting)
+    whole, synthesise = encoder.encode_pixels(model, pixels, 30, effort=2), Objective.synthesise
+    monkeypatch.setattr(Objective, "synthesise", bursting)
     data = encoder.encode_pixels(model, pixels, 30, effort=2)
     assert len(calls) == 3
     shown, expected = (decoder.decode_pixels(model, *bitstream.read(one)).astype(float) for one in (data, whole))

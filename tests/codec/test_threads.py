@@ -1,5 +1,6 @@
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,3 +95,70 @@ def test_a_system_that_does_not_tell_counts_as_idle(
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
     with isolation():
         assert torch.get_num_threads() == 4
+
+
+def test_work_in_threads_comes_back_in_order_each_with_one_thread(
+    four_threads: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many workers as the call may have, also where no core is free."""
+    computing(9, 1, tmp_path, monkeypatch)
+    together, told = threading.Barrier(4, timeout=60), []
+
+    def work(item: int) -> tuple[int, int]:
+        if item < 4:
+            together.wait()
+        return 10 * item, torch.get_num_threads()
+
+    with isolation():
+        assert torch.get_num_threads() == 1
+        assert threads.in_threads(work, range(9), done=told.append) == [(10 * item, 1) for item in range(9)]
+    assert told == list(range(1, 10))
+    with isolation():
+        assert threads.in_threads(lambda _: torch.get_num_threads(), [0]) == [1]
+
+
+def test_exact_work_takes_the_threads_that_are_left(
+    four_threads: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computing(1, 1, tmp_path, monkeypatch)
+    with isolation():
+        assert threads.in_threads(lambda _: torch.get_num_threads(), range(2), spread=True) == [2, 2]
+        assert threads.in_threads(lambda _: torch.get_num_threads(), range(1), spread=True) == [4]
+        assert threads.in_threads(lambda _: torch.get_num_threads(), range(2)) == [1, 1]
+
+
+def test_an_error_stops_the_work_of_others(four_threads: None) -> None:
+    stopped: list[int] = []
+    running = threading.Barrier(2, timeout=60)
+
+    def work(item: int) -> None:
+        running.wait()
+        if item == 0:
+            raise ValueError("item 0")
+        try:
+            for _ in range(60_000):
+                threads.stop_if_asked()
+                time.sleep(0.001)
+        except threads.Stopped:
+            stopped.append(item)
+            raise
+
+    with isolation(), pytest.raises(ValueError, match="item 0"):
+        threads.in_threads(work, range(4), most=2)
+    assert stopped == [1]
+    threads.stop_if_asked()
+
+
+def test_items_are_taken_only_when_there_is_a_thread_for_them(four_threads: None) -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for item in range(10):
+            taken.append(item)
+            yield item
+
+    with isolation():
+        results = threads.in_threads_as_they_come(lambda item: -item, items(), most=3)
+        assert next(results) == 0
+        assert taken == [0, 1, 2]
+        assert list(results) == [-item for item in range(1, 10)]
