@@ -14,6 +14,7 @@ from lapic.codec.picture.tiling import LATENT, Rect, copy_shared
 
 HALO = 2  # latents around a piece that are synthesised too; 8, all that the synthesis sees, give no better files
 SMALLEST, LARGEST = 768, 2048  # latents of a piece; smaller ones have much halo, larger ones need much memory
+ON_GPU = 4096  # latents of a piece at most there, where launching takes the time
 PIECES = 4  # of a picture, if they can be that large
 AT_ONCE = 4  # pieces, which bounds the memory; on a GPU one
 
@@ -117,7 +118,9 @@ class Draft:
         return part_of(self.quality, rect.within(self.bounds))
 
     def pieces(self) -> list[Rect]:
-        """Equal pieces of the picture, which depend on its size alone."""
+        """Equal pieces of the picture, which depend on its size alone and on whether it is encoded on a GPU."""
+        if self.quality.device.type != "cpu":
+            return _halved(self.bounds, ON_GPU)
         area = self.bounds.height * self.bounds.width
         return _halved(self.bounds, min(max(area / PIECES, SMALLEST), LARGEST))
 

@@ -178,11 +178,14 @@ def test_files_do_not_depend_on_the_number_of_threads(
     cases = [(np.asarray(photo.resize((700, 430))), 1024, 1), (np.asarray(photo)[:240, :250], 64, 0)]
     try:
         for pixels, tile, effort in cases:
-            files = set()
+            files, latents = set(), []
             for count in (1, 2, 5):
                 torch.set_num_threads(count)
                 files.add(encoder.encode_pixels(model, pixels, 50, tile, effort=effort))
+                latents.append([latent for _, latent in encoder.analyse(model, pixels, tile)])
             assert len(files) == 1
+            for same in zip(*latents, strict=True):
+                assert all(torch.equal(same[0], other) for other in same)
     finally:
         torch.set_num_threads(before)
 

@@ -64,8 +64,9 @@ def test_pieces_are_searched_with_their_surroundings(photo: Image.Image) -> None
     wide = photo.resize((1152, 768), Image.Resampling.LANCZOS)
     model, pixels = load("photo", dtype=torch.float32), np.asarray(wide)[:400]
     bounds = latent_bounds(1152, 400)
-    left, _ = draft.Draft({}, bounds, lambda rect: torch.empty(0), pixels.shape, torch.tensor([12800])).pieces()
+    left, *others = draft.Draft({}, bounds, lambda rect: torch.empty(0), pixels.shape, torch.tensor([12800])).pieces()
     border, errors = LATENT * left.right, []
+    assert others
     for effort in (0, 1):
         shown = decoder.decode_pixels(model, *bitstream.read(encoder.encode_pixels(model, pixels, 50, effort=effort)))
         errors.append(np.square(shown - pixels.astype(float))[:, border - 48 : border + 48].mean())
