@@ -20,7 +20,7 @@ FOLDER = Path(__file__).parent.parent / "benchmarks"
 RUN_BELOW = {
     "before_after", "busy", "cluster", "corpus", "cost", "fuzz", "fuzz_command", "generations", "gigapixel", "gpu",
     "limits", "looks", "measures", "page", "photos", "realism", "regions", "restoration", "side_by_side", "speed",
-    "stages", "tables", "translate", "web", "web_page",
+    "stages", "tables", "training_curve", "translate", "web", "web_page",
 }  # fmt: skip
 USED_BY_THE_OTHERS = {"sheet", "timing"}
 Run = Callable[..., str]
@@ -189,6 +189,20 @@ def test_measures(run: Run, picture: Path, tmp_path: Path) -> None:
     assert psnr > 20
     assert set(outside["rows"][0][1:]) == {None}
     assert "between 90 and 99 bpp" in results["notes"][-1]
+
+
+def test_training_curve(run: Run, tmp_path: Path) -> None:
+    page, plot = tmp_path / "page.md", tmp_path / "plot.png"
+    head = "| set | shares in training | gigapixels | effort | search | PSNR | SSIMULACRA2 | MS-SSIM | LPIPS |"
+    measured = [("A", 1, 0), ("A", 2, 0), ("B", 1, 0), ("B", 2, 5), ("C", 1, 0), ("C", 2, 0)]
+    rows = [f"| {name} | 1 / 0 / 0 | {seen} | {effort} | | -1 | -2 | -3 | {seen} |" for name, seen, effort in measured]
+    page.write_text("\n".join([head, "|---" * 9 + "|", *rows]) + "\n\nmore text\n")
+    run("training_curve", "--page", page, "--out", plot)
+    with Image.open(plot) as drawn:
+        assert drawn.width == 2 * 3.2 * 110  # two panels: B has but one row of effort 0
+    page.write_text("no table\n")
+    with pytest.raises(SystemExit, match="no table"):
+        run("training_curve", "--page", page, "--out", plot)
 
 
 def test_page(run: Run, tmp_path: Path) -> None:
