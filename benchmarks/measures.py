@@ -2,7 +2,7 @@
 
     python benchmarks/measures.py FOLDER... --out WORK --results results/RELEASE/NAME.json --title TITLE
         [--codecs lapic,lapic@e0+model=FILE,avif,avif@s3,jxl,...] [--anchors avif,jxl] [--spans 0.1-1.5,1.5-2.5]
-        [--qualities CODEC=Q,Q,...] [--limit N] [--jobs N] [--lpips-backbone FILE]
+        [--qualities CODEC=Q,Q,...] [--every N] [--limit N] [--jobs N] [--lpips-backbone FILE]
 
 Codecs are named as for `lapic evaluate`. Points stay in WORK, so that a run that was interrupted, or that has more
 codecs, goes on from there; plots are written there too. BD-rates are over the qualities that the anchor has between two
@@ -114,7 +114,8 @@ def main() -> None:
         "--spans", type=lambda text: [read_span(one) for one in text.split(",")], default="0.1-1.5,1.5-2.5"
     )
     parser.add_argument("--qualities", type=read_qualities, action="append", default=[])
-    parser.add_argument("--limit", type=int, help="so many pictures of each folder")
+    parser.add_argument("--every", type=int, default=1, help="the first picture of each folder and every Nth after it")
+    parser.add_argument("--limit", type=int, help="so many of these at most")
     parser.add_argument("--jobs", type=int)
     parser.add_argument("--lpips-backbone", type=Path)
     given = parser.parse_args()
@@ -124,7 +125,9 @@ def main() -> None:
     }
     path = evaluate(
         Options(
-            pictures=tuple(path for folder in given.folders for path in list_pictures(folder)[: given.limit]),
+            pictures=tuple(
+                path for folder in given.folders for path in list_pictures(folder)[:: given.every][: given.limit]
+            ),
             out=given.out,
             codecs=codecs,
             qualities=tuple((ladders | dict(given.qualities)).items()),

@@ -256,6 +256,25 @@ def test_quality_at_size_is_the_best_that_fits(photo: Image.Image) -> None:
         assert quality_at_size(jpeg, pixels, limit, known) == best
 
 
+def test_a_size_that_is_close_enough_is_found_by_fewer_files() -> None:
+    """Files of sizes as photos have them, which grow by a power with the quality, and by steps."""
+    made: list[int] = []
+
+    def encode(pixels: np.ndarray, quality: float) -> bytes:
+        made.append(int(2000 * 1.03**quality) // 3 * 3)
+        return bytes(made[-1])
+
+    codec_ = dataclasses.replace(codecs.make("jpeg"), encode=encode, span=(1.0, 100.0), step=1 / 256)
+    for limit in (2500, 9000, 30000):
+        made.clear()
+        found = quality_at_size(codec_, np.zeros((1, 1, 3), np.uint8), limit, close=0.005)
+        assert len(made) <= 6
+        assert 0.995 * limit <= len(codec_.encode(np.zeros((1, 1, 3), np.uint8), found)) <= limit
+    assert quality_at_size(codec_, np.zeros((1, 1, 3), np.uint8), 100, close=0.005) == 1
+    highest = quality_at_size(codec_, np.zeros((1, 1, 3), np.uint8), 10**6, close=0.005)
+    assert highest == pytest.approx(100, abs=0.1)
+
+
 def test_a_file_of_just_that_size_needs_no_search(photo: Image.Image) -> None:
     def refuse(pixels: np.ndarray, quality: float) -> bytes:
         raise AssertionError("encoded again")
