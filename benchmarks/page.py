@@ -21,8 +21,8 @@ SECTIONS = {  # files of results, and the release that each was measured with
 INTRODUCTION = """# Benchmarks
 
 Made by `python benchmarks/page.py` from [results](../results), by release; a test holds it to them. Each table
-names the command, machine and day that it was measured by. What was tried on the way is in the
-[notebook](notebook/README.md).
+names the command, machine and day that it was measured by. Twelve photos at equal
+bytes are in [PHOTOS.md](PHOTOS.md), what was tried on the way in the [notebook](notebook/README.md).
 """
 
 
