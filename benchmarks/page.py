@@ -20,9 +20,8 @@ SECTIONS = {  # files of results, and the release that each was measured with
 }  # fmt: skip
 INTRODUCTION = """# Benchmarks
 
-Made by `python benchmarks/page.py` from [results](../results), by release; a test holds it to them. Each table
-names the command, machine and day that it was measured by. Twelve photos at equal
-bytes are in [PHOTOS.md](PHOTOS.md), what was tried on the way in the [notebook](notebook/README.md).
+Made by `python benchmarks/page.py` from [results](../results); a test holds it to them. Tables name command, machine
+and day. Twelve photos at equal bytes are in [PHOTOS.md](PHOTOS.md), what was tried in a [notebook](notebook/README.md).
 """
 
 

@@ -18,9 +18,9 @@ from tests.conftest import EXAMPLES
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 RUN_BELOW = {
-    "before_after", "busy", "cluster", "corpus", "cost", "fuzz", "fuzz_command", "generations", "gigapixel", "gpu",
-    "limits", "looks", "measures", "page", "photos", "realism", "regions", "restoration", "side_by_side", "speed",
-    "stages", "tables", "training_curve", "translate", "web", "web_page",
+    "against", "before_after", "busy", "cluster", "corpus", "cost", "fuzz", "fuzz_command", "generations", "gigapixel",
+    "gpu", "limits", "looks", "measures", "page", "photos", "realism", "regions", "restoration", "side_by_side",
+    "speed", "stages", "tables", "training_curve", "translate", "web", "web_page",
 }  # fmt: skip
 USED_BY_THE_OTHERS = {"sheet", "timing"}
 Run = Callable[..., str]
@@ -63,6 +63,21 @@ def test_no_script_is_left_out() -> None:
 
 
 @needs("lightning_fabric")
+@needs("bjontegaard")
+def test_against(run: Run, tmp_path: Path) -> None:
+    """The same curve at half and at twice the bits; a codec that is not there."""
+    for name, scale in (("ours", 1), ("theirs", 2)):
+        rows = [["a", scale * rate, quality] for rate, quality in ((0.1, 27), (0.3, 31), (0.9, 36))]
+        points = {"name": "points", "columns": [{"name": "codec"}, {"name": "bpp"}, {"name": "PSNR"}], "rows": rows}
+        (tmp_path / f"{name}.json").write_text(json.dumps({"tables": [points]}))
+    files = [tmp_path / "ours.json", tmp_path / "theirs.json"]
+    made = json.loads(run("against", *files, "--codec", "a"))
+    assert made["rows"] == [["a", -50.0]]
+    assert str(tmp_path) not in made["command"]
+    with pytest.raises(SystemExit, match="no points of b"):
+        run("against", *files, "--codec", "a", "--peers", "b")
+
+
 def test_before_after(run: Run, picture: Path, tmp_path: Path) -> None:
     for name in ("coffee.png", "chelsea.png", "rocket.jpg", "astronaut.png"):
         Image.open(picture).save(tmp_path / name)

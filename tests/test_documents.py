@@ -135,6 +135,23 @@ def test_bd_rates_follow_from_the_points(name: str, label: str) -> None:
             assert bd(anchor, curves[label], metric).rate == pytest.approx(rate, abs=SHARED), (against, metric)
 
 
+def test_bd_rates_of_the_default_follow_from_the_points() -> None:
+    from lapic.codec.evaluation.curves import Curve, bd
+
+    metrics = ["psnr", "ms_ssim_db", "ssimulacra2", "lpips"]
+    peers = {}
+    for codec, rows in groupby(tables("kodak")["points"]["rows"], key=lambda row: row[0]):
+        _, bpp, *columns = zip(*rows, strict=True)
+        peers[codec] = Curve(codec, codec, list(bpp), dict(zip(metrics, map(list, columns), strict=True)))
+    points = [row for row in tables("eye")["points"]["rows"] if row[0] == "lapic"]
+    _, _, bpp, *columns = zip(*points, strict=True)
+    lapic = Curve("lapic", "lapic", list(bpp), dict(zip(metrics, map(list, columns), strict=False)))
+    assert [row[0] for row in tables("eye")["peers"]["rows"]] == ["JPEG XL", "WebP (4:2:0)", "JPEG (4:2:0)"]
+    for peer, *rates in tables("eye")["peers"]["rows"]:
+        for metric, rate in zip(metrics, rates, strict=True):
+            assert bd(peers[peer], lapic, metric).rate == pytest.approx(rate, abs=0.05), (peer, metric)
+
+
 def test_the_readmes_figures_are_those_of_the_results() -> None:
     from lapic.codec.evaluation.curves import bd, published
 
