@@ -103,9 +103,11 @@ def synthesis(
     latent: np.ndarray, quality: int | np.ndarray, tensors: Weights, scale: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The picture (3, 16h / scale, 16w / scale) of latents (M, h, w) and of one quality or (h, w), and the features at
-    1/8."""
+    1/8, which the second generation has not."""
     prefix = "transforms.synthesis."
     net = Network({name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)})
+    if "pairs.0.widen.weight" in net.w:
+        return second_synthesis(net, latent, quality, scale), np.empty(0)
     base = shuffle(net.point(latent, "linear"), 2)
     linear = shuffle(base, 8)
     x = net.modulate(net.point(latent, "enter"), level(net.w["enter_level.table"], quality))
@@ -122,6 +124,31 @@ def synthesis(
     for _ in range(halvings):
         linear = reduce(linear)
     return collapse(bands[: 4 - halvings]) + linear, x
+
+
+def cells(x: np.ndarray) -> np.ndarray:
+    c, h, w = x.shape[0] // 16, x.shape[1], x.shape[2]
+    return x.reshape(4, 4, c, h, w).transpose(2, 3, 0, 4, 1).reshape(c, 4 * h, 4 * w)
+
+
+def second_synthesis(net: Network, latent: np.ndarray, quality: int | np.ndarray, scale: int) -> np.ndarray:
+    """The same picture by the networks of the second generation."""
+    x = net.point(latent, "enter")
+    for number in range(2):
+        x = net.modulate(x, level(net.w[f"body_levels.{number}.table"], quality))
+        inner = net.point(net.depth(x, f"body.{number}.filter"), f"body.{number}.widen")
+        x = x + net.point(silu(inner), f"body.{number}.narrow")
+    linear = cells(net.point(latent, "linear"))
+    r = cells(net.point(x, "up")) + net.point(linear, "see")
+    conditions = np.split(net.point(x, "condition").repeat(4, 1).repeat(4, 2), 6)
+    for number in range(2):
+        scales, shifts, gates = conditions[3 * number : 3 * number + 3]
+        inner = net.point(r * (1 + np.tanh(scales)) + shifts, f"pairs.{number}.widen")
+        r = r + net.point(silu(inner), f"pairs.{number}.narrow") * (1 + np.tanh(gates))
+    picture = cells(linear + net.point(r, "leave"))
+    for _ in range({1: 0, 2: 1, 4: 2, 8: 3}[scale]):
+        picture = reduce(picture)
+    return picture
 
 
 def filtered_small(picture: np.ndarray, coefficients: np.ndarray, n: int) -> np.ndarray:

@@ -15,11 +15,14 @@ from lapic.codec import defaults
 from lapic.codec.decode import picture_filter
 from lapic.codec.exact import context, hyper
 from lapic.codec.model.shipped import WEIGHTS, shipped
+from lapic.codec.nets import config
 from lapic.codec.selftest import GOLDEN
 from tests import reference, reference_pixels
+from tests.codec.test_second import weights as second_generation
 
 PAGE = (Path(__file__).parents[2] / "docs" / "FORMAT.md").read_text()
 MODELS = ["eye", "eye-high", "photo", "photo-high"]
+SYNTHESIS = "transforms.synthesis."
 
 
 def tables(section: int) -> list[list[list[str]]]:
@@ -46,13 +49,18 @@ def numbers(cell: str) -> list[float]:
     return [float(number) for number in re.findall(r"-?[\d.]*\d", cell)]
 
 
-SIZES = {name: int(value) for name, value, _ in table(3, "size", "value", "of")}
+Sizes = dict[str, int]
+Tensors = set[tuple[str, tuple[int, ...], str]]
+SIZES, SECOND = (
+    {row[0]: int(row[column]) for row in table(3, "size", "value", "second generation", "of") if row[column]}
+    for column in (1, 2)
+)
 
 
-def shape(cell: str, **sizes: int) -> tuple[int, ...]:
+def shape(cell: str, sizes: Sizes = SIZES, **more: int) -> tuple[int, ...]:
     """`(4N, K+W)` as numbers."""
     parts = re.sub(r"(?<=\d)(?=[A-Za-z(])", "*", cell.strip("()") if cell.count("(") == 1 else cell[1:-1]).split(",")
-    return tuple(int(eval(part, {}, SIZES | sizes)) for part in parts)
+    return tuple(int(eval(part, {}, sizes | more)) for part in parts)
 
 
 def test_the_annotated_file_is_the_file() -> None:
@@ -94,29 +102,32 @@ def test_the_annotated_file_decodes_as_the_page_says() -> None:
     assert values[5] == np.asarray(Image.open(GOLDEN / "pixel-q1.lapic.png")).ravel().tolist()
 
 
-def exact_tensors() -> Iterator[tuple[str, tuple[int, ...], str]]:
+def exact_tensors(sizes: Sizes) -> Iterator[tuple[str, tuple[int, ...], str]]:
     """Name, shape and type of all tensors that section 5 lists, and those of its text."""
     for layers, kind, weight, bias in table(5, "layer", "kind", "weight", "bias"):
         for layer in codes(layers):
             assert kind == ("depthwise" if weight.endswith("9)") else "pointwise")
-            yield f"integers.{layer}.weight", shape(weight), "int16"
+            yield f"integers.{layer}.weight", shape(weight, sizes), "int16"
             if bias.startswith("("):
-                yield f"integers.{layer}.bias", shape(bias), "int32"
-    yield "integers.level.enter", shape("(L, X)"), "int32"
-    yield "integers.level.leave", shape("(L, 2M)"), "int32"
+                yield f"integers.{layer}.bias", shape(bias, sizes), "int32"
+    yield "integers.level.enter", shape("(L, X)", sizes), "int32"
+    yield "integers.level.leave", shape("(L, 2M)", sizes), "int32"
     yield "integers.filter.scale", (3, 76), "int32"
 
 
-def float_tensors(section: int, prefix: str = "") -> Iterator[tuple[str, tuple[int, ...], str]]:
+def float_tensors(
+    section: int, prefix: str = "", heading: str = "layer", sizes: Sizes = SIZES
+) -> Iterator[tuple[str, tuple[int, ...], str]]:
     """Name, shape and type of all tensors that the table of layers of a section lists."""
-    for layers, kind, weight, bias in table(section, "layer", "kind", "weight", "bias"):
+    for layers, kind, weight, bias in table(section, heading, "kind", "weight", "bias"):
         for layer in codes(layers):
-            if kind == "1x1":
-                yield f"{prefix}{layer}.weight", (*shape(weight), 1, 1), "float16"
+            if kind in ("1x1", "3x3"):
+                ends = (1, 1) if kind == "1x1" else ()
+                yield f"{prefix}{layer}.weight", (*shape(weight, sizes), *ends), "float16"
                 if bias != "none":
-                    yield f"{prefix}{layer}.bias", shape(bias), "float16"
+                    yield f"{prefix}{layer}.bias", shape(bias, sizes), "float16"
             elif kind == "modulation":
-                yield f"{prefix}{layer}", shape(weight), "float16"
+                yield f"{prefix}{layer}", shape(weight, sizes), "float16"
             else:
                 channels = SIZES[kind.removeprefix("block of ")]
                 for cell, inner, taps, offset in table(7, "layer of a block", "kind", "weight", "bias"):
@@ -126,7 +137,7 @@ def float_tensors(section: int, prefix: str = "") -> Iterator[tuple[str, tuple[i
                     yield f"{prefix}{layer}.{name}.bias", shape(offset, c=channels), "float16"
 
 
-def found_in(path: Path, prefixes: tuple[str, ...]) -> set[tuple[str, tuple[int, ...], str]]:
+def found_in(path: Path, prefixes: tuple[str, ...]) -> Tensors:
     return {
         (name, tensor.shape, str(tensor.dtype)) for name, tensor in load_file(path).items() if name.startswith(prefixes)
     }
@@ -134,16 +145,26 @@ def found_in(path: Path, prefixes: tuple[str, ...]) -> set[tuple[str, tuple[int,
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_tensors_are_those_of_the_page(name: str) -> None:
-    listed = {*exact_tensors(), *float_tensors(7, "transforms.synthesis.")}
-    assert listed == found_in(WEIGHTS / f"{name}.safetensors", ("integers.", "transforms.synthesis."))
+    check_tensors(WEIGHTS / f"{name}.safetensors", {*exact_tensors(SIZES), *float_tensors(7, SYNTHESIS)}, SIZES)
+    assert set(float_tensors(9)) == found_in(WEIGHTS / "realism" / f"{name}.safetensors", ("",))
+
+
+def test_the_tensors_of_the_second_generation_are_those_of_the_page(tmp_path: Path) -> None:
+    path = second_generation(config.SECOND, tmp_path / "second.safetensors")
+    synthesis = float_tensors(7, SYNTHESIS, "layer of the second generation", SECOND)
+    exact = {tensor for tensor in exact_tensors(SECOND) if tensor[0] != "integers.filter.scale"}  # an export adds it
+    check_tensors(path, {*exact, *synthesis}, SECOND)
+
+
+def check_tensors(path: Path, listed: Tensors, sizes: Sizes) -> None:
+    assert listed == found_in(path, ("integers.", SYNTHESIS))
     others = {
-        ("tables.hyper", shape("(L, Z, 127)"), "int32"),
+        ("tables.hyper", shape("(L, Z, 127)", sizes), "int32"),
         ("tables.lengths", (64,), "int32"),
         ("centroid", (64, 4), "float32"),
-        ("transforms.log_gain", shape("(L, M)"), "float16"),
+        ("transforms.log_gain", shape("(L, M)", sizes), "float16"),
     }
-    assert others <= found_in(WEIGHTS / f"{name}.safetensors", ("tables.", "centroid", "transforms.log_gain"))
-    assert set(float_tensors(9)) == found_in(WEIGHTS / "realism" / f"{name}.safetensors", ("",))
+    assert others <= found_in(path, ("tables.", "centroid", "transforms.log_gain"))
 
 
 def test_the_models_are_those_of_the_page() -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.numpy import load_file
 
 from lapic.bitstream import read
 from lapic.codec.decode import decoder
@@ -25,6 +26,7 @@ from lapic.training.calibration import calibrate
 from lapic.training.data import Crops
 from lapic.training.initial import initialise
 from lapic.training.rate_distortion import TrainableCodec, normalise
+from tests import reference_pixels
 from tests.conftest import EXAMPLES
 
 TINY = Config(
@@ -125,6 +127,13 @@ def test_crops_and_smaller_pictures(model: Model, pixels: np.ndarray) -> None:
         expected = tensors.to_pixels(picture[0], 3).numpy()
         assert small.shape == expected.shape
         assert np.abs(small - expected).mean() < 1  # the decoder reduces before it rounds, and what lies in the padding
+
+
+@pytest.mark.parametrize("scale", [1, 4])
+def test_the_reference_decoder_makes_the_same_pixels(file: Path, model: Model, pixels: np.ndarray, scale: int) -> None:
+    data = encode_pixels(model, pixels, 70, tile=64)
+    found = reference_pixels.decode(data, load_file(file), scale)
+    assert np.abs(found.astype(int) - decode(model, data, scale=scale)).max() <= 1
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
