@@ -166,16 +166,17 @@ class _Shared(Generic[Item, Result]):
         self.waiting = deque(range(len(items)))
         self.finished: SimpleQueue[tuple[int, Result | None, BaseException | None]] = SimpleQueue()
         self.stop = threading.Event()
-        inference = torch.is_inference_mode_enabled()
-        self.runs = [_process.pool().submit(self.run, inference) for _ in range(count)]
+        self.inference = torch.is_inference_mode_enabled()
+        self.autocast = torch.get_autocast_dtype("cpu"), torch.is_autocast_enabled("cpu")
+        self.runs = [_process.pool().submit(self.run) for _ in range(count)]
 
-    def run(self, inference: bool) -> None:
-        """What each thread does."""
+    def run(self) -> None:
+        """What each thread does, in the precision of the thread that asked for it."""
         import torch
 
         _thread.stop = self.stop
         set_threads(self.threads)
-        with torch.inference_mode(inference), torch.set_grad_enabled(False):
+        with torch.inference_mode(self.inference), torch.no_grad(), torch.autocast("cpu", *self.autocast):
             while not self.stop.is_set():
                 try:
                     number = self.waiting.popleft()

@@ -149,6 +149,14 @@ def test_an_error_stops_the_work_of_others(four_threads: None) -> None:
     threads.stop_if_asked()
 
 
+@pytest.mark.parametrize("enabled", [False, True])
+def test_work_in_threads_has_the_precision_of_the_call(four_threads: None, enabled: bool) -> None:
+    layer, x = torch.nn.Conv2d(3, 3, 1), torch.ones(1, 3, 2, 2)
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+        found = threads.in_threads(lambda number: layer(x).dtype, range(8))
+    assert set(found) == {torch.bfloat16 if enabled else torch.float32}
+
+
 def test_items_are_taken_only_when_there_is_a_thread_for_them(four_threads: None) -> None:
     taken: list[int] = []
 
