@@ -121,7 +121,8 @@ def main() -> None:
 @click.option("--tile", type=int, default=1024, show_default=True, help="Edge of the tiles in pixels, 0 for one tile.")
 @click.option(
     "--model", default=defaults.AUTO_MODEL, show_default=True,
-    help="A model by name or weights file, which decoders need too; auto: the shipped one for quality and tune.",
+    help="A model by name or weights file, which decoders need too; auto: the shipped one for quality and tune, "
+    "and that of psnr for drawings, text and patterns.",
 )  # fmt: skip
 @click.option("--strip", is_flag=True, help="Leave out ICC profile, EXIF and XMP.")
 @click.option(

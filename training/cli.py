@@ -86,6 +86,13 @@ def main() -> None:
     show_default=True,
     help="Of the networks of a model that starts from the KLT.",
 )
+@click.option(
+    "--patterns",
+    type=click.FloatRange(0, 1),
+    default=1 / 16,
+    show_default="1/16",
+    help="Share of crops that are stripes, checks and blocks.",
+)
 @click.option("--teacher", help="With --generation 2: learn from the latents of this model, a name or a weights file.")
 @with_options(QUALITIES)
 @with_options(OBJECTIVE)

@@ -21,6 +21,12 @@ RUN = [
     click.option("--learning-rate", default=5e-4, show_default=True),
     click.option("--warmup", default=200, show_default=True, help="Steps of rising learning rate."),
     click.option("--decay", default=10_000, show_default=True, help="Steps of falling learning rate at the end."),
+    click.option(
+        "--decay-minutes",
+        default=0.0,
+        show_default=True,
+        help="Minutes of falling learning rate at the end of --max-minutes.",
+    ),
     click.option("--average", default=0.999, show_default=True, help="Decay of the weights' moving average."),
     click.option("--seed", default=0, show_default=True),
     click.option("--max-minutes", default=float("inf"), help="Stop, with a checkpoint, after this time."),

@@ -11,7 +11,7 @@ from lapic.codec.encode.rate import rate_weight
 from lapic.codec.model.codec_weights import load
 from lapic.codec.nets import levels
 from lapic.codec.nets.config import SECOND, Config
-from lapic.training.data import Crops, held_out
+from lapic.training.data import PATTERN_FRACTION, Crops, held_out
 from lapic.training.distillation import distillation, follow
 from lapic.training.export import trainable
 from lapic.training.eye import ObjectiveOptions
@@ -37,6 +37,7 @@ class RateDistortionOptions(ObjectiveOptions, QualityOptions):
 
     data: Path = Path("data")
     validation: Path | None = None
+    patterns: float = PATTERN_FRACTION  # share of crops that are patterns
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ def rate_distortion_recipe(
         models={"model": model},
         optimisers={"model": optimisers(model)},
         losses={"model": objective(options)},
-        batch=lambda step: (torch.from_numpy(crops.hard_batch(step, options.batch)),),
+        batch=lambda step: (torch.from_numpy(crops.hard_batch(step, options.batch, options.patterns)),),
         validate=(lambda average: validate(average, pictures, options.lowest, options.highest)) if pictures else None,
         notes=notes,
     )

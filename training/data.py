@@ -189,10 +189,10 @@ class Crops:
             out[slot] = crop.swapaxes(1, 2) if flips[2] else crop
         return out
 
-    def hard_batch(self, step: int, size: int) -> np.ndarray:
-        """As `batch`, with strong noise in some crops and patterns in place of others."""
+    def hard_batch(self, step: int, size: int, patterns: float = PATTERN_FRACTION) -> np.ndarray:
+        """As `batch`, with strong noise in some crops and patterns in place of a share `patterns` of them."""
         rng = np.random.default_rng((self.seed, self.rank, step, 1))
-        return add_pattern_crops(add_noise_crops(self.batch(step, size), rng), rng)
+        return add_pattern_crops(add_noise_crops(self.batch(step, size), rng), rng, patterns)
 
 
 class DeviceCrops:

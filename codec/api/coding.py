@@ -40,9 +40,9 @@ def encode(
         image: a Pillow image of any mode. 16-bit channels become 8-bit, CMYK becomes RGB; alpha is kept losslessly, and
             ICC profile, EXIF and XMP are kept. RGB whose channels are equal is coded as grey and comes back as RGB.
         quality: 1 (smallest) to 100 (best).
-        model: "auto" (the shipped model that was trained for the quality and the tune), name of a shipped model, path
-            of a weights file, or name of an own model in one of `lapic.codec.model.shipped.model_folders`. A decoder
-            needs that model too.
+        model: "auto" (the shipped model that was trained for the quality and the tune; of drawn pictures, such as text,
+            screenshots and patterns, those of the tune "psnr"), name of a shipped model, path of a weights file, or
+            name of an own model in one of `lapic.codec.model.shipped.model_folders`. A decoder needs that model too.
         tile: edge of the independently coded tiles in pixels, 64 times a power of two up to 4096, or 0 for one tile
             (pictures of at most 2^24 pixels).
         device: "auto" (a GPU if there is one), "cpu" or "cuda".
@@ -76,6 +76,7 @@ def encode(
     from lapic.codec.encode import encoder
     from lapic.codec.model.codec_weights import load, load_for, pick_device
     from lapic.codec.picture import pillow, planes
+    from lapic.codec.picture.drawn import is_drawn
     from lapic.codec.picture.roi import weights_of
 
     quality = arguments.number("quality", quality, 1, 100)
@@ -83,7 +84,10 @@ def encode(
     effort, tile = arguments.whole("effort", effort, 0, 9), arguments.whole("tile", tile, 0, MAX_EDGE)
     arguments.one_of("tune", tune, TUNES)
     arguments.check_image(image)
-    pixels, chunks = planes.simplify(*pillow.from_pil(image), keep_hidden)
+    pixels, chunks = pillow.from_pil(image)
+    if model == AUTO_MODEL and is_drawn(pixels):
+        tune = "psnr"
+    pixels, chunks = planes.simplify(pixels, chunks, keep_hidden)
     where = pick_device(device)
     report = progress or no_progress
     weights = weights_of(roi, pixels)

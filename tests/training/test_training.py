@@ -370,6 +370,12 @@ def test_some_crops_are_patterns_of_few_colours() -> None:
     assert checks > 4
 
 
+def test_the_share_of_patterns_is_the_runs(tmp_path: Path) -> None:
+    few, all_of_them = (recipe(options(tmp_path, patterns=share), TINY).batch(0)[0] for share in (0.0, 1.0))
+    assert (few != all_of_them).any(3).any(2).any(1).all()
+    assert torch.equal(recipe(options(tmp_path, patterns=0.0), TINY).batch(0)[0], few)
+
+
 def test_noise_does_not_dominate_the_gradient() -> None:
     pixels = torch.from_numpy(Crops(EXAMPLES, 64).batch(0, 1))
     model = TrainableCodec(TINY)
