@@ -39,6 +39,7 @@ def test_photos_are_not_drawn(photo: Image.Image) -> None:
     assert not is_drawn(pixels)
     assert not is_drawn(np.asarray(photo.convert("L")))
     assert not is_drawn(pixels // 8 * 8), "a photo of few levels has gentle slopes too"
+    assert not is_drawn(np.asarray(photo.quantize(256).convert("RGB"))), "nor is one of dithered colours drawn"
 
 
 def test_a_gradient_and_noise_are_not_drawn() -> None:
