@@ -144,7 +144,7 @@ def test_bd_rates_of_the_default_follow_from_the_points() -> None:
         _, bpp, *columns = zip(*rows, strict=True)
         peers[codec] = Curve(codec, codec, list(bpp), dict(zip(metrics, map(list, columns), strict=True)))
     points = [row for row in tables("eye")["points"]["rows"] if row[0] == "lapic"]
-    _, _, bpp, *columns = zip(*points, strict=True)
+    _, bpp, *columns = zip(*points, strict=True)
     lapic = Curve("lapic", "lapic", list(bpp), dict(zip(metrics, map(list, columns), strict=False)))
     assert [row[0] for row in tables("eye")["peers"]["rows"]] == ["JPEG XL", "WebP (4:2:0)", "JPEG (4:2:0)"]
     for peer, *rates in tables("eye")["peers"]["rows"]:

@@ -100,13 +100,14 @@ def _serving(models: list[str], quality: float) -> str | None:
 
 
 def _weights(models: list[str], realism: float) -> str:
-    """Which weights encode and decode, by the digests of their files and their ids.
+    """Which weights encode and decode, by the digests of their files and their ids: of all that "auto" chooses from if
+    no model is named.
 
     Raises:
         Unavailable: no realistic decoder is there for them.
     """
     from lapic.codec.decode.realism import REALISM
-    from lapic.codec.model.shipped import WEIGHTS, find_model, model_id, shipped
+    from lapic.codec.model.shipped import QUALITY_RANGES, WEIGHTS, find_model, model_id, shipped
 
     def digest(weights: Path) -> str:
         return sha256(weights.read_bytes()).hexdigest()[:8]
@@ -114,7 +115,8 @@ def _weights(models: list[str], realism: float) -> str:
     if models:
         used = [(find_model(name), model_id(find_model(name))) for name in models]
     else:
-        used = [(WEIGHTS / f"{name}.safetensors", key) for key, name in shipped().items()]
+        automatic = {name for served in QUALITY_RANGES.values() for name in served}
+        used = [(WEIGHTS / f"{name}.safetensors", key) for key, name in shipped().items() if name in automatic]
     networks = " ".join(digest(path) for path, _ in used)  # ids leave out what makes pixels
     text = f"weights {networks}, models {', '.join(f'{path.stem} {key.hex()}' for path, key in used)}"
     if realism:

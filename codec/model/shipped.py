@@ -19,7 +19,7 @@ FOLDERS_VARIABLE = "LAPIC_MODELS"  # the environment variable that names folders
 HIGH_QUALITY = 60  # above it a second model is used, which was trained for these qualities alone
 LOW, HIGH = (1.0, HIGH_QUALITY), (HIGH_QUALITY + 1 / 256, 100.0)  # in steps of 1/256
 QUALITY_RANGES = {"eye": {"eye": LOW, "eye-high": HIGH}, "psnr": {"photo": LOW, "photo-high": HIGH}}  # by the tune
-SERVED = QUALITY_RANGES["eye"] | QUALITY_RANGES["psnr"]  # by the model
+SERVED = QUALITY_RANGES["eye"] | QUALITY_RANGES["psnr"] | {"fast": LOW}  # by the model
 TRANSLATOR_KINDS = {"translator": "a translator", "lptn": "an LPTN translator"}  # by the kind in their metadata
 
 

@@ -142,6 +142,7 @@ def remake() -> None:
         "dots-q100.lapic": lapic.encode(Image.fromarray(dots).convert("RGB"), 100),
         "pixel-q1.lapic": lapic.encode(Image.new("RGB", (1, 1), (200, 30, 90)), 1),
         "regions-q40.lapic": regions(photo),
+        "fast-q40.lapic": lapic.encode(photo, 40, model="fast"),
     }
     metadata = {b"iccp": b"profile " * 9, b"exif": b"Exif\0\0MM\0*", b"xmpd": b"<x:xmpmeta/>", b"note": b"unknown"}
     header, tiles = bitstream.read(lapic.encode(photo.crop((0, 0, 40, 30)), 30))

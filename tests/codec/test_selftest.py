@@ -12,6 +12,7 @@ from lapic import bitstream
 from lapic.codec import selftest
 from lapic.codec.cli import main
 from lapic.codec.model.codec_weights import Model, load, load_by_id
+from lapic.codec.model.shipped import SERVED
 
 
 def test_this_machine_decodes_exactly() -> None:
@@ -58,7 +59,7 @@ def test_gpu_and_cpu_find_the_same_symbols() -> None:
 def test_version_names_the_models() -> None:
     text = CliRunner().invoke(main, ["--version"]).stdout
     assert text.splitlines()[0].startswith("lapic ")
-    for name in ("eye", "eye-high", "photo", "photo-high"):
+    for name in SERVED:
         assert f"model {name} {load(name).identity.hex()}" in text
 
 

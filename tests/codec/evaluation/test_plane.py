@@ -16,6 +16,7 @@ from lapic.codec.evaluation.cost import cost
 from lapic.codec.metrics import psnr
 from lapic.codec.model import translator_weights
 from lapic.codec.model.codec_weights import load
+from lapic.codec.model.shipped import SERVED
 from lapic.codec.nets.translator import Translator
 
 
@@ -68,7 +69,7 @@ def test_what_realism_costs_is_counted(weights: Path) -> None:
 
 def test_other_weights_are_another_codec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = codecs.make("lapic").version
-    for name in ("eye", "eye-high", "photo", "photo-high"):
+    for name in SERVED:
         (tmp_path / f"{name}.safetensors").write_bytes(b"a better synthesis, the same id")
     monkeypatch.setattr("lapic.codec.model.shipped.WEIGHTS", tmp_path)
     codecs.make.cache_clear()
