@@ -53,7 +53,7 @@ def run_train(*arguments: object) -> Result:
 def packs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pack]:
     """The packs of the shipped models by their ids, written by the command."""
     made = {}
-    for name in ("photo", "photo-high"):
+    for name in ("photo", "photo-high", "fast"):
         folder = tmp_path_factory.mktemp("packs") / name
         result = run_train("onnx", name, folder)
         assert result.exit_code == 0, result.output
@@ -63,7 +63,7 @@ def packs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pack]:
 
 
 def test_a_pack_names_its_qualities(packs: dict[str, Pack]) -> None:
-    assert [found.manifest["qualities"] for found in packs.values()] == [[1, 60], [60 + 1 / 256, 100]]
+    assert [found.manifest["qualities"] for found in packs.values()] == [[1, 60], [60 + 1 / 256, 100], [1, 60]]
 
 
 def test_the_decoder_needs_no_torch(packs: dict[str, Pack]) -> None:
