@@ -85,7 +85,7 @@ def encode(
     arguments.one_of("tune", tune, TUNES)
     arguments.check_image(image)
     pixels, chunks = pillow.from_pil(image)
-    if model == AUTO_MODEL and is_drawn(pixels):
+    if model == AUTO_MODEL and tune != "psnr" and is_drawn(pixels):
         tune = "psnr"
     pixels, chunks = planes.simplify(pixels, chunks, keep_hidden)
     where = pick_device(device)
