@@ -1,7 +1,7 @@
 """What a command or function does where nothing else is said."""
 
 DEFAULT_QUALITY = 50
-DEFAULT_EFFORT = 5
+DEFAULT_EFFORT = 3
 TUNES = ("eye", "psnr")  # what a file is to be best by: how it looks, or the least square error
 DEFAULT_TUNE = "eye"
 DEFAULT_MODEL = "eye"

@@ -12,7 +12,6 @@ from lapic.bitstream import Tables
 from lapic.bitstream.entropy import PRECISION, half_width
 from lapic.codec.arguments import no_progress
 from lapic.codec.defaults import DEFAULT_EFFORT
-from lapic.codec.encode import filter_fit
 from lapic.codec.encode.draft import Draft
 from lapic.codec.encode.encoder import analyse, round_latents
 from lapic.codec.encode.rate import error_weight
@@ -153,8 +152,8 @@ def refit(
         quality = random_qualities(pixels[:1], *qualities, generator)
         tile = round_latents(model, latent, quality)
         draft = Draft({rect: tile}, rect, partial(region, picture, device=model.device), picture.shape, quality)
-        search(model, draft, DEFAULT_EFFORT, no_progress)
-        filters.append((error_weight(quality).item(), filter_fit.observe(model, draft)))
+        errors = search(model, draft, DEFAULT_EFFORT, no_progress)
+        filters.append((error_weight(quality).item(), errors))
         symbols.append(tile.coded.symbol.flatten())
         indices.append(tile.coded.index.flatten())
     tables = Tables(model.tables.hyper, _observed_latent(prior, torch.cat(symbols), torch.cat(indices)))

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -95,15 +96,17 @@ def export_checkpoint(
 
     integers, density = average.hyper_synthesis.integers(), average.density.state_dict()
 
-    def write(integers: dict[str, Tensor], tables: Tables, curvature: Tensor) -> bytes:
+    def write(path: Path, integers: dict[str, Tensor], tables: Tables, curvature: Tensor) -> bytes:
         card = _codec_card(state, options)
         return save(path, average.config, average.transforms, integers, tables, centroid, curvature, density, card)
 
-    write(integers, tables, torch.ones_like(average.transforms.log_gain))
-    model = load.__wrapped__(str(path))  # not cached, because its tables change
-    model = with_curvature(model, pixels[:PROBED, :, :PROBED_EDGE, :PROBED_EDGE])
-    tables, scales = refit(model, prior_tables(average), pixels, qualities=qualities)
-    return path, write(integers | {picture_filter.SCALE: scales}, tables, model.curvature)
+    with TemporaryDirectory() as draft_folder:
+        draft = Path(draft_folder) / path.name
+        write(draft, integers, tables, torch.ones_like(average.transforms.log_gain))
+        model = load.__wrapped__(str(draft))  # not cached, because its tables change
+        model = with_curvature(model, pixels[:PROBED, :, :PROBED_EDGE, :PROBED_EDGE])
+        tables, scales = refit(model, prior_tables(average), pixels, qualities=qualities)
+    return path, write(path, integers | {picture_filter.SCALE: scales}, tables, model.curvature)
 
 
 def interpolate_weights(average: TrainableCodec, init: str | None, keep: float) -> None:

@@ -19,9 +19,6 @@ from lapic.codec.nets import levels
 from lapic.training.perceptual import Perceptual
 
 SIGMA, RADIUS = 1.5, 5  # of the Gaussian window, in pixels
-# The channels of XYB that count at each scale: the weights of the others are below 0.002 and their terms take two
-# thirds of the time. At 1/32 no channel counts.
-CHANNELS = (slice(1, 2), slice(0, 2), slice(0, 2), slice(0, 3), slice(0, 3))
 POLYNOMIAL = (0.9562382616834844, 2.326765642916932, -0.020884521182843837, 6.248496625763138e-05, 0.6276336467831387)
 
 
@@ -85,8 +82,8 @@ class Structure(nn.Module):
         Scales of less than 8 pixels are left out, as the score does."""
         total = made.new_zeros(len(made))
         light, target_light = xyb.to_linear(made), xyb.to_linear(target.detach())
-        for scale, channels in enumerate(CHANNELS):
-            seen, wanted = (xyb.to_xyb(one)[:, channels] for one in (light, target_light))  # (B, C, h, w)
+        for scale, channels in enumerate(xyb.CHANNELS):
+            seen, wanted = (xyb.to_xyb(one, channels) for one in (light, target_light))  # (B, C, h, w)
             terms = _terms(seen, wanted, self.as_scored)  # (B, C, 2, 3)
             total = total + (terms * self.weights[channels, scale]).sum((1, 2, 3))
             if min(light.shape[2:]) < 16:

@@ -41,7 +41,7 @@ def encode(model: Model, pixels: Tensor, quality: Tensor, effort: int) -> tuple[
         features = features_of(model, rounded.z, quality, latent.shape[2:])
         region = Region.whole(picture, (pixels.shape[2], pixels.shape[3]), latent, rounded, quality)
         bits = symbol_bits(model.tables).to(pixels.device)
-        latent = improve(model, region, {region.parts[0].rect: features}, bits, STEPS[effort])
+        latent, _ = improve(model, region, {region.parts[0].rect: features}, bits, STEPS[effort])
         rounded.coded = settle(model, features, quality, latent)
         latent = shown_latents(model, rounded.coded)
     return rounded, latent

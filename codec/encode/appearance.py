@@ -23,8 +23,9 @@ from lapic.codec.nets import second
 from lapic.codec.nets.network import Synthesis
 from lapic.codec.picture.tiling import LATENT
 
-Parts = list[tuple[Tensor, Tensor]]  # of an error at each scale, (B, 3, H/2^s, W/2^s) each: fine and flat
-SCALES = 5  # of the score's six; the last has hardly any weight
+Parts = list[tuple[Tensor, Tensor]]  # of an error at each scale, (B, C, H/2^s, W/2^s) each: fine and flat
+SCALES = len(xyb.CHANNELS)
+GREYS = torch.arange(256, dtype=torch.float32, device="cpu")
 WINDOW, SMOOTH = 5, 9  # pixels: of local means, and of the local energy of edges
 STRUCTURE_RATE = 9.0  # square error (0..255 units) that one of the score's sum is exchanged for, at every quality
 SQUARES, STRUCTURE = 0.54, 0.39  # weights of square error and of the sum so exchanged
@@ -46,13 +47,19 @@ class Jacobian:
     root: Tensor
 
     @classmethod
-    def at(cls, picture: Tensor) -> "Jacobian":
-        """The derivative at a picture (B, 3, H, W) in -1..1."""
-        value = ((picture + 1) / 2).clamp(0, 1)
-        curved = 2.4 / 1.055 * ((value.clamp(min=xyb.KNEE) + 0.055) / 1.055) ** 1.4
+    def at(cls, levels: Tensor, linear: Tensor) -> "Jacobian":
+        """The derivative at a picture of grey levels 0..255, (B, 3, H, W) int32, which is `linear` in linear light."""
+        value = GREYS / 255
+        curved = 2.4 / 1.055 * ((value + 0.055) / 1.055) ** 1.4
         light = torch.where(value > xyb.KNEE, curved, torch.full_like(value, 1 / 12.92)) / 2
-        root = xyb.absorbed(xyb.to_linear(picture)).clamp(min=xyb.DARKEST) ** (-2 / 3) / 3
-        return cls(light, root)
+        root = xyb.absorbed(linear).clamp(min=xyb.DARKEST) ** (-2 / 3) / 3
+        return cls(_look_up(light, levels), root)
+
+    @classmethod
+    def at_grey(cls, device: torch.device) -> "Jacobian":
+        """The derivative at middle grey, in shape (1, 3, 1, 1)."""
+        grey = torch.full((1, 3, 1, 1), 128, dtype=torch.int32, device=device)
+        return cls.at(grey, _linear(grey))
 
     def forward(self, error: Tensor) -> Tensor:
         """An error (B, 3, H, W) of sRGB -> of XYB."""
@@ -65,7 +72,7 @@ class Jacobian:
 
     def strength(self) -> Tensor:
         """The square of its size, (B, 1, H, W), relative to that of middle grey."""
-        grey = Jacobian.at(self.light.new_zeros(1, 3, 1, 1))
+        grey = Jacobian.at_grey(self.light.device)
         size = self.light.mean(1, keepdim=True) * self.root.mean(1, keepdim=True)
         return (size / (grey.light.mean() * grey.root.mean())).square()
 
@@ -76,7 +83,8 @@ class Appearance:
 
     Attributes:
         jacobian: at the original.
-        fine: at each scale, (B, 3, H/2^s, W/2^s): the weights of squares of what differs from the local mean in XYB.
+        fine: at each scale, (B, C, H/2^s, W/2^s) for the channels `xyb.CHANNELS`: the weights of squares of what
+            differs from the local mean in XYB.
         flat: the same of squares of local means.
     """
 
@@ -90,17 +98,22 @@ class Appearance:
         pixels = picture.shape[2] * picture.shape[3]
         unit = STRUCTURE * STRUCTURE_RATE * pixels * 3 / 127.5**2  # of the sum, in square errors of -1..1
         weights = picture.new_tensor(xyb.WEIGHTS).reshape(3, xyb.SCALES, 2, 3)
-        lights = (_halved(xyb.to_linear(x)) for x in (picture, draft))
+        levels = _levels(picture)
+        linear, draft_linear = _linear(levels), _linear(_levels(draft))
         fine, flat = [], []
-        for scale, (light, draft_light) in enumerate(zip(*lights, strict=True)):
-            parts = _weights(xyb.to_xyb(light), xyb.to_xyb(draft_light), weights[:, scale])
+        for scale, (light, draft_light) in enumerate(zip(_halved(linear), _halved(draft_linear), strict=True)):
+            channels = xyb.CHANNELS[scale]
+            seen, drafted = (xyb.to_xyb(one, channels) for one in (light, draft_light))  # (B, C, h, w)
+            parts = _weights(seen, drafted, weights[channels, scale])
             fine.append(unit * parts[0])
             flat.append(unit * parts[1])
-        return cls(Jacobian.at(picture), fine, flat)
+        return cls(Jacobian.at(levels, linear), fine, flat)
 
     def split(self, error: Tensor) -> Parts:
         """What differs from the local mean, and that mean, of an error (B, 3, H, W) in XYB at each scale."""
-        means = [(part, _blurred(part)) for part in _halved(self.jacobian.forward(error))]
+        whole = _halved(self.jacobian.forward(error))
+        seen = [part[:, channels] for part, channels in zip(whole, xyb.CHANNELS, strict=True)]  # (B, C, h, w)
+        means = [(part, blurred(part)) for part in seen]
         return [(part - low, low) for part, low in means]
 
     def cost(self, error: Tensor, parts: Parts) -> Tensor:
@@ -114,12 +127,11 @@ class Appearance:
 
     def slope(self, error: Tensor, parts: Parts) -> Tensor:
         """Half of the derivative of the sum of `cost` by the picture, (B, 3, H, W); `parts` as `split` gives them."""
-        total = None
+        total = torch.zeros_like(parts[-1][0])  # all channels count at the coarsest scale
         for scale, (high, low) in reversed(list(enumerate(parts))):
             weighted = self.fine[scale] * high
-            slope = weighted + _blurred(self.flat[scale] * low - weighted)
-            total = slope if total is None else slope + F.interpolate(total, scale_factor=2.0, mode="nearest") / 4
-        assert total is not None
+            total = F.interpolate(total / 4, high.shape[2:], mode="nearest")  # (B, 3, h, w)
+            total[:, xyb.CHANNELS[scale]] += weighted + blurred(self.flat[scale] * low - weighted)
         return SQUARES * error + self.jacobian.back(total)
 
     def curvature(self, synthesis: Synthesis | second.Synthesis) -> Tensor:
@@ -129,38 +141,53 @@ class Appearance:
         scale and channel; that of the score's terms is CONVEX times as large."""
         patterns = synthesis.patterns()  # (M, 3, 16, 16)
         energy = patterns.square().sum((1, 2, 3))
-        parts = _halved(Jacobian.at(patterns.new_zeros(1, 3, 1, 1)).forward(patterns))
+        parts = _halved(Jacobian.at_grey(patterns.device).forward(patterns))
         total: Tensor | float = 0.0
         for scale, (part, strength) in enumerate(zip(parts, _halved(self.jacobian.strength()), strict=True)):
-            around = F.pad(part, (WINDOW // 2,) * 4)
-            low = _blurred(around)
+            around = F.pad(part[:, xyb.CHANNELS[scale]], (WINDOW // 2,) * 4)
+            low = blurred(around)
             for weight, seen in ((self.fine[scale], around - low), (self.flat[scale], low)):
-                share = seen.square().sum((2, 3)) / energy[:, None]  # (M, 3)
-                local = F.avg_pool2d(weight * strength, LATENT >> scale)  # (B, 3, H/16, W/16)
+                share = seen.square().sum((2, 3)) / energy[:, None]  # (M, C)
+                local = F.avg_pool2d(weight * strength, LATENT >> scale)  # (B, C, H/16, W/16)
                 total = total + F.conv2d(local, share[:, :, None, None])
         return SQUARES + CONVEX * total
 
 
 def _weights(original: Tensor, draft: Tensor, terms: Tensor) -> tuple[Tensor, Tensor]:
-    """The weights of fine and flat errors at one scale, (B, 3, h, w) each, for pictures in XYB.
+    """The weights of fine and flat errors at one scale, (B, C, h, w) each, for channels of pictures in XYB.
 
     Args:
-        terms: (3, 2, 3), the score's weights by channel, norm and map.
+        terms: (C, 2, 3), the score's weights by channel, norm and map.
     """
     pixels = original.shape[2] * original.shape[3]
-    by_mean, by_norm = terms[:, 0, :, None, None], terms[:, 1, :, None, None]  # (3, 3, 1, 1)
-    mean, draft_mean = _mean(original), _mean(draft)
+    by_mean, by_norm = terms[:, 0, :, None, None], terms[:, 1, :, None, None]  # (C, 3, 1, 1)
+    mean, draft_mean = local_mean(original), local_mean(draft)
     variances = _variance(original, mean) + _variance(draft, draft_mean) + xyb.C2
     error, contrast = draft - original, (original - mean).abs()
-    error_mean = _mean(error)
+    error_mean = local_mean(error)
     dissimilar = _variance(error, error_mean) / variances + error_mean.square()
     flat = (by_mean[:, 0] + by_norm[:, 0] * (dissimilar / _norm(dissimilar)) ** 3) / pixels
-    fine = _blurred(flat / variances)
+    fine = blurred(flat / variances)
     edges = (1 + (draft - draft_mean).abs()) / (1 + contrast) - 1
     for number, edge in ((1, edges.clamp(min=0)), (2, (-edges).clamp(min=0))):
-        energy = _mean(edge.square(), SMOOTH)
+        energy = local_mean(edge.square(), SMOOTH)
         fine = fine + by_norm[:, number] * energy / (2 * pixels * _norm(edge) ** 3 * (1 + contrast).square())
     return fine, flat
+
+
+def _levels(picture: Tensor) -> Tensor:
+    """The grey level 0..255 of each value of a picture in -1..1, int32."""
+    return ((picture + 1) * 127.5).round_().clamp_(0, 255).to(torch.int32)
+
+
+def _linear(levels: Tensor) -> Tensor:
+    """Grey levels 0..255 -> linear light in 0..1."""
+    return _look_up(xyb.to_linear(GREYS / 127.5 - 1), levels)
+
+
+def _look_up(table: Tensor, levels: Tensor) -> Tensor:
+    """The entry of a table (256,) for each level, in a fifth of the time of a power."""
+    return table.to(levels.device).index_select(0, levels.flatten()).reshape(levels.shape)
 
 
 def _halved(x: Tensor) -> list[Tensor]:
@@ -168,19 +195,33 @@ def _halved(x: Tensor) -> list[Tensor]:
     return list(accumulate(range(SCALES - 1), lambda larger, _: F.avg_pool2d(larger, 2), initial=x))
 
 
-def _mean(x: Tensor, window: int = WINDOW) -> Tensor:
+def local_mean(x: Tensor, window: int = WINDOW) -> Tensor:
     """Local means of those pixels that lie in the picture."""
-    return F.avg_pool2d(x, window, stride=1, padding=window // 2, count_include_pad=False)
+    rows, columns = (_sums(x.new_ones(size), 0, window) for size in x.shape[2:])
+    return _sums(_sums(x, 2, window), 3, window).div_(rows[:, None] * columns)
 
 
-def _blurred(x: Tensor) -> Tensor:
+def blurred(x: Tensor) -> Tensor:
     """Local means with zeros around the picture: a symmetric operator."""
-    return F.avg_pool2d(x, WINDOW, stride=1, padding=WINDOW // 2)
+    return _sums(_sums(x, 2, WINDOW), 3, WINDOW).div_(WINDOW**2)
+
+
+def _sums(x: Tensor, axis: int, window: int) -> Tensor:
+    """Sums of a window of 2^k + 1 neighbours along an axis, with zeros around: pairs, pairs of pairs and so on, and one
+    more. Takes a tenth of the time of `avg_pool2d` on a CPU."""
+    size = x.shape[axis]
+    padded = F.pad(x, (0, 0) * (x.ndim - 1 - axis) + (window // 2,) * 2)
+    sums, reach = padded, 1
+    while 2 * reach < window:
+        length = sums.shape[axis] - reach
+        sums = sums.narrow(axis, 0, length) + sums.narrow(axis, reach, length)
+        reach *= 2
+    return sums.narrow(axis, 1, size) + padded.narrow(axis, 0, size)
 
 
 def _variance(x: Tensor, mean: Tensor) -> Tensor:
     """The local variance of a picture with local means `mean`."""
-    return (_mean(x.square()) - mean.square()).clamp(min=0)
+    return (local_mean(x.square()) - mean.square()).clamp(min=0)
 
 
 def _norm(x: Tensor) -> Tensor:

@@ -121,8 +121,8 @@ def encode_latents(
     rounded: Iterable[tuple[Rect, Rounded]] = in_threads_as_they_come(round_tile, latents, most, spread=True)
     if effort:
         draft = Draft(dict(rounded), bounds, partial(region, pixels, device=model.device), pixels.shape, qualities)
-        search(model, draft, effort, progress, tune)
-        header = replace(header, chunks=header.chunks | filter_fit.chunk(model, draft))
+        errors = search(model, draft, effort, progress, tune)
+        header = replace(header, chunks=header.chunks | filter_fit.chunk(model, qualities, errors))
         rounded, progress = draft.tiles.items(), no_progress
     tiles: dict[Rect, Tile] = {}
     for rect, coded in in_threads_as_they_come(encode_tile, rounded, most, spread=True):

@@ -1,7 +1,6 @@
 """The fit of a picture's filter: least squares, rounded by rate and distortion."""
 
 from dataclasses import dataclass
-from functools import reduce
 
 import numpy as np
 import torch
@@ -12,18 +11,16 @@ from torch.nn import functional as F
 from lapic.bitstream import encode_values
 from lapic.bitstream.container import FILTER
 from lapic.codec.decode.picture_filter import FEATURES, FINEST, OPPONENT, REACH, SCALE, TAPS, UNITS, scale_index
-from lapic.codec.encode.draft import Draft, pieces_at_once
+from lapic.codec.encode.draft import Draft, Region
 from lapic.codec.encode.rate import error_weight, symbol_bits
 from lapic.codec.model.codec_weights import Model
 from lapic.codec.nets import levels
-from lapic.codec.picture.tiling import Rect
-from lapic.codec.threads import in_threads
 
 FINENESSES = range(8, FINEST + 1)  # that are tried: step sizes are 2^(-fineness / 2) of a feature's unit
 SAMPLES = 2**16  # pixels that are enough to fit a filter to
 OVERHEAD = 14  # bytes: type and length of the chunk, step, flags and the final state of the coder
 DAMPING = 0.5  # bits for a coefficient of one step, growing with its square: a rough rate before rounding
-ROUNDS = 4  # of coordinate descent, each over all features
+ROUNDS = 2  # of coordinate descent, each over all features
 
 
 @dataclass
@@ -133,34 +130,29 @@ def _descend(
     return left
 
 
-@torch.no_grad()
-def chunk(model: Model, draft: Draft) -> dict[bytes, bytes]:
-    """The chunk with the best filter for a picture; none where the model has no filters or none saves bits."""
+def chunk(model: Model, quality: Tensor, found: Statistics) -> dict[bytes, bytes]:
+    """The chunk with the best filter for a picture; none where the model has no filters or none saves bits.
+
+    Args:
+        quality: fixed-point, (1,) or of each place (1, h, w). found: what `observe` gives for the whole picture.
+    """
     if SCALE not in model.integers:
         return {}
     bits = symbol_bits(model.tables).double().numpy()
     index = scale_index(model)
-    least = error_weight(draft.quality).min().item()
-    coefficients, fineness, gain = fit(observe(model, draft), least, bits, index)
+    coefficients, fineness, gain = fit(found, error_weight(quality).min().item(), bits, index)
     if gain <= 8 * OVERHEAD:
         return {}
     return {FILTER: bytes([fineness]) + encode_values(model.tables, coefficients, index)}
 
 
 @torch.no_grad()
-def observe(model: Model, draft: Draft) -> Statistics:
-    """The statistics of a whole picture, pixels weighted by what their errors are worth, 1 where it is least."""
-    stride, least = stride_for(draft.shape[0] * draft.shape[1]), error_weight(draft.quality).min()
-
-    def observe_piece(piece: Rect) -> Statistics:
-        region, weights = draft.region(model, piece), None
-        latent = region.latent / model.transforms.gain(region.quality)
-        decoded = model.transforms.synthesis.picture(latent, region.quality)
-        rows, columns = region.inside()
-        if region.quality.ndim > 1:
-            relative = error_weight(region.quality)[:, None] / least
-            weights = levels.spread_to(relative, decoded.shape[2:])[..., rows, columns]
-        return statistics(decoded[..., rows, columns], region.picture[..., rows, columns], stride, weights)
-
-    found = in_threads(observe_piece, draft.pieces(), most=pieces_at_once(draft.quality.device))
-    return reduce(Statistics.__add__, found)
+def observe(region: Region, decoded: Tensor, draft: Draft) -> Statistics:
+    """The statistics of a piece of a draft, `decoded` (1, 3, 16h, 16w) in about -1..1, pixels weighted by what their
+    errors are worth, 1 where that is least in the draft."""
+    stride, weights = stride_for(draft.shape[0] * draft.shape[1]), None
+    rows, columns = region.inside()
+    if region.quality.ndim > 1:
+        relative = error_weight(region.quality)[:, None] / error_weight(draft.quality).min()
+        weights = levels.spread_to(relative, decoded.shape[2:])[..., rows, columns]
+    return statistics(decoded[..., rows, columns], region.picture[..., rows, columns], stride, weights)

@@ -10,7 +10,7 @@ Neural Image Compression", NeurIPS 2020, whose annealing takes hundreds of steps
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from torch import Tensor
 from lapic.bitstream.entropy import SYMBOL_MAX
 from lapic.codec.defaults import DEFAULT_TUNE
 from lapic.codec.encode.draft import Draft, Region, TilePart, pieces_at_once
+from lapic.codec.encode.filter_fit import Statistics, observe
 from lapic.codec.encode.objective import Objective
 from lapic.codec.encode.rate import cost_of, symbol_bits
 from lapic.codec.exact.context import Coded, Pass, run_passes
@@ -26,6 +27,7 @@ from lapic.codec.exact.quantise import dequantise, residual_of, zero_outliers
 from lapic.codec.model.codec_weights import Model
 from lapic.codec.model.latents import features_of, shown_latents
 from lapic.codec.model.qualities import part_of
+from lapic.codec.nets import levels
 from lapic.codec.picture.tiling import Rect
 from lapic.codec.threads import fit_threads, in_threads, stop_if_asked
 
@@ -37,7 +39,7 @@ OVERSHOOT = 1.3  # the same after two failed steps, to leave a point from which 
 
 def search(
     model: Model, draft: Draft, effort: int, progress: Callable[[int, int], None], tune: str = DEFAULT_TUNE
-) -> None:
+) -> Statistics:
     """Improve the symbols of all tiles of a picture, in place.
 
     Its pieces are improved at the same time, each beside what the others were before. So the symbols do not depend on
@@ -47,6 +49,9 @@ def search(
         effort: 0..9, see STEPS.
         progress: called with the pieces done and the pieces in all.
         tune: one of `codec.defaults.TUNES`, the error that the search lowers.
+
+    Returns:
+        What the fit of a filter needs to know of the errors that are left.
 
     Raises:
         ValueError: effort is out of range.
@@ -60,17 +65,19 @@ def search(
     fit_threads()
     features = dict(zip(rects, in_threads(partial(_features, model, draft), rects, most, spread=True), strict=True))
 
-    def improve_piece(piece: Rect) -> None:
+    def improve_piece(piece: Rect) -> Statistics:
         region = draft.region(model, piece)
-        latent = improve(model, region, features, bits, steps, tune)
+        latent, picture = improve(model, region, features, bits, steps, tune)
         for part in region.parts:
             found[part.rect][(..., *part.improved(part.window))] = latent[(..., *part.improved(part.place))]
+        return observe(region, picture, draft)
 
     def settle_tile(rect: Rect) -> None:
         draft.tiles[rect].coded = settle(model, features[rect], draft.quality_at(rect), found[rect])
 
-    in_threads(improve_piece, pieces, most, done=lambda count: progress(count, len(pieces)))
+    seen = in_threads(improve_piece, pieces, most, done=lambda count: progress(count, len(pieces)))
     in_threads(settle_tile, rects, most, spread=True)
+    return reduce(Statistics.__add__, seen)
 
 
 def improve(
@@ -80,8 +87,9 @@ def improve(
     bits: Tensor,
     steps: int,
     tune: str = DEFAULT_TUNE,
-) -> Tensor:
-    """Find better latents for a region's piece: y^ in steps, (B, M, h, w), which `settle` makes symbols of.
+) -> tuple[Tensor, Tensor]:
+    """Find better latents for a region's piece: y^ in steps, (B, M, h, w), which `settle` makes symbols of; and about
+    the picture of them, (B, 3, 16h, 16w).
 
     Each place keeps the symbols of the step after which its pixels and bits, averaged with those of the places around
     it, cost least.
@@ -106,14 +114,16 @@ def improve(
         parts = objective.split(error)
         better = state.keep_cheaper(objective.cost(error, parts, state.coded))
         state.keep_gradient(better, objective.gradient(picture, state.latent, error, parts))
-        state.keep_latent(better)
+        state.keep_latent(better, picture.detach())
         moving = torch.rand(state.latent.shape, generator=generator, dtype=torch.float32) < move_rate(step)
         curvature = objective.curvature(move_rate(step))
         state.move(objective, state.target(curvature), moving.to(bits.device), curvature)
     with torch.no_grad():
-        error = objective.error(objective.synthesise(state.latent))
-        state.keep_latent(state.keep_cheaper(objective.cost(error, objective.split(error), state.coded)))
-    return state.best_latent
+        picture = objective.synthesise(state.latent)
+        error = objective.error(picture)
+        better = state.keep_cheaper(objective.cost(error, objective.split(error), state.coded))
+        state.keep_latent(better, picture)
+    return state.best_latent, state.best_picture
 
 
 def settle(model: Model, features: Tensor, quality: Tensor, latent: Tensor) -> Coded:
@@ -148,6 +158,7 @@ class SearchState:
         coded: means, indices and symbols that are tried, of the latents of each tile that are improved.
         latent: (B, M, h, w), y^ in steps of those, and of the surroundings.
         best_latent: (B, M, h, w), y^ at the lowest cost so far.
+        best_picture: (B, 3, 16h, 16w), each place as the latents showed it that had that cost.
         best_cost: (B, 1, h, w), that cost, in bits.
         gradient: (B, M, h, w), of the cost there.
         failed_steps: (B, 1, h, w), the steps since then.
@@ -156,6 +167,7 @@ class SearchState:
     coded: list[Coded]
     latent: Tensor
     best_latent: Tensor
+    best_picture: Tensor
     best_cost: Tensor
     gradient: Tensor
     failed_steps: Tensor
@@ -166,7 +178,8 @@ class SearchState:
         latent = region.latent.detach()
         unknown = torch.full_like(latent[:, :1], float("inf"))
         coded = [part.tile.coded.part(part.window).part(part.inner) for part in region.parts]
-        return cls(coded, region.latent, latent, unknown, torch.zeros_like(latent), torch.zeros_like(unknown))
+        grey, flat, never = (torch.zeros_like(one) for one in (region.picture, latent, unknown))
+        return cls(coded, region.latent, latent, grey, unknown, flat, never)
 
     def keep_cheaper(self, cost: Tensor) -> Tensor:
         """Update `best_cost` and `failed_steps` by the cost of `latent`. Returns where it is the lowest so far, truth
@@ -180,9 +193,11 @@ class SearchState:
         """Take over the gradient where the cost is the lowest so far."""
         self.gradient = torch.where(better, gradient, self.gradient)
 
-    def keep_latent(self, better: Tensor) -> None:
-        """Take over `latent` where the cost is the lowest so far."""
+    def keep_latent(self, better: Tensor, picture: Tensor) -> None:
+        """Take over `latent` and its picture where the cost is the lowest so far."""
         self.best_latent = torch.where(better, self.latent.detach(), self.best_latent)
+        pixels = levels.spread_to(better, picture.shape[2:])  # (B, 1, 16h, 16w)
+        self.best_picture = torch.where(pixels, picture, self.best_picture)
 
     def target(self, curvature: Tensor) -> Tensor:
         """Where a step against the gradient leads, (B, M, h, w); after failed steps a shorter and a longer step take
@@ -232,7 +247,11 @@ def _choose(
 
 def cheapest_symbols(target: Tensor, curvature: Tensor, bits: Tensor, index: Tensor, centroid: Tensor) -> Tensor:
     """The symbols near `target` reconstructions, (B, M, h, w), of least distortion plus bits: of the two around it, the
-    one nearer to zero, and zero itself."""
+    one nearer to zero, and zero itself. Zero is the nearest below half of what a magnitude of 1 stands for, which is
+    most of them, and costs least bits; so the others alone are compared."""
+    compared = (target.abs() > (1 - centroid[:, 1]).amin() / 2).flatten().nonzero()[:, 0]
+    chosen = torch.zeros_like(target)
+    target, curvature, index = (one.flatten()[compared] for one in (target, curvature, index))  # (N,)
     low, nearer_zero = target.floor(), (target.abs() - 1).clamp(min=0).floor().copysign(target)
     best = best_cost = None
     for candidate in (low, low + 1, nearer_zero, torch.zeros_like(target)):
@@ -240,4 +259,4 @@ def cheapest_symbols(target: Tensor, curvature: Tensor, bits: Tensor, index: Ten
         cost = distortion + cost_of(bits, candidate, index)
         best = candidate if best is None else torch.where(cost < best_cost, candidate, best)
         best_cost = cost if best_cost is None else torch.minimum(cost, best_cost)
-    return best
+    return chosen.flatten().index_copy_(0, compared, best).reshape(chosen.shape)

@@ -8,7 +8,7 @@ of which a weighted sum goes through a polynomial into the score.
 import torch
 from torch import Tensor
 
-Matrix = tuple[tuple[float, float, float], ...]
+Matrix = tuple[tuple[float, ...], ...]
 
 SCALES = 6
 C2 = 0.0009  # SSIM's, which keeps its quotient finite
@@ -52,6 +52,8 @@ WEIGHTS = (
     (0.0, 0.0, 0.0, 0.0005130064588990679, 0.0, 0.00010854057858411537),
 )
 # fmt: on
+# The channels that count at each scale: the weights of the others are below 0.003. At 1/32 none counts.
+CHANNELS = (slice(1, 2), slice(0, 2), slice(0, 2), slice(0, 3), slice(0, 3))
 
 
 def to_linear(picture: Tensor) -> Tensor:
@@ -61,20 +63,27 @@ def to_linear(picture: Tensor) -> Tensor:
     return torch.where(value > KNEE, curve, value / 12.92)
 
 
-def to_xyb(linear: Tensor) -> Tensor:
-    """Linear light (B, 3, H, W) -> XYB, scaled and shifted to positive values as SSIMULACRA2 does."""
-    roots = absorbed(linear).clamp(min=DARKEST) ** (1 / 3) - BIAS ** (1 / 3)
-    return torch.stack([part + shift for part, shift in zip(mixed(roots, FROM_ROOTS).unbind(1), SHIFT, strict=True)], 1)
+def to_xyb(linear: Tensor, channels: slice = slice(0, 3)) -> Tensor:
+    """Linear light (B, 3, H, W) -> channels of XYB, scaled and shifted to positive values as SSIMULACRA2 does."""
+    rows = FROM_ROOTS[channels]
+    cones = max(1 + cone for row in rows for cone in range(3) if row[cone])  # the last one is for B alone
+    roots = absorbed(linear, cones).clamp(min=DARKEST) ** (1 / 3) - BIAS ** (1 / 3)
+    parts = mixed(roots, tuple(row[:cones] for row in rows)).unbind(1)
+    return torch.stack([part + shift for part, shift in zip(parts, SHIFT[channels], strict=True)], 1)
 
 
-def absorbed(linear: Tensor) -> Tensor:
-    """Linear light (B, 3, H, W) -> what the long, medium and short cones absorb of it."""
-    return mixed(linear, ABSORBANCE) + BIAS
+def absorbed(linear: Tensor, cones: int = 3) -> Tensor:
+    """Linear light (B, 3, H, W) -> what the first of the long, medium and short cones absorb of it."""
+    return mixed(linear, ABSORBANCE[:cones]) + BIAS
 
 
 def mixed(picture: Tensor, matrix: Matrix, transposed: bool = False) -> Tensor:
-    """The channels of a picture (B, 3, H, W) multiplied by a matrix or by its transpose."""
-    parts = picture.unbind(1)
-    turned = zip(*matrix, strict=True) if transposed else matrix
-    rows = [sum(factor * part for factor, part in zip(row, parts, strict=True) if factor) for row in turned]
+    """The channels of a picture (B, C, H, W) multiplied by a matrix (D, C), or by the transpose of a (C, D) one."""
+    parts, rows = picture.unbind(1), []
+    for row in zip(*matrix, strict=True) if transposed else matrix:
+        (factor, first), *others = ((factor, part) for factor, part in zip(row, parts, strict=True) if factor)
+        total = factor * first
+        for factor, part in others:
+            total = torch.add(total, part, alpha=factor)
+        rows.append(total)
     return torch.stack(rows, dim=1)

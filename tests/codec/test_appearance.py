@@ -6,6 +6,7 @@ from PIL import Image
 
 import lapic
 from lapic.codec.cli import main
+from lapic.codec.encode import appearance
 from lapic.codec.encode.appearance import CONVEX, SQUARES, Appearance
 from lapic.codec.evaluation.metrics import ssimulacra2
 from lapic.codec.metrics import psnr
@@ -67,6 +68,18 @@ def test_slope_follows_the_score(photo: Image.Image, scale: float) -> None:
     error = draft - picture
     slope = measure.slope(error, measure.split(error)) - SQUARES * error
     assert torch.cosine_similarity(slope.flatten(), wanted.flatten(), 0) > 0.7
+
+
+@pytest.mark.parametrize("window", [5, 9])
+def test_local_means_are_those_of_a_window(window: int) -> None:
+    x = torch.rand(2, 3, 20, 33, generator=torch.Generator().manual_seed(2))
+    within, zeros_around = (
+        torch.nn.functional.avg_pool2d(x, window, stride=1, padding=window // 2, count_include_pad=counted)
+        for counted in (False, True)
+    )
+    assert torch.allclose(appearance.local_mean(x, window), within, atol=1e-6)
+    if window == appearance.WINDOW:
+        assert torch.allclose(appearance.blurred(x), zeros_around, atol=1e-6)
 
 
 def test_a_copy_has_no_error() -> None:

@@ -10,8 +10,8 @@ from lapic.codec.decode import decoder
 from lapic.codec.decode import symbols as symbols_module
 from lapic.codec.encode import draft, encoder, search
 from lapic.codec.encode.objective import Objective
-from lapic.codec.encode.rate import rate_weight, symbol_bits
-from lapic.codec.exact.quantise import OUTLIER_MAX
+from lapic.codec.encode.rate import cost_of, rate_weight, symbol_bits
+from lapic.codec.exact.quantise import OUTLIER_MAX, dequantise
 from lapic.codec.metrics import psnr
 from lapic.codec.model.codec_weights import load
 from lapic.codec.model.latents import features_of
@@ -191,3 +191,23 @@ def test_a_step_that_leads_astray_spoils_nothing(photo: Image.Image, monkeypatch
     shown, expected = (decoder.decode_pixels(model, *bitstream.read(one)).astype(float) for one in (data, whole))
     assert np.square(shown - pixels).mean() < 1.1 * np.square(expected - pixels).mean()
     assert len(data) < 1.1 * len(whole)
+
+
+@pytest.mark.parametrize("name", ["eye", "fast"])
+def test_the_cheapest_symbol_is_found(name: str) -> None:
+    """Also where zero is taken without a comparison."""
+    model = load(name, dtype=torch.float32)
+    bits = symbol_bits(model.tables)
+    target = torch.linspace(-2.5, 2.5, 501).reshape(1, 1, -1, 1).expand(4, 63, -1, 1).contiguous()
+    index = torch.arange(1.0, 64).reshape(1, -1, 1, 1).expand_as(target).contiguous()
+    curvature = torch.tensor([0.1, 1, 10, 100]).reshape(-1, 1, 1, 1).expand_as(target)
+
+    def cost(symbol: torch.Tensor) -> torch.Tensor:
+        error = dequantise(symbol, index, model.centroid) - target
+        return curvature / 2 * error.square() + cost_of(bits, symbol, index)
+
+    found = search.cheapest_symbols(target, curvature, bits, index, model.centroid)
+    nearest = target.round()
+    for other in (nearest, nearest - nearest.sign(), torch.zeros_like(target)):
+        assert (cost(found) <= cost(other) + 1e-3).all()
+    assert 0.3 < (found != 0).float().mean() < 0.9

@@ -175,6 +175,21 @@ def test_exported_weights_code_pictures(run: Path, tmp_path: Path) -> None:
         assert psnr(image, Image.fromarray(found)) > 20 + quality / 10
 
 
+def test_an_exported_file_appears_whole(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody finds one whose tables are not fitted yet, nor one of an export that failed."""
+    seen = []
+
+    def failing(*args: object, **settings: object) -> None:
+        seen.append([*tmp_path.iterdir()])
+        raise ValueError("no tables")
+
+    monkeypatch.setattr("lapic.training.export.refit", failing)
+    with pytest.raises(ValueError, match="no tables"):
+        export_checkpoint(run / "checkpoint.pt", "tiny", folder=tmp_path, crops=2)
+    assert seen == [[]]
+    assert not [*tmp_path.iterdir()]
+
+
 def test_training_goes_on_from_exported_weights(run: Path, tmp_path: Path) -> None:
     path, _ = export_checkpoint(run / "checkpoint.pt", "tiny", folder=tmp_path, crops=2)
     model, card = trainable(str(path))
