@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from lapic.codec.encode import xyb
 from lapic.codec.nets import second
 from lapic.codec.nets.network import Synthesis
+from lapic.codec.picture.tensors import to_levels
 from lapic.codec.picture.tiling import LATENT
 
 Parts = list[tuple[Tensor, Tensor]]  # of an error at each scale, (B, C, H/2^s, W/2^s) each: fine and flat
@@ -98,8 +99,8 @@ class Appearance:
         pixels = picture.shape[2] * picture.shape[3]
         unit = STRUCTURE * STRUCTURE_RATE * pixels * 3 / 127.5**2  # of the sum, in square errors of -1..1
         weights = picture.new_tensor(xyb.WEIGHTS).reshape(3, xyb.SCALES, 2, 3)
-        levels = _levels(picture)
-        linear, draft_linear = _linear(levels), _linear(_levels(draft))
+        levels, draft_levels = (to_levels(x).to(torch.int32) for x in (picture, draft))
+        linear, draft_linear = _linear(levels), _linear(draft_levels)
         fine, flat = [], []
         for scale, (light, draft_light) in enumerate(zip(_halved(linear), _halved(draft_linear), strict=True)):
             channels = xyb.CHANNELS[scale]
@@ -173,11 +174,6 @@ def _weights(original: Tensor, draft: Tensor, terms: Tensor) -> tuple[Tensor, Te
         energy = local_mean(edge.square(), SMOOTH)
         fine = fine + by_norm[:, number] * energy / (2 * pixels * _norm(edge) ** 3 * (1 + contrast).square())
     return fine, flat
-
-
-def _levels(picture: Tensor) -> Tensor:
-    """The grey level 0..255 of each value of a picture in -1..1, int32."""
-    return ((picture + 1) * 127.5).round_().clamp_(0, 255).to(torch.int32)
 
 
 def _linear(levels: Tensor) -> Tensor:

@@ -249,8 +249,8 @@ def cheapest_symbols(target: Tensor, curvature: Tensor, bits: Tensor, index: Ten
     """The symbols near `target` reconstructions, (B, M, h, w), of least distortion plus bits: of the two around it, the
     one nearer to zero, and zero itself. Zero is the nearest below half of what a magnitude of 1 stands for, which is
     most of them, and costs least bits; so the others alone are compared."""
-    compared = (target.abs() > (1 - centroid[:, 1]).amin() / 2).flatten().nonzero()[:, 0]
-    chosen = torch.zeros_like(target)
+    shape = target.shape
+    compared = (target.abs() > (1 - centroid[:, 1].abs()).amin() / 2).flatten().nonzero()[:, 0]
     target, curvature, index = (one.flatten()[compared] for one in (target, curvature, index))  # (N,)
     low, nearer_zero = target.floor(), (target.abs() - 1).clamp(min=0).floor().copysign(target)
     best = best_cost = None
@@ -259,4 +259,4 @@ def cheapest_symbols(target: Tensor, curvature: Tensor, bits: Tensor, index: Ten
         cost = distortion + cost_of(bits, candidate, index)
         best = candidate if best is None else torch.where(cost < best_cost, candidate, best)
         best_cost = cost if best_cost is None else torch.minimum(cost, best_cost)
-    return chosen.flatten().index_copy_(0, compared, best).reshape(chosen.shape)
+    return target.new_zeros(shape.numel()).index_copy_(0, compared, best).reshape(shape)

@@ -27,4 +27,9 @@ def to_pixels(picture: Tensor, channels: int) -> Tensor:
     """A picture (3, h, w) in -1..1 as uint8 (h, w, 3), or for one channel by the mean of the three (h, w, 1)."""
     if channels == 1:
         picture = picture.mean(0, keepdim=True)
-    return (picture + 1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0)
+    return to_levels(picture).to(torch.uint8).permute(1, 2, 0)
+
+
+def to_levels(picture: Tensor) -> Tensor:
+    """A picture in -1..1 as grey levels 0..255, whole numbers of the same type and shape."""
+    return (picture + 1).mul_(127.5).round_().clamp_(0, 255)
