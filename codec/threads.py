@@ -186,6 +186,7 @@ class _Shared(Generic[Item, Result]):
                     self.finished.put((number, self.work(self.items[number]), None))
                 except BaseException as error:
                     self.finished.put((number, None, error))
+                    self.stop.set()
 
     def results(self, done: Callable[[int], object]) -> list[Result]:
         """The results, once all are there."""
