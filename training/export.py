@@ -47,6 +47,13 @@ def _read_run(checkpoint: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return torch.load(checkpoint, map_location="cpu", weights_only=True), read_options(checkpoint.parent)
 
 
+def _place(name: str, folder: Path | None) -> Path:
+    """Where the weights of a name go: into a folder, which is made if there is none, or the package's weights."""
+    place = (folder or WEIGHTS) / f"{name}.safetensors"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    return place
+
+
 def export_translator(checkpoint: Path, path: Path) -> None:
     """Write the averaged translator of a run (training.restoration, training.translation) as a weights file."""
     state, options = _read_run(checkpoint)
@@ -84,6 +91,7 @@ def export_checkpoint(
         ValueError: the integer bound does not hold, or `interpolate` is below 1 and the run did not start from weights.
     """
     state, options = _read_run(checkpoint)
+    path = _place(name, folder)
     average = TrainableCodec(Config(**options["config"]))
     average.load_state_dict(state["average"])
     if interpolate < 1:
@@ -92,8 +100,6 @@ def export_checkpoint(
     pixels = torch.from_numpy(store.batch(0, crops))
     qualities = (options.get("lowest", ALL_QUALITIES[0]), options.get("highest", ALL_QUALITIES[1]))
     tables, centroid = calibrate(average, pixels, qualities=qualities)
-    path = (folder or WEIGHTS) / f"{name}.safetensors"
-
     integers, density = average.hyper_synthesis.integers(), average.density.state_dict()
 
     def write(path: Path, integers: dict[str, Tensor], tables: Tables, curvature: Tensor) -> bytes:
@@ -126,9 +132,9 @@ def export_synthesis(
         The file and the model id, which does not change.
     """
     state, options = _read_run(checkpoint)
+    path = _place(name, folder)
     old, (average, _) = load(options["model"]), trainable(options["model"])
     average.transforms.synthesis.load_state_dict(part(state["average"], "net"))
-    path = (folder or WEIGHTS) / f"{name}.safetensors"
     density = average.density.state_dict()
     card = _codec_card(state, options) | {key: old.card[key] for key in ("lowest", "highest") if key in old.card}
     pixels = torch.from_numpy(Crops(Path(options["data"]), PROBED_EDGE, seed=1, max_gib=1.0).batch(0, crops))

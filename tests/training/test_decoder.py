@@ -29,7 +29,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
         precision="32-true", accelerator="cpu", learning_rate=1e-3, average=0.0,
     )  # fmt: skip
     train(options, lambda part: recipe(options, part))
-    path, identity = export_synthesis(out / "run" / "checkpoint.pt", "mine", out, crops=2)
+    path, identity = export_synthesis(out / "run" / "checkpoint.pt", "mine", out / "new", crops=2)
     assert identity == load().identity
     return path
 

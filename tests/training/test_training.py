@@ -164,7 +164,7 @@ def test_a_gradient_that_is_not_finite_is_skipped(tmp_path: Path, monkeypatch: p
 
 
 def test_exported_weights_code_pictures(run: Path, tmp_path: Path) -> None:
-    path, identity = export_checkpoint(run / "checkpoint.pt", "tiny", folder=tmp_path, crops=2)
+    path, identity = export_checkpoint(run / "checkpoint.pt", "tiny", folder=tmp_path / "new", crops=2)
     model = load(str(path), dtype=torch.float32)
     assert model.identity == identity
     assert json.loads(read_weights(path)[1]["card"])["steps"] == "60"
