@@ -11,7 +11,7 @@ import grimp
 import pytest
 
 ROOT = Path(__file__).parent.parent
-HEAVY = ["compressai", "torchvision", "lightning_fabric", "pandas", "torch_geometric", "scipy", "matplotlib"]
+HEAVY = ["sympy", "compressai", "torchvision", "lightning_fabric", "pandas", "torch_geometric", "scipy", "matplotlib"]
 MOST_FLOORS, MOST_ROOMS, MOST_LINES = 12, 25, 320
 
 

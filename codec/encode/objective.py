@@ -104,12 +104,28 @@ class Objective:
         `error`."""
         clipped_error = (self.measure.slope(error, parts) if self.measure else error).clamp_(-ERROR_CLIP, ERROR_CLIP)
         clipped_error.mul_(levels.spread_to(2 * self.weight / self.gradient_scale, error.shape[2:]))
-        (gradient,) = torch.autograd.grad(picture, latent, clipped_error)
+        with torch.enable_grad():
+            (gradient,) = torch.autograd.grad(_Pulled.apply(picture, clipped_error), latent)
         return gradient.nan_to_num(0, 0, 0) * self.gradient_scale
 
     def curvature(self, moving: float) -> Tensor:
         """The second derivative of the cost by a latent if a fraction `moving` of all moves at once."""
         return self.orthonormal_curvature * (self.single_curvature + COUPLING * moving)
+
+
+class _Pulled(torch.autograd.Function):
+    """A number whose gradient by a picture is a given one. `torch.autograd.grad` takes a gradient to start from too, but
+    imports SymPy to check its shape, which takes half a second."""
+
+    @staticmethod
+    def forward(ctx, picture: Tensor, gradient: Tensor) -> Tensor:
+        ctx.save_for_backward(gradient)
+        return picture.new_zeros(())
+
+    @staticmethod
+    def backward(ctx, one: Tensor) -> tuple[Tensor, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient, None
 
 
 def _square_error(error: Tensor) -> Tensor:
