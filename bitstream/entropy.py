@@ -51,6 +51,11 @@ class Tables:
         """The coder's models of `latent`, built once for all tiles."""
         return [_model(counts) for counts in self.latent]
 
+    @cached_property
+    def half_widths(self) -> NDArray[np.int32]:
+        """w of each of `latent`, (64,)."""
+        return np.array([half_width(counts) for counts in self.latent], np.int32)
+
     def check(self) -> None:
         """Raise ValueError unless every table is valid."""
         for table in [*self.hyper.reshape(-1, self.hyper.shape[-1]), *self.latent]:
@@ -223,26 +228,35 @@ class TileDecoder:
     def _information(self) -> float:
         """Bits that z takes by the tables. A decoder that ran out of words goes on with nonsense: that is noticed here,
         before anything large is computed from it."""
-        reach = self.tables.hyper.shape[-1] // 2
-        bits = 0.0
-        for plane, counts in zip(self.z, self.tables.hyper[self.level], strict=True):
-            occurrences = np.bincount(plane.ravel().astype(np.int64) + reach, minlength=len(counts))
-            bits += float(occurrences @ (PRECISION - np.log2(counts)))
-        return bits
+        counts = self.tables.hyper[self.level]  # (Z, 2R + 1)
+        places = self.z.reshape(len(counts), -1).astype(np.int64) + counts.shape[-1] // 2
+        return float((PRECISION - np.log2(np.take_along_axis(counts, places, axis=1))).sum())
 
     def latent(self, index: NDArray[np.uint8]) -> NDArray[np.int16]:
         """The latent residuals of a pass for its scale indices, same shape. Raises `Error` if escapes run out or give
         a symbol beyond -32767..32767."""
         order, begins = _groups(index.ravel(), self.first)
-        in_order = np.empty(len(order), dtype=np.int16)
-        try:
-            for lane, group, places in _segments(begins, len(self.coders)):
-                in_order[places] = self._group(self.coders[lane], group, places.stop - places.start)
-        except Error:
-            raise Error(MISMATCH) from None  # wrong symbols asked for more escapes than there are, or for other ones
+        in_order = np.empty(len(order), dtype=np.int32)
+        for lane, group, places in _segments(begins, len(self.coders)):
+            in_order[places] = self.coders[lane].decode(self.tables.latent_models[group], places.stop - places.start)
+        width = np.repeat(self.tables.half_widths, np.diff(begins))
+        in_order -= width
+        self._read_escapes(in_order, width)
         symbols = np.zeros(index.size, dtype=np.int16)
         symbols[order] = in_order
         return symbols.reshape(index.shape)
+
+    def _read_escapes(self, values: NDArray[np.int32], width: NDArray[np.int32]) -> None:
+        """Put what escapes stand for in the place of those in `values`, whose tables reach to `width`."""
+        try:
+            for place in np.flatnonzero(values > width):
+                over, negative = divmod(self.escapes.varint(2 * SYMBOL_MAX), 2)
+                magnitude = int(width[place]) + 1 + over
+                if magnitude > SYMBOL_MAX:
+                    raise Error(f"a symbol of magnitude {magnitude} is beyond {SYMBOL_MAX}")
+                values[place] = -magnitude if negative else magnitude
+        except Error:
+            raise Error(MISMATCH) from None  # wrong symbols asked for more escapes than there are, or for other ones
 
     def finish(self, symbols: NDArray[np.int16], crc: int) -> None:
         """Raise `Error` unless the payload is used up and `crc` is that of z and of all symbols, (M, h, w)."""
@@ -252,18 +266,6 @@ class TileDecoder:
             or symbols_crc(self.z, symbols) != crc
         ):
             raise Error(MISMATCH)
-
-    def _group(self, coder: constriction.stream.stack.AnsCoder, group: int, count: int) -> NDArray[np.int32]:
-        table = self.tables.latent[group]
-        width = half_width(table)
-        values: NDArray[np.int32] = coder.decode(self.tables.latent_models[group], count) - width
-        for place in np.flatnonzero(values == width + 1):
-            over, negative = divmod(self.escapes.varint(2 * SYMBOL_MAX), 2)
-            magnitude = width + 1 + over
-            if magnitude > SYMBOL_MAX:
-                raise Error(f"a symbol of magnitude {magnitude} is beyond {SYMBOL_MAX}")
-            values[place] = -magnitude if negative else magnitude
-        return values
 
 
 def encode_values(tables: Tables, values: NDArray[np.int16], index: NDArray[np.uint8]) -> bytes:

@@ -25,7 +25,7 @@ from lapic.codec.picture.tensors import to_pixels
 from lapic.codec.picture.tiling import LATENT, Rect, halo, piece_edge
 from lapic.codec.threads import fit_threads, in_threads
 
-STRIP_PIXELS = 65_536  # that are filtered and rounded at a time
+STRIP_PIXELS = 131_072  # that are filtered and rounded at a time
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 These numbers decide how each symbol is decoded, so one wrong bit corrupts the rest of a tile. Hence all arithmetic is
 exact: activations, weights and biases are integers held in float32 tensors, and every partial sum stays below 2^24 in
 magnitude (`assert_exact`), so float32 additions are exact in any order, on any device and with any number of threads.
-Spatial filters are written as shifted products, because a library might compute a convolution by Winograd's or
-Fourier's method, whose intermediate values are not integers.
+Spatial filters are shifted products, or convolutions by a library that is known to multiply and add alone: another one
+might go by Winograd's or Fourier's method, whose intermediate values are not integers.
 
 Number formats: activations count 1/32 (0..2047, that is 0..63.97), weights 1/128, biases and sums 1/4096.
 The idea of integer entropy networks: Balle, Johnston, Minnen, "Integer Networks for Data Compression with
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lapic.codec.exact.products import product
+from lapic.codec.exact.products import convolves, product
 from lapic.codec.nets.levels import coarser, interpolate_levels
 from lapic.codec.nets.pyramid import add, shuffle
 
@@ -49,7 +49,9 @@ def bias_rows(bias: Tensor) -> Tensor:
 
 
 def depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """3x3 filter per channel as nine shifted products: (B, C, h, w), (C, 9), (C,) -> (B, C, h, w), zero border."""
+    """3x3 filter per channel: (B, C, h, w), (C, 9), (C,) -> (B, C, h, w), zero border."""
+    if convolves(x):
+        return torch.mkldnn_convolution(x, weight.reshape(-1, 1, 3, 3), bias, (1, 1), (1, 1), (1, 1), len(weight))
     height, width = x.shape[-2:]
     padded = F.pad(x, (1, 1, 1, 1))
     out = bias.reshape(-1, 1, 1).expand_as(x)

@@ -1,7 +1,8 @@
-"""Exact matrix products of small integers, as fast as the processor allows.
+"""Exact products and filters of small integers, as fast as the processor allows.
 
 Float32 holds our integers exactly, but processors multiply bytes four to eight times as fast. An activation of 12 bits
-is 16 times one byte plus another, so two products of bytes give the same integers.
+is 128 times one byte plus another, so two products of bytes give the same integers. In most channels no activation is
+beyond a byte; only the others need the second product.
 """
 
 from functools import cache
@@ -9,10 +10,11 @@ from timeit import repeat
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from lapic.codec.host import keeps_float32
 
-LOW = 4  # bits of an activation's lower byte
+BYTE = 128  # bytes reach from -BYTE to BYTE - 1
 LARGEST = 2**11  # activations from -LARGEST to LARGEST - 1 are split so
 
 
@@ -29,13 +31,24 @@ def product(weight: Tensor, x: Tensor) -> Tensor:
     return torch.matmul(weight, x)
 
 
+def convolves(x: Tensor) -> bool:
+    """Whether a depthwise convolution of x (B, C, h, w) by oneDNN is exact and at hand."""
+    return x.device.type == "cpu" and x.dtype == torch.float32 and _convolves() and keeps_float32("cpu")
+
+
 def _by_bytes(weight: Tensor, x: Tensor) -> Tensor:
     out = torch.empty(len(x), len(weight), x.shape[2], dtype=x.dtype, device=x.device)
     small = weight.to(torch.int8)
     for whole, place in zip(x, out, strict=True):
-        whole = whole.to(torch.int16)
-        high = torch._int_mm(small, (whole >> LOW).to(torch.int8))
-        place.copy_(torch._int_mm(small, whole.bitwise_and_((1 << LOW) - 1).to(torch.int8)).add_(high, alpha=1 << LOW))
+        large = (torch.maximum(whole.amax(1), -whole.amin(1)) >= BYTE).nonzero()[:, 0]  # channels beyond a byte
+        if len(large) == 0:
+            place.copy_(torch._int_mm(small, whole.to(torch.int8)))
+            continue
+        part = whole[large]
+        high = (part / BYTE).to(torch.int8)  # towards 0
+        low = whole.index_copy(0, large, part.sub_(high, alpha=BYTE))
+        total = torch._int_mm(small, low.to(torch.int8))
+        place.copy_(total.add_(torch._int_mm(small[:, large], high), alpha=BYTE))
     return out
 
 
@@ -59,6 +72,22 @@ def _multiplies_bytes() -> bool:
         return torch.equal(torch._int_mm(left, right).long(), left.long() @ right.long())
     except RuntimeError:
         return False
+
+
+@cache
+def _convolves() -> bool:
+    """Whether torch has oneDNN on a processor where it computes depthwise convolutions by products and sums alone, and
+    the largest sums are right. Elsewhere a library may transform (Winograd), with numbers between that are no
+    integers."""
+    if not (torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")):
+        return False
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randint(0, LARGEST, (1, 40, 37, 41), generator=generator).float()
+    weight = torch.randint(-900, 901, (40, 1, 3, 3), generator=generator).float()
+    weight[:20].abs_()
+    bias = torch.randint(-(2**17), 2**17, (40,), generator=generator).float()
+    found = torch.mkldnn_convolution(x, weight, bias, (1, 1), (1, 1), (1, 1), 40)
+    return torch.equal(found.double(), F.conv2d(x.double(), weight.double(), bias.double(), padding=1, groups=40))
 
 
 @cache

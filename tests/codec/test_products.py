@@ -32,11 +32,13 @@ def test_bytes_are_a_matter_of_speed_only(at_hand: bool, monkeypatch: pytest.Mon
     weight, x = torch.randint(-127, 128, (5, 64)).float(), torch.randint(0, 2048, (1, 64, 33)).float()
     assert torch.equal(products.product(weight, x), weight @ x)
     assert len(calls) == 2 * at_hand
+    assert torch.equal(products.product(weight, x % 128), weight @ (x % 128))
+    assert len(calls) == 3 * at_hand  # no activation is beyond a byte
     products.product(weight * 8, x)
     products.product(weight.double(), x.double())
     assert products.product(weight.clone().requires_grad_(), x).requires_grad
     products.product(weight, x.requires_grad_())
-    assert len(calls) == 2 * at_hand
+    assert len(calls) == 3 * at_hand
 
 
 def test_a_processor_that_overflows_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
