@@ -270,10 +270,14 @@ def test_side_by_side(run: Run, picture: Path, tmp_path: Path) -> None:
 
 
 @needs("compressai", "pillow_jxl")
-def test_speed(run: Run, picture: Path) -> None:
-    table = run("speed", picture, "--threads", 1, "--rounds", 1, "--large", "64x48")
-    assert "times as fast as mbt2018-mean" in table
-    assert "peak memory, 64x48 decode" in table
+def test_speed(run: Run, picture: Path, tmp_path: Path) -> None:
+    out, sizes = tmp_path / "speed.json", ["--small", "64x48", "--large", "48x32"]
+    said = run("speed", picture, "--models", "fast", "--threads", 1, "--rounds", 1, *sizes, "--results", out)
+    assert "times as fast as mbt2018-mean" in said
+    [table] = json.loads(out.read_text())["tables"]
+    rows = {name: figures for name, *figures in table["rows"]}
+    assert all(figure > 0 for figure in rows["lapic --model fast encode"])
+    assert rows["mbt2018-mean compress"][1:] == [None, None]
 
 
 @needs("compressai")
