@@ -12,7 +12,7 @@ from lapic.codec.model.latents import shown_latents
 from lapic.codec.model.qualities import part_of
 from lapic.codec.picture.tiling import LATENT, Rect, copy_shared
 
-HALO = 2  # latents around a piece that are synthesised too; 8, all that the synthesis sees, give no better files
+HALO = 2  # latents around a piece that are synthesised too, an even number; 8, all that it sees, give no better files
 SMALLEST, LARGEST = 768, 2048  # latents of a piece; smaller ones have much halo, larger ones need much memory
 ON_GPU = 4096  # latents of a piece at most there, where launching takes the time
 PIECES = 4  # of a picture, if they can be that large
@@ -147,13 +147,15 @@ def pieces_at_once(device: torch.device) -> int:
 
 
 def _halved(rect: Rect, area: float) -> list[Rect]:
-    """A rectangle, halved along its longer edge until the parts are no larger than `area`."""
+    """A rectangle, halved along its longer edge until the parts are no larger than `area`. All begin at even rows and
+    columns, as the checkerboard of the context does (`codec.exact.context`): seen from odd ones, white would be black.
+    """
     if rect.height * rect.width <= area:
         return [rect]
     if rect.height > rect.width:
-        middle = (rect.top + rect.bottom) // 2
+        middle = rect.top + 2 * round(rect.height / 4)
         halves = Rect(rect.top, rect.left, middle, rect.right), Rect(middle, rect.left, rect.bottom, rect.right)
     else:
-        middle = (rect.left + rect.right) // 2
+        middle = rect.left + 2 * round(rect.width / 4)
         halves = Rect(rect.top, rect.left, rect.bottom, middle), Rect(rect.top, middle, rect.bottom, rect.right)
     return [part for half in halves for part in _halved(half, area)]

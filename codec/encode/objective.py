@@ -114,8 +114,8 @@ class Objective:
 
 
 class _Pulled(torch.autograd.Function):
-    """A number whose gradient by a picture is a given one. `torch.autograd.grad` takes a gradient to start from too, but
-    imports SymPy to check its shape, which takes half a second."""
+    """A number whose gradient by a picture is a given one. `torch.autograd.grad` takes a gradient to start from too,
+    but imports SymPy to check its shape, which takes half a second."""
 
     @staticmethod
     def forward(ctx, picture: Tensor, gradient: Tensor) -> Tensor:

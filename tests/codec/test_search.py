@@ -87,12 +87,13 @@ def test_pieces_cover_a_picture_once(size: tuple[int, int]) -> None:
     assert len(pieces) > 1 or max(areas) <= draft.SMALLEST
 
 
-def test_a_piece_knows_what_its_tiles_hold_around_it(photo: Image.Image) -> None:
+@pytest.mark.parametrize(("size", "tile"), [((640, 512), 256), ((800, 528), 0)])  # half of 800 is an odd latent
+def test_a_piece_knows_what_its_tiles_hold_around_it(photo: Image.Image, size: tuple[int, int], tile: int) -> None:
     """Without a move each piece of a tile finds the means and scale indices that the whole tile has."""
-    model, pixels = load("photo", dtype=torch.float32), np.asarray(photo.resize((640, 512)))
-    bounds, quality = latent_bounds(640, 512), torch.tensor([12800])
+    model, pixels = load("photo", dtype=torch.float32), np.asarray(photo.resize(size))
+    bounds, quality = latent_bounds(*size), torch.tensor([12800])
     tiles = {
-        rect: encoder.round_latents(model, latent, quality) for rect, latent in encoder.analyse(model, pixels, 256)
+        rect: encoder.round_latents(model, latent, quality) for rect, latent in encoder.analyse(model, pixels, tile)
     }
     picture = draft.Draft(tiles, bounds, lambda rect: tensors.region(pixels, rect, model.device), pixels.shape, quality)
     bits = symbol_bits(model.tables)
