@@ -14,8 +14,8 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 SECTIONS = {  # files of results, and the release that each was measured with
-    "eye": "0.2", "browser": "0.2",
-    "kodak": "0.1", "realism": "0.1", "restoration": "0.1", "speed": "0.1", "gpu": "0.1", "gigapixels": "0.1",
+    "eye": "0.2", "browser": "0.2", "speed": "0.2",
+    "kodak": "0.1", "realism": "0.1", "restoration": "0.1", "gpu": "0.1", "gigapixels": "0.1",
     "cost": "0.1",
 }  # fmt: skip
 INTRODUCTION = """# Benchmarks

@@ -134,13 +134,14 @@ def table(options: argparse.Namespace, photo: Times, large: Times, memory: dict[
     sizes = ["{} x {}".format(*size) for size in (options.small, options.large)]
     columns = [column("what"), *(column(size, ".3g", "s") for size in sizes), column("peak memory", ".3g", "GiB")]
     rows = [[name, *(shortened(one.get(name)) for one in (photo, large, memory))] for name in photo]
-    given = [Path(argument).name if Path(argument).exists() else argument for argument in sys.argv[1:]]
+    given = {name: getattr(options, name) for name in ("models", "threads", "rounds", "device")}
+    flags = [word for name, value in given.items() for word in (f"--{name}", str(value))]
     dtype = str(default_dtype(torch.device(options.device))).removeprefix("torch.")
     return {
         "name": "cpu",
         "caption": f"Medians of {options.rounds} rounds, {options.threads} threads. Peak memory is that of a process "
         "which encodes the large picture and decodes it.",
-        "command": shlex.join(["python", "benchmarks/speed.py", *given]),
+        "command": shlex.join(["python", "benchmarks/speed.py", Path(options.picture).name, *flags]),
         "machine": f"{cores()} cores, networks in {dtype}; torch {torch.__version__}",
         "date": date.today().isoformat(),
         "columns": columns,
