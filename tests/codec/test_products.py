@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lapic.codec.exact import products
+from lapic.codec.exact import hyper, products
 
 
 @settings(deadline=None, max_examples=40)
@@ -54,3 +54,28 @@ def test_a_processor_that_overflows_is_found_out(monkeypatch: pytest.MonkeyPatch
         assert not products._multiplies_bytes()
     finally:
         products._multiplies_bytes.cache_clear()
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 999), st.integers(1, 20), st.integers(1, 40), st.integers(1, 40))
+def test_filters_equal_integer_arithmetic(seed: int, channels: int, height: int, width: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randint(0, products.LARGEST, (1, channels, height, width), generator=generator)
+    weight = torch.randint(-900, 901, (channels, 9), generator=generator)
+    bias = torch.randint(-(2**17), 2**17, (channels,), generator=generator)
+    padded = torch.nn.functional.pad(x, (1, 1, 1, 1))
+    taps = padded.unfold(2, 3, 1).unfold(3, 3, 1).flatten(4)  # (1, C, h, w, 9)
+    expected = (taps * weight[:, None, None]).sum(4) + bias[:, None, None]
+    for dtype in (torch.float32, torch.float64):  # by oneDNN where it is exact, and by shifted products
+        found = hyper.depthwise(x.to(dtype), weight.to(dtype), bias.to(dtype))
+        assert torch.equal(found.double(), expected.double())
+
+
+def test_a_convolution_that_rounds_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    convolution = torch.mkldnn_convolution
+    products._convolves.cache_clear()
+    monkeypatch.setattr(torch, "mkldnn_convolution", lambda *given: convolution(*given) * (1 + 2**-22))
+    try:
+        assert not products._convolves()
+    finally:
+        products._convolves.cache_clear()
