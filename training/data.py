@@ -174,9 +174,8 @@ class Crops:
         self.chance = by_area(self.sizes)
 
     def sample(self) -> np.ndarray:
-        """About four megapixels of crops to fit initial weights to, or as many as there are, (N, C, patch, patch)
-        uint8."""
-        return self.batch(0, max(8, int(min(4.0, self.megapixels) * 1e6) // self.patch**2))
+        """About four megapixels of crops to fit initial weights to, (N, C, patch, patch) uint8."""
+        return self.batch(0, max(8, 4_000_000 // self.patch**2))
 
     def batch(self, step: int, size: int) -> np.ndarray:
         """`size` crops for training step `step`, (size, C, patch, patch) uint8, flipped and transposed at random."""
