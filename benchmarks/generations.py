@@ -9,14 +9,12 @@ coding on both sides; medians. mbt2018-mean has untrained weights (quality 3), w
 """
 
 import argparse
-import subprocess
-import sys
 from collections.abc import Callable
 
 import numpy as np
 import torch
 from PIL import Image
-from speed import peer
+from speed import gib_of, peer, size_of
 from timing import measure
 
 from lapic.bitstream import read
@@ -59,11 +57,6 @@ print(memory.peak)
 """
 
 
-def size_of(text: str) -> tuple[int, int]:
-    width, height = map(int, text.split("x"))
-    return width, height
-
-
 def jobs(model: Model, pixels: np.ndarray, quality: float) -> dict[str, Callable[[], object]]:
     """What is measured, by name."""
     header, tiles = read(encode_pixels(model, pixels, quality, effort=DEFAULT_EFFORT))
@@ -76,9 +69,8 @@ def jobs(model: Model, pixels: np.ndarray, quality: float) -> dict[str, Callable
 
 def peak_memory(options: argparse.Namespace, name: str, dtype: str) -> float:
     """GiB of a process that encodes and decodes the large picture."""
-    settings = (name, dtype, options.picture, *options.large, options.quality, DEFAULT_EFFORT, options.threads)
-    command = [sys.executable, "-c", PEAK, *map(str, settings)]
-    return int(subprocess.run(command, capture_output=True, check=True).stdout) / 2**30
+    given = (name, dtype, options.picture, *options.large, options.quality, DEFAULT_EFFORT, options.threads)
+    return gib_of(PEAK, *given)
 
 
 def row(which: str, job: str, found: float, unit: str, bar: float | None, is_least: bool = False) -> None:

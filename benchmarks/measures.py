@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tables import METRICS, Table, column, rate_distortion, rounded, text_of
+from tables import METRICS, Table, column, document, rate_distortion, rounded
 
 from lapic.codec.command.console import print_stderr, stage_progress
 from lapic.codec.evaluation.curves import Curve, bd
@@ -64,7 +64,7 @@ def against(anchor: Curve, curves: list[Curve], span: Span) -> tuple[Table, list
     return table, [f"Against {where}, some are compared in part: {'; '.join(short)}."] if short else []
 
 
-def document(results: dict[str, Any], title: str, command: str, anchors: list[str], spans: list[Span]) -> str:
+def results_of(results: dict[str, Any], title: str, command: str, anchors: list[str], spans: list[Span]) -> str:
     """The file of results as text, from an evaluation's results.json."""
     curves = [Curve(**curve) for curve in results["curves"]]
     by_name = {curve.name: curve for curve in curves}
@@ -85,9 +85,7 @@ def document(results: dict[str, Any], title: str, command: str, anchors: list[st
         versions + ".",
     ]
     head = {"lapic": results["lapic"], "title": title, "text": text, "notes": notes}
-    parts = [f" {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in head.items()]
-    body = ",\n".join(text_of(table | origin) for table in tables)
-    return "{\n" + ",\n".join([*parts, f' "tables": [\n{body}\n ]']) + "\n}\n"
+    return document(head, [table | origin for table in tables])
 
 
 def read_span(text: str) -> Span:
@@ -142,7 +140,9 @@ def main() -> None:
         stage_progress,
     )
     results = json.loads(path.read_text())
-    given.results.write_text(document(results, given.title, results["command"], given.anchors.split(","), given.spans))
+    given.results.write_text(
+        results_of(results, given.title, results["command"], given.anchors.split(","), given.spans)
+    )
     print(given.results)
 
 

@@ -11,7 +11,6 @@ same time to transform. Pillow's codecs take their default quality and speed, on
 
 import argparse
 import io
-import json
 import shlex
 import subprocess
 import sys
@@ -23,7 +22,7 @@ import numpy as np
 import pillow_jxl  # noqa: F401, lets Pillow write JPEG XL
 import torch
 from PIL import Image
-from tables import Table, column, text_of
+from tables import Table, column, document, rounded
 from timing import measure
 
 import lapic
@@ -100,8 +99,12 @@ def ours(image: Image.Image, model: str, device: str) -> dict[str, Work]:
 
 def peak(options: argparse.Namespace, model: str) -> float:
     """GiB of a process that encodes and decodes the large picture."""
-    settings = (options.threads, options.picture, model, options.device, *options.large)
-    command = [sys.executable, "-c", PEAK, *map(str, settings)]
+    return gib_of(PEAK, options.threads, options.picture, model, options.device, *options.large)
+
+
+def gib_of(program: str, *arguments: object) -> float:
+    """The bytes that a Python program prints, in GiB."""
+    command = [sys.executable, "-c", program, *map(str, arguments)]
     return int(subprocess.run(command, capture_output=True, check=True).stdout) / 2**30
 
 
@@ -132,8 +135,10 @@ def seconds(options: argparse.Namespace, image: Image.Image, is_large: bool) -> 
 def table(options: argparse.Namespace, photo: Times, large: Times, memory: dict[str, float]) -> Table:
     """The table of results."""
     sizes = ["{} x {}".format(*size) for size in (options.small, options.large)]
-    columns = [column("what"), *(column(size, ".3g", "s") for size in sizes), column("peak memory", ".3g", "GiB")]
-    rows = [[name, *(shortened(one.get(name)) for one in (photo, large, memory))] for name in photo]
+    columns = [column("what"), *(column(size, ".3f", "s") for size in sizes), column("peak memory", ".2f", "GiB")]
+    rows = [
+        [name, *(rounded(one.get(name), 3) for one in (photo, large)), rounded(memory.get(name), 2)] for name in photo
+    ]
     given = {name: getattr(options, name) for name in ("models", "threads", "rounds", "device")}
     flags = [word for name, value in given.items() for word in (f"--{name}", str(value))]
     dtype = str(default_dtype(torch.device(options.device))).removeprefix("torch.")
@@ -147,11 +152,6 @@ def table(options: argparse.Namespace, photo: Times, large: Times, memory: dict[
         "columns": columns,
         "rows": rows,
     }
-
-
-def shortened(figure: float | None) -> float | None:
-    """A figure with three digits, for what is stored is what is shown."""
-    return None if figure is None else float(f"{figure:.3g}")
 
 
 def size_of(text: str) -> tuple[int, int]:
@@ -184,9 +184,7 @@ def main() -> None:
         print(f"peak memory, {options.large[0]}x{options.large[1]}, {name} and decode: {found:.2f} GiB")
     if options.results:
         head = {"lapic": lapic.__version__, "title": "Speed and memory on a CPU", "text": [], "notes": []}
-        lines = [f" {json.dumps(key)}: {json.dumps(value)}" for key, value in head.items()]
-        body = text_of(table(options, photo, picture, memory))
-        options.results.write_text("{\n" + ",\n".join([*lines, f' "tables": [\n{body}\n ]']) + "\n}\n")
+        options.results.write_text(document(head, [table(options, photo, picture, memory)]))
 
 
 if __name__ == "__main__":

@@ -113,6 +113,13 @@ def text_of(table: Table) -> str:
     return " {\n" + ",\n".join(parts) + "\n }"
 
 
+def document(head: dict[str, Any], tables: list[Table]) -> str:
+    """A file of results: its title, text and notes, and its tables."""
+    lines = [f" {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in head.items()]
+    body = ",\n".join(map(text_of, tables))
+    return "{\n" + ",\n".join([*lines, f' "tables": [\n{body}\n ]']) + "\n}\n"
+
+
 def tables(results: dict[str, Any]) -> list[Table]:
     """All tables of an evaluation's results.json."""
     curves = [Curve(**curve) for curve in results["curves"]]

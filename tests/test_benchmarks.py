@@ -274,6 +274,7 @@ def test_speed(run: Run, picture: Path, tmp_path: Path) -> None:
     out, sizes = tmp_path / "speed.json", ["--small", "64x48", "--large", "48x32"]
     said = run("speed", picture, "--models", "fast", "--threads", 1, "--rounds", 1, *sizes, "--results", out)
     assert "times as fast as mbt2018-mean" in said
+    assert "peak memory, 48x32" in said
     [table] = json.loads(out.read_text())["tables"]
     rows = {name: figures for name, *figures in table["rows"]}
     assert all(figure > 0 for figure in rows["lapic --model fast encode"])
