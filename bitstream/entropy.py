@@ -253,7 +253,7 @@ class TileDecoder:
                 over, negative = divmod(self.escapes.varint(2 * SYMBOL_MAX), 2)
                 magnitude = int(width[place]) + 1 + over
                 if magnitude > SYMBOL_MAX:
-                    raise Error(f"a symbol of magnitude {magnitude} is beyond {SYMBOL_MAX}")
+                    raise Error(MISMATCH)
                 values[place] = -magnitude if negative else magnitude
         except Error:
             raise Error(MISMATCH) from None  # wrong symbols asked for more escapes than there are, or for other ones

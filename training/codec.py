@@ -11,6 +11,7 @@ from lapic.codec.encode.rate import rate_weight
 from lapic.codec.model.codec_weights import load
 from lapic.codec.nets import levels
 from lapic.codec.nets.config import SECOND, Config
+from lapic.codec.picture.tensors import to_levels
 from lapic.training.data import PATTERN_FRACTION, Crops, held_out
 from lapic.training.distillation import distillation, follow
 from lapic.training.export import trainable
@@ -89,7 +90,7 @@ def validate(model: TrainableCodec, pictures: list[Tensor], lowest: int = 1, hig
         rows = []
         for picture in (picture.to(device) for picture in pictures):
             estimate = model(picture[None], fixed)
-            shown = ((estimate.picture.clamp(-1, 1) + 1) * 127.5).round()
+            shown = to_levels(estimate.picture)
             mse = (shown - picture).square().mean().item()
             bpp = (estimate.bits_y + estimate.bits_z).item() / picture[0].numel()
             rows.append((bpp, mse, 10 * torch.log10(torch.tensor(255**2 / max(mse, 1e-3))).item()))

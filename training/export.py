@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lapic.bitstream import Tables
+from lapic.codec import files
 from lapic.codec.decode import picture_filter
 from lapic.codec.model.codec_weights import load, part, read_weights, save
 from lapic.codec.model.shipped import WEIGHTS, find_model
@@ -50,14 +51,14 @@ def _read_run(checkpoint: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 def _place(name: str, folder: Path | None) -> Path:
     """Where the weights of a name go: into a folder, which is made if there is none, or the package's weights."""
     place = (folder or WEIGHTS) / f"{name}.safetensors"
-    place.parent.mkdir(parents=True, exist_ok=True)
+    files.make_parent(str(place))
     return place
 
 
 def export_translator(checkpoint: Path, path: Path) -> None:
     """Write the averaged translator of a run (training.restoration, training.translation) as a weights file."""
     state, options = _read_run(checkpoint)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    files.make_parent(str(path))
     weights = part(state["average"], "net")
     if options["kind"] == "lptn":
         net: Translator | LPTN = LPTN(**options["config"])

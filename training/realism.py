@@ -20,6 +20,7 @@ from lapic.codec.defaults import DEFAULT_MODEL
 from lapic.codec.model.codec_weights import Model, load
 from lapic.codec.nets import levels
 from lapic.codec.nets.network import assemble
+from lapic.codec.picture.tensors import to_pixels
 from lapic.training import paired
 from lapic.training.data import Crops, list_pictures, read_rgb
 from lapic.training.latents import EFFORT, encode, random_effort
@@ -107,7 +108,7 @@ def validate(model: TrainableFinisher, pictures: list[Tensor], lpips: nn.Module,
         columns = np.mean(found, axis=0).tolist()
         names = ("lpips0", "lpips1", "psnr0", "psnr1")
         figures |= {f"{name}@{quality}": value for name, value in zip(names, columns, strict=True)}
-    sheet = (torch.cat(rows, dim=1) * 127.5 + 127.5).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+    sheet = to_pixels(torch.cat(rows, dim=1), channels=3).cpu().numpy()
     Image.fromarray(sheet).save(out / "validation.png")
     left = [figures[f"lpips1@{quality}"] / figures[f"lpips0@{quality}"] for quality in QUALITIES]
     return {"score": sum(left) / len(left)} | figures

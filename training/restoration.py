@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lapic.codec.model.translator_weights import read
 from lapic.codec.nets.translator import Translator, TranslatorConfig
+from lapic.codec.picture.tensors import to_levels
 from lapic.training import degradations, paired
 from lapic.training.data import Crops, list_pictures, read_rgb
 from lapic.training.degradations import DEGRADATIONS, damage
@@ -111,7 +112,7 @@ def validate(model: nn.Module, pictures: list[NDArray[np.uint8]]) -> Figures:
             damaged, target = (
                 torch.from_numpy(np.array(x.transpose(2, 0, 1)))[None].to(device) for x in (harm(clean), clean)
             )
-            shown = ((model(damaged, number).clamp(-1, 1) + 1) * 127.5).round()
+            shown = to_levels(model(damaged, number))
             before, after = ((x.float() - target).square().mean() for x in (damaged, shown))
             gains.append(10 * torch.log10(before / after).item())
         report[case] = sum(gains) / len(gains)
