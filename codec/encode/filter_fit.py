@@ -67,7 +67,8 @@ def statistics(decoded: Tensor, picture: Tensor, stride: int, weights: Tensor | 
 def fit(
     found: Statistics, weight: float, bits: NDArray[np.float64], index: NDArray[np.uint8]
 ) -> tuple[NDArray[np.int16], int, float]:
-    """Fit a filter for each of FINENESSES and choose the best.
+    """Fit a filter for each of FINENESSES and choose the best. Equations are solved and matrices multiplied by torch:
+    NumPy's threads would keep a core busy for a while after each such call.
 
     Args:
         weight: bits that a unit of square error is worth, in -1..1.
@@ -81,39 +82,36 @@ def fit(
     gram, cross = found.gram.numpy(), found.cross.numpy().T  # (F, F), (3, F)
     steps = UNITS.numpy() * 2 ** (-np.array(FINENESSES)[:, None] / 2)  # (T, F), a row for each fineness
     limit = bits.shape[1] - 1
-    numbers = np.rint(_damped_solution(gram, cross, steps, weight) / steps[:, None]).clip(-limit, limit)  # (T, 3, F)
-    left = _descend(numbers, cross, gram, steps, weight, bits, index)
+    solution = _damped_solution(found, torch.from_numpy(steps), weight).numpy()  # (T, 3, F)
+    numbers = np.rint(solution / steps[:, None]).clip(-limit, limit)
+    rounded = torch.from_numpy(numbers * steps[:, None])
+    left = cross - (rounded @ found.gram).numpy()  # the part of `cross` that they do not account for, (T, 3, F)
+    _descend(numbers, left, gram, steps, weight, bits, index)
     saved = weight * ((cross + left) * numbers * steps[:, None]).sum((1, 2))  # 2 x'c - c'Gc for cross x, coefficients c
     saved -= bits[index, np.abs(numbers).astype(int)].sum((1, 2))
     best = int(saved.argmax())
     return numbers[best].astype(np.int16), FINENESSES[best], float(saved[best])
 
 
-def _damped_solution(
-    gram: NDArray[np.float64], cross: NDArray[np.float64], steps: NDArray[np.float64], weight: float
-) -> NDArray[np.float64]:
+def _damped_solution(found: Statistics, steps: Tensor, weight: float) -> Tensor:
     """Real coefficients (T, 3, F) of least squares, with DAMPING for the rate of rounding to `steps` (T, F)."""
-    damping = [np.diag(DAMPING / (weight * row**2) + 1e-9 * gram.diagonal()) for row in steps]
-    return np.linalg.solve(gram + np.stack(damping), cross.T[None]).transpose(0, 2, 1)
+    damping = torch.diag_embed(DAMPING / (weight * steps**2) + 1e-9 * found.gram.diagonal())  # (T, F, F)
+    return torch.linalg.solve(found.gram + damping, found.cross).mT
 
 
 def _descend(
     numbers: NDArray[np.float64],
-    cross: NDArray[np.float64],
+    left: NDArray[np.float64],
     gram: NDArray[np.float64],
     steps: NDArray[np.float64],
     weight: float,
     bits: NDArray[np.float64],
     index: NDArray[np.uint8],
-) -> NDArray[np.float64]:
-    """Improve rounded coefficients `numbers` (T, 3, F), in place, by coordinate descent: each feature's coefficients in
-    turn become, of 0 and the two integers around the optimum, those of least distortion plus bits.
-
-    Returns:
-        The part of `cross` (3, F) that they do not account for, (T, 3, F).
-    """
+) -> None:
+    """Improve rounded coefficients `numbers` (T, 3, F), and with them `left` (T, 3, F), in place, by coordinate
+    descent: each feature's coefficients in turn become, of 0 and the two integers around the optimum, those of least
+    distortion plus bits."""
     limit = bits.shape[1] - 1
-    left = cross - (numbers * steps[:, None]) @ gram
     for feature in np.tile(np.arange(FEATURES), ROUNDS):
         step, energy = steps[:, None, feature], gram[feature, feature]
         before = numbers[..., feature].copy()  # (T, 3)
@@ -127,7 +125,6 @@ def _descend(
             best_cost = np.minimum(cost, best_cost)
         change = (numbers[..., feature] - before) * step  # (T, 3)
         left -= change[..., None] * gram[feature]
-    return left
 
 
 def chunk(model: Model, quality: Tensor, found: Statistics) -> dict[bytes, bytes]:
