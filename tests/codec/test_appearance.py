@@ -82,6 +82,17 @@ def test_local_means_are_those_of_a_window(window: int) -> None:
         assert torch.allclose(appearance.blurred(x), zeros_around, atol=1e-6)
 
 
+def test_blocks_are_added_and_pictures_halved() -> None:
+    x = torch.rand(2, 3, 32, 48, generator=torch.Generator().manual_seed(2))
+    for edge in (2, 16):
+        summed = torch.nn.functional.avg_pool2d(x, edge, divisor_override=1)
+        assert torch.allclose(appearance.block_sums(x, edge), summed)
+    expected = x
+    for halved in appearance._halved(x):
+        assert torch.allclose(halved, expected)
+        expected = torch.nn.functional.avg_pool2d(expected, 2)
+
+
 def test_a_copy_has_no_error() -> None:
     """Weights stay finite where nothing differs."""
     flat = torch.zeros(1, 3, 16, 16)
