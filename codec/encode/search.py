@@ -23,7 +23,7 @@ from lapic.codec.encode.objective import Objective
 from lapic.codec.encode.rate import cost_of, symbol_bits
 from lapic.codec.exact.context import Coded, Pass, run_passes
 from lapic.codec.exact.dispatch import arithmetic_on
-from lapic.codec.exact.quantise import dequantise, residual_of, zero_outliers
+from lapic.codec.exact.quantise import beyond, dequantise, residual_of, zero_outliers
 from lapic.codec.model.codec_weights import Model
 from lapic.codec.model.latents import features_of, shown_latents
 from lapic.codec.model.qualities import part_of
@@ -249,14 +249,16 @@ def cheapest_symbols(target: Tensor, curvature: Tensor, bits: Tensor, index: Ten
     """The symbols near `target` reconstructions, (B, M, h, w), of least distortion plus bits: of the two around it, the
     one nearer to zero, and zero itself. Zero is the nearest below half of what a magnitude of 1 stands for, which is
     most of them, and costs least bits; so the others alone are compared."""
-    shape = target.shape
-    compared = (target.abs() > (1 - centroid[:, 1].abs()).amin() / 2).flatten().nonzero()[:, 0]
-    target, curvature, index = (one.flatten()[compared] for one in (target, curvature, index))  # (N,)
-    low, nearer_zero = target.floor(), (target.abs() - 1).clamp(min=0).floor().copysign(target)
-    best = best_cost = None
-    for candidate in (low, low + 1, nearer_zero, torch.zeros_like(target)):
-        distortion = curvature / 2 * (dequantise(candidate, index, centroid) - target).square()
-        cost = distortion + cost_of(bits, candidate, index)
-        best = candidate if best is None else torch.where(cost < best_cost, candidate, best)
-        best_cost = cost if best_cost is None else torch.minimum(cost, best_cost)
-    return target.new_zeros(shape.numel()).index_copy_(0, compared, best).reshape(shape)
+
+    def compare(target: Tensor, curvature: Tensor, index: Tensor) -> Tensor:
+        low, nearer_zero = target.floor(), (target.abs() - 1).clamp(min=0).floor().copysign(target)
+        best = best_cost = None
+        for candidate in (low, low + 1, nearer_zero, torch.zeros_like(target)):
+            distortion = curvature / 2 * (dequantise(candidate, index, centroid) - target).square()
+            cost = distortion + cost_of(bits, candidate, index)
+            best = candidate if best is None else torch.where(cost < best_cost, candidate, best)
+            best_cost = cost if best_cost is None else torch.minimum(cost, best_cost)
+        assert best is not None
+        return best
+
+    return beyond(float((1 - centroid[:, 1].abs()).amin() / 2), compare, target, curvature, index)

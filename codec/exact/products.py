@@ -11,11 +11,14 @@ from timeit import repeat
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from lapic.codec.host import keeps_float32
 
 BYTE = 128  # bytes reach from -BYTE to BYTE - 1
 LARGEST = 2**11  # activations from -LARGEST to LARGEST - 1 are split so
+
+_kept = WeakTensorKeyDictionary()  # what `_bytes_of` gives, and the version of the weight
 
 
 def product(weight: Tensor, x: Tensor) -> Tensor:
@@ -24,8 +27,9 @@ def product(weight: Tensor, x: Tensor) -> Tensor:
     On a CPU that multiplies bytes exactly x must lie in -2048..2047. All else, and weights beyond a byte, are
     multiplied as float32; as float64 where the host program allows torch less precise products of float32.
     """
-    if _fits(weight, x):
-        return _by_bytes(weight, x)
+    small = _bytes_of(weight) if _may_go_by_bytes(weight, x) else None
+    if small is not None:
+        return _by_bytes(small, x)
     if x.dtype == torch.float32 and not keeps_float32(x.device.type):
         return torch.matmul(weight.double(), x.double()).float()
     return torch.matmul(weight, x)
@@ -36,11 +40,10 @@ def convolves(x: Tensor) -> bool:
     return x.device.type == "cpu" and x.dtype == torch.float32 and _convolves() and keeps_float32("cpu")
 
 
-def _by_bytes(weight: Tensor, x: Tensor) -> Tensor:
-    out = torch.empty(len(x), len(weight), x.shape[2], dtype=x.dtype, device=x.device)
-    small = weight.to(torch.int8)
+def _by_bytes(small: Tensor, x: Tensor) -> Tensor:
+    out = torch.empty(len(x), len(small), x.shape[2], dtype=x.dtype, device=x.device)
     for whole, place in zip(x, out, strict=True):
-        large = (torch.maximum(whole.amax(1), -whole.amin(1)) >= BYTE).nonzero()[:, 0]  # channels beyond a byte
+        large = (whole.abs().amax(1) >= BYTE).nonzero().flatten()  # channels beyond a byte
         if len(large) == 0:
             place.copy_(torch._int_mm(small, whole.to(torch.int8)))
             continue
@@ -52,11 +55,19 @@ def _by_bytes(weight: Tensor, x: Tensor) -> Tensor:
     return out
 
 
-def _fits(weight: Tensor, x: Tensor) -> bool:
+def _may_go_by_bytes(weight: Tensor, x: Tensor) -> bool:
     learns = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
     if x.device.type != "cpu" or x.dtype != torch.float32 or learns:
         return False
-    return _multiplies_bytes() and _bytes_are_faster() and bool(weight.abs().amax() <= 127)
+    return _multiplies_bytes() and _bytes_are_faster()
+
+
+def _bytes_of(weight: Tensor) -> Tensor | None:
+    """A weight as bytes, None if it is beyond them; kept as long as the weight is, unless that changes."""
+    version = 0 if weight.is_inference() else weight._version
+    if weight not in _kept or _kept[weight][0] != version:
+        _kept[weight] = version, weight.to(torch.int8) if bool(weight.abs().amax() <= 127) else None
+    return _kept[weight][1]
 
 
 @cache
@@ -95,6 +106,6 @@ def _bytes_are_faster() -> bool:
     """Whether bytes take less time than floats, which is measured because it depends on processor and library: half to
     twice the time."""
     weight, x = torch.ones(192, 384, dtype=torch.float32), torch.ones(1, 384, 1536, dtype=torch.float32)
-    ways = (_by_bytes, torch.matmul)
-    of_bytes, of_floats = (min(repeat(lambda way=way: way(weight, x), repeat=5, number=1)) for way in ways)
-    return of_bytes < of_floats
+    small = weight.to(torch.int8)
+    of_bytes = min(repeat(lambda: _by_bytes(small, x), repeat=5, number=1))
+    return of_bytes < min(repeat(lambda: torch.matmul(weight, x), repeat=5, number=1))

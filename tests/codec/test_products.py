@@ -41,6 +41,15 @@ def test_bytes_are_a_matter_of_speed_only(at_hand: bool, monkeypatch: pytest.Mon
     assert len(calls) == 3 * at_hand
 
 
+def test_weights_that_change_are_seen() -> None:
+    weight, x = torch.randint(-127, 128, (5, 64)).float(), torch.randint(0, 2048, (1, 64, 33)).float()
+    for _ in range(2):
+        assert torch.equal(products.product(weight, x), weight @ x)
+        weight[0] = 3
+        assert torch.equal(products.product(weight, x), weight @ x)
+        weight[1] = 200  # beyond a byte
+
+
 def test_a_processor_that_overflows_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     def saturating(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         """As AVX2 without VNNI: a made unsigned, two products added in 16 bits."""

@@ -25,6 +25,24 @@ def test_rounding_makes_the_cost_small() -> None:
             assert costs[found] <= min(costs.values()) + 1e-6 or abs(residual) >= abs(nearest) - 0.06
 
 
+def test_small_residuals_become_zero_as_the_rule_says() -> None:
+    """Those that are not looked at."""
+    generator = torch.Generator().manual_seed(3)
+    index = torch.randint(1, 64, (2, 9, 7), generator=generator).float()
+    residual = 2 * torch.randn(2, 9, 7, generator=generator)
+    residual[0, 0] = torch.tensor([0.5, -0.5, 0.4999999, -0.0, 0.0, 0.50001, -1.5])
+    one_by_one = torch.tensor(
+        [
+            float(quantise(torch.tensor([r, 9.0]), torch.tensor([i, i]), load().threshold)[0])
+            for r, i in zip(residual.flatten(), index.flatten(), strict=True)
+        ]
+    )
+    found = quantise(residual, index, load().threshold)
+    assert torch.equal(found.flatten(), one_by_one)
+    assert not found[residual.abs() <= 0.5].any()
+    assert found[residual.abs() > 1.5].all()
+
+
 def test_large_residuals_survive() -> None:
     index = torch.arange(64.0)
     for value in (1.0, -1.0, 5.0, 700.0, -32767.0, 1e6):
