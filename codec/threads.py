@@ -156,6 +156,22 @@ def in_threads(
     return _Shared(work, items, count, max(1, threads)).results(done)
 
 
+def in_free_threads(work: Callable[[Item], object], items: Sequence[Item]) -> None:
+    """Do the work for each item: one after the other while torch has several threads here, which `fit_threads` gives it
+    where cores are free and which share each operation; else by `in_threads`. For work on which no symbols depend.
+
+    Where operations are short, torch's threads do more than ours, which wait for Python in turn; and after each
+    operation they keep their cores busy for some milliseconds, so that ours would wait for them.
+    """
+    import torch
+
+    if torch.get_num_threads() == 1:
+        in_threads(work, items)
+        return
+    for item in items:
+        work(item)
+
+
 class _Shared(Generic[Item, Result]):
     """Work on items that threads share: each takes the next item when it has finished one."""
 

@@ -23,9 +23,9 @@ from lapic.codec.nets.translator import Translator
 from lapic.codec.picture.fill import fill
 from lapic.codec.picture.tensors import to_pixels
 from lapic.codec.picture.tiling import LATENT, Rect, halo, piece_edge
-from lapic.codec.threads import fit_threads, in_threads
+from lapic.codec.threads import fit_threads, in_free_threads
 
-STRIP_PIXELS = 131_072  # that are filtered and rounded at a time
+STRIP_PIXELS = 131_072  # that a thread filters and rounds at a time
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,8 @@ def write_pixels(
     """Filter a picture (1, 3, H, W) in -1..1 and write the pixels of some rows and columns to `out` (h, w, 1 or 3), on
     a CPU a few rows at a time, which stay in its cache. One channel is copied to all three of `out`."""
     rows, columns = place
-    count = max(REACH, STRIP_PIXELS // picture.shape[3]) if picture.device.type == "cpu" else len(out)
+    pixels = STRIP_PIXELS * torch.get_num_threads()
+    count = max(REACH, pixels // picture.shape[3]) if picture.device.type == "cpu" else len(out)
 
     def write(top: int) -> None:
         bottom = min(top + count, rows.stop)
@@ -169,7 +170,7 @@ def write_pixels(
             strip = post_filter(strip, scale)[:, :, top - first : bottom - first]
         out[top - rows.start : bottom - rows.start].copy_(to_pixels(strip[0, :, :, columns], channels))
 
-    in_threads(write, range(rows.start, rows.stop, count))
+    in_free_threads(write, range(rows.start, rows.stop, count))
 
 
 @isolated

@@ -1,6 +1,7 @@
 """Encoding: picture -> analysis -> gain -> hyperprior -> symbols -> ANS -> container."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 
@@ -27,6 +28,8 @@ from lapic.codec.nets import levels
 from lapic.codec.picture.tensors import region
 from lapic.codec.picture.tiling import Rect, analysis_halo, latent_bounds, piece_edge, tile_edge
 from lapic.codec.threads import fit_threads, in_threads_as_they_come, threads_for
+
+FEW = 8192  # latents of a piece whose sums and shuffles take less time than the workers' wait for torch's other threads
 
 
 @isolated
@@ -82,7 +85,9 @@ def analyse(model: Model, pixels: NDArray[np.uint8], tile: int, piece: int = 0) 
     for piece_rect in bounds.cut(max(edge, piece or piece_edge(bounds))):
         fit_threads()
         input_rect = piece_rect.grow(analysis_halo(model.config), bounds)
-        latent = model.transforms.analysis(region(pixels, input_rect, model.device))  # (1, M, h + halo, w + halo)
+        few = input_rect.height * input_rect.width <= FEW
+        with threads_for(1) if few else nullcontext():
+            latent = model.transforms.analysis(region(pixels, input_rect, model.device))  # (1, M, h + halo, w + halo)
         latent = latent[:, :, *piece_rect.within(input_rect)]  # (1, M, h, w)
         for tile_rect in piece_rect.cut(edge):
             yield tile_rect, latent[:, :, *tile_rect.within(piece_rect)]
@@ -133,7 +138,7 @@ def encode_latents(
 
 def round_latents(model: Model, latent: Tensor, quality: Tensor) -> Rounded:
     """Quantise a tile's latents, (B, M, h, w), at fixed-point qualities (B,) or those of each place, (B, h, w)."""
-    gained = latent * model.transforms.gain(quality)
+    gained = latent.contiguous() * model.transforms.gain(quality)  # plane by plane, like the context's tensors
     height, width = gained.shape[-2:]
     padded = F.pad(gained, (0, -width % 4, 0, -height % 4), mode="replicate")
     with threads_for(1):  # with more it may add in another order

@@ -10,6 +10,8 @@ Features lie here as (B, h, w, C). A picture's pixels are grouped by cells: a ch
 cell, then of its column, then of its colour.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -17,13 +19,14 @@ from torch.nn import functional as F
 from lapic.codec.nets.config import Config
 from lapic.codec.nets.layers import Modulation, network_type, precise_product, silu
 from lapic.codec.nets.pyramid import add, reduce
-from lapic.codec.threads import in_threads
+from lapic.codec.nets.strips import blocks_in_strips, in_free_strips, in_strips, with_neighbours
+from lapic.codec.threads import in_free_threads
 
 CELL = 4  # edge in pixels of the renderer's cells; a latent has as many of them in a row and in a column
 CELLS = CELL**2  # of a latent, and the pixels of each
 COLOURS = 3 * CELLS  # values of a cell
 PRECISE = 16  # latent channels that the synthesis' linear path takes in float32; they have most of a photo's energy
-STRIP = 384  # latents whose pictures are made at a time, so that the renderer's features stay in the cache
+STRIP = 384  # latents whose pictures a thread makes at a time, so that the renderer's features stay in the cache
 FINE_EXPANSION, WIDE_EXPANSION, BODY_EXPANSION, PAIR_EXPANSION = 2, 3, 2, 2
 
 
@@ -59,14 +62,14 @@ def in_rows(pixels: Tensor) -> Tensor:
 
 
 class Pointwise(nn.Conv2d):
-    """A 1x1 convolution of features (..., C), as one matrix product."""
+    """A 1x1 convolution of features (..., C), as one matrix product in the networks' type."""
 
     def __init__(self, channels: int, out: int) -> None:
         super().__init__(channels, out, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., C) -> (..., D)."""
-        return F.linear(x, self.weight.flatten(1), self.bias)
+        return F.linear(x.to(network_type(self, x)), self.weight.flatten(1), self.bias)
 
 
 class LinearPath(nn.Conv2d):
@@ -100,8 +103,32 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, h, w, C) -> (B, h, w, C)."""
-        filtered = self.filter(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        return add(self.narrow(silu(self.widen(filtered))), x)
+        return self.window(x, slice(0, x.shape[1]))
+
+    def window(self, x: Tensor, rows: slice) -> Tensor:
+        """Some rows of what `forward` returns."""
+        seen, place = with_neighbours(rows, x.shape[1])
+        filtered = self.filter(x[:, seen].permute(0, 3, 1, 2)).permute(0, 2, 3, 1)[:, place]  # (B, rows, w, C)
+        return add(self.narrow(silu(self.widen(filtered))), x[:, rows])
+
+
+@dataclass(frozen=True)
+class Conditioned:
+    """A block whose input is scaled and shifted by fixed-point qualities (B,) or (B, h, w)."""
+
+    level: Modulation
+    block: Block
+    quality: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(B, h, w, C) -> (B, h, w, C)."""
+        return self.window(x, slice(0, x.shape[1]))
+
+    def window(self, x: Tensor, rows: slice) -> Tensor:
+        """Some rows of that."""
+        seen, place = with_neighbours(rows, x.shape[1])
+        quality = self.quality if self.quality.ndim == 1 else self.quality[:, seen]
+        return self.block.window(self.level(x[:, seen].permute(0, 3, 1, 2), quality).permute(0, 2, 3, 1), place)
 
 
 class Analysis(nn.Module):
@@ -121,12 +148,38 @@ class Analysis(nn.Module):
 
     def forward(self, picture: Tensor) -> Tensor:
         """Picture (B, 3, H, W) in -1..1, channels last -> y (B, M, H/16, W/16), float32."""
-        cells = gather(picture.permute(0, 2, 3, 1), CELL)  # (B, H/4, W/4, 48)
-        dtype = network_type(self.enter, cells)
-        x = self.fine(self.enter(gather(cells.to(dtype), 2)))  # (B, H/8, W/8, fine)
-        x = self.leave(self.coarse(self.down(gather(x, 2))))  # (B, H/16, W/16, M)
-        linear = self.linear(gather(cells, CELL), dtype)
-        return add(linear, x.float()).permute(0, 3, 1, 2)
+        rows = picture.permute(0, 2, 3, 1).unflatten(1, (-1, CELLS))  # (B, h, 16, W, 3)
+        x = in_strips(self._enter, rows, axis=1).flatten(1, 2)  # (B, H/8, W/8, fine)
+        x = blocks_in_strips(self.fine, x, axis=1).unflatten(1, (-1, 2))  # (B, h, 2, W/8, fine)
+        x = blocks_in_strips(self.coarse, in_strips(self._down, x, axis=1), axis=1)  # (B, h, w, wide)
+        return in_strips(WithLinear(self.leave, self.linear, rows), x, axis=1).permute(0, 3, 1, 2)
+
+    def _enter(self, rows: Tensor) -> Tensor:
+        """Pixels (B, h, 16, W, 3) -> features (B, h, 2, W/8, fine)."""
+        pixels = gather(rows.flatten(1, 2), CELL).to(network_type(self.enter, rows))
+        return self.enter(gather(pixels, 2)).unflatten(1, (-1, 2))
+
+    def _down(self, x: Tensor) -> Tensor:
+        """Features (B, h, 2, W/8, fine) -> (B, h, w, wide)."""
+        return self.down(gather(x.flatten(1, 2), 2))
+
+
+@dataclass(frozen=True)
+class WithLinear:
+    """The last layer of an analysis, `leave`, added to the linear path of the pixels (B, h, 16, W, 3)."""
+
+    leave: Pointwise
+    linear: LinearPath
+    rows: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Features (B, h, w, wide) -> y (B, h, w, M) float32."""
+        return self.window(x, slice(0, x.shape[1]))
+
+    def window(self, x: Tensor, rows: slice) -> Tensor:
+        """Some rows of that."""
+        cells = gather(gather(self.rows[:, rows].flatten(1, 2), CELL), CELL)
+        return add(self.linear(cells, network_type(self.leave, x)), self.leave(x[:, rows]).float())
 
 
 class Pair(nn.Module):
@@ -178,9 +231,9 @@ class Synthesis(nn.Module):
 
     def features(self, latent: Tensor, quality: Tensor) -> Tensor:
         """The body's features (B, h, w, coarse) of latents (B, h, w, M)."""
-        x = self.enter(latent.to(network_type(self.enter, latent)))
+        x = in_free_strips(self.enter, latent, axis=1)
         for level, block in zip(self.body_levels, self.body, strict=True):
-            x = block(level(x.permute(0, 3, 1, 2), quality).permute(0, 2, 3, 1))
+            x = in_free_strips(Conditioned(level, block, quality), x, axis=1)
         return x
 
     def render(self, latent: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -216,16 +269,15 @@ class Synthesis(nn.Module):
         return picture
 
     def _in_strips(self, latent: Tensor, quality: Tensor) -> Tensor:
-        """The picture (B, 3, 16h, 16w) of latents (B, h, w, M), rendered strip by strip, as many at once as torch has
-        threads."""
+        """The picture (B, 3, 16h, 16w) of latents (B, h, w, M), rendered strip by strip."""
         batch, height, width, _ = latent.shape
         x = self.features(latent, quality)
         out = latent.new_empty(batch, height, CELL, CELL, width, CELL, 3 * CELL)  # see `in_rows`
-        rows = max(1, STRIP // (batch * width))
+        rows = max(1, STRIP * torch.get_num_threads() // (batch * width))
 
         def render(top: int) -> None:
             strip = slice(top, top + rows)
             out[:, strip] = in_rows(add(*self.render(latent[:, strip], x[:, strip])))
 
-        in_threads(render, range(0, height, rows))
+        in_free_threads(render, range(0, height, rows))
         return out.reshape(batch, CELLS * height, CELLS * width, 3).permute(0, 3, 1, 2)

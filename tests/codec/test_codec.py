@@ -169,12 +169,13 @@ def test_threads_and_precision_do_not_change_the_symbols(photo: Image.Image) -> 
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", ["eye", "fast"])
 def test_files_do_not_depend_on_the_number_of_threads(
-    photo: Image.Image, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+    photo: Image.Image, name: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Libraries add in another order in more threads, which would move values at the edge of two symbols."""
     monkeypatch.setattr(threads, "free_cores", lambda enough: enough)
-    model, before = load("eye", dtype=dtype), torch.get_num_threads()
+    model, before = load(name, dtype=dtype), torch.get_num_threads()
     cases = [(np.asarray(photo.resize((700, 430))), 1024, 1), (np.asarray(photo)[:240, :250], 64, 0)]
     try:
         for pixels, tile, effort in cases:

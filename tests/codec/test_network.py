@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from lapic.codec.nets.layers import asinh
 from lapic.codec.nets.network import quarter_cells
 
 
@@ -15,3 +16,11 @@ def test_cells_of_four_are_those_of_the_picture(dtype: torch.dtype, order: torch
     assert torch.equal(found, expected)
     assert found.is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(quarter_cells(eighths.requires_grad_()), expected)
+
+
+def test_asinh_is_that_of_torch() -> None:
+    x = torch.cat([torch.linspace(-40, 40, 9001), torch.tensor([0.0, -0.0, 1e-7, -1e-4, 1e18, -1e18])])
+    with torch.no_grad():
+        assert torch.allclose(asinh(x), torch.asinh(x), rtol=1e-5, atol=1e-7)
+    (slope,) = torch.autograd.grad(asinh(x.requires_grad_()).sum(), x)
+    assert torch.allclose(slope, 1 / (1 + x.double() ** 2).sqrt().float())

@@ -17,7 +17,7 @@ from lapic.codec.encode.encoder import encode_pixels
 from lapic.codec.evaluation.cost import cost
 from lapic.codec.metrics import psnr
 from lapic.codec.model.codec_weights import Model, load, save
-from lapic.codec.nets import levels, second
+from lapic.codec.nets import levels, second, strips
 from lapic.codec.nets.config import SECOND, Config
 from lapic.codec.nets.pyramid import reduce
 from lapic.codec.picture import tensors
@@ -149,6 +149,27 @@ def test_strips_make_the_picture(file: Path, dtype: torch.dtype, threads: int, m
         strips = synthesis.picture(latent, quality)
     assert strips.shape == (2, 3, 112, 80)
     assert torch.allclose(whole, strips, atol=2e-2 if dtype == torch.bfloat16 else 1e-5)
+
+
+@pytest.mark.parametrize("free", [False, True])
+def test_networks_in_strips_are_those_of_the_whole(file: Path, free: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where places of a picture differ in quality."""
+    transforms = load(str(file), dtype=torch.float32).transforms
+    monkeypatch.setattr(strips, "STRIP", 1)
+    monkeypatch.setattr(strips, "ROWS", 2)
+    torch.manual_seed(4)
+    picture = (2 * torch.rand(1, 3, 144, 80) - 1).contiguous(memory_format=torch.channels_last)
+    latent, quality = torch.randn(1, 9, 5, 96), torch.randint(256, 20000, (1, 9, 5))
+    with torch.enable_grad():
+        whole = transforms.analysis(picture), transforms.synthesis.features(latent, quality)
+    taken: list[int] = []
+    monkeypatch.setattr(strips, "in_threads", lambda work, items: taken.append(len(items)) or in_threads(work, items))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2 if free else 1)
+    with torch.inference_mode():
+        found = transforms.analysis(picture), transforms.synthesis.features(latent, quality)
+    assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(whole, found, strict=True))
+    assert min(taken) > 1
+    assert len(taken) == 8 + (0 if free else 3)  # layers of the analysis, and of the body, on which no symbols depend
 
 
 def test_half_precision_costs_less_than_a_grey_level(file: Path, model: Model, pixels: np.ndarray) -> None:

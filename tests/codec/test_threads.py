@@ -127,6 +127,24 @@ def test_exact_work_takes_the_threads_that_are_left(
         assert threads.in_threads(lambda _: torch.get_num_threads(), range(2)) == [1, 1]
 
 
+def test_work_is_shared_within_operations_while_cores_are_free(
+    four_threads: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[bool, int]] = []
+
+    def work(item: int) -> None:
+        seen.append((threading.current_thread() is threading.main_thread(), torch.get_num_threads()))
+
+    computing(1, 1, tmp_path, monkeypatch)
+    with isolation():
+        threads.in_free_threads(work, range(3))
+        assert seen == [(True, 4)] * 3
+        threads.LOAD.write_text("0.20 0.18 0.12 9/91 4711")
+        threads.fit_threads()
+        threads.in_free_threads(work, range(3))
+        assert seen[3:] == [(False, 1)] * 3
+
+
 def test_an_error_stops_the_work_of_others(four_threads: None) -> None:
     stopped: list[int] = []
     running = threading.Barrier(2, timeout=60)
