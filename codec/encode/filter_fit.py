@@ -15,6 +15,7 @@ from lapic.codec.encode.draft import Draft, Region
 from lapic.codec.encode.rate import error_weight, symbol_bits
 from lapic.codec.model.codec_weights import Model
 from lapic.codec.nets import levels
+from lapic.codec.threads import threads_for
 
 FINENESSES = range(8, FINEST + 1)  # that are tried: step sizes are 2^(-fineness / 2) of a feature's unit
 SAMPLES = 2**16  # pixels that are enough to fit a filter to
@@ -137,7 +138,8 @@ def chunk(model: Model, quality: Tensor, found: Statistics) -> dict[bytes, bytes
         return {}
     bits = symbol_bits(model.tables).double().numpy()
     index = scale_index(model)
-    coefficients, fineness, gain = fit(found, error_weight(quality).min().item(), bits, index)
+    with threads_for(1):  # with more it may add in another order
+        coefficients, fineness, gain = fit(found, error_weight(quality).min().item(), bits, index)
     if gain <= 8 * OVERHEAD:
         return {}
     return {FILTER: bytes([fineness]) + encode_values(model.tables, coefficients, index)}
