@@ -254,7 +254,21 @@ def own(**options: Any) -> None:
     show_default=True,
     help="Between the weights that a codec's run started from, 0, and its last, 1.",
 )
-def export(checkpoint: Path, name: str, data: Path | None, folder: Path | None, crops: int, interpolate: float) -> None:
+@click.option(
+    "--beside",
+    type=FILE,
+    multiple=True,
+    help="Checkpoint of another run of a codec from the same weights: takes the mean.",
+)
+def export(
+    checkpoint: Path,
+    name: str,
+    data: Path | None,
+    folder: Path | None,
+    crops: int,
+    interpolate: float,
+    beside: tuple[Path, ...],
+) -> None:
     """Write a checkpoint's averaged weights to NAME.safetensors: a codec with exact integers and fitted tables."""
     from lapic.codec.model.translator_weights import TRANSLATORS
     from lapic.training.export import export_checkpoint, export_synthesis, export_translator
@@ -262,6 +276,8 @@ def export(checkpoint: Path, name: str, data: Path | None, folder: Path | None, 
 
     with _expected_errors():
         kind = read_options(checkpoint.parent).get("kind", "codec")
+        if beside and kind != "codec":
+            raise click.UsageError("--beside takes the mean of codecs alone")
         if kind == "synthesis":
             path, identity = export_synthesis(checkpoint, name, folder)
             what = f"model {identity.hex()}, unchanged but for its synthesis"
@@ -270,7 +286,7 @@ def export(checkpoint: Path, name: str, data: Path | None, folder: Path | None, 
             export_translator(checkpoint, path)
             what = "translator"
         else:
-            path, identity = export_checkpoint(checkpoint, name, data, folder, crops, interpolate)
+            path, identity = export_checkpoint(checkpoint, name, data, folder, crops, interpolate, beside)
             what = f"model {identity.hex()}"
     click.echo(f"{path}: {what}, {path.stat().st_size / 2**20:.2f} MiB")
 

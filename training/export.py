@@ -1,6 +1,7 @@
 """From a trained model to the weights file that ships."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -48,6 +49,13 @@ def _read_run(checkpoint: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return torch.load(checkpoint, map_location="cpu", weights_only=True), read_options(checkpoint.parent)
 
 
+def _averaged(state: dict[str, Any], options: dict[str, Any]) -> TrainableCodec:
+    """The averaged codec of a checkpoint."""
+    average = TrainableCodec(Config(**options["config"]))
+    average.load_state_dict(state["average"])
+    return average
+
+
 def _place(name: str, folder: Path | None) -> Path:
     """Where the weights of a name go: into a folder, which is made if there is none, or the package's weights."""
     place = (folder or WEIGHTS) / f"{name}.safetensors"
@@ -76,6 +84,7 @@ def export_checkpoint(
     folder: Path | None = None,
     crops: int = 64,
     interpolate: float = 1.0,
+    beside: Sequence[Path] = (),
 ) -> tuple[Path, bytes]:
     """Write `checkpoint`'s averaged model as NAME.safetensors into `folder` (the package's weights by default).
 
@@ -84,17 +93,25 @@ def export_checkpoint(
         crops: how many crops of 512 x 512 pixels to take from them.
         interpolate: between the weights that the run started from, 0, and its last, 1. Values between keep most of what
             a run on other pictures gains and lose little elsewhere (WiSE-FT: Wortsman et al., CVPR 2022).
+        beside: checkpoints of other runs from the same weights. The mean of all is better than each (model soups:
+            Wortsman et al., ICML 2022).
 
     Returns:
         The file and the model id.
 
     Raises:
-        ValueError: the integer bound does not hold, or `interpolate` is below 1 and the run did not start from weights.
+        ValueError: the integer bound does not hold, the run did not start from weights but `interpolate` is below 1, or
+            one of `beside` started from others.
     """
     state, options = _read_run(checkpoint)
     path = _place(name, folder)
-    average = TrainableCodec(Config(**options["config"]))
-    average.load_state_dict(state["average"])
+    average = _averaged(state, options)
+    for number, other in enumerate(beside, start=2):
+        its_state, its_options = _read_run(other)
+        if not options.get("init") or any(options[key] != its_options[key] for key in ("init", "config")):
+            raise ValueError(f"{other} is of a run that started from other weights")
+        loop.interpolate(average, _averaged(its_state, its_options), 1 - 1 / number)
+        state |= {key: state[key] + its_state[key] for key in ("step", "seconds")}
     if interpolate < 1:
         interpolate_weights(average, options.get("init"), interpolate)
     store = Crops(data or Path(options["data"]), 512, seed=1, max_gib=1.0)

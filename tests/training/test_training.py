@@ -213,6 +213,23 @@ def test_training_goes_on_from_exported_weights(run: Path, tmp_path: Path) -> No
         export_checkpoint(run / "checkpoint.pt", "half", folder=tmp_path, crops=2, interpolate=0.5)
 
 
+def test_the_mean_of_runs_from_the_same_weights(run: Path, tmp_path: Path) -> None:
+    start, _ = export_checkpoint(run / "checkpoint.pt", "tiny", folder=tmp_path, crops=2)
+    for seed in (1, 2, 3):
+        train_codec(options(tmp_path / str(seed), steps=seed, init=str(start), seed=seed))
+    one, *others = (tmp_path / str(seed) / "checkpoint.pt" for seed in (1, 2, 3))
+    path, _ = export_checkpoint(one, "mean", folder=tmp_path, crops=2, beside=others)
+    mean, card = trainable(str(path))
+    assert card["steps"] == str(60 + 1 + 2 + 3)
+    averages = [torch.load(checkpoint, weights_only=True)["average"] for checkpoint in (one, *others)]
+    for name, value in mean.transforms.state_dict().items():
+        expected = torch.stack([average[f"transforms.{name}"] for average in averages]).mean(0)
+        assert torch.allclose(value, expected, rtol=2e-3, atol=1e-3), name
+    for checkpoint, other in ((one, run / "checkpoint.pt"), (run / "checkpoint.pt", run / "checkpoint.pt")):
+        with pytest.raises(ValueError, match="other weights"):
+            export_checkpoint(checkpoint, "mean", folder=tmp_path, crops=2, beside=[other])
+
+
 def test_the_trainable_twin_computes_the_shipped_integers() -> None:
     torch.manual_seed(0)
     twin = HyperSynthesis(TINY)
