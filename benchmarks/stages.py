@@ -25,8 +25,9 @@ from lapic.bitstream import TileDecoder
 from lapic.codec.decode import decoder
 from lapic.codec.encode import encoder
 from lapic.codec.evaluation.cost import exact_macs, macs_by_part
-from lapic.codec.exact import context, hyper
+from lapic.codec.exact import hyper
 from lapic.codec.exact.products import product
+from lapic.codec.model import latents
 from lapic.codec.model.codec_weights import Model, load
 from lapic.codec.nets import levels, network
 
@@ -79,12 +80,12 @@ def watch_strips(
     closed."""
     work: Callable = getattr(network, attribute)
 
-    def timed(layer: Any, x: Tensor) -> Tensor:
+    def timed(layer: Any, x: Tensor, **settings: Any) -> Tensor:
         if layer not in layers:
-            return work(layer, x)
+            return work(layer, x, **settings)
         name, gmac = layers[layer]
         with stopwatch(TIMES[name], device):
-            found = work(layer, x)
+            found = work(layer, x, **settings)
         WORK[name] = gmac, size_of(x) + size_of(found) + sum(size_of(value) for value in layer.parameters())
         return found
 
@@ -116,7 +117,7 @@ def watch(stack: ExitStack, model: Model, rows: int, columns: int) -> None:
     watch_function(stack, "entropy decoding", TileDecoder, "hyper", device)
     watch_function(stack, "entropy decoding", TileDecoder, "latent", device)
     watch_function(stack, "hyper-synthesis, exact", hyper, "hyper_synthesis", device, exact["hyper"])
-    watch_function(stack, "context, with its entropy decoding", context, "run_passes", device, exact["context"])
+    watch_function(stack, "context, with its entropy decoding", latents, "run_passes", device, exact["context"])
     layers = {}
     for part, module in synthesis.named_children():
         name = "synthesis: stage at 1/4" if part == "quarter" else f"synthesis: {part}"

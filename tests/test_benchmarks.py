@@ -291,12 +291,19 @@ def test_generations(run: Run, picture: Path) -> None:
 
 def test_stages(run: Run, picture: Path) -> None:
     from lapic.codec.exact import context
+    from lapic.codec.model import latents
 
     before = context.run_passes
     table = run("stages", picture, "--threads", 1, "--rounds", 1)
     assert "synthesis: stage at 1/4" in table
     assert "hyper-synthesis, exact" in table
+    for stage in (
+        "context, with its entropy decoding",
+        *(f"synthesis: {part}" for part in ("linear", "coarse", "fine")),
+    ):
+        assert stage in table
     assert context.run_passes is before
+    assert latents.run_passes is before
 
 
 @needs("bjontegaard")

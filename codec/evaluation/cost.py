@@ -25,9 +25,15 @@ def macs_by_part(net: nn.Module, *inputs: Any) -> dict[str, int]:
     """Multiply-accumulates of one forward pass by the network's direct parts, "" for all of it, by torch's counter."""
     with FlopCounterMode(display=False) as counter, torch.enable_grad():  # else strips are computed in other threads
         net(*inputs)
-    root = type(net).__name__
     found = {name: sum(count.values()) // 2 for name, count in counter.get_flop_counts().items()}
-    parts = {name: found.get(f"{root}.{name}", 0) for name, _ in net.named_children()}
+
+    def of(part: nn.Module, name: str) -> int:
+        """Those of a part, or of its own parts if it is not called itself (`nets.strips.blocks_in_strips`)."""
+        if name in found:
+            return found[name]
+        return sum(of(inner, f"{name}.{its_name}") for its_name, inner in part.named_children())
+
+    parts = {name: of(part, f"{type(net).__name__}.{name}") for name, part in net.named_children()}
     return {"": counter.get_total_flops() // 2} | parts
 
 

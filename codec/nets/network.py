@@ -20,7 +20,7 @@ from lapic.codec.nets import second
 from lapic.codec.nets.config import Config
 from lapic.codec.nets.layers import Modulation, asinh, silu
 from lapic.codec.nets.pyramid import add, bands_from, collapse, partial_collapses, reduce, shuffle
-from lapic.codec.nets.strips import blocks_in_free_strips, blocks_in_strips, in_free_strips, in_strips, with_neighbours
+from lapic.codec.nets.strips import blocks_in_strips, in_strips, with_neighbours
 
 
 class Block(nn.Module):
@@ -92,10 +92,10 @@ class QuarterSynthesis(nn.Module):
     def forward(self, x: Tensor, base: Tensor, quality: Tensor) -> list[Tensor]:
         """Features (B, fine, H/8, W/8), the linear picture unshuffled by 8 (B, 192, H/8, W/8) and fixed-point qualities
         (B,) -> additions (B, 3, ., .) at 1/4, 1/2 and 1/1 of (H, W)."""
-        seen = in_free_strips(self.see, quarter_cells(base.to(x.dtype)))
-        x = F.pixel_shuffle(in_free_strips(self.up, x), 2).add_(seen)  # (B, Q, H/4, W/4)
-        x = blocks_in_free_strips(self.blocks, self.level(x, quality))
-        return bands_from(in_free_strips(self.leave, x), levels=2)  # of (B, 63, H/4, W/4)
+        seen = in_strips(self.see, quarter_cells(base.to(x.dtype)), free=True)
+        x = F.pixel_shuffle(in_strips(self.up, x, free=True), 2).add_(seen)  # (B, Q, H/4, W/4)
+        x = blocks_in_strips(self.blocks, self.level(x, quality), free=True)
+        return bands_from(in_strips(self.leave, x, free=True), levels=2)  # of (B, 63, H/4, W/4)
 
 
 class Analysis(nn.Module):
@@ -160,17 +160,17 @@ class Synthesis(nn.Module):
     def features(self, latent: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
         """base and the last features at 1/8, (B, fine, 2h, 2w)."""
         with torch.autocast(latent.device.type, enabled=False):
-            base = F.pixel_shuffle(in_free_strips(self.linear, latent), 2)  # (B, 192, 2h, 2w)
+            base = F.pixel_shuffle(in_strips(self.linear, latent, free=True), 2)  # (B, 192, 2h, 2w)
         dtype = self.enter.weight.dtype
-        x = self.enter_level(in_free_strips(self.enter, latent.to(dtype)), quality)
-        x = blocks_in_free_strips(self.coarse, x)  # (B, coarse, h, w)
-        seen = in_free_strips(self.see, base.to(dtype))
-        x = F.pixel_shuffle(in_free_strips(self.up, x), 2).add_(seen)  # (B, fine, 2h, 2w)
-        return base, blocks_in_free_strips(self.fine, self.up_level(x, quality))  # (B, fine, 2h, 2w)
+        x = self.enter_level(in_strips(self.enter, latent.to(dtype), free=True), quality)
+        x = blocks_in_strips(self.coarse, x, free=True)  # (B, coarse, h, w)
+        seen = in_strips(self.see, base.to(dtype), free=True)
+        x = F.pixel_shuffle(in_strips(self.up, x, free=True), 2).add_(seen)  # (B, fine, 2h, 2w)
+        return base, blocks_in_strips(self.fine, self.up_level(x, quality), free=True)  # (B, fine, 2h, 2w)
 
     def bands(self, base: Tensor, x: Tensor, quality: Tensor, scale: int = 1, follow: bool = True) -> list[Tensor]:
         """The pyramid from base and features; gradients pass through the branch at 1/4 only with `follow`."""
-        bands = bands_from(in_free_strips(self.leave, x), levels=3)  # of (B, 255, 2h, 2w)
+        bands = bands_from(in_strips(self.leave, x, free=True), levels=3)  # of (B, 255, 2h, 2w)
         low, *finer = (band.float() for band in bands)
         if self.quarter and scale < 8:
             with nullcontext() if follow else torch.no_grad():

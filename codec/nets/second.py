@@ -10,6 +10,7 @@ Features lie here as (B, h, w, C). A picture's pixels are grouped by cells: a ch
 cell, then of its column, then of its colour.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +20,7 @@ from torch.nn import functional as F
 from lapic.codec.nets.config import Config
 from lapic.codec.nets.layers import Modulation, network_type, precise_product, silu
 from lapic.codec.nets.pyramid import add, reduce
-from lapic.codec.nets.strips import blocks_in_strips, in_free_strips, in_strips, with_neighbours
+from lapic.codec.nets.strips import blocks_in_strips, in_strips, with_neighbours
 from lapic.codec.threads import in_free_threads
 
 CELL = 4  # edge in pixels of the renderer's cells; a latent has as many of them in a row and in a column
@@ -112,20 +113,28 @@ class Block(nn.Module):
         return add(self.narrow(silu(self.widen(filtered))), x[:, rows])
 
 
+class Layer(ABC):
+    """A layer of features (B, h, w, C) that computes some of their rows by itself: called, it computes all."""
+
+    @abstractmethod
+    def window(self, x: Tensor, rows: slice) -> Tensor:
+        """Some rows of its output."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Its output."""
+        return self.window(x, slice(0, x.shape[1]))
+
+
 @dataclass(frozen=True)
-class Conditioned:
+class Conditioned(Layer):
     """A block whose input is scaled and shifted by fixed-point qualities (B,) or (B, h, w)."""
 
     level: Modulation
     block: Block
     quality: Tensor
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """(B, h, w, C) -> (B, h, w, C)."""
-        return self.window(x, slice(0, x.shape[1]))
-
     def window(self, x: Tensor, rows: slice) -> Tensor:
-        """Some rows of that."""
+        """Some rows of (B, h, w, C) for (B, h, w, C)."""
         seen, place = with_neighbours(rows, x.shape[1])
         quality = self.quality if self.quality.ndim == 1 else self.quality[:, seen]
         return self.block.window(self.level(x[:, seen].permute(0, 3, 1, 2), quality).permute(0, 2, 3, 1), place)
@@ -165,19 +174,15 @@ class Analysis(nn.Module):
 
 
 @dataclass(frozen=True)
-class WithLinear:
+class WithLinear(Layer):
     """The last layer of an analysis, `leave`, added to the linear path of the pixels (B, h, 16, W, 3)."""
 
     leave: Pointwise
     linear: LinearPath
     rows: Tensor
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """Features (B, h, w, wide) -> y (B, h, w, M) float32."""
-        return self.window(x, slice(0, x.shape[1]))
-
     def window(self, x: Tensor, rows: slice) -> Tensor:
-        """Some rows of that."""
+        """Some rows of y (B, h, w, M), float32, for features (B, h, w, wide)."""
         cells = gather(gather(self.rows[:, rows].flatten(1, 2), CELL), CELL)
         return add(self.linear(cells, network_type(self.leave, x)), self.leave(x[:, rows]).float())
 
@@ -231,9 +236,9 @@ class Synthesis(nn.Module):
 
     def features(self, latent: Tensor, quality: Tensor) -> Tensor:
         """The body's features (B, h, w, coarse) of latents (B, h, w, M)."""
-        x = in_free_strips(self.enter, latent, axis=1)
+        x = in_strips(self.enter, latent, axis=1, free=True)
         for level, block in zip(self.body_levels, self.body, strict=True):
-            x = in_free_strips(Conditioned(level, block, quality), x, axis=1)
+            x = in_strips(Conditioned(level, block, quality), x, axis=1, free=True)
         return x
 
     def render(self, latent: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:

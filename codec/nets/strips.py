@@ -37,13 +37,18 @@ def cut(height: int, numbers: int) -> list[slice]:
     return [slice(top, bottom) for top, bottom in pairwise(edges)]
 
 
-def in_strips(layer: Callable[[Tensor], Tensor], x: Tensor, axis: int = 2) -> Tensor:
+def in_strips(layer: Callable[[Tensor], Tensor], x: Tensor, axis: int = 2, free: bool = False) -> Tensor:
     """A layer's output for (B, C, h, w), or with axis 1 for (B, h, w, C); on a CPU, for one picture and where no
     gradient is wanted, made in strips. The layer is `Windowed` or computes every place by itself.
 
     Each thread writes what it has made: torch's own threads would keep a core busy for a while after joining strips.
+
+    Args:
+        free: whether no symbols depend on the output. It is then made as a whole while torch has several threads, see
+            `codec.threads.in_free_threads`, unless features are so large that strips, which stay in the cache, take
+            less time.
     """
-    if len(x) > 1 or not _divisible(x):
+    if len(x) > 1 or not _divisible(x) or (free and torch.get_num_threads() > 1 and x[0].numel() <= WHOLE):
         return layer(x)
     strips, lock, whole = cut(x.shape[axis], x[0].numel()), threading.Lock(), list[Tensor]()
 
@@ -65,14 +70,6 @@ def in_strips(layer: Callable[[Tensor], Tensor], x: Tensor, axis: int = 2) -> Te
     return whole[0]
 
 
-def in_free_strips(layer: Callable[[Tensor], Tensor], x: Tensor, axis: int = 2) -> Tensor:
-    """As `in_strips`, but made as a whole while torch has several threads, see `codec.threads.in_free_threads`, unless
-    features are so large that strips, which stay in the cache, take less time."""
-    if not _divisible(x) or (torch.get_num_threads() > 1 and x[0].numel() <= WHOLE):
-        return layer(x)
-    return in_strips(layer, x, axis)
-
-
 def _taller(strip: Tensor, height: int, axis: int) -> Tensor:
     """An empty tensor like a strip, but of another height."""
     shape = [*strip.shape]
@@ -88,17 +85,10 @@ def with_neighbours(rows: slice, height: int) -> tuple[slice, slice]:
     return slice(top, bottom), slice(rows.start - top, rows.stop - top)
 
 
-def blocks_in_strips(blocks: Iterable[nn.Module], x: Tensor, axis: int = 2) -> Tensor:
+def blocks_in_strips(blocks: Iterable[nn.Module], x: Tensor, axis: int = 2, free: bool = False) -> Tensor:
     """Blocks one after the other, each by `in_strips`."""
     for block in blocks:
-        x = in_strips(block, x, axis)
-    return x
-
-
-def blocks_in_free_strips(blocks: Iterable[nn.Module], x: Tensor) -> Tensor:
-    """Blocks one after the other, each by `in_free_strips`."""
-    for block in blocks:
-        x = in_free_strips(block, x)
+        x = in_strips(block, x, axis, free)
     return x
 
 

@@ -2,6 +2,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from lapic.codec.evaluation.cost import macs_by_part
+from lapic.codec.model.codec_weights import load
 from lapic.codec.nets.layers import asinh
 from lapic.codec.nets.network import quarter_cells
 
@@ -24,3 +26,14 @@ def test_asinh_is_that_of_torch() -> None:
         assert torch.allclose(asinh(x), torch.asinh(x), rtol=1e-5, atol=1e-7)
     (slope,) = torch.autograd.grad(asinh(x.requires_grad_()).sum(), x)
     assert torch.allclose(slope, 1 / (1 + x.double() ** 2).sqrt().float())
+
+
+@pytest.mark.parametrize("name", ["eye", "fast"])
+def test_the_parts_of_a_network_take_what_the_whole_takes(name: str) -> None:
+    """Also parts whose blocks are called one by one."""
+    transforms, quality = load(name).transforms, torch.tensor([12800])
+    latent, picture = torch.zeros(1, transforms.config.latent, 4, 4), torch.zeros(1, 3, 64, 64)
+    for network, given in ((transforms.analysis, (picture,)), (transforms.synthesis, (latent, quality))):
+        found = macs_by_part(network, *given)
+        assert found.pop("") == sum(found.values())
+        assert found["fine" if "fine" in found else "body"] > 0
