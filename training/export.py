@@ -108,7 +108,7 @@ def export_checkpoint(
     average = _averaged(state, options)
     for number, other in enumerate(beside, start=2):
         its_state, its_options = _read_run(other)
-        if not options.get("init") or any(options[key] != its_options[key] for key in ("init", "config")):
+        if not options.get("init") or any(options[key] != its_options.get(key) for key in ("init", "config")):
             raise ValueError(f"{other} is of a run that started from other weights")
         loop.interpolate(average, _averaged(its_state, its_options), 1 - 1 / number)
         state |= {key: state[key] + its_state[key] for key in ("step", "seconds")}
