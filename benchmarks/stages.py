@@ -1,6 +1,6 @@
 """Where the time of a decode goes, stage by stage, beside the least that this machine could need.
 
-    python benchmarks/stages.py PICTURE [--threads 2] [--rounds 15] [--quality 50] [--device cpu]
+    python benchmarks/stages.py PICTURE [--model eye] [--threads 2] [--rounds 15] [--quality 50] [--device cpu]
 
 The floor of a stage is the larger of its multiplications at the speed of a large matrix product and of the bytes that
 its inputs, weights and outputs take at the speed of a copy, both measured here in the networks' own precision (float32
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from lapic import bitstream
 from lapic.bitstream import TileDecoder
 from lapic.codec.decode import decoder
+from lapic.codec.defaults import DEFAULT_MODEL
 from lapic.codec.encode import encoder
 from lapic.codec.evaluation.cost import exact_macs, macs_by_part
 from lapic.codec.exact import hyper
@@ -135,13 +136,14 @@ def watch(stack: ExitStack, model: Model, rows: int, columns: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("picture")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="a name or a weights file")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--quality", type=float, default=50)
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    model = load(device=arguments.device)
+    model = load(arguments.model, device=arguments.device)
     pixels = np.asarray(Image.open(arguments.picture).convert("RGB"))
     header, tiles = bitstream.read(encoder.encode_pixels(model, pixels, arguments.quality, tile=0))
     floors = {dtype: speeds(model.device, dtype, arguments.rounds) for dtype in (model.dtype, torch.float32)}

@@ -42,9 +42,9 @@ async function packs() {
   const folders = (await readdir(PACKS)).filter((folder) => existsSync(`${PACKS}/${folder}/pack.json`)).sort();
   return Promise.all(
     folders.map(async (folder) => {
-      const { model, name, qualities, files } = JSON.parse(await readFile(`${PACKS}/${folder}/pack.json`, "utf8"));
+      const { model, name, qualities, tune, files } = JSON.parse(await readFile(`${PACKS}/${folder}/pack.json`, "utf8"));
       const has = (graph) => `${graph}.onnx` in files;
-      return { id: model, name, folder, qualities, realism: has("realism"), encodes: has("analysis") };
+      return { id: model, name, folder, qualities, tune, realism: has("realism"), encodes: has("analysis") };
     }),
   );
 }

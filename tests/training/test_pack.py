@@ -62,8 +62,9 @@ def packs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pack]:
     return made
 
 
-def test_a_pack_names_its_qualities(packs: dict[str, Pack]) -> None:
+def test_a_pack_says_what_it_encodes(packs: dict[str, Pack]) -> None:
     assert [found.manifest["qualities"] for found in packs.values()] == [[1, 60], [60 + 1 / 256, 100], [1, 60]]
+    assert [found.manifest["tune"] for found in packs.values()] == ["psnr", "psnr", None]
 
 
 def test_the_decoder_needs_no_torch(packs: dict[str, Pack]) -> None:

@@ -17,7 +17,7 @@ from lapic.codec.decode import picture_filter, realism
 from lapic.codec.exact import hyper
 from lapic.codec.exact.context import low_channels
 from lapic.codec.model.codec_weights import Model, load, part
-from lapic.codec.model.shipped import SERVED
+from lapic.codec.model.shipped import QUALITY_RANGES, SERVED
 from lapic.codec.nets.translator import Translator
 from lapic.codec.picture.tiling import analysis_halo, halo
 from lapic.training.pack import analysis as first_analysis
@@ -149,6 +149,7 @@ def manifest(
         "model": model.identity.hex(),
         "name": model.name,
         "qualities": list(SERVED.get(model.name, model.qualities)),
+        "tune": next((tune for tune, served in QUALITY_RANGES.items() if model.name in served), None),
         "sizes": sizes(model, translator),
         "halo": {
             "synthesis": halo(model.config),

@@ -7,6 +7,7 @@ import { encodePicture } from "./coding/encode.ts";
 import type { Steps } from "./coding/steps.ts";
 import type { Library } from "./library.ts";
 import type { Job, Results } from "./messages.ts";
+import { isDrawn } from "./picture/drawn.ts";
 import type { Pixels } from "./picture/planes.ts";
 import type { Info } from "./types.ts";
 
@@ -36,7 +37,7 @@ export async function perform(
         const content = job.metadata[name as keyof typeof CHUNKS];
         return content?.length ? [[kind, content] as const] : [];
       });
-      const model = await library.forQuality(job.quality);
+      const model = await library.forQuality(job.quality, isDrawn(job.pixels) ? "psnr" : "eye");
       const quality = Math.round(job.quality * QUALITY_ONE);
       return encodePicture(model, job.pixels, { quality, chunks: new Map(given) }, steps);
     }

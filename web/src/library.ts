@@ -2,7 +2,7 @@
 
 import { LapicError } from "./error.ts";
 import { findModel, modelFor } from "./model/manifest.ts";
-import type { Listed } from "./model/manifest.ts";
+import type { Listed, Tune } from "./model/manifest.ts";
 import { Model, startRuntime } from "./model/model.ts";
 import type { ReadPart } from "./model/model.ts";
 
@@ -35,8 +35,8 @@ export class Library {
   }
 
   /** The model that encodes at a quality 1 to 100. */
-  async forQuality(quality: number): Promise<Model> {
-    return this.load(modelFor(await this.models(), quality));
+  async forQuality(quality: number, tune: Tune): Promise<Model> {
+    return this.load(modelFor(await this.models(), quality, tune));
   }
 
   private load(listed: Listed): Promise<Model> {

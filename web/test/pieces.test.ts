@@ -27,7 +27,7 @@ const largestDifference = (a: Pixels, b: Pixels) =>
   a.data.reduce((most, value, at) => Math.max(most, Math.abs(value - b.data[at]!)), 0);
 
 test("pieces, and the first look at them, give the whole picture", { skip: noPacks }, async () => {
-  const model = await new Library(readPack).forQuality(30);
+  const model = await new Library(readPack).forQuality(30, "eye");
   const bytes = await encodePicture(model, waves(330, 290), { quality: 30 * 256, chunks: new Map() }, STEPS);
   const file = await readFile(bytes);
   const whole = await decodePicture(model, file, { scale: 1, realism: 0 }, STEPS);

@@ -2,6 +2,8 @@
 
 import { LapicError } from "../error.ts";
 
+export type Tune = "eye" | "psnr";
+
 /** A model as the list of packs names it. */
 export interface Listed {
   /** The model's id in hexadecimal digits. */
@@ -11,6 +13,8 @@ export interface Listed {
   folder: string;
   /** The lowest and highest quality that the encoder uses it for. */
   qualities: [number, number];
+  /** What the encoder uses it for: photos, for the eye, or drawn pictures, for square errors; null for neither. */
+  tune: Tune | null;
   realism: boolean;
   encodes: boolean;
 }
@@ -36,10 +40,12 @@ export function findModel(models: readonly Listed[], id: string): Listed {
   throw new LapicError(`model ${id} is needed and not installed (shipped: ${have}): update lapic`);
 }
 
-/** The model that pictures are encoded with at a quality 1 to 100. */
-export function modelFor(models: readonly Listed[], quality: number): Listed {
-  const encoders = models.filter((model) => model.encodes).sort((a, b) => a.qualities[1] - b.qualities[1]);
-  const found = encoders.find((model) => quality <= model.qualities[1]);
+/** The model that pictures are encoded with at a quality 1 to 100; one of another tune if the build lacks that. */
+export function modelFor(models: readonly Listed[], quality: number, tune: Tune): Listed {
+  const serving = models
+    .filter((model) => model.encodes && quality <= model.qualities[1])
+    .sort((a, b) => a.qualities[1] - b.qualities[1]);
+  const found = serving.find((model) => model.tune === tune) ?? serving.find((model) => model.tune) ?? serving[0];
   if (!found) throw new LapicError("there is no model to encode with");
   return found;
 }
