@@ -5,6 +5,7 @@ The container and the entropy coder are `lapic.bitstream`, which knows no networ
 
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,8 @@ from lapic.bitstream import (
     symbols_crc,
     write,
 )
+from lapic.bitstream.container import QUALITY_MAP
+from lapic.bitstream.quality_map import read_map
 
 CodePass = Callable[[slice, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
@@ -56,21 +59,27 @@ class Pack:
         """A table's row at a quality field, float64 (FORMAT.md, section 1)."""
         return level_weights(len(self.arrays[name]), quality) @ self.arrays[name].astype(np.float64)
 
-    def bias(self, name: str, quality: int) -> np.ndarray:
-        """The same for an exact layer: rounded, float32."""
+    def rounded_row(self, name: str, quality: int) -> np.ndarray:
+        """The same for an exact layer, rounded."""
         table = self.arrays[name].astype(np.int64)
         p = (quality - 256) * (len(table) - 1)
         i = min(p // 25344, len(table) - 2)
         f = p - 25344 * i
-        return ((2 * (table[i] * (25344 - f) + table[i + 1] * f) + 25344) // 50688).astype(np.float32)
+        return (2 * (table[i] * (25344 - f) + table[i + 1] * f) + 25344) // 50688
 
-    def modulation(self, name: str, quality: int) -> np.ndarray:
-        """The same for a modulation, (1, 2 channels, 1, 1)."""
-        return self.row(name, quality).astype(np.float32)[None, :, None, None]
+    def bias(self, name: str, qualities: np.ndarray) -> np.ndarray:
+        """Rows of an exact layer, (1, C, h, w), at the qualities (h, w) of places, or at one for all, (1, 1)."""
+        return at_places(partial(self.rounded_row, name), qualities)
 
-    def gain(self, quality: int) -> np.ndarray:
-        """Quantisation steps for a unit of each channel, (M, 1, 1)."""
-        return np.exp(self.row("log_gain", quality)).astype(np.float32)[:, None, None]
+    def modulation(self, name: str, qualities: np.ndarray) -> np.ndarray:
+        """The same for the input of a modulation, each place as often as that has it."""
+        rows = at_places(partial(self.row, name.replace("quarter_", "quarter.")), qualities)
+        times = self.manifest["spread"][name] if qualities.size > 1 else 1
+        return rows.repeat(times, 2).repeat(times, 3)
+
+    def gain(self, qualities: np.ndarray) -> np.ndarray:
+        """Quantisation steps for a unit of each channel, (M, h, w) or (M, 1, 1)."""
+        return at_places(lambda quality: np.exp(self.row("log_gain", quality)), qualities)[0]
 
     def tile_level(self, quality: int) -> int:
         """The rate level of z's tables."""
@@ -81,12 +90,12 @@ class Pack:
         return self.arrays[name][index, np.minimum(magnitude, 3).astype(np.int64)]
 
     def code_latents(
-        self, z: np.ndarray, h: int, w: int, quality: int, code_pass: CodePass
+        self, z: np.ndarray, h: int, w: int, qualities: np.ndarray, code_pass: CodePass
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Means, scale indices and symbols, (M, h, w), of a tile. `code_pass` is called for each pass with its
         channels, the places (h, w) that it codes, means and scale indices, and returns symbols that are 0 elsewhere."""
         low, latent = self.sizes["C"], self.sizes["M"]
-        enter, leave = self.bias("level.enter", quality), self.bias("level.leave", quality)
+        enter, leave = self.bias("level.enter", coarser(qualities)), self.bias("level.leave", qualities)
         size = np.array([h, w], np.int32)
         z = z.astype(np.float32)[None]
         whole = np.ones((h, w), bool)
@@ -94,8 +103,8 @@ class Pack:
             _, mean, index = self.run("hyper", z=z, enter=enter, leave=leave, size=size)
             return mean[0], index[0], code_pass(slice(0, latent), whole, mean[0], index[0])
         lows, highs = slice(0, low), slice(low, latent)
-        means, indices = np.split(leave, 2)
-        leave = np.concatenate([means[lows], indices[lows]])
+        means, indices = np.split(leave, 2, axis=1)
+        leave = np.concatenate([means[:, lows], indices[:, lows]], axis=1)
         x, sums, mean, index = self.run("hyper", z=z, enter=enter, leave=leave, size=size)
         white = np.indices((h, w)).sum(0) % 2 == 0
         symbols = code_pass(lows, white, mean[0], index[0])
@@ -103,7 +112,7 @@ class Pack:
         odd_mean, odd_index = self.run("context-odd", symbols=known, x=x, sums=sums)
         symbols = symbols + code_pass(lows, ~white, odd_mean[0], odd_index[0])
         known = symbols.astype(np.float32)[None]
-        leave = np.concatenate([means[highs], indices[highs]])
+        leave = np.concatenate([means[:, highs], indices[:, highs]], axis=1)
         rest_mean, rest_index = self.run("context-rest", symbols=known, x=x, leave=leave)
         rest = code_pass(highs, whole, rest_mean[0], rest_index[0])
         mean, index = np.where(white, mean[0], odd_mean[0]), np.where(white, index[0], odd_index[0])
@@ -124,6 +133,29 @@ def level_weights(levels: int, quality: int) -> np.ndarray:
     return weights
 
 
+def at_places(row: Callable[[int], np.ndarray], qualities: np.ndarray) -> np.ndarray:
+    """Rows (C,) of qualities (h, w), as (1, C, h, w) float32."""
+    known, number = np.unique(qualities, return_inverse=True)
+    rows = np.stack([row(int(quality)) for quality in known]).astype(np.float32)
+    return rows[number.reshape(qualities.shape)].transpose(2, 0, 1)[None]
+
+
+def qualities_of(header: Header) -> np.ndarray:
+    """Quality fields of the picture's places, or one for all, (1, 1)."""
+    return read_map(header) if QUALITY_MAP in header.chunks else np.array([[round(256 * header.quality)]])
+
+
+def part_of(qualities: np.ndarray, top: int, left: int, h: int, w: int) -> np.ndarray:
+    """Those of a rectangle of places."""
+    return qualities if qualities.size == 1 else qualities[top : top + h, left : left + w]
+
+
+def coarser(qualities: np.ndarray) -> np.ndarray:
+    """Those of the hyper-latents: means of 4 x 4 places, rounded down."""
+    edges = [range(0, size, 4) for size in qualities.shape]
+    return np.array([[int(qualities[y : y + 4, x : x + 4].mean()) for x in edges[1]] for y in edges[0]])
+
+
 def cut(header: Header) -> Iterator[tuple[int, int, int, int]]:
     """Top, left, height and width of each tile in latents."""
     rows, columns = -(-header.height // 16), -(-header.width // 16)
@@ -133,9 +165,11 @@ def cut(header: Header) -> Iterator[tuple[int, int, int, int]]:
             yield top, left, min(edge, rows - top), min(edge, columns - left)
 
 
-def decode_tile(pack: Pack, tile: Tile, h: int, w: int, quality: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def decode_tile(
+    pack: Pack, tile: Tile, h: int, w: int, level: int, qualities: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """z, symbols and gained latents y^ of a tile. Raises `Error` if its checksum does not match."""
-    decoder = TileDecoder(pack.tables, pack.tile_level(quality), read_payload(tile.payload))
+    decoder = TileDecoder(pack.tables, level, read_payload(tile.payload))
     z = decoder.hyper(-(-h // 4), -(-w // 4))
 
     def code_pass(channels: slice, places: np.ndarray, mean: np.ndarray, index: np.ndarray) -> np.ndarray:
@@ -143,7 +177,7 @@ def decode_tile(pack: Pack, tile: Tile, h: int, w: int, quality: int) -> tuple[n
         symbols[:, places] = decoder.latent(index[:, places])
         return symbols
 
-    mean, index, symbols = pack.code_latents(z, h, w, quality, code_pass)
+    mean, index, symbols = pack.code_latents(z, h, w, qualities, code_pass)
     decoder.finish(symbols, tile.crc)
     shift = np.abs(pack.look_up("centroid", index, np.abs(symbols)))
     return z, symbols, mean / np.float32(32) + symbols - np.sign(symbols) * shift
@@ -186,19 +220,20 @@ def decode(pack: Pack, data: bytes, scale: int = 1, realism: float = 0) -> tuple
     """Pixels as `lapic.decode` gives them, at `scale` 1 or 8, and z and symbols of each tile."""
     header, tiles = read(data)
     assert header.model.hex() == pack.manifest["model"]
-    quality = round(256 * header.quality)
+    level, qualities = pack.tile_level(round(256 * header.quality)), qualities_of(header)
     y = np.empty((1, pack.sizes["M"], -(-header.height // 16), -(-header.width // 16)), np.float32)
     decoded = []
     for tile, (top, left, h, w) in zip(tiles, cut(header), strict=True):
-        z, symbols, latent = decode_tile(pack, tile, h, w, quality)
-        y[0, :, top : top + h, left : left + w] = latent / pack.gain(quality)
+        here = part_of(qualities, top, left, h, w)
+        z, symbols, latent = decode_tile(pack, tile, h, w, level, here)
+        y[0, :, top : top + h, left : left + w] = latent / pack.gain(here)
         decoded.append((z, symbols))
-    rows = {name: pack.modulation(name, quality) for name in ("enter_level", "up_level")}
+    rows = {name: pack.modulation(name, qualities) for name in ("enter_level", "up_level")}
     base, features = pack.run("features", y=y, **rows)
     if scale == 8:
         (picture,) = pack.run("synthesis-8", base=base, features=features)
     else:
-        row = {"quarter_level": pack.modulation("quarter.level", quality)} if pack.sizes["D"] else {}
+        row = {"quarter_level": pack.modulation("quarter_level", qualities)} if pack.sizes["D"] else {}
         (picture,) = pack.run("synthesis", base=base, features=features, **row)
     picture = finish(pack, picture, features, header, scale, realism)[0]
     picture = picture[:, : -(-header.height // scale), : -(-header.width // scale)]
@@ -223,11 +258,12 @@ def encode(pack: Pack, pixels: np.ndarray, quality: float, tile: int = 1024) -> 
     """A file without a search, from pixels (H, W, 3) or (H, W)."""
     kind = PixelFormat.RGB if pixels.ndim == 3 else PixelFormat.GREY
     header = Header(pixels.shape[1], pixels.shape[0], kind, quality, bytes.fromhex(pack.manifest["model"]), tile, {})
-    fixed, low = round(256 * quality), pack.sizes["C"]
+    level, low = pack.tile_level(round(256 * quality)), pack.sizes["C"]
+    qualities = qualities_of(header)
     planes = np.broadcast_to(pixels.reshape(*pixels.shape[:2], -1), (*pixels.shape[:2], 3)).transpose(2, 0, 1)
     padded = np.pad(planes, [(0, 0), (0, -header.height % 16), (0, -header.width % 16)], mode="edge")
     (y,) = pack.run("analysis", picture=padded[None].astype(np.float32) / np.float32(127.5) - np.float32(1))
-    gained = y[0] * pack.gain(fixed)
+    gained = y[0] * pack.gain(qualities)
     tiles = []
     for top, left, h, w in cut(header):
         part = gained[:, top : top + h, left : left + w]
@@ -239,11 +275,11 @@ def encode(pack: Pack, pixels: np.ndarray, quality: float, tile: int = 1024) -> 
         ) -> np.ndarray:
             return quantise(pack, part[channels] - mean / np.float32(32), index) * places
 
-        _, index, symbols = pack.code_latents(z, h, w, fixed, code_pass)
+        _, index, symbols = pack.code_latents(z, h, w, qualities, code_pass)
         white = np.indices((h, w)).sum(0) % 2 == 0
         parts = [(slice(0, low), white), (slice(0, low), ~white)] if low else []
         parts.append((slice(low, None), np.ones((h, w), bool)))
         passes = [(symbols[channels][:, places], index[channels][:, places]) for channels, places in parts]
-        payload = encode_tile(pack.tables, pack.tile_level(fixed), z, passes)
+        payload = encode_tile(pack.tables, level, z, passes)
         tiles.append(Tile(payload, symbols_crc(z, symbols)))
     return write(header, tiles)

@@ -19,6 +19,8 @@ from PIL import Image
 
 from lapic import bitstream
 from lapic.bitstream import Tables
+from lapic.bitstream.container import QUALITY_MAP
+from lapic.bitstream.quality_map import write_map
 from lapic.codec.decode import decoder
 from lapic.codec.decode.decoder import View
 from lapic.codec.encode import encoder
@@ -37,7 +39,6 @@ from tests.codec.test_second import weights as second_generation
 from tests.pack import Pack
 
 EXACT = ["hyper", "context-odd", "context-rest"]
-REGIONS = {"regions-q40.lapic"}  # its map of qualities is not for packs
 FOR_ENCODING = {"analysis.onnx", "hyper-analysis.onnx"}
 MOVES_NUMBERS = {"Cast", "Concat", "DepthToSpace", "Identity", "Slice", "Split"}
 SMALL = Config(
@@ -93,7 +94,7 @@ def levels_apart(a: np.ndarray, b: np.ndarray) -> int:
     return int(np.abs(a.astype(int) - b).max())
 
 
-@pytest.mark.parametrize("name", sorted(set(golden()) - REGIONS))
+@pytest.mark.parametrize("name", sorted(golden()))
 def test_golden_files_decode_without_torch(packs: dict[str, Pack], name: str) -> None:
     pixels, symbols = pack.decode(*of_file(packs, name))
     digest = hashlib.sha256()
@@ -152,6 +153,11 @@ def test_the_encoder_makes_grey_files(packs: dict[str, Pack], photo: Image.Image
     )
 
 
+def rows(values: np.ndarray) -> np.ndarray:
+    """A level table's row for all places, (1, C, 1, 1)."""
+    return values[None, :, None, None]
+
+
 def sessions(graphs: dict[str, bytes], level: GraphOptimizationLevel) -> dict[str, onnxruntime.InferenceSession]:
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level, options.intra_op_num_threads = level, 1
@@ -177,7 +183,7 @@ def test_the_exact_graphs_equal_plain_integers_up_to_the_limits(level: GraphOpti
     known = symbols[:, :low].numpy()
     odd = run["context-odd.onnx"].run(None, {"symbols": known * white, "x": features.numpy(), "sums": sums[None]})
     rest_leave = np.concatenate([leave[low:latent], leave[latent + low :]]).astype(np.float32)
-    rest = run["context-rest.onnx"].run(None, {"symbols": known, "x": features.numpy(), "leave": rest_leave})
+    rest = run["context-rest.onnx"].run(None, {"symbols": known, "x": features.numpy(), "leave": rows(rest_leave)})
     assert (np.abs(mean[low:]) == hyper.MEAN_MAX).any()
     for found, right in zip(odd, (mean, index), strict=True):
         assert np.array_equal(found[0][:, ~white], right[:low, ~white])
@@ -196,7 +202,7 @@ def test_the_hyper_graph_equals_plain_integers(level: GraphOptimizationLevel, he
     x = exact.hyper_synthesis(z, quality)[:, :height, :width]
     mean, index = exact.parameters(exact.sums(x, quality))
     enter, leave = (exact.level(exact.w[f"level.{end}"], quality).astype(np.float32) for end in ("enter", "leave"))
-    inputs = {"enter": enter, "leave": np.concatenate([leave[:low], leave[latent : latent + low]])}
+    inputs = {"enter": rows(enter), "leave": rows(np.concatenate([leave[:low], leave[latent : latent + low]]))}
     inputs |= {"z": z[None].astype(np.float32), "size": np.array([height, width], np.int32)}
     run = sessions({"hyper": exact_graphs(integers, low)["hyper.onnx"]}, level)["hyper"]
     found_x, _, found_mean, found_index = run.run(None, inputs)
@@ -226,13 +232,13 @@ def test_sums_without_room_for_rounding_are_refused() -> None:
 
 def test_pieces_with_their_halo_are_those_of_the_whole(packs: dict[str, Pack]) -> None:
     model_pack = next(iter(packs.values()))
-    halo, quality = model_pack.manifest["halo"]["synthesis"], 5000
+    halo, quality = model_pack.manifest["halo"]["synthesis"], np.array([[5000]])
     y = np.random.default_rng(0).normal(size=(1, model_pack.sizes["M"], 2 * halo + 6, 2 * halo + 5)).astype(np.float32)
 
     def picture(latent: np.ndarray) -> np.ndarray:
         rows = {name: model_pack.modulation(name, quality) for name in ("enter_level", "up_level")}
         base, features = model_pack.run("features", y=latent, **rows)
-        row = model_pack.modulation("quarter.level", quality)
+        row = model_pack.modulation("quarter_level", quality)
         return model_pack.run("synthesis", base=base, features=features, quarter_level=row)[0]
 
     whole, part = picture(y), picture(y[:, :, 2:-2, 1:-1])
@@ -287,9 +293,12 @@ def test_a_model_of_the_second_generation(tmp_path: Path, photo: Image.Image) ->
     header, tiles = bitstream.read(data)
     _, expected = bitstream.read(encoder.encode_pixels(model, pixels, 50, tile=64))
     assert sum(mine == right for mine, right in zip(tiles, expected, strict=True)) >= 0.8 * len(tiles)
+    offsets = np.random.default_rng(0).integers(-60, 60, header.places(), np.int8)
+    mapped = encoder.encode_pixels(model, pixels, 50, tile=64, chunks={QUALITY_MAP: write_map(offsets)})
     for scale in (1, 8):
-        expected_view = decoder.decode_pixels(model, header, tiles, View(scale))
-        assert levels_apart(pack.decode(tiny, data, scale)[0], expected_view) <= 1
+        for file in (data, mapped):
+            expected_view = decoder.decode_pixels(model, *bitstream.read(file), View(scale))
+            assert levels_apart(pack.decode(tiny, file, scale)[0], expected_view) <= 1
 
 
 def test_what_is_no_model_gets_one_line(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ class ExactGraph(Graph):
         """A layer's bias with the half for rounding."""
         return self.constant(((self.weights[f"{name}.bias"] + WEIGHT_ONE / 2) / WEIGHT_ONE).astype(np.float32))
 
-    def product(self, x: str, name: str, bias: str | None, one: int = 1) -> str:
+    def product(self, x: str, name: str, bias: str | None = None, one: int = 1) -> str:
         """The sums of a pointwise layer of x in units of 1 / `one`."""
         return self.conv(x, self.weight(self.weights[f"{name}.weight"][:, :, None, None], WEIGHT_ONE / one), bias)
 
@@ -52,14 +52,15 @@ class ExactGraph(Graph):
         return self.activation(self.conv(x, taps, self.bias(name), 3, pads=[1, 1, 1, 1], group=len(weight)))
 
     def sums(self, x: str, weight: NDArray[Any], bias: str | None) -> str:
-        """The sums (1, 2D, h, w) of means and scale indices by an integer weight (2D, X) and an input `bias` (2D)."""
+        """The sums (1, 2D, h, w) of means and scale indices by an integer weight (2D, X) and input `rows` as `bias`."""
         half = len(weight) // 2
-        one = np.repeat(np.array([1 / WEIGHT_ONE, 1 / INDEX_STEP], np.float32), half)
-        scaled = self.apply("Mul", self.weight(weight[:, :, None, None]), self.constant(one[:, None, None, None]))
+        one = np.repeat(np.array([1 / WEIGHT_ONE, 1 / INDEX_STEP], np.float32), half)[:, None, None]  # (2D, 1, 1)
+        scaled = self.apply("Mul", self.weight(weight[:, :, None, None]), self.constant(one[..., None]))
+        total = self.conv(x, scaled, None)
         if bias is None:
-            return self.conv(x, scaled, None)
+            return total
         rounding = self.apply("Add", self.apply("Mul", bias, self.constant(one)), self.number(0.5))
-        return self.conv(x, scaled, rounding)
+        return self.apply("Add", total, rounding)
 
     def parameters(self, sums: str, channels: int) -> tuple[str, str]:
         """Means in units of 1/32 (float32) and scale indices (uint8), each (1, channels, h, w)."""
@@ -90,10 +91,10 @@ def hyper_graph(integers: Integers, low: int) -> bytes:
     latent = len(integers["point4.weight"]) // 2
     first = low or latent
     z = graph.input("z", [1, hyper_latent, "h4", "w4"])
-    enter, leave = graph.input("enter", [wide]), graph.input("leave", [2 * first])
+    enter, leave = graph.rows("enter", wide), graph.rows("leave", 2 * first)
     size = graph.input("size", [2], INT32)
     rounding = graph.apply("Add", graph.apply("Mul", enter, graph.number(1 / WEIGHT_ONE)), graph.number(0.5))
-    x = graph.activation(graph.product(z, "point0", rounding, MEAN_ONE))
+    x = graph.activation(graph.apply("Add", graph.product(z, "point0", one=MEAN_ONE), rounding))
     x = graph.depthwise(x, "depth0")
     x = graph.depthwise(graph.shuffle(graph.pointwise(x, "point1"), 2), "depth1")
     x = graph.depthwise(graph.shuffle(graph.pointwise(x, "point2"), 2), "depth2")
@@ -122,7 +123,7 @@ def context_graph(integers: Integers, name: str) -> bytes:
     else:
         latent = len(integers["point4.weight"]) // 2
         rows = integers["point4.weight"][rows_of(slice(low, latent), latent)]
-        sums = graph.sums(features, rows, graph.input("leave", [2 * channels]))
+        sums = graph.sums(features, rows, graph.rows("leave", 2 * channels))
     known = graph.context(symbols, features, name)
     total = graph.apply("Add", sums, graph.sums(known, integers[f"{name}.leave.weight"], None))
     mean, index = graph.parameters(total, channels)

@@ -26,10 +26,14 @@ from lapic.training.pack.analysis import hyper_analysis_graph
 from lapic.training.pack.exact import exact_graphs
 from lapic.training.pack.pictures import filter_graph, realism_graph
 
-VERSION = 0
+VERSION = 1
 LEVELS = {  # the synthesis' modulations by their names in a pack, for each generation of networks
     1: {row: f"synthesis.{row}.table" for row in ("enter_level", "up_level", "quarter.level")},
     2: {"enter_level": "synthesis.body_levels.0.table", "up_level": "synthesis.body_levels.1.table"},
+}
+SPREAD = {  # places of a modulation's input in a row and in a column of each latent, by the input's name
+    1: {"enter_level": 1, "up_level": 2, "quarter_level": 4},
+    2: {"enter_level": 1, "up_level": 1},
 }
 ALIGNMENT = 8  # bytes
 Arrays = Mapping[str, NDArray[Any]]
@@ -156,6 +160,7 @@ def manifest(
             "realism": realism.reach(translator) if translator else 0,
             "analysis": analysis_halo(model.config),
         },
+        "spread": SPREAD[model.config.generation],
         "files": {
             name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
             for name, content in contents.items()

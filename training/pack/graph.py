@@ -43,6 +43,10 @@ class Graph:
         self.inputs.append(helper.make_tensor_value_info(name, kind, shape))
         return name
 
+    def rows(self, name: str, channels: int) -> str:
+        """Declare an input with the row of a level table at each place, (1, channels, h, w), or one for all, 1 x 1."""
+        return self.input(name, [1, channels, f"{name}_h", f"{name}_w"])
+
     def apply(self, operator: str, *inputs: str, **attributes: Any) -> str:
         """One operator with one output."""
         return self.several(operator, inputs, 1, **attributes)[0]
@@ -123,7 +127,7 @@ class Graph:
         return x
 
     def modulate(self, x: str, row: str, channels: int) -> str:
-        """x (1 + a) + b by a row (1, 2 channels, 1, 1) of a and b."""
+        """x (1 + a) + b by rows (1, 2 channels, h, w), or one of 1 x 1, of a and b."""
         scale, shift = self.split(row, [channels, channels])
         scaled = self.apply("Mul", x, self.apply("Add", scale, self.number(1)))
         return self.apply("Add", scaled, shift)

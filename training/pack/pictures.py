@@ -76,8 +76,8 @@ def features_graph(weights: Weights) -> bytes:
     coarse, latent = weights["enter.weight"].shape[:2]
     fine = len(weights["see.weight"])
     y = graph.input("y", [1, latent, "h", "w"])
-    enter_level = graph.input("enter_level", [1, 2 * coarse, 1, 1])
-    up_level = graph.input("up_level", [1, 2 * fine, 1, 1])
+    enter_level = graph.rows("enter_level", 2 * coarse)
+    up_level = graph.rows("up_level", 2 * fine)
     order = (4 * cells_by_two(8)[:, None] + np.arange(4)).ravel()  # of the rows that a shuffle by 2 makes the base of
     base = graph.shuffle(graph.point(y, "linear", order), 2)
     x = graph.blocks(graph.modulate(graph.point(y, "enter"), enter_level, coarse), "coarse")
@@ -111,7 +111,7 @@ def whole_graph(weights: Weights) -> bytes:
     change = graph.shuffle(graph.point(features, "leave", bands_by_two()), 2)  # (1, 63, 4h, 4w)
     if "quarter.up.weight" in weights:
         width = len(weights["quarter.see.weight"])
-        row = graph.input("quarter_level", [1, 2 * width, 1, 1])
+        row = graph.rows("quarter_level", 2 * width)
         x = graph.apply("Add", graph.shuffle(graph.point(features, "quarter.up"), 2), graph.point(cells, "quarter.see"))
         x = graph.blocks(graph.modulate(x, row, width), "quarter.blocks")
         change = graph.apply("Add", change, graph.point(x, "quarter.leave"))

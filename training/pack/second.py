@@ -60,7 +60,7 @@ def features_graph(weights: Weights) -> bytes:
     y = graph.input("y", [1, latent, "h", "w"])
     x = graph.point(y, "enter")
     for number, row in enumerate(("enter_level", "up_level")):
-        level = graph.input(row, [1, 2 * coarse, 1, 1])
+        level = graph.rows(row, 2 * coarse)
         x = block(graph, graph.modulate(x, level, coarse), f"body.{number}")
     base = graph.point(y, "linear")
     return graph.model({"base": (base, [1, PIXELS, "h", "w"], FLOAT), "features": (x, [1, coarse, "h", "w"], FLOAT)})

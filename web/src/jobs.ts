@@ -9,6 +9,7 @@ import type { Library } from "./library.ts";
 import type { Job, Results } from "./messages.ts";
 import { isDrawn } from "./picture/drawn.ts";
 import type { Pixels } from "./picture/planes.ts";
+import { regionsOf } from "./picture/qualities.ts";
 import type { Info } from "./types.ts";
 
 const CHUNKS = { icc: "iccp", exif: "exif", xmp: "xmpd" } as const;
@@ -57,6 +58,7 @@ async function describe(bytes: Uint8Array, { header, tiles, chunkSizes }: LapicF
     formatVersion: VERSION,
     tile: header.tile,
     tiles: tiles.length,
+    regions: regionsOf(header),
     bpp: (8 * bytes.length) / (header.width * header.height),
     bytes: { total: bytes.length, header: bytes.length - payload - chunks, ...Object.fromEntries(chunkSizes), payload },
     metadata: Object.fromEntries(Object.entries(CHUNKS).map(([name, kind]) => [name, header.chunks.get(kind)])),

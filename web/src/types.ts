@@ -47,6 +47,8 @@ export interface Info {
   /** Edge of a tile in pixels, 0 for one tile. */
   tile: number;
   tiles: number;
+  /** Regions that are better than the rest: their share of the picture, 0 to 1, and their best quality; null if none. */
+  regions: { share: number; quality: number } | null;
   /** Bits per pixel of the whole file. */
   bpp: number;
   /** Sizes in bytes: total, header, payload, and those of the chunks by their type. */

@@ -3,7 +3,6 @@
 import { existsSync, readFileSync, readdirSync } from "node:fs";
 
 export const GOLDEN = "../codec/golden";
-export const REGIONS = "regions-q40.lapic";
 const WEIGHTS = "../codec/weights";
 const PACKS = "dist/packs";
 
@@ -14,9 +13,9 @@ export function golden(name: string): Uint8Array {
   return new Uint8Array(readFileSync(`${GOLDEN}/${name}`));
 }
 
-/** The golden files that a page reads: all but the one with a map of qualities. */
+/** The golden files. */
 export function goldenNames(): string[] {
-  return readdirSync(GOLDEN).filter((name) => name.endsWith(".lapic") && name !== REGIONS);
+  return readdirSync(GOLDEN).filter((name) => name.endsWith(".lapic"));
 }
 
 /** A file below the folder of the packs. */

@@ -47,6 +47,16 @@ test("pieces, and the first look at them, give the whole picture", { skip: noPac
   );
 });
 
+test("pieces of a picture with regions give the whole picture", { skip: noPacks }, async () => {
+  const file = await readFile(golden("regions-q40.lapic"));
+  const model = await new Library(readPack).byId(file.header.model);
+  for (const realism of [0, 1]) {
+    const whole = await decodePicture(model, file, { scale: 1, realism }, STEPS);
+    const pieces = await decodePicture(model, file, { scale: 1, realism, piece: 3 }, STEPS);
+    assert.ok(largestDifference(whole, pieces) <= 1);
+  }
+});
+
 test("each tile is decoded once, and its rows stay as long as they are needed", { skip: noPacks }, async () => {
   const { header, tiles } = await readFile(golden("photo-q90-tiles.lapic"));
   const model = await new Library(readPack).byId(header.model);

@@ -60,7 +60,7 @@ class Decode {
     this.alpha = alpha;
     this.steps = steps;
     const { header } = file;
-    this.synthesis = new Synthesis(model, header.quality, header.chunks.get("filt"), request, steps.pause);
+    this.synthesis = new Synthesis(model, header, request, steps.pause);
     this.bounds = latentBounds(header.width, header.height);
     const edge = request.piece ?? pieceEdge(this.bounds);
     const bands = Array.from({ length: Math.ceil(this.bounds.height / edge) }, (_, band) =>

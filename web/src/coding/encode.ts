@@ -4,14 +4,16 @@ import { LapicError } from "../error.ts";
 import { writeFile } from "../format/container.ts";
 import type { Header, Tile } from "../format/container.ts";
 import { encodeTile, symbolsCrc } from "../format/tile_coder.ts";
-import { nearestLevel, rowAt } from "../model/levels.ts";
+import { nearestLevel } from "../model/levels.ts";
 import { floats, tensor } from "../model/model.ts";
 import type { Model } from "../model/model.ts";
 import { fillHidden } from "../picture/hidden.ts";
 import { alphaOf, isGrey, readPixels } from "../picture/planes.ts";
 import type { Pixels } from "../picture/planes.ts";
+import { everywhere } from "../picture/qualities.ts";
 import { writeAlpha } from "../picture/png.ts";
 import { Rect, copyShared, latentBounds, pieceEdge, tileEdge } from "../picture/rect.ts";
+import { gainsAt } from "./latents.ts";
 import { allSymbols, runPasses } from "./passes.ts";
 import { quantise } from "./quantise.ts";
 import type { Steps } from "./steps.ts";
@@ -90,7 +92,8 @@ async function codeTile(
   const places = rect.height * rect.width;
   const gained = new Float32Array(M * places);
   copyShared(y, area, gained, rect, M);
-  const gain = rowAt(model.matrix("log_gain"), quality).map((value) => Math.fround(Math.exp(value)));
+  const qualities = everywhere(quality);
+  const gain = gainsAt(model, qualities).values;
   for (let at = 0; at < gained.length; at++) gained[at]! *= gain[Math.floor(at / places)]!;
   const padded = { height: 4 * Math.ceil(rect.height / 4), width: 4 * Math.ceil(rect.width / 4) };
   const grown = tensor(extended(gained, rect, padded, M), 1, M, padded.height, padded.width);
@@ -100,7 +103,7 @@ async function codeTile(
   const passes = await runPasses(
     model,
     z,
-    quality,
+    qualities,
     rect,
     (data) => quantise(data, gained, threshold, rect),
     steps.pause,

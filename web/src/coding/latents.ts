@@ -2,8 +2,11 @@
 
 import type { Header, Tile } from "../format/container.ts";
 import { TileDecoder } from "../format/tile_coder.ts";
-import { nearestLevel, rowAt } from "../model/levels.ts";
+import { nearestLevel, rowAt, rowsAt } from "../model/levels.ts";
+import type { Rows } from "../model/levels.ts";
 import type { Model } from "../model/model.ts";
+import { partOf, qualitiesOf } from "../picture/qualities.ts";
+import type { Qualities } from "../picture/qualities.ts";
 import { Rect, copyShared, latentBounds, tileEdge } from "../picture/rect.ts";
 import { allSymbols, runPasses } from "./passes.ts";
 import type { PassData } from "./passes.ts";
@@ -19,12 +22,13 @@ export interface TileSymbols {
   passes: PassData[];
 }
 
-/** Decode a tile of a rectangle of latents. Throws LapicError if its payload is damaged. */
+/** Decode a tile of a rectangle of latents with the qualities of its places. Throws LapicError if its payload is damaged. */
 export async function decodeTile(
   model: Model,
   header: Header,
   tile: Tile,
   rect: Rect,
+  qualities: Qualities,
   pause: Pause,
 ): Promise<TileSymbols> {
   const { height, width } = rect;
@@ -32,26 +36,31 @@ export async function decodeTile(
   const level = nearestLevel(model.manifest.sizes.L, header.quality);
   const z = decoder.hyper(level, Math.ceil(height / 4) * Math.ceil(width / 4));
   const codePass = ({ pass, index, symbols }: PassData) => decoder.latent(index, height, width, pass.parity, symbols);
-  const passes = await runPasses(model, z, header.quality, rect, codePass, pause);
+  const passes = await runPasses(model, z, qualities, rect, codePass, pause);
   decoder.finish(z, allSymbols(passes), tile.crc);
   return { z, passes };
+}
+
+/** Quantisation steps for a unit of each latent, at the qualities of places or for all of them. */
+export function gainsAt(model: Model, qualities: Qualities): Rows {
+  return rowsAt(model.matrix("log_gain"), qualities, (table, quality) => rowAt(table, quality).map(Math.exp));
 }
 
 /** What the symbols stand for, (M, h, w): the means and what the centroids add, over the channels' gains. */
 export function dequantise(
   model: Model,
-  quality: number,
+  qualities: Qualities,
   passes: readonly PassData[],
   { height, width }: Rect,
 ): Float32Array {
   const places = height * width;
   const centroid = model.matrix("centroid").values.map(Math.abs);
-  const gain = rowAt(model.matrix("log_gain"), quality).map(Math.exp);
+  const gain = gainsAt(model, qualities).values;
   const out = new Float32Array(model.manifest.sizes.M * places);
+  const each = gain.length === out.length; // a gain of each place, not one for all
   for (const { pass, mean, index, symbols } of passes) {
     const step = pass.parity === null ? 1 : 2;
     for (let channel = pass.begin; channel < pass.end; channel++) {
-      const scale = Math.fround(gain[channel]!);
       for (let row = 0; row < height; row++) {
         const begin = (channel - pass.begin) * places + row * width;
         const shift = pass.begin * places;
@@ -59,7 +68,7 @@ export function dequantise(
           const symbol = symbols[at]!;
           const cell = index[at]! * DETAIL + Math.min(Math.abs(symbol), DETAIL - 1);
           const shown = symbol > 0 ? symbol - centroid[cell]! : symbol < 0 ? symbol + centroid[cell]! : 0;
-          out[shift + at] = (mean[at]! / MEAN_ONE + shown) / scale;
+          out[shift + at] = (mean[at]! / MEAN_ONE + shown) / gain[each ? shift + at : channel]!;
         }
       }
     }
@@ -73,6 +82,7 @@ export class Latents {
   private readonly tiles: { rect: Rect; tile: Tile }[];
   private readonly model: Model;
   private readonly header: Header;
+  private readonly qualities: Qualities;
   private readonly pause: Pause;
   private readonly onTile: () => Promise<void>;
 
@@ -80,6 +90,7 @@ export class Latents {
   constructor(model: Model, header: Header, tiles: readonly Tile[], pause: Pause, onTile: () => Promise<void>) {
     this.model = model;
     this.header = header;
+    this.qualities = qualitiesOf(header);
     this.pause = pause;
     this.onTile = onTile;
     const bounds = latentBounds(header.width, header.height);
@@ -96,8 +107,9 @@ export class Latents {
     const channels = this.model.manifest.sizes.M;
     for (const { rect: tileRect, tile } of this.tiles) {
       if (!tileRect.overlaps(rect) || this.held.some((part) => part.rect === tileRect)) continue;
-      const { passes } = await decodeTile(this.model, this.header, tile, tileRect, this.pause);
-      this.held.push({ rect: tileRect, latent: dequantise(this.model, this.header.quality, passes, tileRect) });
+      const here = partOf(this.qualities, tileRect);
+      const { passes } = await decodeTile(this.model, this.header, tile, tileRect, here, this.pause);
+      this.held.push({ rect: tileRect, latent: dequantise(this.model, here, passes, tileRect) });
       await this.onTile();
     }
     const out = new Float32Array(channels * rect.height * rect.width);

@@ -2,10 +2,14 @@
 
 import { passesOf } from "../format/order.ts";
 import type { Pass } from "../format/order.ts";
-import { roundedRowAt } from "../model/levels.ts";
-import { floats, octets, tensor, wholeTensor } from "../model/model.ts";
+import { roundedRowAt, rowsAt } from "../model/levels.ts";
+import { floats, octets, rowsTensor, tensor, wholeTensor } from "../model/model.ts";
 import type { Model } from "../model/model.ts";
+import { coarser } from "../picture/qualities.ts";
+import type { Qualities } from "../picture/qualities.ts";
 import type { Pause } from "./steps.ts";
+
+const HYPER = 4; // latents in a row and in a column of a hyper-latent
 
 /** The means (1/32 of a step), scale indices and symbols of one pass' channels, each (channels, height, width). */
 export interface PassData {
@@ -28,30 +32,33 @@ export type CodePass = (data: PassData) => void;
  * Run a tile's passes.
  *
  * @param z the hyper-latent (Z, ceil(h/4), ceil(w/4))
- * @param quality fixed-point, 256..25600
+ * @param qualities fixed-point, of the tile's places or one for all
  * @returns the passes in the order of coding; each holds its own means and scale indices, and the two over the same
  *   channels share their symbols
  */
 export async function runPasses(
   model: Model,
   z: Int16Array,
-  quality: number,
+  qualities: Qualities,
   { height, width }: Size,
   codePass: CodePass,
   pause: Pause,
 ): Promise<PassData[]> {
-  const { M, Z, C, X } = model.manifest.sizes;
+  const { M, Z, C } = model.manifest.sizes;
   const low = C || M;
   const [first, ...later] = passesOf(M, C);
-  const leave = roundedRowAt(model.matrix("level.leave"), quality);
-  const leaveOf = (begin: number, end: number) =>
-    Float32Array.from([...leave.subarray(begin, end), ...leave.subarray(M + begin, M + end)]);
+  const leave = rowsAt(model.matrix("level.leave"), qualities, roundedRowAt);
+  const leaveOf = (begin: number, end: number) => {
+    const places = leave.height * leave.width;
+    const some = (first: number) => leave.values.subarray((first + begin) * places, (first + end) * places);
+    return rowsTensor({ ...leave, values: Float32Array.from([...some(0), ...some(M)]) });
+  };
   const lowShape = [1, low, height, width];
 
   const hyper = await model.run("hyper", {
     z: tensor(new Float32Array(z), 1, Z, Math.ceil(height / 4), Math.ceil(width / 4)),
-    enter: tensor(roundedRowAt(model.matrix("level.enter"), quality), X),
-    leave: tensor(leaveOf(0, low), 2 * low),
+    enter: rowsTensor(rowsAt(model.matrix("level.enter"), coarser(qualities, HYPER), roundedRowAt)),
+    leave: leaveOf(0, low),
     size: wholeTensor([height, width], 2),
   });
   const lows = new Int16Array(low * height * width);
@@ -69,7 +76,7 @@ export async function runPasses(
   const rest = await model.run("context-rest", {
     symbols: seen(),
     x: hyper["x"]!,
-    leave: tensor(leaveOf(C, M), 2 * (M - C)),
+    leave: leaveOf(C, M),
   });
   const symbols = new Int16Array((M - C) * height * width);
   const three = { pass: later[1]!, mean: floats(rest, "mean"), index: octets(rest, "index"), symbols };

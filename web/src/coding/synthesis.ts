@@ -2,11 +2,14 @@
 
 import * as ort from "onnxruntime-web/wasm";
 import { LapicError } from "../error.ts";
-import { realismRowAt, rowAt } from "../model/levels.ts";
-import { floats, tensor } from "../model/model.ts";
+import type { Header } from "../format/container.ts";
+import { realismRowAt, rowAt, rowsAt } from "../model/levels.ts";
+import { floats, rowsTensor, tensor } from "../model/model.ts";
 import type { Model, Tensors } from "../model/model.ts";
 import { reduce } from "../picture/planes.ts";
 import type { Planes } from "../picture/planes.ts";
+import { partOf, qualitiesOf } from "../picture/qualities.ts";
+import type { Qualities } from "../picture/qualities.ts";
 import type { Rect } from "../picture/rect.ts";
 import { readFilter } from "./filter.ts";
 import type { Pause } from "./steps.ts";
@@ -25,6 +28,7 @@ export interface Look {
 export interface Features {
   base: ort.Tensor;
   features: ort.Tensor;
+  rect: Rect;
 }
 
 /** The synthesis of one picture. */
@@ -34,18 +38,20 @@ export class Synthesis {
   private readonly strength: number;
   private readonly model: Model;
   private readonly quality: number;
+  private readonly qualities: Qualities;
   private readonly filter: Uint8Array | undefined;
   private readonly look: Look;
   private readonly pause: Pause;
 
   /**
-   * @param quality fixed-point
-   * @param filter contents of the chunk filt
    * @throws LapicError the model has no realistic decoder, or the filter is damaged
    */
-  constructor(model: Model, quality: number, filter: Uint8Array | undefined, look: Look, pause: Pause) {
+  constructor(model: Model, header: Header, look: Look, pause: Pause) {
+    const { quality, chunks } = header;
+    const filter = chunks.get("filt");
     this.model = model;
     this.quality = quality;
+    this.qualities = qualitiesOf(header);
     this.filter = filter;
     this.look = look;
     this.pause = pause;
@@ -61,19 +67,19 @@ export class Synthesis {
 
   /** What the pictures of a region at 1/8 and at full size share, of its latents y (M, h, w). */
   async features(latent: Float32Array, rect: Rect): Promise<Features> {
-    const { A, B, M } = this.model.manifest.sizes;
+    const { M } = this.model.manifest.sizes;
     const found = await this.model.run("features", {
       y: tensor(latent, 1, M, rect.height, rect.width),
-      enter_level: this.row("enter_level", A),
-      up_level: this.row("up_level", B),
+      enter_level: this.rows("enter_level", rect),
+      up_level: this.rows("up_level", rect),
     });
     await this.pause();
-    return { base: found["base"]!, features: found["features"]! };
+    return { base: found["base"]!, features: found["features"]!, rect };
   }
 
   /** The picture of a region at 1/8 of its size, without rounding and realism. */
-  async eighth(shared: Features): Promise<Planes> {
-    const { picture } = await this.model.run("synthesis-8", { ...shared });
+  async eighth({ base, features }: Features): Promise<Planes> {
+    const { picture } = await this.model.run("synthesis-8", { base, features });
     return planesOf(await this.filtered(picture!, 8), "filtered");
   }
 
@@ -81,17 +87,19 @@ export class Synthesis {
   async picture(shared: Features): Promise<Planes> {
     if (this.look.scale === 8 && this.look.realism === 0) return this.eighth(shared);
     const { D } = this.model.manifest.sizes;
-    const level: Tensors = D ? { quarter_level: this.row("quarter.level", D) } : {};
-    const fine = await this.model.run("synthesis", { ...shared, ...level });
+    const { base, features, rect } = shared;
+    const level: Tensors = D ? { quarter_level: this.rows("quarter_level", rect) } : {};
+    const fine = await this.model.run("synthesis", { base, features, ...level });
     await this.pause();
-    let planes = await this.finished(fine["picture"]!, shared.features);
+    let planes = await this.finished(fine["picture"]!, features);
     for (let scale = 1; scale < this.look.scale; scale *= 2) planes = reduce(planes);
     return planes;
   }
 
-  /** A modulation's row at the picture's quality. */
-  private row(name: string, channels: number): ort.Tensor {
-    return tensor(rowAt(this.model.matrix(name), this.quality), 1, 2 * channels, 1, 1);
+  /** A modulation's rows at the qualities of a region's places. */
+  private rows(input: string, rect: Rect): ort.Tensor {
+    const table = this.model.matrix(input.replace("quarter_", "quarter."));
+    return rowsTensor(rowsAt(table, partOf(this.qualities, rect), rowAt, this.model.manifest.spread[input]));
   }
 
   /** The picture at full size, filtered and made realistic as far as it shall be. */

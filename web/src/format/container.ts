@@ -13,10 +13,11 @@ const MAX_METADATA = 2 ** 24; // bytes of one inflated chunk
 const MAX_CHUNKS = 1024;
 const WHOLE = 15; // tile code: the picture is one tile
 export const QUALITY_ONE = 256; // fixed point of the quality in a file
+const PLACE = 16; // edge of a place of the quality map in pixels
 const HAS_CHUNKS = 4;
 const GREY = 1;
 
-const DEFLATED = new Set(["iccp", "exif", "xmpd"]);
+const DEFLATED = new Set(["iccp", "exif", "xmpd", "QMAP"]);
 const KNOWN = new Set([...DEFLATED, "alph", "filt", "mode"]);
 
 /** All that is known of a picture before its tiles are decoded. */
@@ -123,6 +124,7 @@ async function readHeader(
       : { chunks: new Map<string, Uint8Array>(), chunkSizes: new Map<string, number>() };
   const tile = flags >> 4 === WHOLE ? 0 : 64 * 2 ** (flags >> 4);
   checkNumbers(width, height, quality, tile);
+  checkMap(chunks.get("QMAP"), width, height);
   return { header: { width, height, grey: (flags & 3) === GREY, quality, model, tile, chunks }, chunkSizes };
 }
 
@@ -136,6 +138,12 @@ function checkNumbers(width: number, height: number, quality: number, tile: numb
   const rows = Math.min(tile || height, height);
   const columns = Math.min(tile || width, width);
   if (rows * columns > MAX_TILE) fail(`a tile of ${columns} x ${rows} is larger than ${MAX_TILE} pixels`);
+}
+
+function checkMap(map: Uint8Array | undefined, width: number, height: number): void {
+  const places = Math.ceil(height / PLACE) * Math.ceil(width / PLACE);
+  if (map && map.length !== places)
+    throw new LapicError(`the header is damaged: the quality map has ${map.length} places, not ${places}`);
 }
 
 /** The known chunks' contents, and the bytes that each chunk takes in the file. */

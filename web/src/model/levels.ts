@@ -1,5 +1,7 @@
 /** Tables with a row for each rate level, interpolated at fixed-point qualities: docs/FORMAT.md, section 1. */
 
+import type { Qualities } from "../picture/qualities.ts";
+
 const SPAN = 25344; // qualities 1 to 100 in fixed point
 const ONE = 256;
 
@@ -29,6 +31,34 @@ export function rowAt(table: Matrix, quality: number): Float64Array {
 /** The interpolated row, rounded to whole numbers, halves up. */
 export function roundedRowAt(table: Matrix, quality: number): Float64Array {
   return scaledRow(table, quality).map((value) => Math.floor((2 * value + SPAN) / (2 * SPAN)));
+}
+
+/** Computes a table's row at a quality. */
+export type RowAt = (table: Matrix, quality: number) => Float64Array;
+
+/** Rows by channel and place. */
+export interface Rows {
+  /** (channels, height, width) */
+  values: Float32Array;
+  height: number;
+  width: number;
+}
+
+/** A table's rows at qualities of places, each place `times` as often in both directions; one for all stays one. */
+export function rowsAt(table: Matrix, qualities: Qualities, row: RowAt = rowAt, times = 1): Rows {
+  const spread = qualities.values.length === 1 ? 1 : times;
+  const width = spread * qualities.width;
+  const places = spread * qualities.height * width;
+  const values = new Float32Array(table.columns * places);
+  const known = new Map<number, Float64Array>();
+  for (let place = 0; place < places; place++) {
+    const from = Math.floor(place / width / spread) * qualities.width + Math.floor((place % width) / spread);
+    const quality = qualities.values[from]!;
+    const found = known.get(quality) ?? row(table, quality);
+    known.set(quality, found);
+    for (let channel = 0; channel < table.columns; channel++) values[channel * places + place] = found[channel]!;
+  }
+  return { values, height: spread * qualities.height, width };
 }
 
 /** The rate level, 0..levels-1, nearest to a quality. */

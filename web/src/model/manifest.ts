@@ -26,11 +26,13 @@ export interface Manifest {
   sizes: Record<"M" | "Z" | "C" | "L" | "X" | "A" | "B" | "D" | "E" | "G" | "R", number>;
   /** In latents; that of realism comes on top of that of the synthesis. */
   halo: { synthesis: number; realism: number; analysis: number };
+  /** Places of a modulation's input in a row and in a column of each latent, by the input's name. */
+  spread: Record<string, number>;
   files: Record<string, { bytes: number }>;
   arrays: Record<string, { dtype: "int32" | "float32" | "uint8"; shape: number[]; offset: number }>;
 }
 
-const PACK_VERSION = 0;
+const PACK_VERSION = 1;
 
 /** The model that a file needs. Throws LapicError if there is none. */
 export function findModel(models: readonly Listed[], id: string): Listed {

@@ -4,7 +4,7 @@ import * as ort from "onnxruntime-web/wasm";
 import { LapicError } from "../error.ts";
 import { makeTables } from "../format/tables.ts";
 import type { Tables } from "../format/tables.ts";
-import type { Matrix } from "./levels.ts";
+import type { Matrix, Rows } from "./levels.ts";
 import { checkManifest } from "./manifest.ts";
 import type { Manifest } from "./manifest.ts";
 
@@ -103,6 +103,11 @@ export async function startRuntime(graph: Uint8Array): Promise<void> {
 /** A tensor of numbers with the axes given. */
 export function tensor(values: Float32Array | Float64Array, ...shape: number[]): ort.Tensor {
   return new ort.Tensor("float32", values instanceof Float32Array ? values : new Float32Array(values), shape);
+}
+
+/** Rows of a level table as a tensor (1, channels, height, width). */
+export function rowsTensor({ values, height, width }: Rows): ort.Tensor {
+  return tensor(values, 1, values.length / (height * width), height, width);
 }
 
 /** A tensor of whole numbers with the axes given. */
