@@ -36,7 +36,7 @@ from lapic.codec.command.options import (
 )
 from lapic.codec.command.verify import verify
 from lapic.codec.evaluation import commands
-from lapic.codec.memory import keep_freed_memory
+from lapic.codec.memory import collect_seldom, keep_freed_memory
 
 
 class _Crop(click.ParamType):
@@ -281,6 +281,7 @@ def run() -> None:
     interrupts.end_on_signals()
     quiet_pillow()
     keep_freed_memory()
+    collect_seldom()
     with boundary():
         try:
             main(prog_name="lapic")

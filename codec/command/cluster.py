@@ -21,7 +21,7 @@ from lapic.codec.command import interrupts
 from lapic.codec.command.console import print_stderr, quiet_pillow
 from lapic.codec.command.failures import attempt, reason
 from lapic.codec.command.workers import THREADS, Call, Outcome
-from lapic.codec.memory import keep_freed_memory
+from lapic.codec.memory import collect_seldom, keep_freed_memory
 
 IN_FLIGHT = 2  # calls of an actor: one that it makes, one that waits, so that it need not
 ATTEMPTS = 4  # of a call whose actors die
@@ -39,6 +39,7 @@ class _Actor:
         os.environ[THREADS] = str(threads)
         quiet_pillow()
         keep_freed_memory()
+        collect_seldom()
 
     def version(self) -> str:
         """The version of lapic where it runs."""

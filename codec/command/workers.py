@@ -21,7 +21,7 @@ from typing import Any, Protocol
 from lapic.codec.command.console import quiet_pillow
 from lapic.codec.command.failures import attempt, reason
 from lapic.codec.command.interrupts import end_on_sigterm
-from lapic.codec.memory import keep_freed_memory
+from lapic.codec.memory import collect_seldom, keep_freed_memory
 
 Outcome = dict[str, Any]
 Call = tuple[Callable[[Any], Outcome], Any]  # a function of a module, and its argument
@@ -41,6 +41,7 @@ def _make_calls(connection: Connection) -> None:
     os.dup2(2, 1)  # the output of libraries is no result of the command
     quiet_pillow()
     keep_freed_memory()
+    collect_seldom()
     with suppress(EOFError, BrokenPipeError):
         while True:
             work, argument = connection.recv()

@@ -14,11 +14,13 @@ from lapic.codec.decode import symbols as symbols_module
 from lapic.codec.decode.decoder import View
 from lapic.codec.encode import encoder
 from lapic.codec.metrics import psnr
-from lapic.codec.model.codec_weights import load, load_by_id
+from lapic.codec.model.codec_weights import default_dtype, load, load_by_id
 from lapic.codec.model.shipped import HIGH_QUALITY, name_of
 from lapic.codec.nets.levels import fixed_point
 from lapic.codec.picture.tiling import latent_bounds, tile_edge
 from tests.conftest import difference
+
+DTYPES = list(dict.fromkeys([torch.float32, default_dtype(torch.device("cpu"))]))  # that this machine codes in
 
 
 def symbols_of(data: bytes, **options: object) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -168,7 +170,7 @@ def test_threads_and_precision_do_not_change_the_symbols(photo: Image.Image) -> 
         torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("name", ["eye", "fast"])
 def test_files_do_not_depend_on_the_number_of_threads(
     photo: Image.Image, name: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
