@@ -22,7 +22,7 @@ export interface TileSymbols {
   passes: PassData[];
 }
 
-/** Decode a tile of a rectangle of latents with the qualities of its places. Throws LapicError if its payload is damaged. */
+/** Decode a tile of a rectangle of latents, at the qualities of its places. Throws LapicError if its payload is damaged. */
 export async function decodeTile(
   model: Model,
   header: Header,

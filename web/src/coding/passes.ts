@@ -50,8 +50,10 @@ export async function runPasses(
   const leave = rowsAt(model.matrix("level.leave"), qualities, roundedRowAt);
   const leaveOf = (begin: number, end: number) => {
     const places = leave.height * leave.width;
-    const some = (first: number) => leave.values.subarray((first + begin) * places, (first + end) * places);
-    return rowsTensor({ ...leave, values: Float32Array.from([...some(0), ...some(M)]) });
+    const values = new Float32Array(2 * (end - begin) * places);
+    values.set(leave.values.subarray(begin * places, end * places));
+    values.set(leave.values.subarray((M + begin) * places, (M + end) * places), values.length / 2);
+    return rowsTensor({ ...leave, values });
   };
   const lowShape = [1, low, height, width];
 

@@ -24,7 +24,7 @@ export interface Look {
   realism: number;
 }
 
-/** The linear picture and the last features of a region at 1/8, as the graph "features" gives them. */
+/** The linear picture and the last features of a region, as the graph "features" gives them, and its latents. */
 export interface Features {
   base: ort.Tensor;
   features: ort.Tensor;
@@ -43,9 +43,7 @@ export class Synthesis {
   private readonly look: Look;
   private readonly pause: Pause;
 
-  /**
-   * @throws LapicError the model has no realistic decoder, or the filter is damaged
-   */
+  /** Throws LapicError if the model has no realistic decoder or the filter is damaged. */
   constructor(model: Model, header: Header, look: Look, pause: Pause) {
     const { quality, chunks } = header;
     const filter = chunks.get("filt");
