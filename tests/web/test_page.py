@@ -187,6 +187,13 @@ def test_facts_and_metadata_are_shown(page: Page) -> None:
     page.page.locator("summary").click()
 
 
+def test_regions_are_shown(page: Page) -> None:
+    page.open(("regions.lapic", (GOLDEN / "regions-q40.lapic").read_bytes()))
+    page.page.locator("summary").click()
+    assert "86 % of the picture at up to quality 69.86" in page.text("#panel dl")
+    page.page.locator("summary").click()
+
+
 def test_files_are_dropped_anywhere(page: Page, small: bytes) -> None:
     script = """text => {
         const data = Uint8Array.from(atob(text), letter => letter.charCodeAt(0));

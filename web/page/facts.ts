@@ -3,7 +3,7 @@ import { allBytesText } from "./units.ts";
 
 const CHUNKS: Record<string, string> = {
   iccp: "ICC profile", icc: "ICC profile", exif: "EXIF", xmpd: "XMP", xmp: "XMP", alph: "Alpha", alpha: "Alpha",
-  filt: "Filter", filter: "Filter", header: "Header and checksums", payload: "Picture data", mode: "Mode",
+  filt: "Filter", filter: "Filter", QMAP: "Map of regions", header: "Header and checksums", payload: "Picture data", mode: "Mode",
 };
 const MODES: Record<string, string> = { L: "grey", LA: "grey with alpha", RGB: "colour", RGBA: "colour with alpha" };
 
@@ -14,7 +14,8 @@ export function factsOf(info: Info, isMadeHere: boolean): [string, string][] {
   const profile = metadata.icc ? profileName(metadata.icc) : null;
   return [
     ["Picture", `${width} x ${height}, ${MODES[mode] ?? mode}`],
-    ["Quality", String(Math.round(100 * quality) / 100)],
+    ["Quality", String(rounded(quality))],
+    ...regionsText(info).map((text): [string, string] => ["Regions", text]),
     ["File", allBytesText(bytes.total!)],
     ["Rate", `${bpp.toFixed(3)} bits per pixel`],
     ["Model", `${model.name ?? "unknown"} (${model.id})`],
@@ -23,6 +24,16 @@ export function factsOf(info: Info, isMadeHere: boolean): [string, string][] {
     ["Metadata", metadataText(info, isMadeHere)],
     ...parts.map(([kind, count]): [string, string] => [CHUNKS[kind] ?? `Chunk ${kind}`, allBytesText(count)]),
   ];
+}
+
+function rounded(quality: number): number {
+  return Math.round(100 * quality) / 100;
+}
+
+/** One text if there are regions, else none. */
+function regionsText({ regions }: Info): string[] {
+  if (!regions) return [];
+  return [`${Math.round(100 * regions.share)} % of the picture at up to quality ${rounded(regions.quality)}`];
 }
 
 function metadataText({ metadata }: Info, isMadeHere: boolean): string {
