@@ -106,7 +106,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("picture")
     parser.add_argument("--models", default="photo", help="names and weights files, with commas")
-    parser.add_argument("--dtypes", help="bfloat16 where the processor computes in it, and float32, if not given")
+    parser.add_argument("--dtypes", default=",".join(computed()))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quality", type=float, default=50)
@@ -128,7 +128,7 @@ def main() -> None:
     print(", ".join(f"mbt2018-mean {name}, small: {time:.3f} s" for name, time in theirs.items()))
     pixels = {name: np.asarray(picture) for name, picture in pictures.items()}
     for name in options.models.split(","):
-        for dtype in options.dtypes.split(",") if options.dtypes else computed():
+        for dtype in options.dtypes.split(","):
             report(options, pixels, name, dtype, theirs)
 
 

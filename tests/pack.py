@@ -73,7 +73,7 @@ class Pack:
 
     def modulation(self, name: str, qualities: np.ndarray) -> np.ndarray:
         """The same for the input of a modulation, each place as often as that has it."""
-        rows = at_places(partial(self.row, name.replace("quarter_", "quarter.")), qualities)
+        rows = at_places(partial(self.row, name), qualities)
         times = self.manifest["spread"][name] if qualities.size > 1 else 1
         return rows.repeat(times, 2).repeat(times, 3)
 

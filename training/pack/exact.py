@@ -52,7 +52,7 @@ class ExactGraph(Graph):
         return self.activation(self.conv(x, taps, self.bias(name), 3, pads=[1, 1, 1, 1], group=len(weight)))
 
     def sums(self, x: str, weight: NDArray[Any], bias: str | None) -> str:
-        """The sums (1, 2D, h, w) of means and scale indices by an integer weight (2D, X) and input `rows` as `bias`."""
+        """The sums (1, 2D, h, w) of means and scale indices by an integer weight (2D, X) and a `bias` of `rows`."""
         half = len(weight) // 2
         one = np.repeat(np.array([1 / WEIGHT_ONE, 1 / INDEX_STEP], np.float32), half)[:, None, None]  # (2D, 1, 1)
         scaled = self.apply("Mul", self.weight(weight[:, :, None, None]), self.constant(one[..., None]))

@@ -27,13 +27,11 @@ from lapic.training.pack.exact import exact_graphs
 from lapic.training.pack.pictures import filter_graph, realism_graph
 
 VERSION = 1
-LEVELS = {  # the synthesis' modulations by their names in a pack, for each generation of networks
-    1: {row: f"synthesis.{row}.table" for row in ("enter_level", "up_level", "quarter.level")},
-    2: {"enter_level": "synthesis.body_levels.0.table", "up_level": "synthesis.body_levels.1.table"},
-}
-SPREAD = {  # places of a modulation's input in a row and in a column of each latent, by the input's name
-    1: {"enter_level": 1, "up_level": 2, "quarter_level": 4},
-    2: {"enter_level": 1, "up_level": 1},
+# The synthesis' modulations by their names in a pack, for each generation of networks: the table, and how many places
+# of the features that it modulates a latent has in a row and in a column.
+LEVELS = {
+    1: {"enter_level": ("enter_level", 1), "up_level": ("up_level", 2), "quarter_level": ("quarter.level", 4)},
+    2: {"enter_level": ("body_levels.0", 1), "up_level": ("body_levels.1", 1)},
 }
 ALIGNMENT = 8  # bytes
 Arrays = Mapping[str, NDArray[Any]]
@@ -109,9 +107,10 @@ def small_arrays(model: Model, translator: Translator | None) -> dict[str, NDArr
         "tables.lengths": np.array([len(table) for table in tables.latent], "<i4"),
     }
     state = _numpy(model.transforms.state_dict())
-    rows = LEVELS[model.config.generation]
     tensors = {"centroid": model.centroid.numpy(), "threshold": model.threshold.numpy(), "log_gain": state["log_gain"]}
-    tensors |= {row: state[key] for row, key in rows.items() if key in state}
+    for row, (name, _) in LEVELS[model.config.generation].items():
+        if (key := f"synthesis.{name}.table") in state:
+            tensors[row] = state[key]
     if translator:
         rows_of = _numpy({k: v for k, v in translator.state_dict().items() if k.endswith(".task.table")})
         tensors |= {f"realism.{name.removesuffix('.task.table')}": table for name, table in rows_of.items()}
@@ -160,7 +159,7 @@ def manifest(
             "realism": realism.reach(translator) if translator else 0,
             "analysis": analysis_halo(model.config),
         },
-        "spread": SPREAD[model.config.generation],
+        "spread": {row: times for row, (_, times) in LEVELS[model.config.generation].items() if row in places},
         "files": {
             name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
             for name, content in contents.items()

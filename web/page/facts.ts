@@ -3,7 +3,8 @@ import { allBytesText } from "./units.ts";
 
 const CHUNKS: Record<string, string> = {
   iccp: "ICC profile", icc: "ICC profile", exif: "EXIF", xmpd: "XMP", xmp: "XMP", alph: "Alpha", alpha: "Alpha",
-  filt: "Filter", filter: "Filter", QMAP: "Map of regions", header: "Header and checksums", payload: "Picture data", mode: "Mode",
+  filt: "Filter", filter: "Filter", header: "Header and checksums", payload: "Picture data", mode: "Mode",
+  QMAP: "Map of regions",
 };
 const MODES: Record<string, string> = { L: "grey", LA: "grey with alpha", RGB: "colour", RGBA: "colour with alpha" };
 
@@ -15,7 +16,7 @@ export function factsOf(info: Info, isMadeHere: boolean): [string, string][] {
   return [
     ["Picture", `${width} x ${height}, ${MODES[mode] ?? mode}`],
     ["Quality", String(rounded(quality))],
-    ...regionsText(info).map((text): [string, string] => ["Regions", text]),
+    ...regionFacts(info),
     ["File", allBytesText(bytes.total!)],
     ["Rate", `${bpp.toFixed(3)} bits per pixel`],
     ["Model", `${model.name ?? "unknown"} (${model.id})`],
@@ -30,10 +31,11 @@ function rounded(quality: number): number {
   return Math.round(100 * quality) / 100;
 }
 
-/** One text if there are regions, else none. */
-function regionsText({ regions }: Info): string[] {
+/** One row if there are regions, else none. */
+function regionFacts({ regions }: Info): [string, string][] {
   if (!regions) return [];
-  return [`${Math.round(100 * regions.share)} % of the picture at up to quality ${rounded(regions.quality)}`];
+  const share = Math.round(100 * regions.share);
+  return [["Regions", `${share} % of the picture at up to quality ${rounded(regions.quality)}`]];
 }
 
 function metadataText({ metadata }: Info, isMadeHere: boolean): string {

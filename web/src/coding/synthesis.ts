@@ -95,9 +95,9 @@ export class Synthesis {
   }
 
   /** A modulation's rows at the qualities of a region's places. */
-  private rows(input: string, rect: Rect): ort.Tensor {
-    const table = this.model.matrix(input.replace("quarter_", "quarter."));
-    return rowsTensor(rowsAt(table, partOf(this.qualities, rect), rowAt, this.model.manifest.spread[input]));
+  private rows(name: string, rect: Rect): ort.Tensor {
+    const times = this.model.manifest.spread[name];
+    return rowsTensor(rowsAt(this.model.matrix(name), partOf(this.qualities, rect), rowAt, times));
   }
 
   /** The picture at full size, filtered and made realistic as far as it shall be. */

@@ -26,7 +26,7 @@ export interface Manifest {
   sizes: Record<"M" | "Z" | "C" | "L" | "X" | "A" | "B" | "D" | "E" | "G" | "R", number>;
   /** In latents; that of realism comes on top of that of the synthesis. */
   halo: { synthesis: number; realism: number; analysis: number };
-  /** Places of a modulation's input in a row and in a column of each latent, by the input's name. */
+  /** Places of a modulation's input in a row and in a column of each latent, by its name. */
   spread: Record<string, number>;
   files: Record<string, { bytes: number }>;
   arrays: Record<string, { dtype: "int32" | "float32" | "uint8"; shape: number[]; offset: number }>;
