@@ -79,11 +79,15 @@ def absorbed(linear: Tensor, cones: int = 3) -> Tensor:
 
 def mixed(picture: Tensor, matrix: Matrix, transposed: bool = False) -> Tensor:
     """The channels of a picture (B, C, H, W) multiplied by a matrix (D, C), or by the transpose of a (C, D) one."""
-    parts, rows = picture.unbind(1), []
-    for row in zip(*matrix, strict=True) if transposed else matrix:
+    rows = tuple(zip(*matrix, strict=True)) if transposed else matrix
+    if picture.device.type == "cpu" and not torch.is_grad_enabled():  # a tenth of the time of sums of planes
+        with torch.autocast("cpu", enabled=False):
+            return torch.matmul(picture.new_tensor(rows), picture.flatten(2)).unflatten(2, picture.shape[2:])
+    parts, mixtures = picture.unbind(1), []
+    for row in rows:
         (factor, first), *others = ((factor, part) for factor, part in zip(row, parts, strict=True) if factor)
         total = factor * first
         for factor, part in others:
             total = torch.add(total, part, alpha=factor)
-        rows.append(total)
-    return torch.stack(rows, dim=1)
+        mixtures.append(total)
+    return torch.stack(mixtures, dim=1)

@@ -18,7 +18,7 @@ from lapic import bitstream
 from lapic.codec.cli import main
 from lapic.codec.defaults import DEFAULT_MODEL
 from lapic.codec.model import shipped
-from lapic.codec.model.codec_weights import identity, load, load_by_id, read_weights
+from lapic.codec.model.codec_weights import default_dtype, identity, load, load_by_id, read_weights
 from lapic.codec.realtime import RealtimeDecoder
 
 
@@ -295,3 +295,26 @@ def test_what_is_no_name_of_a_model(small: Image.Image) -> None:
         if name is not None:
             with pytest.raises(TypeError, match="a model is given by its name"):
                 lapic.decode(data, model=name)
+
+
+@pytest.mark.parametrize(
+    ("machine", "supported", "avx512_bf16", "amx", "expected"),
+    [
+        ("x86_64", True, False, False, torch.float32),  # AVX-512 alone: bfloat16 is emulated
+        ("x86_64", True, True, False, torch.bfloat16),
+        ("AMD64", True, False, True, torch.bfloat16),
+        ("x86_64", False, False, False, torch.float32),
+        ("aarch64", True, False, False, torch.bfloat16),
+        ("arm64", False, False, False, torch.float32),
+    ],
+)
+def test_networks_are_in_a_type_that_the_processor_multiplies(
+    monkeypatch: pytest.MonkeyPatch, machine: str, supported: bool, avx512_bf16: bool, amx: bool, expected: torch.dtype
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: supported)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512_bf16)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    assert default_dtype(torch.device("cpu")) == expected
+    assert default_dtype(torch.device("cuda")) == torch.float16
