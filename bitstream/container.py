@@ -15,6 +15,7 @@ MAX_TILE = 2**24  # pixels; bounds the memory that decoding one tile can take
 MAX_METADATA = 16 * 2**20  # bytes of one inflated chunk
 MAX_CHUNKS = 1024
 WHOLE = 15  # tile code: the picture is one tile
+TILES = [64 << code for code in range(WHOLE)]  # edges of tiles
 QUALITY_ONE = 256  # fixed point of the quality in a file: 1..100 is 256..25600
 HAS_CHUNKS = 4
 
@@ -56,8 +57,8 @@ class Header:
             raise ValueError(f"a picture of {self.width} x {self.height} does not fit the format")
         if not 1 <= self.quality <= 100:
             raise ValueError(f"quality {self.quality} is not in 1..100")
-        if self.tile and self.tile not in {64 << code for code in range(WHOLE)}:
-            raise ValueError(f"tile {self.tile} is not 64 times a power of two, or 0")
+        if self.tile and self.tile not in TILES:
+            raise ValueError(f"tile {self.tile} is not 64 times a power of two up to {TILES[-1]}, or 0")
         rows, columns = (min(self.tile or edge, edge) for edge in (self.height, self.width))
         if rows * columns > MAX_TILE:
             raise ValueError(f"a tile of {columns} x {rows} is larger than {MAX_TILE} pixels")

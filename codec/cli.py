@@ -1,6 +1,7 @@
 """The command `lapic`. Nothing heavy is imported before a command needs it."""
 
 import json
+from functools import partial
 from typing import Any
 
 import click
@@ -31,12 +32,21 @@ from lapic.codec.command.options import (
     convert_file,
     convert_files,
     convert_to_pictures,
+    is_there,
     named_places,
     refuse_cluster,
 )
 from lapic.codec.command.verify import verify
 from lapic.codec.evaluation import commands
 from lapic.codec.memory import collect_seldom, keep_freed_memory
+
+
+def _known_tile(context: Any, parameter: Any, value: int) -> int:
+    from lapic.bitstream.container import TILES
+
+    if value and value not in TILES:
+        raise click.BadParameter(f"{value} is not 64 times a power of two up to {TILES[-1]}, or 0")
+    return value
 
 
 class _Crop(click.ParamType):
@@ -118,7 +128,10 @@ def main() -> None:
     help="A region that matters: MASK.png (white counts most), X,Y,W,H[,WEIGHT], faces, text or auto; several add up.",
 )  # fmt: skip
 @click.option("--lanes", is_flag=True, help="Cut the data into lanes that a GPU decodes at once; costs 0.4 %.")
-@click.option("--tile", type=int, default=1024, show_default=True, help="Edge of the tiles in pixels, 0 for one tile.")
+@click.option(
+    "--tile", type=int, default=1024, show_default=True, callback=_known_tile,
+    help="Edge of the tiles in pixels, 0 for one tile.",
+)  # fmt: skip
 @click.option(
     "--model", default=defaults.AUTO_MODEL, show_default=True,
     help="A model by name or weights file, which decoders need too; auto: the shipped one for quality and tune, "
@@ -171,22 +184,34 @@ def encode(
         convert_files(work, job_of, suffixes, ".lapic", inputs, output, batch)
         return
     refuse_cluster(cluster)
-    if len(inputs) > 1:
-        raise Error("--frames takes one INPUT")
-    if not frames:
+    if frames and len(inputs) > 1:
+        raise click.UsageError("--frames takes one INPUT")
+    if frames and output == "-":
+        raise click.UsageError("frames cannot go to standard output: name a folder")
+    if frames:
+        work = partial(encode_frames, skip_existing=skip_existing)
+    else:
         check_name(output, force_format, lapic=True)
-    if skip_existing and files.existing([output]):
-        return
-    job = job_class(inputs[0], output, **settings)
-    facts = convert_file(encode_frames if frames else work, job, quiet, manifest)
+        if skip_existing and is_there(inputs[0], output, manifest):
+            return
+    facts = convert_file(work, job_class(inputs[0], output, **settings), quiet, manifest)
     if not quiet:
-        count = facts.get("frames", 1)
-        quality = f"quality {facts['quality']:g}, " if has_target and not frames else ""
-        pixels, seconds = facts["width"] * facts["height"] * count, facts["seconds"]
-        print_stderr(
-            f"{facts['width']} x {facts['height']}, {f'{count} frames, ' if frames else ''}{facts['bytes']} bytes, "
-            f"{quality}{8 * facts['bytes'] / pixels:.3f} bpp, {seconds:.2f} s, {pixels / seconds / 1e6:.1f} MP/s"
-        )
+        print_stderr(_encoded(facts, has_target and not frames))
+
+
+def _encoded(facts: dict[str, Any], tell_quality: bool) -> str:
+    """One line about an encoded picture, or about the frames of one, of which some may be skipped."""
+    frames, skipped = facts.get("frames"), facts.get("skipped", 0)
+    parts = [f"{facts['width']} x {facts['height']}"]
+    if frames is not None:
+        parts.append(f"{frames} frames" + f" ({skipped} skipped)" * bool(skipped))
+    parts.append(f"{facts['bytes']} bytes")
+    if tell_quality:
+        parts.append(f"quality {facts['quality']:g}")
+    if pixels := facts["width"] * facts["height"] * ((1 if frames is None else frames) - skipped):
+        seconds = facts["seconds"]
+        parts.append(f"{8 * facts['bytes'] / pixels:.3f} bpp, {seconds:.2f} s, {pixels / seconds / 1e6:.1f} MP/s")
+    return ", ".join(parts)
 
 
 @main.command()

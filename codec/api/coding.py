@@ -43,8 +43,8 @@ def encode(
         model: "auto" (the shipped model that was trained for the quality and the tune; of drawn pictures, such as text,
             screenshots and patterns, those of the tune "psnr"), name of a shipped model, path of a weights file, or
             name of an own model in one of `lapic.codec.model.shipped.model_folders`. A decoder needs that model too.
-        tile: edge of the independently coded tiles in pixels, 64 times a power of two up to 4096, or 0 for one tile
-            (pictures of at most 2^24 pixels).
+        tile: edge of the independently coded tiles in pixels, 64 times a power of two up to 2^20, or 0 for one tile; a
+            tile, cut at the picture's border, has at most 2^24 pixels.
         device: "auto" (a GPU if there is one), "cpu" or "cuda".
         size, bpp, psnr: instead of a quality, one target that is searched for: at most so many bytes, about so many
             bits per pixel of the whole file, or about so many dB.

@@ -1,7 +1,5 @@
 """Conversion of many files: the pairs of source and target, the processes, and the report."""
 
-import io
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -191,33 +189,3 @@ def _process_on(
             calls.append((work, job))
             called.append(pair)
     cluster.run(calls, lambda number, outcome: finish(called[number], outcome), lambda job: replace(job, force=True))
-
-
-def write_manifest(report: Report, name: str) -> None:
-    """Write the report's rows to a file, an address, or standard output for "-": as Parquet for names that end with
-    .parquet, as JSON lines for .jsonl, else as one JSON array.
-
-    Raises:
-        Error: it cannot be written, or pyarrow is missing for Parquet.
-    """
-    if name.endswith(".parquet"):
-        data = _parquet(report.rows)
-    elif name.endswith(".jsonl"):
-        data = "".join(json.dumps(row) + "\n" for row in report.rows).encode()
-    else:
-        data = (json.dumps(report.rows, indent=1) + "\n").encode()
-    files.write_output(name, data)
-
-
-def _parquet(rows: list[dict[str, Any]]) -> bytes:
-    """A Parquet file of rows that may lack columns."""
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ModuleNotFoundError as error:
-        raise Error(f"{error.name} is missing: pip install pyarrow, or name the manifest .jsonl") from None
-    columns = dict.fromkeys(name for row in rows for name in row)
-    table = pyarrow.table({column: pyarrow.array([row.get(column) for row in rows]) for column in columns})
-    out = io.BytesIO()
-    parquet.write_table(table, out)
-    return out.getvalue()

@@ -38,7 +38,7 @@ def encode_file(job: EncodeJob, progress: Progress = no_progress) -> dict[str, A
     header = read_header(data)
     size = {"width": header.width, "height": header.height, "bytes": len(data), "quality": header.quality}
     if job.roi and QUALITY_MAP not in header.chunks:
-        facts["notes"].append("no region stands out: the file is as without --roi")
+        facts["notes"].append("the file is as without --roi: no region stands out, or none can be better")
     return size | {"seconds": time.perf_counter() - began} | facts
 
 
@@ -78,13 +78,17 @@ def encode_image(image: "Image.Image", job: EncodeJob, progress: Progress = no_p
     )
 
 
-def encode_frames(job: EncodeJob, progress: Progress = no_progress) -> dict[str, Any]:
+def encode_frames(job: EncodeJob, progress: Progress = no_progress, skip_existing: bool = False) -> dict[str, Any]:
     """Encode every frame of an animation to `target`/frame-0001.lapic, frame-0002.lapic ...
 
     Of a damaged file the frames before the damage are encoded, and one of the notes tells how many they are.
 
+    Args:
+        skip_existing: whether frames whose file exists are left as they are.
+
     Returns:
-        width and height of the first frame, frames, bytes of all frames, seconds and notes.
+        width and height of the first frame, frames, bytes of those that were encoded, seconds and notes; `skipped`, how
+        many were not, if there are any.
 
     Raises:
         Error, ValueError: with one line that says why not.
@@ -100,10 +104,13 @@ def encode_frames(job: EncodeJob, progress: Progress = no_progress) -> dict[str,
             notes += pillow.unsupported(frame, source, job.strip, of_frame=True)
         refuse_unsupported(job, list(dict.fromkeys(notes)))
         image = pillow.open_image(source, job.max_pixels)
-    total = count = 0
+    total = count = skipped = 0
     size: dict[str, Any] = {}
     for count, frame in enumerate(reading.frames(image, job.max_pixels, notes), 1):
         target = files.target_of(job.target, f"frame-{count:04}", ".lapic")
+        if skip_existing and files.existing([target]):
+            skipped += 1
+            continue
         files.make_parent(target)
         files.check_absent(target, job.force)
         notes += pillow.unsupported(frame, source, job.strip, of_frame=True)
@@ -113,7 +120,9 @@ def encode_frames(job: EncodeJob, progress: Progress = no_progress) -> dict[str,
         size = size or {"width": header.width, "height": header.height}
         total += len(data)
         progress(count, count)
+    size = size or {"width": image.width, "height": image.height}
     facts = {"frames": count, "bytes": total, "seconds": time.perf_counter() - began}
+    facts |= {"skipped": skipped} if skipped else {}
     return size | facts | {"notes": list(dict.fromkeys(notes))}
 
 

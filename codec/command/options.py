@@ -102,19 +102,25 @@ def refuse_cluster(cluster: str | None) -> None:
         raise click.UsageError("--cluster is for many files: name a folder, a pattern or several inputs")
 
 
-def check_name(output: str, forced: bool, lapic: bool = False) -> None:
+def check_name(output: str, forced: bool, lapic: bool = False, format_suffix: str | None = None) -> None:
     """Raise `Error` if the name of an output file is that of a format that it will not have, unless that is forced.
 
     Args:
         lapic: whether a .lapic file is written; then names without a suffix, or with one of no picture format, will do.
+        format_suffix: of the picture format that is written, such as "png"; None if the name decides.
     """
     from lapic.codec import files
 
     suffix = Path(output).suffix
-    if forced or output == "-" or suffix.lower() not in (files.foreign_suffixes() if lapic else {".lapic"}):
+    if forced or output == "-":
         return
-    content = "a lapic file" if lapic else "a picture"
-    raise Error(f"{output}: {content} should not be called {suffix} (--force-format writes it all the same)")
+    if lapic:
+        is_wrong, content = suffix.lower() in files.foreign_suffixes(), "a lapic file"
+    else:
+        other = format_suffix and files.are_of_different_formats(f".{format_suffix}", suffix)
+        is_wrong, content = suffix.lower() == ".lapic" or bool(other), f"a {format_suffix or 'picture'}"
+    if is_wrong:
+        raise Error(f"{output}: {content} should not be called {suffix} (--force-format writes it all the same)")
 
 
 def convert_files(
@@ -129,9 +135,9 @@ def convert_files(
     Raises:
         Error: there is nothing to do, two inputs would become the same file, or the manifest cannot be written.
     """
-    from lapic.codec import files
-    from lapic.codec.command.batch import Report, plan, process, write_manifest
+    from lapic.codec.command.batch import Report, plan, process
     from lapic.codec.command.cluster import cluster_of
+    from lapic.codec.command.manifest import check_manifest, write_manifest
 
     if output == "-":
         raise Error("several files cannot go to standard output: name a folder")
@@ -140,7 +146,7 @@ def convert_files(
     if not todo.pairs and not todo.failed:
         raise Error(f"there is nothing to do in {', '.join(inputs)}" + f" ({left_out})" * bool(left_out))
     if batch.manifest:
-        files.check_absent(batch.manifest, force=True)
+        check_manifest(batch.manifest, (pair.source for pair in todo.pairs), (pair.target for pair in todo.pairs))
     step = stage_progress(len(todo.pairs), "files") if not batch.quiet else lambda: None
     report = Report(
         [{"source": name, "target": None, "status": "failed", "error": why} for name, why in todo.failed.items()]
@@ -183,21 +189,36 @@ def convert_file(work: Callable, job: Any, quiet: bool, manifest: str | None) ->
     Raises:
         Error: it failed, or the manifest cannot be written.
     """
-    from lapic.codec import files
-    from lapic.codec.command import batch
+    from lapic.codec.command.batch import Report
+    from lapic.codec.command.manifest import check_manifest, write_manifest
 
     if manifest:
-        files.check_absent(manifest, force=True)
+        check_manifest(manifest, [job.source], [job.target])
     facts = attempt(partial(work, progress=tile_progress(quiet)), job)
     failed = "error" in facts
     row = {"source": job.source, "target": job.target, "status": "failed" if failed else "done", **facts}
     if not failed and not quiet:
         _print_notes([row])
     if manifest:
-        batch.write_manifest(batch.Report([row]), manifest)
+        write_manifest(Report([row]), manifest)
     if failed:
         raise Error(named(facts["error"], job.source, job.target))
     return facts
+
+
+def is_there(source: str, target: str, manifest: str | None) -> bool:
+    """Whether the output of one file exists, so that `--skip-existing` leaves it as it is; the manifest, if there is
+    one, says so then. Raises `Error` if the manifest cannot be written."""
+    from lapic.codec import files
+    from lapic.codec.command.batch import Report
+    from lapic.codec.command.manifest import check_manifest, write_manifest
+
+    if not files.existing([target]):
+        return False
+    if manifest:
+        check_manifest(manifest, [source], [target])
+        write_manifest(Report([{"source": source, "target": target, "status": "skipped"}]), manifest)
+    return True
 
 
 def _print_notes(rows: list[dict[str, Any]]) -> None:
@@ -225,7 +246,6 @@ def convert_to_pictures(
     Raises:
         Error: as `convert_file` and `convert_files` do, or `output` has the name of another format.
     """
-    from lapic.codec import files
     from lapic.codec.command.batch import Pair, is_batch
 
     inputs, output = named_places(inputs, output)
@@ -239,8 +259,8 @@ def convert_to_pictures(
         convert_files(work, job_of, suffixes, to, inputs, output, batch)
         return
     refuse_cluster(cluster)
-    check_name(output, force_format)
-    if skip_existing and files.existing([output]):
+    check_name(output, force_format, format_suffix=suffix)
+    if skip_existing and is_there(inputs[0], output, manifest):
         return
     suffix = f".{suffix}" if suffix else Path(output).suffix if output != "-" else ".png"
     convert_file(work, job(inputs[0], output, suffix, **settings), quiet, manifest)

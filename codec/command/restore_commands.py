@@ -36,20 +36,14 @@ def _pictures(work: Callable, job: "type[PictureJob]", **options: Any) -> None:
     "--task", type=click.Choice(["auto", "jpeg", "denoise", "deblur", "upscale"]), default="auto", show_default=True,
     help="What to repair; auto: jpeg for pictures from lossy files, denoise where noise is visible, else jpeg.",
 )  # fmt: skip
-@click.option(
-    "--scale",
-    type=click.Choice(["2", "4"]),
-    default="2",
-    show_default=True,
-    help="For upscale.",
-)
+@click.option("--scale", type=click.Choice(["2", "4"]), help="For --task upscale; 2 if not given.")
 @click.option(
     "--look", type=click.Choice(["faithful", "realistic"]), default="faithful", show_default=True,
     help="faithful: the least error; realistic: sharper, with likely but invented texture.",
 )  # fmt: skip
 @with_options(SHARED)
 @one_line_errors
-def restore(scale: str, **options: Any) -> None:
+def restore(scale: str | None, **options: Any) -> None:
     """Repair pictures that other codecs, cameras or scalers damaged; "-" is standard input or output.
 
     Several inputs, folders and patterns go into the folder OUTPUT, as PNG if --format says nothing else.
@@ -57,7 +51,9 @@ def restore(scale: str, **options: Any) -> None:
     from lapic.codec.command.jobs import RestoreJob
     from lapic.codec.command.restore import restore_file
 
-    _pictures(restore_file, RestoreJob, scale=int(scale), **options)
+    if scale and options["task"] != "upscale":
+        raise click.UsageError("--scale is for --task upscale")
+    _pictures(restore_file, RestoreJob, scale=int(scale or 2), **options)
 
 
 @click.command()

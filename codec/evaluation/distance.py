@@ -1,7 +1,7 @@
 """How far two sets of pictures are from each other as distributions: FID and KID by torch-fidelity, and, under names of
 their own, the same distances between features of a smaller network whose weights come as a package."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib.resources import files as resources
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lapic.bitstream import Error
+from lapic.codec.command.failures import about
 from lapic.codec.compat import import_torchvision
 from lapic.codec.evaluation.measure import load_rgb
 from lapic.codec.files import files_in, picture_suffixes
@@ -78,8 +79,16 @@ def mobilenet_distances(a: Path, b: Path) -> dict[str, float]:
     Raises:
         Error: a folder has fewer than two patches, or the package is missing.
     """
-    x, y = (mobilenet_features(load_rgb(path) for path in files_in(folder, picture_suffixes())) for folder in (a, b))
+    x, y = (mobilenet_features(_pictures(folder)) for folder in (a, b))
     return distances(x, y)
+
+
+def _pictures(folder: Path) -> Iterator[NDArray[np.uint8]]:
+    """The pictures of a folder, (H, W, 3). Raises `Error` with the name of one that cannot be read."""
+    for path in files_in(folder, picture_suffixes()):
+        with about(str(path)):
+            pixels = load_rgb(path)
+        yield pixels
 
 
 def distances(x: NDArray[np.float64], y: NDArray[np.float64]) -> dict[str, float]:

@@ -129,6 +129,7 @@ def _begin(options: Options, say: Say, watch: Watch, processes: WorkerPool | Rem
     unknown = {name for name, _ in options.qualities} - measured
     if unknown:
         raise Error(f"qualities were given for {', '.join(sorted(unknown))}, which is not measured")
+    _tell_qualities_left_out(options, found, say)
     found_pictures, unreadable = pictures.find(options.pictures, say)
     digests = pictures.digests(found_pictures, unreadable)
     wanted = metrics.usable(options.metrics, options.lpips_net, options.lpips_backbone, say)
@@ -158,14 +159,29 @@ def _leave_out_unreadable(session: _Session, say: Say) -> None:
 
 def _ladder(session: _Session) -> list[Wanted]:
     """Every picture x codec x quality, pictures outermost, so that an interrupted run has whole pictures."""
-    asked = dict(session.options.qualities)
     return [
         (picture, codec, quality)
         for picture in session.pictures
         for codec in session.codecs
-        for quality in asked.get(codec.name, asked.get(codec.base, codec.ladder))
+        for quality in _qualities(session.options, codec)
         if codec.span[0] <= quality <= codec.span[1]
     ]
+
+
+def _qualities(options: Options, codec_: Codec) -> tuple[float, ...]:
+    """The qualities that were asked for of a codec; it may not have all of them."""
+    asked = dict(options.qualities)
+    return asked.get(codec_.name, asked.get(codec_.base, codec_.ladder))
+
+
+def _tell_qualities_left_out(options: Options, found: list[Codec], say: Say) -> None:
+    """Say which of the qualities that were asked for a codec does not have."""
+    asked = {name for name, _ in options.qualities}
+    for codec_ in found:
+        low, high = codec_.span
+        outside = [f"{quality:g}" for quality in _qualities(options, codec_) if not low <= quality <= high]
+        if outside and asked & {codec_.name, codec_.base}:
+            say(f"{codec_.label} has qualities {low:g} to {high:g}: {', '.join(outside)} left out")
 
 
 def _encoder(codec_: Codec) -> Codec:

@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lapic.bitstream import Error
-from lapic.bitstream.container import SIGNATURE
+from lapic.bitstream.container import ALPHA, SIGNATURE
 from lapic.codec import files
 from lapic.codec.api import decode
 from lapic.codec.evaluation import codecs
 from lapic.codec.evaluation.metrics import all_metrics
 from lapic.codec.evaluation.peak import PeakMemory
-from lapic.codec.picture.pillow import from_pil, open_image
+from lapic.codec.picture.pillow import from_pil, open_image, read_alpha, to_pil
+from lapic.codec.picture.saving import compose
 
 Result = TypeVar("Result")
 PSNR_IDENTICAL = 100.0  # dB, instead of infinity, so that means and JSON stay sane
@@ -40,10 +41,14 @@ class Job:
 
 
 def load_rgb(path: Path | str, model: str | None = None) -> NDArray[np.uint8]:
-    """A picture (or a .lapic file, whose model may be given) as (H, W, 3) RGB, upright, without alpha. Raises `Error`
-    if it cannot be read."""
+    """A picture (or a .lapic file, whose model may be given) as (H, W, 3) RGB, upright; a transparent one on white.
+    Raises `Error` if it cannot be read."""
     data = files.read_input(str(path))
-    pixels, _ = from_pil(decode(data, model=model) if data.startswith(SIGNATURE) else open_image(data))
+    image = decode(data, model=model) if data.startswith(SIGNATURE) else open_image(data)
+    pixels, chunks = from_pil(image)
+    if ALPHA in chunks:
+        alpha = read_alpha(chunks, pixels.shape[1::-1])
+        pixels = np.asarray(compose(to_pil(pixels, alpha, {}), "white"))
     return pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "Listing",
     "address_in",
     "all_files",
+    "are_of_different_formats",
     "check_absent",
     "existing",
     "files_in",
@@ -184,6 +185,14 @@ def foreign_suffixes() -> set[str]:
     from PIL import Image
 
     return (set(Image.registered_extensions()) | KNOWN_SUFFIXES) - {".lapic"}
+
+
+def are_of_different_formats(a: str, b: str) -> bool:
+    """Whether two file name suffixes are those of picture formats that Pillow knows, and of different ones."""
+    from PIL import Image
+
+    formats = [Image.registered_extensions().get(suffix.lower()) for suffix in (a, b)]
+    return None not in formats and formats[0] != formats[1]
 
 
 def is_folder(name: str) -> bool:

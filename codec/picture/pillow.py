@@ -88,6 +88,8 @@ def from_pil(image: Image.Image) -> tuple[NDArray[np.uint8], dict[bytes, bytes]]
     load_pixels(image)
     collected = metadata.collect(image)
     image, chunks = apply_orientation(image, collected.orientation), collected.chunks
+    if image.mode in ("La", "RGBa"):  # premultiplied by alpha
+        image = image.convert(image.mode.upper())
     if image.mode in DEEP_MODES:
         image = depth_module.to_eight_bits(image)
     elif image.mode in CONVERTED_MODES:

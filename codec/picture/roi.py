@@ -55,12 +55,17 @@ def _is_rectangle(item: Any) -> bool:
     )  # fmt: skip
 
 
+def _has_commas(name: str) -> bool:
+    """Whether a text has commas and names no mask."""
+    return "," in name and not files.is_address(name) and not os.path.exists(name)
+
+
 def _level(item: Any, pixels: NDArray[np.uint8]) -> tuple[Weights, float]:
     """How far each place belongs to a region, 0..1, and the weight of what belongs to it wholly."""
     size = pixels.shape[1::-1]
     if isinstance(item, str) and item in detect.KINDS:
         return detect.found(item, pixels), WEIGHT
-    if isinstance(item, str) and RECTANGLE.fullmatch(item):
+    if isinstance(item, str) and (RECTANGLE.fullmatch(item) or _has_commas(item)):
         try:
             item = [float(number) for number in item.split(",")]
         except ValueError:

@@ -329,6 +329,18 @@ def test_other_names_are_as_good_as_lapic(coded: Path) -> None:
         assert not (coded / "new.lapic").exists()
 
 
+def test_a_format_and_a_name_that_differ_are_refused(coded: Path) -> None:
+    def decode(name: str, *more: str) -> Result:
+        return run_lapic("decode", coded / "o.lapic", coded / name, "--format", "webp", *more)
+
+    result = decode("other.jpg")
+    assert (result.exit_code, "a webp should not be called .jpg" in result.stderr) == (1, True)
+    assert not (coded / "other.jpg").exists()
+    for name, more in (("other.jpg", ["--force-format"]), ("other.WEBP", []), ("other.backup", [])):
+        assert decode(name, *more).exit_code == 0
+        assert (coded / name).read_bytes()[8:12] == b"WEBP"
+
+
 # ---- signals
 
 

@@ -23,8 +23,8 @@ refused with `--strict`; alpha is composed on `--background` where there is no p
 both to files.
 
 A .lapic file itself keeps ICC profile, EXIF and XMP of up to 16 MiB each and alpha without loss. The resolution is kept
-in EXIF (72 dpi, which EXIF writes for an unknown one, is not). Text in PNG, comments, IPTC and further frames are not
-kept, and 16 bits become 8: `encode` says so, or refuses with `--strict`.
+in EXIF, which is made for it where a picture has none (72 dpi, which EXIF writes for an unknown one, is not). Text in
+PNG, comments, IPTC and further frames are not kept, and 16 bits become 8: `encode` says so, or refuses with `--strict`.
 """
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'

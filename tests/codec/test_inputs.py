@@ -149,6 +149,12 @@ def test_frames_go_to_a_folder(photo: Image.Image, tmp_path: Path) -> None:
             image.seek(number)
             assert psnr(lapic.decode(path.read_bytes()).convert("RGB"), image.convert("RGB")) > 18
     assert run_lapic("encode", source, tmp_path / "frames", "--frames").exit_code == 1  # exists
+    before = {path: path.read_bytes() for path in made}
+    made[1].unlink()
+    for line in ("3 frames (2 skipped)", "3 frames (3 skipped), 0 bytes"):
+        result = run_lapic("encode", source, tmp_path / "frames", "--frames", "--skip-existing")
+        assert line in result.stderr
+        assert {path: path.read_bytes() for path in made} == before
 
 
 def test_an_animation_in_a_format_without_frames_is_one_frame(photo: Image.Image, tmp_path: Path) -> None:

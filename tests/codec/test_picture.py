@@ -17,8 +17,8 @@ def coded(image: Image.Image) -> Image.Image:
 
 @pytest.mark.parametrize(
     ("mode", "expected"),
-    [("1", "L"), ("L", "L"), ("LA", "LA"), ("P", "RGB"), ("RGB", "RGB"), ("RGBA", "RGBA"), ("CMYK", "RGB"),
-     ("YCbCr", "RGB"), ("I", "L"), ("F", "L"), ("I;16", "L")],
+    [("1", "L"), ("L", "L"), ("LA", "LA"), ("La", "LA"), ("P", "RGB"), ("RGB", "RGB"), ("RGBA", "RGBA"),
+     ("RGBa", "RGBA"), ("CMYK", "RGB"), ("YCbCr", "RGB"), ("I", "L"), ("F", "L"), ("I;16", "L")],
 )  # fmt: skip
 def test_every_mode_comes_in(photo: Image.Image, mode: str, expected: str) -> None:
     image = (

