@@ -39,7 +39,7 @@ def transfer(
         left out of the fit: by the old convolution and by the new one.
 
     Raises:
-        Error: a file cannot be read or is no realistic decoder.
+        Error: a file cannot be read, is no realistic decoder, or is that of another codec than `old`.
         ValueError: `lowest` is above `highest`.
     """
     check_qualities(lowest, highest)
@@ -47,6 +47,8 @@ def transfer(
     if not isinstance(net, Translator) or net.see is None:
         raise Error(f"{realistic} is not a realistic decoder")
     before, after = load(old, dtype=torch.float32), load(new, dtype=torch.float32)
+    if card.get("model") != before.identity.hex():
+        raise Error(f"{realistic} is the realistic decoder of another model than {before.name}")
     store = Crops(data, edge, seed=0)
     torch.manual_seed(0)
     pairs = []

@@ -60,7 +60,8 @@ def encode(
             white, and less so where it is grey); a rectangle (x, y, width, height) or (x, y, width, height, weight),
             the weight being how many times as much errors count there, 1 to 100; "faces", "text" or "auto" (both, or
             what draws the eye), which need the extra `roi`; or a list of these.
-        progress: called as progress(done, total): with tiles, or with the steps of the search for a target.
+        progress: called as progress(done, total): with tiles, with pieces of the search if effort is above 0, or with
+            the steps of the search for a target.
 
     Returns:
         The bytes of a .lapic file.

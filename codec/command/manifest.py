@@ -32,7 +32,8 @@ def check_manifest(name: str, sources: Iterable[str], targets: Iterable[str]) ->
     taken = {_absolute(one) for one in (*sources, *targets) if one != "-"}
     if not taken.isdisjoint({_absolute(name), name if files.is_address(name) else os.path.realpath(name)}):
         raise Error(f"the manifest {name} would replace a file that is read or written")
-    if os.path.isfile(name) and not name.lower().endswith(SUFFIXES):
+    there = files.existing([name]) if files.is_address(name) else os.path.isfile(name)
+    if there and not name.lower().endswith(SUFFIXES):
         raise Error(f"{name} exists, and by its name is no manifest: {', '.join(SUFFIXES)} would be replaced")
     files.check_absent(name, force=True)
 
@@ -49,9 +50,9 @@ def write_manifest(report: Report, name: str) -> None:
     Raises:
         Error: it cannot be written, or pyarrow is missing for Parquet.
     """
-    if name.endswith(".parquet"):
+    if name.lower().endswith(".parquet"):
         data = _parquet(report.rows)
-    elif name.endswith(".jsonl"):
+    elif name.lower().endswith(".jsonl"):
         data = "".join(json.dumps(row) + "\n" for row in report.rows).encode()
     else:
         data = (json.dumps(report.rows, indent=1) + "\n").encode()

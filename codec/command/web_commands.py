@@ -60,7 +60,7 @@ def web(output: str, force: bool) -> None:
     """Write the page of `lapic view` into the folder OUT, as static files for any web server.
 
     lapic.js in it is an ES module with decode, encode and info, lapic-image.js defines the element <lapic-image>. With
-    the headers that docs/WEB.md names the page uses all cores, without them one.
+    the headers that docs/WEB.md names the page uses all cores, 8 at most, without them one.
     """
     from lapic.codec.command.serve import write_page
 

@@ -75,7 +75,10 @@ def _put(address: str, put: Callable[[Any, str, dict[str, str]], object], force:
         with _errors("write", address):
             filesystem, path = _open(address)
             if type(filesystem).mv is AbstractFileSystem.mv:  # it copies: an object store, whose writes are whole
-                put(filesystem, path, {"mode": "create"} if not force and address.startswith(EXCLUSIVE) else {})
+                by_storage = not force and address.startswith(EXCLUSIVE)
+                if not force and not by_storage and filesystem.exists(path):
+                    raise FileExistsError
+                put(filesystem, path, {"mode": "create"} if by_storage else {})
                 return
             parent, name = posixpath.split(path)
             beside = f"{parent}/.lapic-{secrets.token_hex(8)}{PurePosixPath(name).suffix}"

@@ -13,6 +13,7 @@ from PIL import Image
 import lapic
 from lapic.codec import files
 from lapic.codec.cli import main
+from lapic.codec.command.manifest import check_manifest
 from lapic.codec.files import remote
 from tests.storage import s3_server
 
@@ -247,3 +248,26 @@ def test_an_evaluation_of_addresses(store) -> None:
     before = store.info("small/report/points.jsonl")["LastModified"]
     assert run_lapic(*arguments).exit_code == 1
     assert store.info("small/report/points.jsonl")["LastModified"] == before
+
+
+def test_a_store_that_copies_looks_names_up_before_it_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As object stores do that cannot refuse to replace something themselves."""
+    from fsspec import AbstractFileSystem
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    monkeypatch.setattr(MemoryFileSystem, "mv", AbstractFileSystem.mv)
+    remote.write("memory://b/x.lapic", b"old", force=False)
+    with pytest.raises(lapic.Error, match="exists: --force"):
+        remote.write("memory://b/x.lapic", b"new", force=False)
+    assert remote.read("memory://b/x.lapic") == b"old"
+    remote.write("memory://b/x.lapic", b"new", force=True)
+    assert remote.read("memory://b/x.lapic") == b"new"
+
+
+def test_a_manifest_replaces_no_other_object() -> None:
+    remote.write("memory://b/notes.txt", b"keep", force=True)
+    with pytest.raises(lapic.Error, match="is no manifest"):
+        check_manifest("memory://b/notes.txt", [], [])
+    with pytest.raises(lapic.Error, match="read or written"):
+        check_manifest("memory://b/all.json", ["memory://b/all.json"], [])
+    check_manifest("memory://b/new.txt", [], [])

@@ -91,3 +91,8 @@ def test_a_damaged_alpha_channel_is_named(photo: Image.Image) -> None:
         pillow.read_alpha({b"alph": b"junk"}, (4, 4))
     with pytest.raises(lapic.Error, match="alpha"):
         pillow.read_alpha({b"alph": pillow._png(Image.new("L", (5, 4)))}, (4, 4))
+    out = io.BytesIO()
+    Image.new("L", (4, 4)).save(out, "png", bits=4)
+    assert out.getvalue()[24] == 4
+    with pytest.raises(lapic.Error, match="alpha"):
+        pillow.read_alpha({b"alph": out.getvalue()}, (4, 4))

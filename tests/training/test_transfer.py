@@ -71,6 +71,11 @@ def test_the_command(tmp_path: Path) -> None:
     found = CliRunner().invoke(main, [*arguments, "--lowest", "90", "--highest", "60"])
     assert found.exit_code == 1
     assert "is above the highest, 60" in found.output
+    arguments[1] = "photo"
+    found = CliRunner().invoke(main, arguments)
+    assert found.exit_code == 1
+    assert "is the realistic decoder of another model than photo" in found.output
+    arguments[1] = DEFAULT_MODEL
     arguments[3] = str(translator_weights.TRANSLATORS / "jpeg.safetensors")
     found = CliRunner().invoke(main, arguments)
     assert found.exit_code == 1

@@ -68,7 +68,7 @@ def test_a_drawn_picture_is_coded_as_by_the_command(browser: Browser, quality: f
     rows, columns = np.indices((1200, 500)) // 2  # its rows are seen in steps
     drawn = Image.fromarray(((rows + columns) % 2 * 200).astype(np.uint8)).convert(form)
     if form == "RGBA":
-        drawn.putalpha(Image.fromarray((rows % 3 * 100 + 55).astype(np.uint8)))
+        drawn.putalpha(Image.fromarray(((5 * rows + 7 * columns) % 201 + 55).astype(np.uint8)))
     file, shown = encoded(browser, drawn, quality=quality)
     expected = lapic.encode(drawn, quality, effort=0)
     assert read(file)[0].model == read(expected)[0].model

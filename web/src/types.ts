@@ -9,8 +9,8 @@ export interface CallOptions {
 }
 
 export interface DecodeOptions extends CallOptions {
-  /** 1, 2, 4 or 8: the picture at 1/scale of its size, rounded up. 1 if not given. */
-  scale?: 1 | 2 | 4 | 8 | undefined;
+  /** 1 or 8: the picture at 1/scale of its size, rounded up. 1 if not given. */
+  scale?: 1 | 8 | undefined;
   /** 0, the picture nearest to the original, to 1, the one that looks most like a photo. 0 if not given. */
   realism?: number | undefined;
   /** Files that declare more pixels are refused; 268435456 if not given. */

@@ -17,6 +17,9 @@ test("patterns and plain pictures are drawn, slopes and what is too small are no
   for (const cell of [1, 2, 10])
     assert.ok(isDrawn(picture(96, 64, (row, column) => 90 * ((Math.floor(row / cell) + Math.floor(column / cell)) % 2))));
   assert.ok(isDrawn(picture(50, 40, () => 7)));
+  const faded = picture(50, 40, () => 7);
+  for (let at = 3; at < faded.data.length; at += 4) faded.data[at] = at % 251;
+  assert.ok(isDrawn(faded)); // colours alone count
   assert.ok(!isDrawn(picture(64, 64, (row, column) => row + column / 2)));
   assert.ok(!isDrawn(picture(96, 64, (row, column) => 4 * Math.floor(row / 2) + Math.floor(column / 16))));
   assert.ok(!isDrawn(picture(2, 9, () => 7)));

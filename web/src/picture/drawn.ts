@@ -32,10 +32,10 @@ export function isDrawn({ data, width, height }: Pixels): boolean {
   return Math.max(...equal) >= LEAST_EQUAL * seen && gentle <= MOST_GENTLE * 2 * seen;
 }
 
-/** The largest difference of two pixels' channels, alpha included. */
+/** The largest difference of two pixels' colours. */
 function largestDifference(data: Uint8ClampedArray, one: number, other: number): number {
   let largest = 0;
-  for (let channel = 0; channel < 4; channel++) {
+  for (let channel = 0; channel < 3; channel++) {
     largest = Math.max(largest, Math.abs(data[one + channel]! - data[other + channel]!));
   }
   return largest;
