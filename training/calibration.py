@@ -22,10 +22,10 @@ from lapic.codec.model.codec_weights import Model
 from lapic.codec.nets import levels as levels_module
 from lapic.codec.picture.tensors import region
 from lapic.training.postfilter import filter_scales
+from lapic.training.qualities import ALL_QUALITIES
 from lapic.training.rate_distortion import TrainableCodec, normalise, random_qualities, scale_of
 
 LARGEST_WIDTH = 1024
-ALL_QUALITIES = (1, 100)
 
 
 def integer_counts(probability: NDArray[np.float64]) -> NDArray[np.int32]:

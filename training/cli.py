@@ -10,8 +10,8 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from lapic.bitstream import Error
 from lapic.codec.command.console import with_options
+from lapic.codec.command.failures import reason, show_traceback
 from lapic.codec.memory import keep_freed_memory
 from lapic.training.cli_options import (
     CODEC,
@@ -43,12 +43,26 @@ def _options_of(context: click.Context, kind: type, options: dict[str, Any], ref
 
 
 @contextmanager
-def _expected_errors() -> Iterator[None]:
-    """Turn expected failures into one line."""
+def _one_line_errors() -> Iterator[None]:
+    """Turn failures into one line."""
     try:
         yield
-    except (Error, ValueError, OSError) as error:
-        raise click.ClickException(str(error)) from None
+    except (click.ClickException, ModuleNotFoundError):
+        raise
+    except Exception as error:
+        show_traceback(error)
+        raise click.ClickException(reason(error)) from None
+
+
+def _fill_qualities(options: dict[str, Any], model: str | None) -> None:
+    """Set the qualities that are not given to those of the model that a run starts from, else to all."""
+    from lapic.training.qualities import of_model
+
+    with _one_line_errors():
+        lowest, highest = of_model(model)
+    for name, quality in (("lowest", lowest), ("highest", highest)):
+        if options[name] is None:
+            options[name] = quality
 
 
 @contextmanager
@@ -65,7 +79,7 @@ def _train(options: Any, recipe: Callable) -> None:
     from lapic.training.loop import train
 
     keep_freed_memory()  # a step takes a tenth less time: its tensors are those of the step before
-    with _expected_errors():
+    with _one_line_errors():
         train(options, lambda part: recipe(options, part=part))
 
 
@@ -77,8 +91,20 @@ def main() -> None:
 @main.command()
 @with_options(DATA)
 @INIT
-@click.option("--quarter", default=0, show_default=True, help="Width of a stage at 1/4 that a model without one gets.")
-@click.option("--context", default=0, show_default=True, help="Channels coded first that a model without context gets.")
+@click.option(
+    "--quarter",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Width of a stage at 1/4 that a model without one gets.",
+)
+@click.option(
+    "--context",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Channels coded first that a model without context gets.",
+)
 @click.option(
     "--generation",
     type=click.IntRange(1, 2),
@@ -108,14 +134,16 @@ def codec(call: click.Context, cuda_graph: bool, **options: Any) -> None:
     from lapic.training.codec import CodecOptions, recipe
     from lapic.training.cuda_graph import CudaGraphOptions, train_with_cuda_graph
 
+    _fill_qualities(options, options["init"])
     if not cuda_graph:
         _train(CodecOptions(**_options_of(call, CodecOptions, options, "needs --cuda-graph")), recipe)
         return
     if not options["init"]:
         raise click.UsageError("--cuda-graph needs --init")
     known = _options_of(call, CudaGraphOptions, options, "does not go with --cuda-graph")
-    given = {name: value for name, value in known.items() if _is_given(call, name)}  # the defaults are its own
-    with _expected_errors():
+    own = ("lowest", "highest")  # all other defaults are those of CudaGraphOptions
+    given = {name: value for name, value in known.items() if name in own or _is_given(call, name)}
+    with _one_line_errors():
         train_with_cuda_graph(CudaGraphOptions(**given))
 
 
@@ -145,6 +173,7 @@ def decoder(**options: Any) -> None:
     """Train a codec's synthesis alone, from latents as files hold them. Bitstreams and the model's id do not change."""
     from lapic.training.decoder import DecoderOptions, recipe
 
+    _fill_qualities(options, options["model"])
     _train(DecoderOptions(**options), recipe)
 
 
@@ -160,6 +189,7 @@ def entropy(**options: Any) -> None:
     """
     from lapic.training.entropy import EntropyOptions, recipe
 
+    _fill_qualities(options, options["model"])
     _train(EntropyOptions(**options), recipe)
 
 
@@ -184,12 +214,13 @@ def adversarial(**options: Any) -> None:
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--data", type=FOLDER, required=True, help="Folder of pictures.")
 @with_options(QUALITIES)
-@click.option("--crops", default=160, show_default=True, help="Crops of 192 x 192 to fit to.")
+@click.option("--crops", type=click.IntRange(5), default=160, show_default=True, help="Crops of 192 x 192 to fit to.")
 def transfer(old: str, new: str, realistic: Path, **options: Any) -> None:
     """Adapt the REALISTIC decoder of the codec OLD to NEW, which was trained further from it, and write it to OUT."""
     from lapic.training.transfer import transfer as fit_transfer
 
-    with _expected_errors():
+    _fill_qualities(options, new)
+    with _one_line_errors():
         before, after = fit_transfer(old, new, realistic, **options)
     click.echo(f"{options['out']}: unexplained variance in {new} {before:.0%} before, {after:.0%} after")
 
@@ -218,7 +249,7 @@ def grey(pairs: tuple[Path, Path]) -> None:
     from lapic.training.data import list_pictures, read_pair
     from lapic.training.grey import fit_factor
 
-    with _expected_errors():
+    with _one_line_errors():
         both = (read_pair(pairs, path) for path in list_pictures(pairs[0]))
         factor, quality = fit_factor((pair[..., :3], pair[..., 3:]) for pair in both)
     click.echo(f"grey:{factor:.3f}  ({quality:.2f} dB)")
@@ -233,7 +264,7 @@ def own(**options: Any) -> None:
     trained on one GPU if there is one, else on the CPU; there Ctrl-C ends the training early, and what was learned is
     exported and measured.
     """
-    with _missing_packages(), _expected_errors():
+    with _missing_packages(), _one_line_errors():
         from lapic.training.own import OwnOptions, summary, train_own
 
         given = OwnOptions(**options)
@@ -246,7 +277,10 @@ def own(**options: Any) -> None:
 @click.argument("name")
 @click.option("--data", type=FOLDER, help="Pictures to fit a codec's tables to; the run's own if not given.")
 @click.option("--folder", type=click.Path(path_type=Path), help="Where to write; the package's weights if not given.")
-@click.option("--crops", default=64, show_default=True, help="Crops of 512 x 512 to fit a codec's tables to.")
+@click.option(
+    "--crops", type=click.IntRange(1), default=64, show_default=True,
+    help="Crops of 512 x 512 to fit a codec's tables to.",
+)  # fmt: skip
 @click.option(
     "--interpolate",
     type=click.FloatRange(0, 1),
@@ -274,10 +308,12 @@ def export(
     from lapic.training.export import export_checkpoint, export_synthesis, export_translator
     from lapic.training.run_files import read_options
 
-    with _expected_errors():
+    with _one_line_errors():
         kind = read_options(checkpoint.parent).get("kind", "codec")
         if beside and kind != "codec":
             raise click.UsageError("--beside takes the mean of codecs alone")
+        if interpolate != 1 and kind != "codec":
+            raise click.UsageError("--interpolate is for codecs alone")
         if kind == "synthesis":
             path, identity = export_synthesis(checkpoint, name, folder)
             what = f"model {identity.hex()}, unchanged but for its synthesis"
@@ -300,7 +336,7 @@ def onnx_pack(model: str, folder: Path) -> None:
         raise click.ClickException("the package onnx is missing: pip install 'lapic[web]'")
     from lapic.training.pack.export import write_pack
 
-    with _expected_errors():
+    with _one_line_errors():
         written = write_pack(model, folder)
     click.echo(f"{folder}: {len(written)} files, {sum(written.values()) / 2**20:.2f} MiB")
 

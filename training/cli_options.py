@@ -6,6 +6,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from lapic.codec.command.console import Finite
 from lapic.codec.defaults import DEFAULT_MODEL, DEFAULT_TUNE, TUNES
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -15,23 +16,46 @@ RUN = [
     click.option(
         "--out", type=click.Path(path_type=Path), required=True, help="Checkpoint and logs; resumed if there."
     ),
-    click.option("--steps", default=100_000, show_default=True, help="Steps in all."),
-    click.option("--batch", default=8, show_default=True, help="Crops in a step, for each process."),
-    click.option("--patch", default=128, show_default=True, help="Edge of the crops in pixels."),
-    click.option("--learning-rate", default=5e-4, show_default=True),
-    click.option("--warmup", default=200, show_default=True, help="Steps of rising learning rate."),
-    click.option("--decay", default=10_000, show_default=True, help="Steps of falling learning rate at the end."),
+    click.option("--steps", type=click.IntRange(1), default=100_000, show_default=True, help="Steps in all."),
+    click.option(
+        "--batch", type=click.IntRange(1), default=8, show_default=True, help="Crops in a step, for each process."
+    ),
+    click.option(
+        "--patch", type=click.IntRange(16), default=128, show_default=True, help="Edge of the crops in pixels."
+    ),
+    click.option("--learning-rate", type=Finite(0), default=5e-4, show_default=True),
+    click.option(
+        "--warmup", type=click.IntRange(0), default=200, show_default=True, help="Steps of rising learning rate."
+    ),
+    click.option(
+        "--decay",
+        type=click.IntRange(0),
+        default=10_000,
+        show_default=True,
+        help="Steps of falling learning rate at the end.",
+    ),
     click.option(
         "--decay-minutes",
         default=0.0,
         show_default=True,
         help="Minutes of falling learning rate at the end of --max-minutes.",
     ),
-    click.option("--average", default=0.999, show_default=True, help="Decay of the weights' moving average."),
+    click.option(
+        "--average",
+        type=click.FloatRange(0, 1),
+        default=0.999,
+        show_default=True,
+        help="Decay of the weights' moving average.",
+    ),
     click.option("--seed", default=0, show_default=True),
-    click.option("--max-minutes", default=float("inf"), help="Stop, with a checkpoint, after this time."),
+    click.option(
+        "--max-minutes",
+        type=click.FloatRange(0),
+        default=float("inf"),
+        help="Stop, with a checkpoint, after this time.",
+    ),
     click.option("--checkpoint-minutes", default=5.0, show_default=True),
-    click.option("--log-every", default=50, show_default=True, help="Steps."),
+    click.option("--log-every", type=click.IntRange(1), default=50, show_default=True, help="Steps."),
     click.option(
         "--precision",
         default="auto",
@@ -39,16 +63,19 @@ RUN = [
         help="Lightning Fabric's; auto: bf16-mixed where the device computes in bfloat16, else 32-true.",
     ),
     click.option("--accelerator", default="auto", show_default=True, help="cpu, cuda or auto."),
-    click.option("--devices", default=1, show_default=True, help="Processes on each machine."),
-    click.option("--nodes", default=1, show_default=True, help="Machines."),
+    click.option("--devices", type=click.IntRange(1), default=1, show_default=True, help="Processes on each machine."),
+    click.option("--nodes", type=click.IntRange(1), default=1, show_default=True, help="Machines."),
     click.option(
         "--sync-every",
+        type=click.IntRange(1),
         default=1,
         show_default=True,
         help="1: processes share every gradient. More: each learns from its own, and they average their weights every "
         "so many steps.",
     ),
-    click.option("--loaders", default=2, show_default=True, help="Threads that prefetch batches."),
+    click.option(
+        "--loaders", type=click.IntRange(1), default=2, show_default=True, help="Threads that prefetch batches."
+    ),
 ]
 DATA = [
     click.option("--data", type=FOLDER, required=True, help="Folder of pictures, or of shards (.tar)."),
@@ -86,8 +113,9 @@ CODEC = click.option(
     "--model", default=DEFAULT_MODEL, show_default=True, help="The codec: a shipped name or a weights file."
 )
 QUALITIES = [
-    click.option(f"--{which}", type=click.IntRange(1, 100), default=default, show_default=True,
-                 help=f"{which.capitalize()} quality that the codec is for.")
+    click.option(f"--{which}", type=click.IntRange(1, 100),
+                 help=f"{which.capitalize()} quality that the codec is for; if not given {default}, or that of the "
+                 "model that it starts from.")
     for which, default in (("lowest", 1), ("highest", 100))
 ]  # fmt: skip
 INIT = click.option("--init", help="Start from a shipped model's name or a weights file.")

@@ -10,10 +10,11 @@ from typing import TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
-from lapic.training.shards import list_shards, shard_pictures
+from lapic.codec import files
+from lapic.codec.command.failures import about
+from lapic.training.shards import list_shards, rgb_of, shard_pictures
 
 Item = TypeVar("Item")
 NOISE_FRACTION = 1 / 32  # of the crops are noise, on which a codec of photos alone spends four times the bits
@@ -44,18 +45,21 @@ def read_pair(folders: tuple[Path, Path], path: Path) -> np.ndarray:
 
 
 def read_rgb(path: Path) -> np.ndarray:
-    """One picture as (H, W, 3) uint8. Raises OSError with its name if it cannot be read."""
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except OSError as error:
-        raise OSError(f"cannot read {path}: {error.strerror or error}") from None
+    """One picture as (H, W, 3) uint8. Raises `Error` with its name if it cannot be read."""
+    with about(str(path)):
+        return rgb_of(files.read_input(str(path)))
 
 
 def held_out(folder: Path | None) -> list[Tensor]:
-    """A folder's pictures, (3, H, W) uint8; none without a folder."""
-    paths = list_pictures(folder) if folder else []
-    return [torch.from_numpy(read_rgb(path).transpose(2, 0, 1).copy()) for path in paths]
+    """A folder's pictures, (3, H, W) uint8; none without a folder. Raises ValueError: an edge is no multiple of 64."""
+    pictures = []
+    for path in list_pictures(folder) if folder else []:
+        pixels = read_rgb(path)
+        height, width = pixels.shape[:2]
+        if height % 64 or width % 64:
+            raise ValueError(f"{path} is of {width} x {height} pixels: edges of held-out pictures are multiples of 64")
+        pictures.append(torch.from_numpy(pixels.transpose(2, 0, 1).copy()))
+    return pictures
 
 
 def random_windows(

@@ -21,9 +21,10 @@ from lapic.codec.nets.config import Config
 from lapic.codec.nets.lptn import LPTN
 from lapic.codec.nets.translator import Translator
 from lapic.training import loop
-from lapic.training.calibration import ALL_QUALITIES, calibrate, prior_tables, refit
+from lapic.training.calibration import calibrate, prior_tables, refit
 from lapic.training.curvature import with_curvature
 from lapic.training.data import Crops
+from lapic.training.qualities import ALL_QUALITIES
 from lapic.training.rate_distortion import TrainableCodec
 from lapic.training.run_files import read_options
 from lapic.training.whitening import WhitenedTranslator

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,16 @@ from torch import Tensor, nn
 from lapic.codec.model.codec_weights import default_dtype
 from lapic.training.data import prefetch
 from lapic.training.muon import Muon
-from lapic.training.run_files import CsvLog, checkpoint_of, megapixels_per_step, text, write_checkpoint, write_options
+from lapic.training.run_files import (
+    CHOSEN,
+    CsvLog,
+    check_resumed,
+    checkpoint_of,
+    megapixels_per_step,
+    text,
+    write_checkpoint,
+    write_options,
+)
 
 Batch = tuple[Tensor, ...]
 Figures = dict[str, float]
@@ -303,6 +312,9 @@ def train(options: Options, prepare: Callable[[tuple[int, int]], Recipe]) -> nn.
 
     Args:
         prepare: makes the recipe for process (rank, count) of a distributed run.
+
+    Raises:
+        ValueError: the folder holds another run.
     """
     options = replace(options, precision=precision_of(options))
     fabric = Fabric(
@@ -310,8 +322,10 @@ def train(options: Options, prepare: Callable[[tuple[int, int]], Recipe]) -> nn.
     )
     fabric.launch()
     options.out.mkdir(parents=True, exist_ok=True)
+    check_resumed(options.out, asdict(options), CHOSEN)
     torch.manual_seed(options.seed)
     recipe = prepare((fabric.global_rank, fabric.world_size))
+    check_resumed(options.out, recipe.notes, ("kind",))
     trainer = Trainer(options, fabric, recipe)
     trainer.resume()
     if fabric.is_global_zero:

@@ -26,6 +26,7 @@ from lapic.training.data import Crops, list_pictures, read_rgb
 from lapic.training.latents import EFFORT, encode, random_effort
 from lapic.training.loop import Batch, Figures, Models, Recipe
 from lapic.training.paired import Discriminators, PairedOptions
+from lapic.training.qualities import of_model
 from lapic.training.rate_distortion import normalise, random_qualities
 from lapic.training.restoration import optimisers, root_mean_square, start
 from lapic.training.whitening import WhitenedTranslator
@@ -117,6 +118,8 @@ def validate(model: TrainableFinisher, pictures: list[Tensor], lpips: nn.Module,
 def _middle(pixels: NDArray[np.uint8]) -> Tensor:
     """The middle of a picture (H, W, 3), at most EDGE x EDGE pixels, as (3, h, w)."""
     size = [min(EDGE, edge // 64 * 64) for edge in pixels.shape[:2]]
+    if min(size) == 0:
+        raise ValueError("edges of held-out pictures are of 64 pixels or more")
     top, left = ((whole - part) // 2 for whole, part in zip(pixels.shape[:2], size, strict=True))
     return torch.from_numpy(pixels[top : top + size[0], left : left + size[1]].transpose(2, 0, 1).copy())
 
@@ -128,6 +131,7 @@ def recipe(options: RealismOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
     paths = list_pictures(options.validation) if options.validation else []
     held_out = [_middle(read_rgb(path)) for path in paths]
     codec = load(options.model)
+    lowest, highest = of_model(options.model)
     model = TrainableFinisher(options.model)
     prior = start(model, options, crops, f"a realistic decoder for the model {codec.name}")
     models: Models = {"model": model}
@@ -137,7 +141,7 @@ def recipe(options: RealismOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
 
     def generator(models: Models, batch: Batch, shared: dict[str, Any]) -> tuple[Tensor, Figures]:
         (pixels,) = batch
-        quality = random_qualities(pixels, highest=options.highest)
+        quality = random_qualities(pixels, lowest, min(options.highest, highest))
         chance, partial = torch.rand(2).tolist()
         how_real = 1.0 if chance < FULL_SHARE else partial
         realistic, _, latent = models["model"](pixels, quality, how_real, random_effort())

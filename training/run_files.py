@@ -2,11 +2,12 @@
 
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+CHOSEN = ("cycle", "gan", "init", "model", "net", "tasks")  # options that a run keeps when it is resumed
 FORMER_NAMES = {"brought": "prior_training"}  # keys of options.json in older runs
 
 
@@ -21,6 +22,18 @@ def read_options(out: Path) -> dict[str, Any]:
     """The options and notes of the run in the folder `out`. Raises OSError if there are none."""
     described = json.loads((out / "options.json").read_text())
     return {FORMER_NAMES.get(key, key): value for key, value in described.items()}
+
+
+def check_resumed(out: Path, described: dict[str, Any], keys: Iterable[str]) -> None:
+    """Raise ValueError if the folder `out` holds a checkpoint of another run than is `described`, by these of its
+    options or notes."""
+    if not checkpoint_of(out).exists():
+        return
+    before, now = read_options(out), json.loads(json.dumps(described, default=str))
+    for key in keys:
+        old, new = (one.get(key) or None for one in (before, now))
+        if old != new:
+            raise ValueError(f"{out} holds another run, with {key} {old}, not {new}: name another --out")
 
 
 def checkpoint_of(out: Path) -> Path:

@@ -1,12 +1,15 @@
 """Pictures in shards: tar files of the form that WebDataset reads, which large collections come in."""
 
-import io
-from collections.abc import Iterator
+import tarfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+
+from lapic.bitstream import Error
+from lapic.codec.command.failures import about
+from lapic.codec.picture.pillow import from_pil, open_image
 
 
 def list_shards(folder: Path) -> list[Path]:
@@ -24,7 +27,7 @@ def shard_pictures(shards: list[Path], suffixes: set[str], part: tuple[int, int]
 
     Raises:
         ModuleNotFoundError: webdataset is missing.
-        PIL.UnidentifiedImageError: a picture is none.
+        Error: a picture or a shard cannot be read.
     """
     import webdataset
 
@@ -32,10 +35,25 @@ def shard_pictures(shards: list[Path], suffixes: set[str], part: tuple[int, int]
     by_shard = len(shards) >= count
     mine = shards[rank::count] if by_shard else shards
     samples = webdataset.WebDataset([str(shard) for shard in mine], shardshuffle=False, nodesplitter=_all_of_them)
-    for number, data in enumerate(data for sample in samples for data in _pictures(sample, suffixes)):
+    for number, (name, data) in enumerate(_pictures(_readable(samples), suffixes)):
         if by_shard or number % count == rank:
-            with Image.open(io.BytesIO(data)) as image:
-                yield np.asarray(image.convert("RGB"))
+            with about(name):
+                pixels = rgb_of(data)
+            yield pixels
+
+
+def rgb_of(data: bytes) -> np.ndarray:
+    """The picture in a file as (H, W, 3) uint8, upright, without alpha. Raises `Error` if it cannot be read."""
+    pixels, _ = from_pil(open_image(data))
+    return pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
+
+
+def _readable(samples: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Samples. Raises `Error` if a shard is damaged."""
+    try:
+        yield from samples
+    except (tarfile.TarError, EOFError) as error:
+        raise Error(f"a shard is damaged: {error}") from None
 
 
 def _all_of_them(shards: Any) -> Any:
@@ -43,6 +61,10 @@ def _all_of_them(shards: Any) -> Any:
     return shards
 
 
-def _pictures(sample: dict[str, Any], suffixes: set[str]) -> Iterator[bytes]:
-    """The pictures of a sample, whose parts are named by what follows the first dot of their files' names."""
-    return (data for name, data in sample.items() if f".{name.rpartition('.')[2].lower()}" in suffixes)
+def _pictures(samples: Iterable[dict[str, Any]], suffixes: set[str]) -> Iterator[tuple[str, bytes]]:
+    """The pictures of samples, whose parts are named by what follows the first dot of their files' names; each with its
+    shard and name."""
+    for sample in samples:
+        for name, data in sample.items():
+            if f".{name.rpartition('.')[2].lower()}" in suffixes:
+                yield f"{sample['__url__']}: {sample['__key__']}.{name}", data

@@ -101,13 +101,14 @@ def _optimisers(net: nn.Module) -> list[torch.optim.Optimizer]:
 
 def recipe(options: TranslationOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
     """The recipe for process `part` = (rank, count). Raises ValueError if the folders do not make a run."""
-    if options.pairs:
-        return _paired(options, part)
-    if options.source and options.style:
-        return _styled(options, part)
-    if options.source and options.target:
-        return _unpaired(options, part)
-    raise ValueError("a translator learns from --pairs A B, from --from A --to B, or from --from A --style PICTURE")
+    given = {name for name in ("pairs", "source", "target", "style") if getattr(options, name)}
+    ways = ({"pairs"}, _paired), ({"source", "style"}, _styled), ({"source", "target"}, _unpaired)
+    for needed, make in ways:
+        if given == needed and (make is _unpaired or not options.cycle):
+            return make(options, part)
+    raise ValueError(
+        "a translator learns from --pairs A B, from --from A --to B, with --cycle or not, or from --from A --style FILE"
+    )
 
 
 def _recipe(models: Models, losses: dict[str, Any], batch: Any, prior: Figures) -> Recipe:

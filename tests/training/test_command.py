@@ -1,0 +1,142 @@
+"""The command `lapic-train`: what is wrong is one line, before any training."""
+
+import dataclasses
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+import lapic
+from lapic.training import codec, data, decoder, loop, run_files
+from lapic.training.cli import main
+from lapic.training.qualities import of_model
+from lapic.training.shards import list_shards, shard_pictures
+from tests.conftest import EXAMPLES
+
+
+def run_train(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def fails_with(result: Result, *words: str) -> None:
+    """One clear line and exit code 1."""
+    assert (result.exit_code, len(result.output.splitlines())) == (1, 1), result.output
+    for word in words:
+        assert word in result.output
+
+
+@pytest.fixture
+def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list:
+    """The options of the runs that would start."""
+    options: list = []
+    monkeypatch.setattr(loop, "train", lambda given, prepare: options.append(given))
+    return options
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (["codec"], (1, 100)),
+        (["codec", "--init", "photo"], (1, 60)),
+        (["codec", "--init", "photo-high", "--highest", "90"], (60, 90)),
+        (["decoder"], (1, 60)),
+        (["entropy", "--model", "eye-high", "--lowest", "70"], (70, 100)),
+    ],
+)
+def test_qualities_are_those_of_the_model(
+    command: list[str], expected: tuple[int, int], started: list, tmp_path: Path
+) -> None:
+    result = run_train(*command, "--data", EXAMPLES, "--out", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    assert (started[0].lowest, started[0].highest) == expected
+
+
+def test_qualities_of_models() -> None:
+    assert (of_model(None), of_model("fast"), of_model("eye-high")) == ((1, 100), (1, 60), (56, 100))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["codec", "--batch", "0"], ["codec", "--patch", "0"], ["codec", "--learning-rate", "nan"],
+        ["codec", "--learning-rate", "-1"], ["codec", "--sync-every", "0"], ["codec", "--context", "-5"],
+        ["codec", "--loaders", "0"], ["restorer", "--task", "jpeg", "--average", "2"],
+    ],
+)  # fmt: skip
+def test_numbers_out_of_range_are_wrong_usage(arguments: list[str], started: list, tmp_path: Path) -> None:
+    assert run_train(*arguments, "--data", EXAMPLES, "--out", tmp_path / "run").exit_code == 2
+    assert not started
+
+
+def test_options_of_a_translator_that_exclude_each_other(tmp_path: Path) -> None:
+    a, out = str(EXAMPLES), ["--out", str(tmp_path / "run")]
+    for given in (
+        ["--pairs", a, a, "--from", a, "--to", a],
+        ["--pairs", a, a, "--cycle"],
+        ["--from", a, "--to", a, "--style", f"{a}/coffee.png"],
+        ["--from", a],
+    ):
+        fails_with(run_train("translator", *given, *out), "a translator learns from")
+
+
+def test_a_run_of_another_kind_or_model_is_not_resumed(tmp_path: Path) -> None:
+    def options(kind: type, **more: object) -> object:
+        return kind(out=tmp_path, data=EXAMPLES, **more)
+
+    first = options(decoder.DecoderOptions, model="photo")
+    run_files.write_options(first, {"kind": "synthesis"})
+    run_files.check_resumed(tmp_path, {}, loop.CHOSEN)  # there is no checkpoint yet
+    run_files.checkpoint_of(tmp_path).write_bytes(b"")
+    run_files.check_resumed(tmp_path, dataclasses.asdict(first), loop.CHOSEN)
+    run_files.check_resumed(tmp_path, {"kind": "synthesis"}, ("kind",))
+    for other in (options(decoder.DecoderOptions), options(codec.CodecOptions, init="photo")):
+        with pytest.raises(ValueError, match="holds another run, with"):
+            run_files.check_resumed(tmp_path, dataclasses.asdict(other), loop.CHOSEN)
+    with pytest.raises(ValueError, match="with kind synthesis, not None"):
+        run_files.check_resumed(tmp_path, {}, ("kind",))
+    base = ["--data", EXAMPLES, "--out", tmp_path]
+    fails_with(run_train("decoder", *base), "holds another run, with model photo, not eye: name another --out")
+
+
+@pytest.mark.parametrize("contents", [b"", b"text", b"PK\x03\x04 cut"])
+def test_a_damaged_checkpoint_is_one_line(contents: bytes, tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.pt").write_bytes(contents)
+    (tmp_path / "options.json").write_text('{"kind": "translator", "config": {}}')
+    fails_with(run_train("export", tmp_path / "checkpoint.pt", "a", "--folder", tmp_path))
+    assert not (tmp_path / "a.safetensors").exists()
+
+
+def test_interpolation_is_for_codecs(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.pt").write_bytes(b"")
+    (tmp_path / "options.json").write_text('{"kind": "translator"}')
+    result = run_train("export", tmp_path / "checkpoint.pt", "a", "--interpolate", "0.5")
+    assert (result.exit_code, "--interpolate is for codecs alone" in result.output) == (2, True)
+
+
+def test_pictures_of_16_bits_are_read_by_their_range(tmp_path: Path) -> None:
+    levels = np.linspace(0, 255, 64 * 64).reshape(64, 64)
+    Image.fromarray((levels * 257).astype(np.uint16)).save(tmp_path / "deep.png")
+    found = data.read_rgb(tmp_path / "deep.png")
+    assert found.shape == (64, 64, 3)
+    assert np.abs(found[..., 0] - levels).max() <= 1
+
+
+def test_held_out_pictures_of_other_sizes_are_named(tmp_path: Path) -> None:
+    Image.new("RGB", (128, 100)).save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match=r"a\.png is of 128 x 100 pixels: edges of held-out pictures"):
+        data.held_out(tmp_path)
+
+
+def test_damaged_shards_and_pictures_in_them_are_named(tmp_path: Path) -> None:
+    pytest.importorskip("webdataset")
+    (tmp_path / "0.png").write_bytes(b"no picture")
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        tar.add(tmp_path / "0.png", "0.png")
+    with pytest.raises(lapic.Error, match=r"a\.tar: 0\.png: not a picture"):
+        list(shard_pictures(list_shards(tmp_path), {".png"}))
+    (tmp_path / "a.tar").write_bytes((tmp_path / "a.tar").read_bytes()[:700])
+    with pytest.raises(lapic.Error, match="a shard is damaged"):
+        list(shard_pictures(list_shards(tmp_path), {".png"}))
