@@ -1,18 +1,15 @@
 """The command `lapic-train`: trains models and exports them."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import fields
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from lapic.codec.command.console import with_options
-from lapic.codec.command.failures import reason, show_traceback
 from lapic.codec.memory import keep_freed_memory
+from lapic.training.cli_checks import fill_qualities, is_given, missing_packages, one_line_errors, options_of
 from lapic.training.cli_options import (
     CODEC,
     CUDA_GRAPH,
@@ -28,58 +25,12 @@ from lapic.training.cli_options import (
 )
 
 
-def _is_given(context: click.Context, name: str) -> bool:
-    """Whether an option stands on the command line."""
-    return context.get_parameter_source(name) is not ParameterSource.DEFAULT
-
-
-def _options_of(context: click.Context, kind: type, options: dict[str, Any], refusal: str) -> dict[str, Any]:
-    """Those of a command's options that the dataclass `kind` has. Raises UsageError if another one is given."""
-    known = {field.name for field in fields(kind)}
-    for parameter in context.command.params:
-        if parameter.name in options.keys() - known and _is_given(context, parameter.name):
-            raise click.UsageError(f"{parameter.opts[0]} {refusal}")
-    return {name: value for name, value in options.items() if name in known}
-
-
-@contextmanager
-def _one_line_errors() -> Iterator[None]:
-    """Turn failures into one line."""
-    try:
-        yield
-    except (click.ClickException, ModuleNotFoundError):
-        raise
-    except Exception as error:
-        show_traceback(error)
-        raise click.ClickException(reason(error)) from None
-
-
-def _fill_qualities(options: dict[str, Any], model: str | None) -> None:
-    """Set the qualities that are not given to those of the model that a run starts from, else to all."""
-    from lapic.training.qualities import of_model
-
-    with _one_line_errors():
-        lowest, highest = of_model(model)
-    for name, quality in (("lowest", lowest), ("highest", highest)):
-        if options[name] is None:
-            options[name] = quality
-
-
-@contextmanager
-def _missing_packages() -> Iterator[None]:
-    """Turn a missing package of the extra `evaluation` into one line."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise click.ClickException(f"{error.name} is missing: pip install 'lapic[evaluation]'") from None
-
-
 def _train(options: Any, recipe: Callable) -> None:
     """Train by a recipe."""
     from lapic.training.loop import train
 
     keep_freed_memory()  # a step takes a tenth less time: its tensors are those of the step before
-    with _one_line_errors():
+    with one_line_errors():
         train(options, lambda part: recipe(options, part=part))
 
 
@@ -134,16 +85,16 @@ def codec(call: click.Context, cuda_graph: bool, **options: Any) -> None:
     from lapic.training.codec import CodecOptions, recipe
     from lapic.training.cuda_graph import CudaGraphOptions, train_with_cuda_graph
 
-    _fill_qualities(options, options["init"])
+    fill_qualities(options, options["init"])
     if not cuda_graph:
-        _train(CodecOptions(**_options_of(call, CodecOptions, options, "needs --cuda-graph")), recipe)
+        _train(CodecOptions(**options_of(call, CodecOptions, options, "needs --cuda-graph")), recipe)
         return
     if not options["init"]:
         raise click.UsageError("--cuda-graph needs --init")
-    known = _options_of(call, CudaGraphOptions, options, "does not go with --cuda-graph")
+    known = options_of(call, CudaGraphOptions, options, "does not go with --cuda-graph")
     own = ("lowest", "highest")  # all other defaults are those of CudaGraphOptions
-    given = {name: value for name, value in known.items() if name in own or _is_given(call, name)}
-    with _one_line_errors():
+    given = {name: value for name, value in known.items() if name in own or is_given(call, name)}
+    with one_line_errors():
         train_with_cuda_graph(CudaGraphOptions(**given))
 
 
@@ -173,7 +124,7 @@ def decoder(**options: Any) -> None:
     """Train a codec's synthesis alone, from latents as files hold them. Bitstreams and the model's id do not change."""
     from lapic.training.decoder import DecoderOptions, recipe
 
-    _fill_qualities(options, options["model"])
+    fill_qualities(options, options["model"])
     _train(DecoderOptions(**options), recipe)
 
 
@@ -189,7 +140,7 @@ def entropy(**options: Any) -> None:
     """
     from lapic.training.entropy import EntropyOptions, recipe
 
-    _fill_qualities(options, options["model"])
+    fill_qualities(options, options["model"])
     _train(EntropyOptions(**options), recipe)
 
 
@@ -219,8 +170,8 @@ def transfer(old: str, new: str, realistic: Path, **options: Any) -> None:
     """Adapt the REALISTIC decoder of the codec OLD to NEW, which was trained further from it, and write it to OUT."""
     from lapic.training.transfer import transfer as fit_transfer
 
-    _fill_qualities(options, new)
-    with _one_line_errors():
+    fill_qualities(options, new)
+    with one_line_errors():
         before, after = fit_transfer(old, new, realistic, **options)
     click.echo(f"{options['out']}: unexplained variance in {new} {before:.0%} before, {after:.0%} after")
 
@@ -249,7 +200,7 @@ def grey(pairs: tuple[Path, Path]) -> None:
     from lapic.training.data import list_pictures, read_pair
     from lapic.training.grey import fit_factor
 
-    with _one_line_errors():
+    with one_line_errors():
         both = (read_pair(pairs, path) for path in list_pictures(pairs[0]))
         factor, quality = fit_factor((pair[..., :3], pair[..., 3:]) for pair in both)
     click.echo(f"grey:{factor:.3f}  ({quality:.2f} dB)")
@@ -264,7 +215,7 @@ def own(**options: Any) -> None:
     trained on one GPU if there is one, else on the CPU; there Ctrl-C ends the training early, and what was learned is
     exported and measured.
     """
-    with _missing_packages(), _one_line_errors():
+    with missing_packages(), one_line_errors():
         from lapic.training.own import OwnOptions, summary, train_own
 
         given = OwnOptions(**options)
@@ -308,7 +259,7 @@ def export(
     from lapic.training.export import export_checkpoint, export_synthesis, export_translator
     from lapic.training.run_files import read_options
 
-    with _one_line_errors():
+    with one_line_errors():
         kind = read_options(checkpoint.parent).get("kind", "codec")
         if beside and kind != "codec":
             raise click.UsageError("--beside takes the mean of codecs alone")
@@ -336,7 +287,7 @@ def onnx_pack(model: str, folder: Path) -> None:
         raise click.ClickException("the package onnx is missing: pip install 'lapic[web]'")
     from lapic.training.pack.export import write_pack
 
-    with _one_line_errors():
+    with one_line_errors():
         written = write_pack(model, folder)
     click.echo(f"{folder}: {len(written)} files, {sum(written.values()) / 2**20:.2f} MiB")
 

@@ -3,11 +3,9 @@ what, is a Recipe."""
 
 import copy
 import itertools
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +27,7 @@ from lapic.training.run_files import (
     write_checkpoint,
     write_options,
 )
+from lapic.training.signals import signals_received
 
 Batch = tuple[Tensor, ...]
 Figures = dict[str, float]
@@ -120,27 +119,6 @@ def interpolate(average: nn.Module, model: nn.Module, keep: float) -> None:
         torch._foreach_lerp_([a for a, _ in pairs], [m for _, m in pairs], 1 - keep)
 
 
-@contextmanager
-def _signals_received() -> Iterator[list[int]]:
-    """A list that SIGINT and SIGTERM append to within the block, so that the loop ends with a checkpoint; a second
-    SIGINT ends at once."""
-    received: list[int] = []
-
-    def note(number: int, _: object) -> None:
-        received.append(number)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def _average_over_processes(fabric: Fabric, modules: Iterable[nn.Module], optimisers: Iterable) -> None:
     """Replace parameters and the tensors in optimisers' states by their means over all processes."""
     states = [value for one in optimisers for state in one.state.values() for value in state.values()]
@@ -202,7 +180,7 @@ class Trainer:
         then and at the end."""
         self.first_step, self.seconds_before = self.step, self.seconds
         self.began = self.saved = time.monotonic()
-        with _signals_received() as self.signals:
+        with signals_received() as self.signals:
             self._take_steps()
 
     def _take_steps(self) -> None:

@@ -176,11 +176,10 @@ def _qualities(options: Options, codec_: Codec) -> tuple[float, ...]:
 
 def _tell_qualities_left_out(options: Options, found: list[Codec], say: Say) -> None:
     """Say which of the qualities that were asked for a codec does not have."""
-    asked = {name for name, _ in options.qualities}
     for codec_ in found:
         low, high = codec_.span
         outside = [f"{quality:g}" for quality in _qualities(options, codec_) if not low <= quality <= high]
-        if outside and asked & {codec_.name, codec_.base}:
+        if outside and dict(options.qualities).keys() & {codec_.name, codec_.base}:
             say(f"{codec_.label} has qualities {low:g} to {high:g}: {', '.join(outside)} left out")
 
 

@@ -234,7 +234,7 @@ def test_an_encoding_measures_each_file(store) -> None:
         assert 25 < row["psnr"] < 60
         assert row["bytes"] == len(store.cat_file(row["target"]))
     result = run_lapic("encode", "-e", 0, "s3://photos/a/", "s3://small/", "--metrics", "psnr,beauty")
-    assert (result.exit_code, "there is no metric beauty" in result.stderr) == (1, True)
+    assert (result.exit_code, "there is no metric beauty" in result.stderr) == (2, True)
 
 
 def test_an_evaluation_of_addresses(store) -> None:

@@ -1,0 +1,57 @@
+"""What the commands of `lapic-train` share besides options: checks, and failures as one line."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from lapic.codec.command.failures import reason, show_traceback
+
+
+def is_given(context: click.Context, name: str) -> bool:
+    """Whether an option stands on the command line."""
+    return context.get_parameter_source(name) is not ParameterSource.DEFAULT
+
+
+def options_of(context: click.Context, kind: type, options: dict[str, Any], refusal: str) -> dict[str, Any]:
+    """Those of a command's options that the dataclass `kind` has. Raises UsageError if another one is given."""
+    known = {field.name for field in fields(kind)}
+    for parameter in context.command.params:
+        if parameter.name in options.keys() - known and is_given(context, parameter.name):
+            raise click.UsageError(f"{parameter.opts[0]} {refusal}")
+    return {name: value for name, value in options.items() if name in known}
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turn failures into one line."""
+    try:
+        yield
+    except (click.ClickException, ModuleNotFoundError):
+        raise
+    except Exception as error:
+        show_traceback(error)
+        raise click.ClickException(reason(error)) from None
+
+
+def fill_qualities(options: dict[str, Any], model: str | None) -> None:
+    """Set the qualities that are not given to those of the model that a run starts from, else to all."""
+    from lapic.training.qualities import of_model
+
+    with one_line_errors():
+        lowest, highest = of_model(model)
+    for name, quality in (("lowest", lowest), ("highest", highest)):
+        if options[name] is None:
+            options[name] = quality
+
+
+@contextmanager
+def missing_packages() -> Iterator[None]:
+    """Turn a missing package of the extra `evaluation` into one line."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise click.ClickException(f"{error.name} is missing: pip install 'lapic[evaluation]'") from None
