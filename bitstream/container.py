@@ -146,7 +146,7 @@ def write(header: Header, tiles: list[Tile]) -> bytes:
     header.check()
     if len(header.model) != 4:
         raise ValueError("the model id takes four bytes")
-    code = WHOLE if header.tile == 0 else (header.tile // 64).bit_length() - 1
+    code = WHOLE if header.tile == 0 else TILES.index(header.tile)
     quality = round(header.quality * QUALITY_ONE)
     flags = header.pixel_format | (HAS_CHUNKS if header.chunks else 0) | code << 4
     head = bytes([VERSION]) + header.model + bytes([flags]) + quality.to_bytes(2, "little")
@@ -225,7 +225,7 @@ def _read_header(reader: Reader, max_pixels: int | None) -> Header:
     if max_pixels is not None and width * height > max_pixels:
         raise Error(f"{width} x {height} is more than {max_pixels} pixels: raise the limit to decode it")
     chunks, sizes = _read_chunks(reader) if flags & HAS_CHUNKS else ({}, {})
-    tile = 0 if flags >> 4 == WHOLE else 64 << (flags >> 4)
+    tile = 0 if flags >> 4 == WHOLE else TILES[flags >> 4]
     header = Header(width, height, PixelFormat(flags & 3), quality / QUALITY_ONE, model, tile, chunks, sizes)
     try:
         header.check()

@@ -201,14 +201,14 @@ def encode(
 
 def _encoded(facts: dict[str, Any], tell_quality: bool) -> str:
     """One line about an encoded picture, or about the frames of one, of which some may be skipped."""
-    frames, skipped = facts.get("frames"), facts.get("skipped", 0)
+    skipped = facts.get("skipped", 0)
     parts = [f"{facts['width']} x {facts['height']}"]
-    if frames is not None:
-        parts.append(f"{frames} frames" + f" ({skipped} skipped)" * bool(skipped))
+    if "frames" in facts:
+        parts.append(f"{facts['frames']} frames" + f" ({skipped} skipped)" * bool(skipped))
     parts.append(f"{facts['bytes']} bytes")
     if tell_quality:
         parts.append(f"quality {facts['quality']:g}")
-    if pixels := facts["width"] * facts["height"] * ((1 if frames is None else frames) - skipped):
+    if pixels := facts["width"] * facts["height"] * (facts.get("frames", 1) - skipped):
         seconds = facts["seconds"]
         parts.append(f"{8 * facts['bytes'] / pixels:.3f} bpp, {seconds:.2f} s, {pixels / seconds / 1e6:.1f} MP/s")
     return ", ".join(parts)

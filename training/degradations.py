@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+from lapic.codec.picture.planes import in_colour
+
 Pixels = NDArray[np.uint8]
 Degradation = Callable[[Pixels, np.random.Generator], Pixels]
 HALVED_SHARE = 0.5  # of resize blur
@@ -99,5 +101,5 @@ def damage(pixels: Pixels, task: str, rng: np.random.Generator) -> tuple[Pixels,
         clean = gaussian_noise(clean, rng.uniform(0, 8), rng)
     damaged = DEGRADATIONS[task](clean, rng)
     if grey:
-        damaged, clean = (np.repeat(side[:, :, None], 3, axis=2) for side in (damaged, clean))
+        damaged, clean = (in_colour(side) for side in (damaged, clean))
     return damaged, clean

@@ -1,10 +1,8 @@
 """The qualities that a model is for."""
 
-import json
 import math
 
-from lapic.codec.model.codec_weights import damaged_weights, read_weights
-from lapic.codec.model.shipped import find_model
+from lapic.codec.model.codec_weights import load
 
 ALL_QUALITIES = (1, 100)
 
@@ -14,9 +12,5 @@ def of_model(name: str | None) -> tuple[int, int]:
     `Error` if it cannot be read."""
     if name is None:
         return ALL_QUALITIES
-    path = find_model(name)
-    metadata = read_weights(path)[1]
-    with damaged_weights(path):
-        card = json.loads(metadata["card"])
-        low, high = (float(card.get(key, most)) for key, most in zip(("lowest", "highest"), ALL_QUALITIES, strict=True))
+    low, high = load(name).qualities
     return math.ceil(low), math.floor(high)

@@ -10,6 +10,7 @@ import numpy as np
 from lapic.bitstream import Error
 from lapic.codec.command.failures import about
 from lapic.codec.picture.pillow import from_pil, open_image
+from lapic.codec.picture.planes import in_colour
 
 
 def list_shards(folder: Path) -> list[Path]:
@@ -45,7 +46,7 @@ def shard_pictures(shards: list[Path], suffixes: set[str], part: tuple[int, int]
 def rgb_of(data: bytes) -> np.ndarray:
     """The picture in a file as (H, W, 3) uint8, upright, without alpha. Raises `Error` if it cannot be read."""
     pixels, _ = from_pil(open_image(data))
-    return pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
+    return in_colour(pixels)
 
 
 def _readable(samples: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -108,7 +108,7 @@ def encode_frames(job: EncodeJob, progress: Progress = no_progress, skip_existin
     size: dict[str, Any] = {}
     for count, frame in enumerate(reading.frames(image, job.max_pixels, notes), 1):
         target = files.target_of(job.target, f"frame-{count:04}", ".lapic")
-        if skip_existing and files.existing([target]):
+        if skip_existing and files.exists(target):
             skipped += 1
             continue
         files.make_parent(target)

@@ -32,7 +32,7 @@ def check_manifest(name: str, sources: Iterable[str], targets: Iterable[str]) ->
     taken = {_absolute(one) for one in (*sources, *targets) if one != "-"}
     if not taken.isdisjoint({_absolute(name), name if files.is_address(name) else os.path.realpath(name)}):
         raise Error(f"the manifest {name} would replace a file that is read or written")
-    there = files.existing([name]) if files.is_address(name) else os.path.isfile(name)
+    there = files.exists(name) if files.is_address(name) else os.path.isfile(name)
     if there and not name.lower().endswith(SUFFIXES):
         raise Error(f"{name} exists, and by its name is no manifest: {', '.join(SUFFIXES)} would be replaced")
     files.check_absent(name, force=True)

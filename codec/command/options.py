@@ -116,10 +116,11 @@ def check_name(output: str, forced: bool, lapic: bool = False, format_suffix: st
         return
     if lapic:
         is_wrong, content = suffix.lower() in files.foreign_suffixes(), "a lapic file"
+    elif format_suffix:
+        is_wrong, content = files.are_of_different_formats(f".{format_suffix}", suffix), f"a {format_suffix}"
     else:
-        other = format_suffix and files.are_of_different_formats(f".{format_suffix}", suffix)
-        is_wrong, content = suffix.lower() == ".lapic" or bool(other), f"a {format_suffix or 'picture'}"
-    if is_wrong:
+        is_wrong, content = False, "a picture"
+    if is_wrong or (suffix.lower() == ".lapic" and not lapic):
         raise Error(f"{output}: {content} should not be called {suffix} (--force-format writes it all the same)")
 
 
@@ -213,7 +214,7 @@ def is_there(source: str, target: str, manifest: str | None) -> bool:
     from lapic.codec.command.batch import Report
     from lapic.codec.command.manifest import check_manifest, write_manifest
 
-    if not files.existing([target]):
+    if not files.exists(target):
         return False
     if manifest:
         check_manifest(manifest, [source], [target])

@@ -18,6 +18,7 @@ from lapic.codec.evaluation import codecs
 from lapic.codec.evaluation.metrics import all_metrics
 from lapic.codec.evaluation.peak import PeakMemory
 from lapic.codec.picture.pillow import from_pil, open_image, read_alpha, to_pil
+from lapic.codec.picture.planes import in_colour
 from lapic.codec.picture.saving import compose
 
 Result = TypeVar("Result")
@@ -49,7 +50,7 @@ def load_rgb(path: Path | str, model: str | None = None) -> NDArray[np.uint8]:
     if ALPHA in chunks:
         alpha = read_alpha(chunks, pixels.shape[1::-1])
         pixels = np.asarray(compose(to_pil(pixels, alpha, {}), "white"))
-    return pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
+    return in_colour(pixels)
 
 
 def check(path: Path) -> dict[str, Any]:

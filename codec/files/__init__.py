@@ -25,6 +25,7 @@ __all__ = [
     "are_of_different_formats",
     "check_absent",
     "existing",
+    "exists",
     "files_in",
     "foreign_suffixes",
     "inside",
@@ -256,6 +257,12 @@ def existing(names: Iterable[str]) -> set[str]:
     named = set(names)
     addresses = {name for name in named if is_address(name)}
     return {name for name in named - addresses if os.path.exists(name)} | remote.existing(addresses)
+
+
+def exists(name: str) -> bool:
+    """Whether something exists under a name; an address costs one question, no listing. Raises `Error` if it cannot be
+    asked."""
+    return remote.exists(name) if is_address(name) else os.path.exists(name)
 
 
 def make_parent(name: str) -> None:

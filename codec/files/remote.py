@@ -75,18 +75,18 @@ def _put(address: str, put: Callable[[Any, str, dict[str, str]], object], force:
         with _errors("write", address):
             filesystem, path = _open(address)
             if type(filesystem).mv is AbstractFileSystem.mv:  # it copies: an object store, whose writes are whole
-                by_storage = not force and address.startswith(EXCLUSIVE)
-                if not force and not by_storage and filesystem.exists(path):
-                    raise FileExistsError
-                put(filesystem, path, {"mode": "create"} if by_storage else {})
+                if not force and address.startswith(EXCLUSIVE):
+                    put(filesystem, path, {"mode": "create"})
+                    return
+                _refuse_existing(filesystem, path, force)
+                put(filesystem, path, {})
                 return
             parent, name = posixpath.split(path)
             beside = f"{parent}/.lapic-{secrets.token_hex(8)}{PurePosixPath(name).suffix}"
             filesystem.makedirs(parent, exist_ok=True)
             try:
                 put(filesystem, beside, {})
-                if not force and filesystem.exists(path):
-                    raise FileExistsError
+                _refuse_existing(filesystem, path, force)
                 filesystem.mv(beside, path)
             except BaseException:
                 with suppress(Exception):  # it is there in part, or not at all
@@ -94,6 +94,12 @@ def _put(address: str, put: Callable[[Any, str, dict[str, str]], object], force:
                 raise
     except FileExistsError:
         raise Error(f"{address} exists: --force replaces it") from None
+
+
+def _refuse_existing(filesystem: Any, path: str, force: bool) -> None:
+    """Raise FileExistsError if something is there and not `force`."""
+    if not force and filesystem.exists(path):
+        raise FileExistsError
 
 
 def exists(address: str) -> bool:

@@ -20,7 +20,6 @@ from lapic.codec.picture.saving import compose, picture_bytes
 __all__ = ["compose", "crop_alpha", "format_of", "from_pil", "open_image", "picture_bytes", "read_alpha", "stripped",
            "to_pil", "unsupported"]  # fmt: skip
 
-PNG_DEPTH = 24  # the byte of a PNG file that holds the bits of a channel
 PLAIN_MODES = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX"}
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -132,7 +131,7 @@ def read_alpha(chunks: dict[bytes, bytes], size: tuple[int, int], max_pixels: in
         raise Error(f"an alpha channel of {size[0]} x {size[1]} is more than {max_pixels} pixels: see --max-pixels")
     try:
         alpha = PngImageFile(io.BytesIO(chunks[ALPHA]))  # reads the header only, and knows no limit of pixels
-        if alpha.size != size or alpha.mode != "L" or chunks[ALPHA][PNG_DEPTH] != 8:
+        if alpha.size != size or alpha.mode != "L" or probe.depth(alpha, chunks[ALPHA]) != 8:
             raise Error("the alpha channel is damaged: its size or mode is wrong")
         alpha.load()
     except (Error, MemoryError):

@@ -38,6 +38,11 @@ def fill_hidden(pixels: NDArray[np.uint8], chunks: dict[bytes, bytes]) -> NDArra
     return filled
 
 
+def in_colour(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Pixels (H, W, 3), or grey ones (H, W), as (H, W, 3)."""
+    return pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
+
+
 def is_grey(pixels: NDArray[np.uint8]) -> bool:
     """Whether pixels are (H, W, 3) with three channels that are equal everywhere."""
     return pixels.ndim == 3 and all(

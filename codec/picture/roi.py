@@ -55,9 +55,10 @@ def _is_rectangle(item: Any) -> bool:
     )  # fmt: skip
 
 
-def _has_commas(name: str) -> bool:
-    """Whether a text has commas and names no mask."""
-    return "," in name and not files.is_address(name) and not os.path.exists(name)
+def _is_written_rectangle(text: str) -> bool:
+    """Whether a text is meant as a rectangle: of digits alone, or with commas where no mask has such a name."""
+    is_name = files.is_address(text) or os.path.exists(text)
+    return bool(RECTANGLE.fullmatch(text)) or ("," in text and not is_name)
 
 
 def _level(item: Any, pixels: NDArray[np.uint8]) -> tuple[Weights, float]:
@@ -65,7 +66,7 @@ def _level(item: Any, pixels: NDArray[np.uint8]) -> tuple[Weights, float]:
     size = pixels.shape[1::-1]
     if isinstance(item, str) and item in detect.KINDS:
         return detect.found(item, pixels), WEIGHT
-    if isinstance(item, str) and (RECTANGLE.fullmatch(item) or _has_commas(item)):
+    if isinstance(item, str) and _is_written_rectangle(item):
         try:
             item = [float(number) for number in item.split(",")]
         except ValueError:

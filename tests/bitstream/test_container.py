@@ -71,11 +71,11 @@ def test_arbitrary_bytes_raise_only_errors(junk: bytes) -> None:
             bitstream.read(data)
 
 
-@pytest.mark.parametrize("size", [100_000, 2**22])
-def test_the_overhead_of_one_tile_is_at_most_33_bytes(size: int) -> None:
+@pytest.mark.parametrize(("size", "most"), [(100_000, 32), (2**22, 33)])
+def test_the_overhead_of_one_tile_is_at_most_33_bytes(size: int, most: int) -> None:
     payload = b"\0" + bytes(size)  # the payload's own flag byte counts as overhead
     header = Header(16383, 1024, PixelFormat.RGB, 50, b"abcd", tile=0)
-    assert len(bitstream.write(header, [Tile(payload, 2**32 - 1)])) - size <= 33
+    assert len(bitstream.write(header, [Tile(payload, 2**32 - 1)])) - size <= most
 
 
 @pytest.mark.parametrize(
