@@ -1,5 +1,6 @@
 """The command `lapic-train`: trains models and exports them."""
 
+import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import click
 
+from lapic.codec.command import interrupts
 from lapic.codec.command.console import with_options
 from lapic.codec.memory import keep_freed_memory
 from lapic.training.cli_checks import fill_qualities, is_given, missing_packages, one_line_errors, options_of
@@ -292,5 +294,15 @@ def onnx_pack(model: str, folder: Path) -> None:
     click.echo(f"{folder}: {len(written)} files, {sum(written.values()) / 2**20:.2f} MiB")
 
 
+def run() -> None:
+    """The entry point of the process: SIGTERM ends it with temporary files removed."""
+    interrupts.end_on_sigterm()
+    try:
+        main(prog_name="lapic-train")
+    except interrupts.Ended as ended:
+        print(f"lapic-train: {ended.reason}", file=sys.stderr)
+        raise
+
+
 if __name__ == "__main__":
-    main()
+    run()

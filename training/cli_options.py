@@ -21,7 +21,7 @@ RUN = [
         "--batch", type=click.IntRange(1), default=8, show_default=True, help="Crops in a step, for each process."
     ),
     click.option(
-        "--patch", type=click.IntRange(16), default=128, show_default=True, help="Edge of the crops in pixels."
+        "--patch", type=click.IntRange(32), default=128, show_default=True, help="Edge of the crops in pixels."
     ),
     click.option("--learning-rate", type=Finite(0), default=5e-4, show_default=True),
     click.option(

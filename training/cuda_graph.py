@@ -18,12 +18,12 @@ from lapic.codec.model.codec_weights import load
 from lapic.codec.nets import second
 from lapic.codec.nets.network import Block
 from lapic.training.codec import optimisers
-from lapic.training.data import Crops, DeviceCrops
+from lapic.training.data import Crops, DeviceCrops, check_patch
 from lapic.training.export import trainable
 from lapic.training.eye import Distortion, ObjectiveOptions
 from lapic.training.initial import deepen
 from lapic.training.muon import Muon, StackedMuon
-from lapic.training.rate_distortion import TrainableCodec, check_qualities, loss, random_qualities
+from lapic.training.rate_distortion import QualityOptions, TrainableCodec, check_qualities, loss, random_qualities
 from lapic.training.run_files import CsvLog, megapixels_per_step, text, training_of, write_checkpoint, write_options
 
 WARMUP = 0.02  # of the time the learning rate rises,
@@ -150,11 +150,12 @@ def train_with_cuda_graph(options: CudaGraphOptions) -> Path:
     options.json to `options.out`, the transforms in half precision as an export has them. Returns the checkpoint.
 
     Raises:
-        ValueError: no quality is left between the lowest and the highest, the distortion's shares add up to more than
-            1, or there is no such device.
+        ValueError: no quality is left between the lowest and the highest, the networks do not take crops of that size,
+            the distortion's shares add up to more than 1, or there is no such device.
         FileNotFoundError: there are no pictures.
     """
     check_qualities(options.lowest, options.highest)
+    check_patch(options.patch, QualityOptions.patch_unit)
     check_device(options.device)
     begun = time.monotonic()
     torch.manual_seed(options.seed)

@@ -131,6 +131,12 @@ def prefetch(batch: Callable[[int], Item], first: int, threads: int) -> Iterator
             yield ready
 
 
+def check_patch(patch: int, unit: int) -> None:
+    """Raise ValueError unless the edge `patch` of crops is a multiple of `unit`."""
+    if patch % unit:
+        raise ValueError(f"the patch must be a multiple of {unit} pixels, not {patch}")
+
+
 class Crops:
     """Random crops from a folder of pictures held in memory (3 bytes a pixel).
 

@@ -36,7 +36,7 @@ class EntropyOptions(QualityOptions):
     validation: Path | None = None
     model: str = DEFAULT_MODEL  # the codec, by name or weights file
     batch: int = 16
-    patch: int = 256  # a multiple of 64
+    patch: int = 256
 
 
 class TrainableEntropy(TrainableCodec):

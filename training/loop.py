@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from lapic.codec.model.codec_weights import default_dtype
-from lapic.training.data import prefetch
+from lapic.training.data import check_patch, prefetch
 from lapic.training.muon import Muon
 from lapic.training.run_files import (
     CHOSEN,
@@ -44,6 +44,8 @@ class Options:
     Processes either share every gradient (`sync_every` 1) or learn on their own and take the mean of their weights
     every `sync_every` steps (local SGD: Stich, ICLR 2019), which costs next to no time.
     """
+
+    patch_unit: ClassVar[int] = 8  # the networks take crops whose edge is a multiple of this
 
     out: Path
     steps: int = 100_000
@@ -292,18 +294,19 @@ def train(options: Options, prepare: Callable[[tuple[int, int]], Recipe]) -> nn.
         prepare: makes the recipe for process (rank, count) of a distributed run.
 
     Raises:
-        ValueError: the folder holds another run.
+        ValueError: the networks do not take crops of that size, or the folder holds another run.
     """
+    check_patch(options.patch, options.patch_unit)
     options = replace(options, precision=precision_of(options))
     fabric = Fabric(
         accelerator=options.accelerator, devices=options.devices, num_nodes=options.nodes, precision=options.precision
     )
     fabric.launch()
-    options.out.mkdir(parents=True, exist_ok=True)
     check_resumed(options.out, asdict(options), CHOSEN)
     torch.manual_seed(options.seed)
     recipe = prepare((fabric.global_rank, fabric.world_size))
     check_resumed(options.out, recipe.notes, ("kind",))
+    options.out.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(options, fabric, recipe)
     trainer.resume()
     if fabric.is_global_zero:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from lapic.codec.nets import levels as levels_module
 from lapic.codec.nets.config import Config
 from lapic.codec.nets.network import Transforms
 from lapic.codec.nets.pyramid import reduce
+from lapic.codec.picture.tiling import LATENT
 from lapic.training.eye import Distortion, square_error
 from lapic.training.hyper import HyperSynthesis, straight_through
 from lapic.training.loop import Options
@@ -40,6 +42,8 @@ def normalise(pixels: Tensor) -> Tensor:
 @dataclass(frozen=True)
 class QualityOptions(Options):
     """A run for a codec that serves the qualities from `lowest` to `highest`."""
+
+    patch_unit: ClassVar[int] = hyper.HYPER * LATENT
 
     lowest: int = 1
     highest: int = 100

@@ -7,7 +7,7 @@ the realism, drawn for each step, so that one network learns all degrees from fa
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from lapic.codec.model.codec_weights import Model, load
 from lapic.codec.nets import levels
 from lapic.codec.nets.network import assemble
 from lapic.codec.picture.tensors import to_pixels
+from lapic.codec.picture.tiling import LATENT
 from lapic.training import paired
 from lapic.training.data import Crops, list_pictures, read_rgb
 from lapic.training.latents import EFFORT, encode, random_effort
@@ -39,6 +40,8 @@ EDGE = 256  # of the validation's pictures
 @dataclass(frozen=True)
 class RealismOptions(PairedOptions):
     """A run of stage 2."""
+
+    patch_unit: ClassVar[int] = LATENT
 
     data: Path = Path("data")
     validation: Path | None = None

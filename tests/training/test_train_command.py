@@ -1,6 +1,10 @@
 """The command `lapic-train`: what is wrong is one line, before any training."""
 
 import dataclasses
+import os
+import signal
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -69,6 +73,37 @@ def test_qualities_of_models() -> None:
 def test_numbers_out_of_range_are_wrong_usage(arguments: list[str], started: list, tmp_path: Path) -> None:
     assert run_train(*arguments, "--data", EXAMPLES, "--out", tmp_path / "run").exit_code == 2
     assert not started
+
+
+@pytest.mark.parametrize(("command", "unit"), [("codec", 64), ("entropy", 64), ("restorer", 8)])
+def test_crops_that_the_networks_do_not_take(command: str, unit: int, tmp_path: Path) -> None:
+    task = ("--task", "jpeg") if command == "restorer" else ()
+    result = run_train(command, "--data", EXAMPLES, "--out", tmp_path / "run", "--patch", 5 * unit + 1, *task)
+    fails_with(result, f"a multiple of {unit} pixels", str(5 * unit + 1))
+
+
+def test_a_run_that_cannot_start_leaves_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    fails_with(run_train("codec", "--data", tmp_path / "data", "--out", tmp_path / "run"), "no pictures")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_a_run_that_is_ended_leaves_no_temporary_folder(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for number in range(8):
+        Image.effect_noise((512, 512), 50).save(tmp_path / "photos" / f"{number}.png")
+    photos, out = tmp_path / "photos", tmp_path / "own.safetensors"
+    command = [sys.executable, "-m", "lapic.training.cli", "own", photos, "--out", out]
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        run.stdout.readline()  # the first: training is about to start, or pictures are measured
+        assert list(tmp_path.glob("lapic-own-*"))
+        run.send_signal(signal.SIGTERM)
+        _, complaints = run.communicate(timeout=60)
+    assert (run.returncode, complaints.splitlines()[-1]) == (143, "lapic-train: ended by SIGTERM")
+    assert not list(tmp_path.glob("lapic-own-*"))
 
 
 def test_options_of_a_translator_that_exclude_each_other(tmp_path: Path) -> None:
