@@ -1,7 +1,9 @@
 """The page for browsers: where it is, how it is served to this machine alone, and how it is written as static files."""
 
 import errno
+import json
 import os
+import re
 import secrets
 import shutil
 from dataclasses import dataclass, field
@@ -25,6 +27,7 @@ TYPES = {
     ".wasm": "application/wasm",
 }
 BYTES = "application/octet-stream"
+LIST = "list.json"
 HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",  # these two let the page use threads
     "Cross-Origin-Embedder-Policy": "require-corp",
@@ -40,7 +43,7 @@ def page_folder() -> Path:
     """The folder of the built page. Raises `Error` if it is not built."""
     folder = Path(lapic.__file__).parent / "page"
     if not (folder / "index.html").is_file():
-        raise Error("the page is not built here: run `make web` in a clone (it needs Node.js), or install a wheel")
+        raise Error("the page is not built here: run `make web` in a clone (it needs Node.js), then install from it")
     return folder
 
 
@@ -53,9 +56,10 @@ class Site:
     token: str = field(default_factory=lambda: secrets.token_urlsafe(16))
 
     @property
-    def fragment(self) -> str:
-        """Tells the page which files to open: they are numbered, since names may occur twice."""
-        return "&".join(f"open=files/{i}/{quote(path.name, safe='')}" for i, path in enumerate(self.pictures))
+    def list(self) -> bytes:
+        """The addresses of the pictures as JSON: they are numbered, since names may occur twice."""
+        names = [quote(os.fsencode(path.name), safe="") for path in self.pictures]
+        return json.dumps([f"files/{number}/{name}" for number, name in enumerate(names)]).encode()
 
     def find(self, address: str) -> Path | None:
         """The file at the path of a request, None if there is none."""
@@ -93,12 +97,14 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get("Host") != f"127.0.0.1:{self.server.server_port}":
             return self.send_error(HTTPStatus.MISDIRECTED_REQUEST)
         if self.path == f"/{site.token}/":
-            return self._send(HTTPStatus.FOUND, b"", {"Location": f"index.html#{site.fragment}"}, with_body)
-        path = site.find(self.path)
+            return self._send(HTTPStatus.FOUND, b"", {"Location": f"index.html#list={LIST}"}, with_body)
+        if self.path == f"/{site.token}/{LIST}":
+            return self._send(HTTPStatus.OK, site.list, {"Content-Type": TYPES[".json"]}, with_body)
         try:
+            path = site.find(self.path)
             body = None if path is None else path.read_bytes()
-        except OSError:
-            body = None
+        except (OSError, ValueError):  # ValueError: a malformed address
+            path = body = None
         if path is None or body is None:
             return self.send_error(HTTPStatus.NOT_FOUND)
         kind = TYPES.get(path.suffix, BYTES) if site.page in path.parents else BYTES
@@ -168,7 +174,8 @@ def write_page(output: Path, force: bool) -> list[Path]:
         finally:
             shutil.rmtree(beside, ignore_errors=True)
     except shutil.Error as error:
-        raise Error(f"cannot write {output}: {error.args[0][0][2]}") from None
+        reason = re.sub(r"^\[Errno \d+\] |: '.*", "", str(error.args[0][0][2]), flags=re.DOTALL)
+        raise Error(f"cannot write {output}: {reason}") from None
     except OSError as error:
         raise Error(f"cannot write {output}: {error.strerror}") from None
     return [output / name for name in names]

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import threading
 from pathlib import Path
 
 import click
@@ -9,6 +10,10 @@ import click
 from lapic.bitstream.error import Error
 from lapic.codec.command.console import one_line_errors, print_stderr, write_line
 from lapic.codec.command.failures import attempt, named
+
+SHOWN = frozenset((
+    ".apng", ".avif", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".lapic", ".png", ".webp",
+))  # fmt: skip
 
 
 @click.command()
@@ -18,16 +23,15 @@ from lapic.codec.command.failures import attempt, named
 def view(files: tuple[str, ...], no_browser: bool) -> None:
     """Show .lapic files and photos in the browser: to zoom in, compare and make files.
 
-    The page is served to this machine alone, at a random address, with these FILES (of a folder, those in it) and
-    nothing else. Ctrl-C ends it.
+    Photos are of the formats that browsers open: PNG, JPEG, WebP, AVIF, GIF and BMP. The page is served to this machine
+    alone, at a random address, with these FILES (of a folder, those in it) and nothing else. Ctrl-C ends it.
     """
     from lapic.codec.command.serve import PageServer, Site, page_folder
-    from lapic.codec.files import files_in, picture_suffixes
+    from lapic.codec.files import files_in
 
     page, pictures, failed = page_folder(), [], False
-    suffixes = picture_suffixes() | {".lapic"}
     for name in files:
-        found = attempt(lambda name: {"paths": [_readable(path) for path in files_in(Path(name), suffixes)]}, name)
+        found = attempt(lambda name: {"paths": [_readable(path) for path in files_in(Path(name), SHOWN)]}, name)
         if "error" in found:
             failed = True
             print_stderr(f"lapic: {named(found['error'], name)}")
@@ -41,7 +45,7 @@ def view(files: tuple[str, ...], no_browser: bool) -> None:
         try:
             write_line(server.address)
             if not no_browser:
-                _open_browser(server.address)
+                threading.Thread(target=_open_browser, args=[server.address], daemon=True).start()
             server.serve_forever()
         except SystemExit as end:
             if end.code != 128 + signal.SIGINT:
@@ -70,11 +74,18 @@ def web(output: str, force: bool) -> None:
 
 
 def _readable(path: Path) -> Path:
-    """The absolute path of a file that can be read. Raises `Error` or OSError with the reason if it cannot."""
+    """The absolute path of a file that the page can open. Raises `Error` with the reason if there is none."""
+    from lapic.codec.files import picture_suffixes
+
     if path.exists() and not path.is_file():
         raise Error("it is no regular file")
-    with path.open("rb"):
-        return path.resolve()
+    if (suffix := path.suffix.lower()) in picture_suffixes() - SHOWN:
+        raise Error(f"browsers do not open {suffix}: convert it to PNG, or encode it first")
+    try:
+        with path.open("rb"):
+            return path.resolve()
+    except OSError as error:
+        raise Error(error.strerror or str(error)) from None
 
 
 def _open_browser(address: str) -> None:

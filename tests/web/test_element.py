@@ -18,6 +18,7 @@ PHOTO = (GOLDEN / "photo-q10.lapic").read_bytes()  # 163 x 109
 FILES = {
     "photo.lapic": PHOTO,
     "grey.lapic": (GOLDEN / "grey-q50.lapic").read_bytes(),
+    "dots.lapic": (GOLDEN / "dots-q100.lapic").read_bytes(),  # 50 x 33
     "damaged.lapic": PHOTO[:-30] + bytes([PHOTO[-30] ^ 4]) + PHOTO[-29:],
     "cut.lapic": PHOTO[:100],
 }
@@ -160,6 +161,29 @@ def test_a_lazy_picture_waits_until_it_is_near(show: Callable[[str], Any]) -> No
     assert value(page, "a", "[element.complete, heard.length]") == [False, 0]
     page.evaluate("() => document.getElementById('a').scrollIntoView()")
     hear(page, "a", "load")
+
+
+def test_a_file_that_is_taken_away_is_shown_again(show: Callable[[str], Any]) -> None:
+    page = show('<lapic-image id="a" src="photo.lapic"></lapic-image>')
+    hear(page, "a", "load")
+    page.evaluate("() => document.getElementById('a').removeAttribute('src')")
+    page.wait_for_function("() => document.getElementById('a').naturalWidth === 0")
+    page.evaluate("() => { heard.length = 0; document.getElementById('a').src = 'photo.lapic'; }")
+    hear(page, "a", "load")
+    assert value(page, "a", "element.naturalWidth") == 163
+
+
+def test_what_is_no_address_fails_as_an_img_does(show: Callable[[str], Any]) -> None:
+    page = show('<lapic-image id="a" src="http://[" alt="words"></lapic-image>')
+    assert hear(page, "a", "error") == "cannot read http://[: it is no address"
+
+
+def test_an_img_takes_the_size_of_the_next_file(show: Callable[[str], Any]) -> None:
+    page = show('<img id="a" src="photo.lapic" alt="A cat">')
+    hear(page, "a", "load")
+    page.evaluate("() => { heard.length = 0; document.getElementById('a').src = 'dots.lapic'; }")
+    page.wait_for_function("() => document.getElementById('a').naturalWidth === 50")
+    assert value(page, "a", "[element.width, element.height]") == [50, 33]
 
 
 def test_an_img_of_a_lapic_file_is_upgraded(show: Callable[[str], Any]) -> None:

@@ -99,6 +99,42 @@ def test_metadata_are_kept(browser: Browser, photo: Image.Image) -> None:
     assert read(file)[0].chunks == {b"iccp": b"\1\2", b"exif": b"\3", b"xmpd": b"\4\5\6"}
 
 
+def test_metadata_in_any_form_of_bytes_are_kept(browser: Browser) -> None:
+    script = """async () => {
+        const image = new ImageData(16, 16);
+        const bytes = await lapic.encode(image, { metadata: { exif: new Uint8Array([1, 2, 3]).buffer } });
+        return (await lapic.info(bytes)).metadata.exif.length;
+    }"""
+    assert browser.call(script) == 3
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (
+            "lapic.encode(new ImageData(16, 16), { metadata: { icc: 'sRGB' } })",
+            "the bytes of the metadata icc are needed",
+        ),
+        ("lapic.encode({ data: new Uint8ClampedArray(4), width: 100, height: 100 })", "4 bytes are no RGBA picture"),
+        ("lapic.encode({ data: new Uint8ClampedArray(0), width: 0, height: 0 })", "0 bytes are no RGBA picture"),
+        ("lapic.configure({ base: 'http://[' })", "the base http://[ is no address"),
+    ],
+)
+def test_what_cannot_be_encoded_is_refused(call: str, sentence: str, browser: Browser) -> None:
+    script = f"async () => {{ try {{ await {call}; }} catch (error) {{ return [error.name, error.message]; }} }}"
+    name, message = browser.call(script)
+    assert name == "LapicError"
+    assert message.startswith(sentence)
+
+
+def test_the_base_may_be_relative_to_the_page(browser: Browser) -> None:
+    script = """async () => {
+        lapic.configure({ base: "./" });
+        return (await lapic.encode(new ImageData(16, 16))).length;
+    }"""
+    assert browser.call(script) > 0
+
+
 def test_a_cancelled_encode_ends_with_the_reason(browser: Browser) -> None:
     script = """async () => {
         const stop = new AbortController();

@@ -221,6 +221,88 @@ MOVE_ON_AT_ONCE = """([first, second]) => new Promise(resolve => {
 })"""
 
 
+def test_what_is_saved_has_the_quality_that_is_shown(page: Page, small: bytes) -> None:
+    page.open(("photo.png", small))
+    page.set_slider("quality", 20)
+    page.page.locator("#quality").fill("90")
+    assert page.page.locator("#save").is_disabled()
+    assert page.page.locator("#save-picture").is_disabled()
+    page.page.wait_for_function("() => !document.querySelector('#save').disabled")
+    page.settle()
+    _, data = page.saved("#save")
+    assert lapic.info(data)["quality"] == 90
+    assert page.text("#panel tbody tr:has-text('lapic') td:nth-of-type(2)") == "90"
+
+
+def test_sliders_that_move_together_are_both_heard(page: Page, small: bytes) -> None:
+    page.open(("photo.png", small))
+    page.page.locator("#quality").fill("30")
+    page.set_slider("realism", 0.5)
+    assert (page.text("#quality-value"), page.text("#realism-value")) == ("30", "0.5")
+    assert lapic.info(page.saved("#save")[1])["quality"] == 30
+    page.set_slider("realism", 0)
+
+
+def test_a_file_that_is_looked_at_leaves_the_quality_of_the_next_photo(page: Page, small: bytes) -> None:
+    page.open(("photo.png", small))
+    page.set_slider("quality", 25)
+    page.open(("photo-q10.lapic", (GOLDEN / "photo-q10.lapic").read_bytes()))
+    page.open(("photo.png", small))
+    assert lapic.info(page.saved("#save")[1])["quality"] == 25
+
+
+def test_a_peer_that_fails_stops_no_other(chromium: Any, server: PageServer, small: bytes) -> None:
+    guest = Page(chromium, f"{server.address}index.html")
+    guest.page.route("**/avif-worker.js", lambda route: route.abort())
+    guest.open(("photo.png", small))
+    right = guest.page.locator(".pane.right select")
+    right.select_option("avif")
+    guest.page.locator("#error", has_text="the AVIF encoder cannot be loaded").wait_for()
+    right.select_option("jpeg")
+    guest.page.locator("#panel tbody tr", has_text="JPEG").wait_for()
+    assert not guest.page.locator("#error").is_visible()
+    guest.context.close()
+
+
+def test_pictures_of_a_folder_that_is_dropped_are_opened(
+    chromium: Any, server: PageServer, small: bytes, tmp_path: Path
+) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name, data in (("b.png", small), ("a.lapic", PHOTO), ("notes.txt", b"text")):
+        (folder / name).write_bytes(data)
+    guest = Page(chromium, f"{server.address}index.html")
+    session = guest.context.new_cdp_session(guest.page)
+    drag = {"x": 200, "y": 200, "data": {"items": [], "files": [str(folder)], "dragOperationsMask": 1}}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        session.send("Input.dispatchDragEvent", {"type": kind} | drag)
+    guest.page.locator("#name", has_text="a.lapic").wait_for()
+    names = [button.get_attribute("aria-label") for button in guest.page.locator("#strip button").all()]
+    assert names == ["a.lapic", "b.png"]
+    guest.context.close()
+
+
+@pytest.mark.parametrize(("address", "sentence"), [
+    ("http://[", "http://[: not the address of a file"), ("", "open=: not the address of a file"),
+    ("%25ZZ.lapic", "%ZZ.lapic: cannot be read: the server answers 404"), ("data:text/plain,x", "of this site alone"),
+])  # fmt: skip
+def test_a_wrong_link_is_one_sentence(address: str, sentence: str, chromium: Any, server: PageServer) -> None:
+    guest = Page(chromium, f"{server.address}index.html#open={address}")
+    guest.page.locator("#error", has_text=sentence).wait_for()
+    assert "unexpected" not in guest.text("#error")
+    guest.context.close()
+
+
+def test_the_picture_has_the_focus_of_the_button_that_opened_it(
+    chromium: Any, server: PageServer, small: bytes
+) -> None:
+    guest = Page(chromium, f"{server.address}index.html")
+    guest.page.locator("#choose-first").focus()
+    guest.open(("photo.png", small))
+    assert guest.page.evaluate("() => document.activeElement.id") == "view"
+    guest.context.close()
+
+
 def test_a_slider_that_moves_on_ends_the_work_before(page: Page, small: bytes) -> None:
     page.open(("photo.png", small))
     page.page.evaluate(MOVE_ON_AT_ONCE, ["35", "12"])
@@ -308,7 +390,7 @@ def test_the_page_goes_on_after_an_error(page: Page, small: bytes) -> None:
 
 
 def test_files_of_a_link_are_opened_and_chosen_from(page: Page, server: PageServer) -> None:
-    page.page.evaluate("fragment => void (location.hash = fragment)", server.site.fragment)
+    page.page.evaluate("() => void (location.hash = 'list=list.json')")
     page.page.locator("#name", has_text="photo-q10.lapic").wait_for()
     page.settle()
     buttons = [

@@ -1,12 +1,15 @@
 """`lapic view` and `lapic web`: what is served, to whom, and what is written. No browser is needed."""
 
 import http.client
+import json
 import os
 import signal
 import subprocess
 import sys
 import threading
+import webbrowser
 from collections.abc import Iterator
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -58,11 +61,21 @@ def test_the_page_and_the_pictures_are_served(server: PageServer) -> None:
     assert start.status == 302
     where, opened = start.headers["Location"].split("#")
     assert get(server, f"/{server.site.token}/{where}").read() == b"index.html"
-    addresses = [part.removeprefix("open=") for part in opened.split("&")]
+    addresses = json.loads(get(server, f"/{server.site.token}/{opened.removeprefix('list=')}").read())
     assert [address.split("/")[-1] for address in addresses] == ["photo-q10.lapic", "a%20b%20%231.png"]
     pictures = [get(server, f"/{server.site.token}/{address}").read() for address in addresses]
     assert pictures == [path.read_bytes() for path in server.site.pictures]
     assert get(server, f"/{server.site.token}/packs/photo/pack.json").read() == b"packs/photo/pack.json"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names of any bytes")
+def test_a_name_that_is_not_utf8_is_served(server: PageServer, tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff%41#.png"))
+    path.write_bytes(b"contents")
+    server.site.pictures.append(path)
+    [*_, address] = json.loads(get(server, f"/{server.site.token}/list.json").read())
+    assert address == "files/2/%FF%2541%23.png"
+    assert get(server, f"/{server.site.token}/{address}").read() == b"contents"
 
 
 def test_the_page_may_use_threads_and_streams_its_webassembly(server: PageServer) -> None:
@@ -83,6 +96,7 @@ def test_the_page_may_use_threads_and_streams_its_webassembly(server: PageServer
         f"/TOKEN/files/{5000 * '9'}/x",
         "/TOKEN/files/0/../../secret.txt",
         "/TOKEN/index.html%00",
+        f"/TOKEN/{300 * 'a'}", "http://[/",
     ],
 )  # fmt: skip
 def test_nothing_else_is_served(path: str, server: PageServer) -> None:
@@ -139,15 +153,52 @@ def test_the_end_by_the_user_is_no_failure(page: Path) -> None:
     assert (process.wait(timeout=30), process.stderr.read()) == (0, "")
 
 
+def test_the_page_is_served_while_the_browser_starts(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser = tmp_path / "browser.py"
+    browser.write_text(
+        "import sys, urllib.request\nsys.exit(b'index' not in urllib.request.urlopen(sys.argv[1]).read())\n"
+    )
+    opened = []
+    finished = threading.Event()
+
+    def open_page(address: str) -> bool:
+        """As `webbrowser` opens a browser in the foreground: it waits for its end."""
+        opened.append(subprocess.run([sys.executable, browser, address], timeout=30).returncode)
+        finished.set()
+        return True
+
+    def serve(self: PageServer) -> None:
+        thread = threading.Thread(target=ThreadingHTTPServer.serve_forever, args=[self, 0.01], daemon=True)
+        thread.start()
+        assert finished.wait(30)
+        self.shutdown()
+
+    monkeypatch.setattr(webbrowser, "open", open_page)
+    monkeypatch.setattr(PageServer, "serve_forever", serve)
+    assert run_lapic("view", GOLDEN).exit_code == 0
+    assert opened == [0]
+
+
 def test_a_folder_gives_its_pictures(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()
-    for name in ("b.lapic", "a.PNG", "notes.txt", ".hidden.png"):
+    for name in ("b.lapic", "a.PNG", "notes.txt", ".hidden.png", "c.tif"):
         (folder / name).write_bytes(b"x")
     served: list[Path] = []
     monkeypatch.setattr(PageServer, "serve_forever", lambda self: served.extend(self.site.pictures))
     assert run_lapic("view", folder, "--no-browser").exit_code == 0
     assert [path.name for path in served] == ["a.PNG", "b.lapic"]
+
+
+def test_what_browsers_do_not_open_is_one_line(page: Path, tmp_path: Path) -> None:
+    (tmp_path / "c.tif").write_bytes(b"x")
+    result = run_lapic("view", tmp_path / "c.tif", "--no-browser")
+    assert result.exit_code == 1
+    assert (
+        result.stderr == f"lapic: {tmp_path}/c.tif: browsers do not open .tif: convert it to PNG, or encode it first\n"
+    )
 
 
 def test_nothing_to_show_is_one_line(page: Path, tmp_path: Path) -> None:

@@ -20,10 +20,39 @@ export function listenForFiles(opened: (files: File[]) => void): void {
   document.addEventListener("drop", (event) => {
     event.preventDefault();
     classList.remove("dropping");
-    take(event.dataTransfer?.files, opened);
+    if (event.dataTransfer) void filesOf(event.dataTransfer).then((files) => take(files, opened));
   });
 }
 
-function take(files: FileList | null | undefined, opened: (files: File[]) => void): void {
-  if (files?.length) opened([...files]);
+function take(files: Iterable<File> | null | undefined, opened: (files: File[]) => void): void {
+  const all = [...(files ?? [])];
+  if (all.length) opened(all);
+}
+
+/** The files that were dropped; of folders, the pictures in them. */
+async function filesOf({ files, items }: DataTransfer): Promise<File[]> {
+  const entries = [...items].map((item) => item.webkitGetAsEntry()); // before the event ends
+  if (!entries.some((entry) => entry?.isDirectory)) return [...files];
+  const found = await Promise.all(entries.filter((entry) => entry !== null).map(filesIn));
+  return found.flat();
+}
+
+async function filesIn(entry: FileSystemEntry): Promise<File[]> {
+  if (!isFolder(entry)) return [await fileOf(entry)];
+  const reader = entry.createReader();
+  const inside: FileSystemEntry[] = [];
+  for (let more = [entry as FileSystemEntry]; more.length; inside.push(...more)) {
+    more = await new Promise<FileSystemEntry[]>((resolve, reject) => reader.readEntries(resolve, reject));
+  }
+  const files = await Promise.all(inside.filter((one) => !isFolder(one) && !one.name.startsWith(".")).map(fileOf));
+  const pictures = files.filter(({ name, type }) => type.startsWith("image/") || /\.lapic$/i.test(name));
+  return pictures.sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+function isFolder(entry: FileSystemEntry): entry is FileSystemDirectoryEntry {
+  return entry.isDirectory;
+}
+
+function fileOf(entry: FileSystemEntry): Promise<File> {
+  return new Promise((resolve, reject) => (entry as FileSystemFileEntry).file(resolve, reject));
 }

@@ -2,7 +2,7 @@
 
 import { prepare } from "../src/lapic.ts";
 import { find } from "./dom.ts";
-import { addressesIn, entryOf, fetchEntry, renamed, type Entry } from "./entry.ts";
+import { droppedSource, linkedSources, renamed, type Source } from "./entry.ts";
 import { encodePhoto } from "./photo.ts";
 import { listenForFiles } from "./inputs.ts";
 import { Panel } from "./panel.ts";
@@ -23,7 +23,7 @@ const panes = new Panes(() => {
   session.look();
 });
 const session = new Session(show, () => panes.forms(session.state));
-const strip = new Strip((entry) => void open(entry));
+const strip = new Strip((source) => void openOne(source));
 const panel = new Panel({
   setQuality: (quality) => session.setQuality(quality),
   setRealism: (realism) => session.setRealism(realism),
@@ -34,35 +34,38 @@ const panel = new Panel({
   savePicture: () => void savePicture().catch(complain),
 });
 let problems: string[] = [];
+let turns = 0;
+let hasLostFocus = false;
 
-listenForFiles((files) => void openAll(files.map((file) => () => entryOf(file, file.name))));
+listenForFiles((files) => void openAll(files.map(droppedSource)));
 find("#zoom-in").addEventListener("click", () => viewer.zoom(1.5));
 find("#zoom-out").addEventListener("click", () => viewer.zoom(1 / 1.5));
 find("#zoom-fit").addEventListener("click", () => viewer.fit());
 find("#zoom-pixels").addEventListener("click", () => viewer.showPixels());
 window.addEventListener("hashchange", () => void openLinked());
+find("#unloaded").remove();
 show();
 prepare().catch(complain);
 void openLinked();
 
-function openLinked(): Promise<void> {
-  return openAll(addressesIn(location.hash).map((address) => () => fetchEntry(address)));
+async function openLinked(): Promise<void> {
+  await linkedSources(location.hash).then(openAll, complain);
 }
 
-/** Add files, and open the first of them. One that cannot be read stops no other. */
-async function openAll(sources: (() => Promise<Entry>)[]): Promise<void> {
+/** Add files, and open the first that can be read. */
+async function openAll(sources: Source[]): Promise<void> {
   problems = [];
-  let isFirst = true;
+  for (const source of sources) strip.add(source);
   for (const source of sources) {
-    try {
-      const entry = await source();
-      strip.add(entry);
-      if (isFirst) void open(entry);
-      isFirst = false;
-    } catch (error) {
-      complain(error);
-    }
+    if (await open(source)) return;
+    strip.remove(source);
   }
+}
+
+/** Open a file that was chosen among several. */
+function openOne(source: Source): Promise<boolean> {
+  problems = [];
+  return open(source);
 }
 
 /** Say what went wrong apart from the open file, until other files are opened. */
@@ -76,9 +79,19 @@ async function savePicture(): Promise<void> {
   save(await encodePhoto(versions.get("lapic")!.bitmap, "image/png"), renamed(entry!.name, "png"));
 }
 
-async function open(entry: Entry): Promise<void> {
-  strip.mark(entry);
-  await session.open(entry);
+/** Open a file, unless another is opened meanwhile. Returns whether it can be read. */
+async function open(source: Source): Promise<boolean> {
+  const turn = ++turns;
+  try {
+    const entry = await source.read();
+    if (turn !== turns) return true;
+    strip.mark(source);
+    void session.open(entry);
+    return true;
+  } catch (error) {
+    complain(error);
+    return turn !== turns;
+  }
 }
 
 function show(): void {
@@ -90,8 +103,10 @@ function show(): void {
   panes.show(state);
   panel.show(state);
   const isShown = versions.size > 0 || preview !== null;
+  const focused = document.activeElement;
   for (const part of ["#view", "#zoom"]) find(part).hidden = !isShown;
   find("#empty").hidden = entry !== null;
+  keepFocus(focused, isShown);
   find("#name").textContent = entry?.name ?? "";
   document.title = entry ? `${entry.name} - lapic` : "lapic";
   canvas.setAttribute("aria-label", entry ? `${entry.name}, ${size.width} x ${size.height} pixels` : "");
@@ -103,6 +118,14 @@ function show(): void {
   showSentences(state);
 }
 
+/** Move the focus to the picture where what had it is hidden, once there is a picture. */
+function keepFocus(focused: Element | null, isShown: boolean): void {
+  if (focused?.closest("[hidden]")) hasLostFocus = true;
+  if (!hasLostFocus || !isShown) return;
+  hasLostFocus = false;
+  if (document.activeElement === document.body || document.activeElement === focused) find("#view").focus();
+}
+
 /** Errors for everybody, what was done for who cannot see it. */
 function showSentences(state: State): void {
   const { entry, error, task, versions, quality } = state;
@@ -111,6 +134,7 @@ function showSentences(state: State): void {
   if (alert.textContent !== sentences.join("\n")) alert.textContent = sentences.join("\n");
   alert.hidden = !sentences.length;
   const lapic = versions.get("lapic");
+  if (error) find("#status").textContent = "";
   if (!lapic || error || task) return;
   const peers = panes.forms(state).filter((form) => versions.get(form)?.fits !== undefined);
   const sizes = peers.map((form) => `${nameOf(form, state)}: ${bytesText(versions.get(form)!.file.size)}`);

@@ -1,7 +1,7 @@
 import { find } from "./dom.ts";
 import { renamed } from "./entry.ts";
 import { factsOf } from "./facts.ts";
-import { formsOf, nameOf, type Form, type State, type Version } from "./state.ts";
+import { formsOf, hasFile, hasPicture, nameOf, type Form, type State } from "./state.ts";
 import { allBytesText, bytesText, secondsText } from "./units.ts";
 
 /** What the panel's controls ask for. */
@@ -19,7 +19,8 @@ export class Panel {
   private readonly root = find("#panel");
   private readonly quality = find<HTMLInputElement>("#quality");
   private readonly realism = find<HTMLInputElement>("#realism");
-  private waiting = 0;
+  /** The timers of sliders that moved a moment ago. */
+  private readonly waiting = new Map<HTMLInputElement, number>();
 
   constructor(actions: PanelActions) {
     this.listen(this.quality, (value) => actions.setQuality(value));
@@ -35,15 +36,13 @@ export class Panel {
     this.root.hidden = !entry || (!versions.size && (error !== null || !info));
     find("#quality-control").hidden = !entry || entry.isLapic;
     find("#realism-control").hidden = info !== null && !info.realism;
-    if (!this.waiting) {
-      this.quality.value = String(state.quality);
-      this.realism.value = String(state.realism);
-    }
+    if (!this.waiting.has(this.quality)) this.quality.value = String(state.quality);
+    if (!this.waiting.has(this.realism)) this.realism.value = String(state.realism);
     this.showValues();
     find("#quality-cost").textContent = lapic ? costText(lapic.file.size, lapic.encoding, "to encode") : "";
     find("#realism-cost").textContent = lapic?.decoding === undefined ? "" : `${secondsText(lapic.decoding)} to decode`;
     this.showSizes(state);
-    this.showButtons(state, lapic);
+    this.showButtons(state);
     const checksum = find("#checksum");
     checksum.hidden = !lapic || !info;
     checksum.textContent = info ? `Checksums match (${info.tiles} tile${info.tiles === 1 ? "" : "s"})` : "";
@@ -54,11 +53,13 @@ export class Panel {
   private listen(slider: HTMLInputElement, act: (value: number) => void): void {
     slider.addEventListener("input", () => {
       this.showValues();
-      clearTimeout(this.waiting);
-      this.waiting = window.setTimeout(() => {
-        this.waiting = 0;
+      clearTimeout(this.waiting.get(slider));
+      const settle = () => {
+        this.waiting.delete(slider);
         act(slider.valueAsNumber);
-      }, PAUSE);
+      };
+      this.waiting.set(slider, window.setTimeout(settle, PAUSE));
+      this.disableButtons();
     });
   }
 
@@ -76,19 +77,27 @@ export class Panel {
     table.tBodies[0]!.replaceChildren(...present.map((form) => sizeRow(form, state)));
   }
 
-  private showButtons({ entry }: State, lapic: Version | undefined): void {
-    const save = find<HTMLButtonElement>("#save");
-    save.disabled = find<HTMLButtonElement>("#save-picture").disabled = !lapic;
+  private showButtons(state: State): void {
+    const { entry } = state;
+    const [save, savePicture] = [find<HTMLButtonElement>("#save"), find<HTMLButtonElement>("#save-picture")];
+    save.disabled = !hasFile(state);
+    savePicture.disabled = !hasPicture(state);
+    this.disableButtons();
     save.textContent = entry ? `Save ${renamed(shortened(entry.name), "lapic")}` : "";
     save.hidden = entry?.isLapic ?? true;
-    find("#save-picture").classList.toggle("primary", save.hidden);
+    savePicture.classList.toggle("primary", save.hidden);
+  }
+
+  /** What a slider that moved a moment ago asks for is not there yet. */
+  private disableButtons(): void {
+    if (this.waiting.has(this.quality)) find<HTMLButtonElement>("#save").disabled = true;
+    if (this.waiting.size) find<HTMLButtonElement>("#save-picture").disabled = true;
   }
 }
 
 function sizeRow(form: Form, state: State): HTMLTableRowElement {
-  const { versions, quality } = state;
-  const version = versions.get(form)!;
-  const setting = form === "lapic" ? quality : version.quality;
+  const version = state.versions.get(form)!;
+  const setting = version.quality;
   const row = document.createElement("tr");
   const name = element("th", nameOf(form, state));
   name.scope = "row";

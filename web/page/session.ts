@@ -3,14 +3,14 @@ import type { Entry } from "./entry.ts";
 import { fitPeer, type Peer } from "./peers.ts";
 import { decodePhoto, pixelsOf } from "./photo.ts";
 import { isAborted, sentence } from "./sentence.ts";
-import { emptyState, nameOf, type Form, type State, type Version } from "./state.ts";
+import { emptyState, nameOf, realismOf, type Form, type State, type Version } from "./state.ts";
 
 const PEERS: readonly Form[] = ["jpeg", "webp", "avif"];
 
 /** A .lapic file, as it was opened or encoded here. */
 interface LapicFile {
   blob: Blob;
-  /** What it was encoded with here, and the seconds that took. */
+  /** What it was encoded with, and the seconds that took if it was done here. */
   quality?: number;
   encoding?: number;
 }
@@ -39,13 +39,13 @@ export class Session {
         this.file = { blob: entry.blob };
         const facts = await info(await bytesOf(entry.blob));
         signal.throwIfAborted();
-        const { width, height, quality } = facts;
-        this.set({ info: facts, size: { width, height }, quality, realism: facts.realism ? this.state.realism : 0 });
+        this.file.quality = facts.quality;
+        this.set({ info: facts, size: { width: facts.width, height: facts.height } });
       } else {
         const bitmap = await decodePhoto(entry.blob);
         this.put("original", { bitmap, file: entry.blob }, signal);
         const { width, height } = bitmap;
-        this.set({ size: { width, height }, quality: Math.round(this.state.quality) });
+        this.set({ size: { width, height } });
       }
       await this.update(signal);
     });
@@ -65,8 +65,8 @@ export class Session {
 
   /** Compute what is looked at and not there yet. */
   look(): void {
-    const { task, entry, error } = this.state;
-    if (entry && !error && (!task || task.startsWith("fitting"))) void this.run((signal) => this.update(signal));
+    const { task, entry } = this.state;
+    if (entry && (!task || task.startsWith("fitting"))) void this.run((signal) => this.update(signal));
   }
 
   private async run(work: (signal: AbortSignal) => Promise<void>): Promise<void> {
@@ -88,9 +88,24 @@ export class Session {
     if (!entry) return;
     this.set({ error: null });
     if (!entry.isLapic && this.file?.quality !== state.quality) await this.encode(signal);
-    if (entry.isLapic && state.realism > 0) await this.decode("faithful", 0, signal);
-    await this.decode("lapic", state.realism, signal);
-    for (let form = this.missing(); form; form = this.missing()) await this.fit(form, signal);
+    const realism = realismOf(state);
+    if (entry.isLapic && realism > 0) await this.decode("faithful", 0, signal);
+    await this.decode("lapic", realism, signal);
+    await this.fitAll(signal);
+  }
+
+  /** Fit the peers that are looked at and not there yet. One that fails stops no other. */
+  private async fitAll(signal: AbortSignal): Promise<void> {
+    const failed = new Map<Form, unknown>();
+    for (let form = this.missing(failed); form; form = this.missing(failed)) {
+      try {
+        await this.fit(form, signal);
+      } catch (error) {
+        signal.throwIfAborted();
+        failed.set(form, error);
+      }
+    }
+    for (const error of failed.values()) throw error;
   }
 
   private get entry(): Entry | null {
@@ -112,7 +127,7 @@ export class Session {
   }
 
   private async decode(form: Form, realism: number, signal: AbortSignal): Promise<void> {
-    const { blob, encoding } = this.file!;
+    const { blob, encoding, quality } = this.file!;
     const before = this.state.versions.get(form);
     if (before?.file === blob && before.realism === realism) return;
     this.set({ task: "decoding", done: null });
@@ -121,7 +136,8 @@ export class Session {
     const start = performance.now();
     const image = await decode(bytes, { realism, signal, progress: this.progress(signal), preview });
     const decoding = secondsSince(start);
-    this.put(form, { bitmap: await createImageBitmap(image), file: blob, encoding, decoding, realism }, signal);
+    const bitmap = await createImageBitmap(image);
+    this.put(form, { bitmap, file: blob, quality, encoding, decoding, realism }, signal);
   }
 
   private progress(signal: AbortSignal): (done: number, total: number) => void {
@@ -136,9 +152,10 @@ export class Session {
     else this.set({ preview: bitmap });
   }
 
-  private missing(): Form | undefined {
+  private missing(failed: Map<Form, unknown>): Form | undefined {
     const { versions } = this.state;
-    return this.wanted().find((form) => PEERS.includes(form) && !versions.has(form) && versions.has("original"));
+    const isMissing = (form: Form): boolean => PEERS.includes(form) && !versions.has(form) && !failed.has(form);
+    return versions.has("original") ? this.wanted().find(isMissing) : undefined;
   }
 
   private async fit(form: Form, signal: AbortSignal): Promise<void> {

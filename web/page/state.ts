@@ -15,7 +15,7 @@ export interface Version {
   decoding?: number | undefined;
   /** What lapic decoded it with. */
   realism?: number | undefined;
-  /** What a peer encoded it with, and whether its file is no larger than lapic's. */
+  /** What it was encoded with, and whether a peer's file is no larger than lapic's. */
   quality?: number | undefined;
   fits?: boolean | undefined;
 }
@@ -49,14 +49,31 @@ const NAMES: Record<Form, string> = {
   original: "Original", lapic: "lapic", faithful: "Realism 0", jpeg: "JPEG", webp: "WebP", avif: "AVIF",
 };
 
+/** The realism that is decoded with: models without a realistic decoder have none. */
+export function realismOf({ info, realism }: State): number {
+  return info && !info.realism ? 0 : realism;
+}
+
+/** Whether lapic's file is that of the quality that is asked for. */
+export function hasFile({ entry, quality, versions }: State): boolean {
+  const lapic = versions.get("lapic");
+  return lapic !== undefined && (entry!.isLapic || lapic.quality === quality);
+}
+
+/** Whether lapic's picture is that of the quality and realism that are asked for. */
+export function hasPicture(state: State): boolean {
+  return hasFile(state) && state.versions.get("lapic")!.realism === realismOf(state);
+}
+
 /** What people call a form. Of a .lapic file the forms differ by their realism. */
-export function nameOf(form: Form, { entry, realism }: State): string {
-  return form === "lapic" && entry?.isLapic && realism > 0 ? `Realism ${realism}` : NAMES[form];
+export function nameOf(form: Form, state: State): string {
+  const realism = realismOf(state);
+  return form === "lapic" && state.entry?.isLapic && realism > 0 ? `Realism ${realism}` : NAMES[form];
 }
 
 /** The forms that the open file can have. */
-export function formsOf({ entry, realism }: State): Form[] {
-  if (!entry) return [];
-  if (!entry.isLapic) return ["original", "lapic", "jpeg", "webp", "avif"];
-  return realism > 0 ? ["faithful", "lapic"] : ["lapic"];
+export function formsOf(state: State): Form[] {
+  if (!state.entry) return [];
+  if (!state.entry.isLapic) return ["original", "lapic", "jpeg", "webp", "avif"];
+  return realismOf(state) > 0 ? ["faithful", "lapic"] : ["lapic"];
 }

@@ -75,7 +75,8 @@ export class Client {
       this.worker ??= this.start();
       this.worker.postMessage(request);
     } catch (error) {
-      this.fail(`the picture does not fit into this browser's memory: ${(error as Error).message}`, true);
+      const reason = globalThis.Worker ? "the picture does not fit into this browser's memory" : "a browser is needed";
+      this.fail(`${reason}: ${(error as Error).message}`, true);
     }
   }
 

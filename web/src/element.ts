@@ -40,7 +40,7 @@ export class LapicImage extends HTMLElement {
   /** The address of the file, absolute. */
   get src(): string {
     const src = this.getAttribute("src");
-    return src ? new URL(src, this.baseURI).href : "";
+    return src && URL.canParse(src, this.baseURI) ? new URL(src, this.baseURI).href : (src ?? "");
   }
   set src(value: string) {
     this.setAttribute("src", value);
@@ -134,6 +134,7 @@ export class LapicImage extends HTMLElement {
     this.stop();
     this.showAlt();
     if (!this.src) {
+      this.bytes = null;
       this.canvas.hidden = true;
       return;
     }
@@ -225,6 +226,7 @@ export class LapicImage extends HTMLElement {
 
 /** The bytes of a file. Throws LapicError with a sentence that names the file. */
 export async function fetchBytes(src: string, signal: AbortSignal): Promise<Uint8Array> {
+  if (!URL.canParse(src, document.baseURI)) throw new LapicError(`cannot read ${src}: it is no address`);
   let response: Response;
   try {
     response = await fetch(src, { signal });

@@ -3,13 +3,10 @@
 import { Client } from "./client.ts";
 import { LapicError } from "./error.ts";
 import type { Pixels } from "./picture/planes.ts";
-import type { Configuration, DecodeOptions, EncodeOptions, Info } from "./types.ts";
+import type { Bytes, Configuration, DecodeOptions, EncodeOptions, Info, Metadata } from "./types.ts";
 
 export { LapicError };
-export type { CallOptions, Configuration, DecodeOptions, EncodeOptions, Info, Metadata, Progress } from "./types.ts";
-
-/** Bytes of a file in any form in which a page has them. */
-export type Bytes = ArrayBuffer | ArrayBufferView;
+export type { Bytes, CallOptions, Configuration, DecodeOptions, EncodeOptions, Info, Metadata, Progress } from "./types.ts";
 
 const MAX_PIXELS = 268_435_456;
 const MAX_THREADS = 8;
@@ -18,9 +15,18 @@ const DEFAULT_QUALITY = 50;
 const configuration: Configuration = { base: import.meta.url, threads: 0 };
 const client = new Client(() => ({ base: new URL(".", configuration.base).href, threads: threadCount() }));
 
-/** Say where the runtime and the models are, and how many threads are used, before the first call. */
+/**
+ * Say where the runtime and the models are, and how many threads are used, before the first call.
+ *
+ * @throws LapicError `base` is no address.
+ */
 export function configure(settings: Partial<Configuration>): void {
-  Object.assign(configuration, settings);
+  const { base = configuration.base, threads = configuration.threads } = settings;
+  const from = globalThis.document?.baseURI ?? import.meta.url;
+  if (!URL.canParse(base, from)) throw new LapicError(`the base ${base} is no address`);
+  const folder = new URL(base, from);
+  if (settings.base !== undefined && !folder.pathname.endsWith("/")) folder.pathname += "/";
+  Object.assign(configuration, { base: folder.href, threads });
 }
 
 /**
@@ -48,7 +54,7 @@ export async function decode(bytes: Bytes, options: DecodeOptions = {}): Promise
 }
 
 /**
- * The bytes of a .lapic file of a picture, those of `lapic encode --effort 0`; alpha is kept losslessly.
+ * The bytes of a .lapic file of a picture, those of `lapic encode --effort 0` in float32; alpha is kept losslessly.
  *
  * @throws LapicError an option is out of range, or the picture is too large.
  */
@@ -56,8 +62,12 @@ export async function encode({ data, width, height }: ImageData, options: Encode
   const { quality = DEFAULT_QUALITY, metadata = {}, signal, progress } = options;
   if (!(quality >= 1 && quality <= 100)) throw new LapicError(`quality ${quality} is not in 1..100`);
   if (!(data instanceof Uint8ClampedArray)) throw new LapicError("the picture has no bytes of 8 bits a channel");
+  if (![width, height].every((edge) => Number.isInteger(edge) && edge > 0) || data.length !== 4 * width * height) {
+    throw new LapicError(`${data.length} bytes are no RGBA picture of ${width} x ${height}`);
+  }
   const pixels = { data: data as Uint8ClampedArray<ArrayBuffer>, width, height };
-  return client.run({ kind: "encode", pixels, quality, metadata }, { signal, progress });
+  const job = { kind: "encode", pixels, quality, metadata: metadataOf(metadata) } as const;
+  return client.run(job, { signal, progress });
 }
 
 /**
@@ -69,11 +79,16 @@ export async function info(bytes: Bytes): Promise<Info> {
   return client.run({ kind: "info", bytes: octets(bytes) }, {});
 }
 
-/** The bytes, without those around a view. */
-function octets(bytes: Bytes): Uint8Array {
+function metadataOf(given: NonNullable<EncodeOptions["metadata"]>): Metadata {
+  const content = Object.entries(given).filter(([, bytes]) => bytes !== undefined);
+  return Object.fromEntries(content.map(([name, bytes]) => [name, octets(bytes!, `the metadata ${name}`)]));
+}
+
+/** The bytes of what is named, without those around a view. */
+function octets(bytes: Bytes, what = "a file"): Uint8Array {
   if (bytes instanceof ArrayBuffer) return new Uint8Array(bytes);
   if (!ArrayBuffer.isView(bytes))
-    throw new LapicError(`the bytes of a file are needed, not ${typeof bytes}: read it first`);
+    throw new LapicError(`the bytes of ${what} are needed, not ${typeof bytes}: read it first`);
   const view = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   return view.length === bytes.buffer.byteLength ? view : view.slice();
 }

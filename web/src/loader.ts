@@ -6,6 +6,7 @@ import { decode, info } from "./lapic.ts";
 
 const LAPIC = /\.lapic$/i;
 const upgrades = new WeakMap<HTMLImageElement, AbortController>();
+const sized = new WeakSet<HTMLImageElement>(); // images whose width and height were set here
 
 /**
  * Decode an image whose `src` ends in .lapic, and let it show the result; its `realism` is that of the attribute
@@ -16,6 +17,7 @@ export async function upgrade(image: HTMLImageElement): Promise<void> {
   const { src } = image;
   if (src.startsWith("blob:")) return; // set below
   upgrades.get(image)?.abort();
+  if (sized.delete(image)) for (const name of ["width", "height"]) image.removeAttribute(name);
   if (!URL.canParse(src) || !LAPIC.test(new URL(src).pathname)) return;
   const controller = new AbortController();
   upgrades.set(image, controller);
@@ -24,7 +26,10 @@ export async function upgrade(image: HTMLImageElement): Promise<void> {
     const bytes = await fetchBytes(src, signal);
     const { width, height } = await info(bytes);
     const realism = Number(image.dataset.realism ?? 0);
-    if (!image.hasAttribute("width") && !image.hasAttribute("height")) Object.assign(image, { width, height });
+    if (!image.hasAttribute("width") && !image.hasAttribute("height")) {
+      Object.assign(image, { width, height });
+      sized.add(image);
+    }
     let first = Promise.resolve();
     const preview = (small: ImageData): void => void (first = show(image, small, signal));
     const whole = await decode(bytes, { realism, signal, preview });

@@ -1,3 +1,6 @@
+/** Bytes in any form in which a page has them. */
+export type Bytes = ArrayBuffer | ArrayBufferView;
+
 /** Called with the parts that are done and the parts in all. */
 export type Progress = (done: number, total: number) => void;
 
@@ -23,7 +26,7 @@ export interface EncodeOptions extends CallOptions {
   /** 1 (smallest) to 100 (best); 50 if not given. */
   quality?: number | undefined;
   /** The ICC profile of the pixels, and EXIF and XMP data, which the file keeps. */
-  metadata?: Metadata | undefined;
+  metadata?: { [Name in keyof Metadata]: Bytes | undefined } | undefined;
 }
 
 /** Metadata as they stand in a file. */
@@ -60,7 +63,7 @@ export interface Info {
 
 /** Where the runtime and the models are, and how many threads are used. */
 export interface Configuration {
-  /** The folder of the worker, the runtime and the packs; that of this module if not given. */
+  /** The folder of the worker, the runtime and the packs, which may be relative to the page; this module's if not given. */
   base: string | URL;
   /** 0: one for each processor, at most 8; 1 on pages that are not cross-origin isolated. */
   threads: number;
