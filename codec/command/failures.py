@@ -11,7 +11,10 @@ from lapic.codec.command import interrupts
 from lapic.codec.streams import debugging, printable, write_stderr
 
 EXITS = (KeyboardInterrupt, SystemExit, GeneratorExit)  # no failures: they end the process
-OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
+OUT_OF_MEMORY = re.compile(
+    "out of memory|not enough memory|can('t|not) allocate memory|failed to map segment|can't start new thread",
+    re.IGNORECASE,
+)
 MAX_MESSAGE = 300  # characters of a library's message
 
 
@@ -20,7 +23,9 @@ def reason(error: BaseException) -> str:
     if isinstance(error, Error):
         return printable(str(error))
     message = next((line.strip() for line in str(error).splitlines() if line.strip()), "")[:MAX_MESSAGE]
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and OUT_OF_MEMORY.search(str(error))):
+    if isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError | ImportError) and OUT_OF_MEMORY.search(str(error))
+    ):
         return "not enough memory"
     if type(error) is ValueError:
         return printable(message)

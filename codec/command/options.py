@@ -89,9 +89,11 @@ class Batch:
 
 def named_places(inputs: tuple[str, ...], output: str) -> tuple[tuple[str, ...], str]:
     """The inputs and the output of a command line as later functions expect them: file:// addresses as paths, and
-    standard output as "-". Raises `Error` for addresses that hold a password."""
+    standard output as "-". Raises `Error` for addresses that hold a password, and UsageError for empty names."""
     from lapic.codec import files
 
+    if "" in (*inputs, output):
+        raise click.UsageError("a name is empty")
     output = files.local_name(output)
     return tuple(map(files.local_name, inputs)), "-" if output in STANDARD_OUTPUT else output
 

@@ -8,7 +8,7 @@ import stat
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 from lapic.bitstream import Error
@@ -128,6 +128,7 @@ def replacing(name: str | Path, force: bool, suffix: str = ".part") -> Iterator[
     try:
         try:  # entered before the file exists, so that a signal at any point removes it
             yield beside
+            beside.chmod(0o600)  # the umask may have left no permission to open it
             _sync(beside)
             beside.chmod(_mode(path))
             if force:
@@ -137,7 +138,8 @@ def replacing(name: str | Path, force: bool, suffix: str = ".part") -> Iterator[
         finally:
             beside.unlink(missing_ok=True)
         if os.name == "posix":
-            _sync(path.parent)
+            with suppress(OSError):  # a folder that cannot be read, or a file system that flushes no folders
+                _sync(path.parent)
     except FileExistsError:
         raise Error(f"{given} exists: --force replaces it") from None
     except OSError as error:

@@ -31,6 +31,7 @@ class Format:
 
 
 ANY = 2**31 - 1
+NOT_WRITTEN = {".pbm", ".pfm"}  # bitmaps and floating point, under whose names Pillow writes 8 bits a channel
 ALL = ("L", "LA", "RGB", "RGBA")
 JPEG_SEGMENT = 65533  # bytes in one segment of a JPEG
 _JPEG = {"icc": 255 * (JPEG_SEGMENT - 14), "exif": JPEG_SEGMENT, "xmp": JPEG_SEGMENT - 29, "resolution": True}
@@ -70,6 +71,6 @@ def by_suffix(suffix: str) -> Format:
     """The format of a file name suffix such as ".png"; one that is not in FORMATS keeps no metadata. Raises `Error` if
     Pillow cannot write it."""
     name = Image.registered_extensions().get(suffix.lower())
-    if name is None or name not in Image.SAVE:
+    if name is None or name not in Image.SAVE or suffix.lower() in NOT_WRITTEN:
         raise Error(f"{suffix or 'a name without a suffix'}: no known picture format, use .png, .ppm, .jpg ...")
     return FORMATS.get(name, Format(name, lossless=False))

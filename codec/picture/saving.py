@@ -39,6 +39,8 @@ def picture_bytes(image: Image.Image, suffix: str, background: str = "white") ->
     notes: list[str] = []
     info = {key: image.info[key] for key in _NAMES if image.info.get(key)}
     image = _to_mode_of(form, image, background, notes)
+    if suffix.lower() == ".pgm" and image.mode != "L":
+        raise Error("the picture has colours, which .pgm cannot hold: use .ppm")
     kept, metadata_notes = fitting_metadata(info, form, image.mode in ("L", "LA"))
     notes += metadata_notes
     for left_out in ([], ["exif"], ["exif", "xmp"], list(_NAMES)):

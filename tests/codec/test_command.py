@@ -54,6 +54,8 @@ FAILURES = {
     "key": (KeyError("no such thing"), "KeyError: 'no such thing' (unexpected: please report it"),
     "memory": (MemoryError(), "not enough memory"),
     "torch": (RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes"), "not enough memory"),
+    "threads": (RuntimeError("can't start new thread"), "not enough memory"),
+    "library": (ImportError("libtorch.so: failed to map segment from shared object"), "not enough memory"),
     "runtime": (RuntimeError("boom\nand more"), "RuntimeError: boom (unexpected"),
     "recursion": (RecursionError("too deep"), "RecursionError: too deep (unexpected"),
     "panic": (BaseException("panicked"), "BaseException: panicked (unexpected"),
@@ -204,6 +206,19 @@ def test_the_name_of_standard_output_is_standard_output(coded: Path) -> None:
 
 
 # ---- names
+
+
+@pytest.mark.parametrize("names", ["'' o.lapic", "plain.png ''"])
+def test_an_empty_name_is_wrong_usage(names: str, folder: Path) -> None:
+    found = shell(f"LAPIC encode -e0 {names}", folder)
+    assert (found.returncode, found.stderr.splitlines()[-1]) == (2, "Error: a name is empty")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the working folder cannot be removed")
+def test_a_working_folder_that_is_gone_is_one_line(folder: Path) -> None:
+    found = shell("mkdir gone && cd gone && rmdir ../gone && LAPIC selftest", folder)
+    line = "lapic: the working folder cannot be used: No such file or directory\n"
+    assert (found.returncode, found.stderr) == (1, line)
 
 
 def test_a_name_that_is_too_long(folder: Path) -> None:

@@ -34,3 +34,17 @@ def test_a_file_that_is_replaced_keeps_its_permissions(mode: int, tmp_path: Path
     files.write_output(str(path), b"new")
     assert path.read_bytes() == b"new"
     assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders are flushed on POSIX")
+def test_a_folder_that_cannot_be_flushed_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flush = os.fsync
+
+    def fsync(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(22, "Invalid argument")
+        flush(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    files.write_output(str(tmp_path / "a"), b"new")
+    assert (tmp_path / "a").read_bytes() == b"new"

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from lapic.bitstream import Error
 from lapic.codec.picture import exif, pillow
-from lapic.codec.picture.formats import ANY, FORMATS, Format
+from lapic.codec.picture.formats import ANY, FORMATS, NOT_WRITTEN, Format
 
 PAGE = Path(__file__).parents[2] / "docs" / "FORMATS.md"
 INTRODUCTION = """# Picture formats that lapic writes
@@ -28,6 +29,7 @@ PNG, comments, IPTC and further frames are not kept, and 16 bits become 8: `enco
 """
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'
+PIXELS = {"GIF": "256 colours", "ICO": "as they are, to 256 x 256", "ICNS": "in the sizes of icons"}
 UNREAD = {"JXL", "HEIF", "PDF", "EPS"}  # Pillow needs a plugin or another program to write or to read these
 
 
@@ -42,7 +44,8 @@ def page() -> str:
     ]
     suffixes: dict[str, list[str]] = {}
     for suffix, kind in sorted(Image.registered_extensions().items()):
-        suffixes.setdefault(kind, []).append(suffix)
+        if suffix not in NOT_WRITTEN:
+            suffixes.setdefault(kind, []).append(suffix)
     plugins = {"JXL": [".jxl (with pillow-jxl-plugin)"], "HEIF": [".heic (with pillow-heif)"]}
     for form in FORMATS.values():
         names = ", ".join(plugins.get(form.name) or suffixes[form.name])
@@ -52,7 +55,7 @@ def page() -> str:
         lines.append(
             f"| {form.name} | {names} | {alpha} | {'yes' if 'L' in form.modes else 'as RGB'} | {size(form.icc)} | "
             f"{exif_data} | {size(form.xmp)} | {'yes' if form.resolution else '-'} | - | "
-            f"{'as they are' if form.lossless else '256 colours' if form.name == 'GIF' else 'lossy'} |"
+            f"{PIXELS.get(form.name) or ('as they are' if form.lossless else 'lossy')} |"
         )
     return INTRODUCTION + "\n" + "\n".join(lines) + "\n"
 
@@ -80,7 +83,8 @@ def described() -> bytes:
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
 @pytest.mark.parametrize("form", [form for form in FORMATS.values() if form.name not in UNREAD], ids=lambda f: f.name)
 def test_files_keep_what_the_table_says(form: Format, mode: str) -> None:
-    suffix = next(suffix for suffix, kind in Image.registered_extensions().items() if kind == form.name)
+    suffixes = [suffix for suffix, kind in Image.registered_extensions().items() if kind == form.name]
+    suffix = ".ppm" if form.name == "PPM" else suffixes[0]
     image = sample(mode)
     data, notes = pillow.picture_bytes(image, suffix)
     with Image.open(io.BytesIO(data)) as found:
@@ -97,6 +101,13 @@ def test_files_keep_what_the_table_says(form: Format, mode: str) -> None:
     if form.lossless and form.name != "ICNS":
         wanted = image if form.alpha or not mode.endswith("A") else pillow.compose(image, "white")
         assert np.array_equal(np.asarray(found.convert("RGBA")), np.asarray(wanted.convert("RGBA")))
+
+
+@pytest.mark.parametrize(("suffix", "mode"), [(".pfm", "L"), (".pbm", "RGB"), (".pgm", "RGB")])
+def test_files_are_what_their_names_say(suffix: str, mode: str) -> None:
+    with pytest.raises(Error, match=rf"\{suffix}"):
+        pillow.picture_bytes(sample(mode), suffix)
+    assert pillow.picture_bytes(sample("L"), ".pgm")[0].startswith(b"P5")
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".bmp", ".ppm"])
