@@ -19,10 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lapic.bitstream.error import Error
+from lapic.bitstream.ranges import check_range
 from lapic.bitstream.varint import Reader, write_varint
 
 PRECISION = 24
-SYMBOL_MAX = 32767
+SYMBOL_MAX, INDEX_MAX = 32767, 63
 STATE_BITS = 64  # of the coder: what a payload may hold more than its words
 LANES_MAX = 65536
 LANE_SYMBOLS = 2900  # that are not 0, for each lane that `lanes_for` asks for; at 4.1 to 4.9 bits each 1.5 KiB
@@ -87,7 +88,7 @@ def _groups(index: NDArray[np.uint8], first: int) -> tuple[NDArray[np.int64], ND
     coded = np.flatnonzero(index >= first)
     values = index[coded]
     order = coded[np.argsort(values, kind="stable")]  # a radix sort on uint8
-    begins = np.concatenate([[0], np.cumsum(np.bincount(values, minlength=64))])
+    begins = np.concatenate([[0], np.cumsum(np.bincount(values, minlength=INDEX_MAX + 1))])
     return order, begins
 
 
@@ -119,7 +120,20 @@ def encode_tile(
         passes: in the order of decoding, each the latent residuals, -32767..32767, and their scale indices, 0..63, two
             arrays of the same shape.
         lanes: that can be decoded at once, 1..65536; each costs about 6 bytes.
+
+    Raises:
+        ValueError: a number is out of range, or shapes do not fit.
+        TypeError: symbols or scale indices are no integers.
     """
+    levels, channels, reach = *tables.hyper.shape[:2], tables.hyper.shape[2] // 2
+    if not (0 <= level < levels and 1 <= lanes <= LANES_MAX and len(z) == channels):
+        raise ValueError(f"level {level}, {lanes} lanes or {len(z)} channels are out of range for these tables")
+    check_range("hyper-latents", z, -reach, reach)
+    for symbols, index in passes:
+        if symbols.shape != index.shape:
+            raise ValueError(f"residuals {symbols.shape} and scale indices {index.shape} differ in shape")
+        check_range("residuals", symbols, -SYMBOL_MAX, SYMBOL_MAX)
+        check_range("scale indices", index, 0, INDEX_MAX)
     coders, escapes = [constriction.stream.stack.AnsCoder() for _ in range(lanes)], []
     first = 0 if any(symbols[index == 0].any() for symbols, index in passes) else 1
     for symbols, index in reversed(passes):  # ANS is a stack: last in, first out
@@ -135,7 +149,7 @@ def encode_tile(
                 escapes.append(b"".join(write_varint(2 * int(o) + int(s)) for o, s in zip(over, signs, strict=True)))
             coded = np.where(outside, 2 * width + 1, values + width).astype(np.int32)
             coders[lane].encode_reverse(coded, tables.latent_models[group])
-    in_order = z.ravel().astype(np.int32) + tables.hyper.shape[-1] // 2
+    in_order = z.ravel().astype(np.int32) + reach
     for lane, channel, places in reversed(list(_segments(_planes(z.shape), lanes))):
         coders[lane].encode_reverse(in_order[places], tables.hyper_models[level][channel])
     words = [coder.get_compressed().astype("<u4").tobytes() for coder in coders]
@@ -234,7 +248,8 @@ class TileDecoder:
 
     def latent(self, index: NDArray[np.uint8]) -> NDArray[np.int16]:
         """The latent residuals of a pass for its scale indices, same shape. Raises `Error` if escapes run out or give
-        a symbol beyond -32767..32767."""
+        a symbol beyond -32767..32767; ValueError for an index beyond 0..63."""
+        check_range("scale indices", index, 0, INDEX_MAX)
         order, begins = _groups(index.ravel(), self.first)
         in_order = np.empty(len(order), dtype=np.int32)
         for lane, group, places in _segments(begins, len(self.coders)):
@@ -269,7 +284,8 @@ class TileDecoder:
 
 
 def encode_values(tables: Tables, values: NDArray[np.int16], index: NDArray[np.uint8]) -> bytes:
-    """Encode integers -32767..32767 by the tables of their scale indices, 0..63, as a tile without hyper-latent."""
+    """Encode integers -32767..32767 by the tables of their scale indices, 0..63, as a tile without hyper-latent. Raises
+    ValueError for numbers out of range and arrays of different shapes, TypeError for numbers that are no integers."""
     nothing = np.zeros((tables.hyper.shape[1], 0, 0), np.int8)
     return encode_tile(tables, 0, nothing, [(values, index)])
 

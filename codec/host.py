@@ -17,7 +17,8 @@ from typing import Any, ParamSpec, TypeVar
 
 from lapic.codec.threads import threads_of_call
 
-Arguments, Result = ParamSpec("Arguments"), TypeVar("Result")
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 PRECISE = ("ieee", "none", "highest")  # torch's names for float32 products computed in float32
 
@@ -138,10 +139,10 @@ def _settings(cuda: bool) -> list[_Setting]:
 
     settings = [_Setting(mkldnn, "enabled", (True,))]
     if hasattr(mkldnn, "matmul"):
-        settings += [_Setting(part, "fp32_precision", PRECISE) for part in (mkldnn.matmul, mkldnn.conv)]
+        settings += [_Setting(part, "fp32_precision", PRECISE) for part in (mkldnn.matmul, mkldnn.conv)]  # type: ignore[attr-defined]
         of_cuda = [
             _Setting(on_cuda.matmul, "fp32_precision", PRECISE),
-            _Setting(cudnn.conv, "fp32_precision", ("tf32",)),
+            _Setting(cudnn.conv, "fp32_precision", ("tf32",)),  # type: ignore[attr-defined]
         ]
     else:
         settings.append(_Setting(_Legacy(), "precision", PRECISE[::-1]))

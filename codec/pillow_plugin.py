@@ -12,8 +12,14 @@ from PIL import Image, ImageFile
 from lapic import bitstream
 from lapic.bitstream.container import ALPHA, EXIF, ICC, SIGNATURE, XMP
 from lapic.codec import api
+from lapic.codec.picture import metadata
 
 FORMAT, SUFFIX, MIME = "LAPIC", ".lapic", "image/x-lapic"
+METADATA = ("icc_profile", "exif", "xmp")
+OPTIONS = (  # what `lapic.encode` takes
+    "quality", "model", "tile", "device", "size", "bpp", "psnr", "effort", "tune", "lanes", "keep_hidden", "roi",
+    "progress",
+)  # fmt: skip
 _FIRST = 65536  # bytes that hold most headers
 
 
@@ -112,22 +118,32 @@ class LapicImageFile(ImageFile.ImageFile):
 
 
 def _save(image: Image.Image, target: IO[bytes], _: str | bytes) -> None:
-    """Save with the options quality, effort, tune, tile, model, keep_hidden, roi, icc_profile, exif and xmp; metadata
-    are the image's own if absent, and left out if given as None or empty."""
+    """Save with the options of `lapic.encode` and icc_profile, exif and xmp, which are bytes, exif also an
+    `Image.Exif`, xmp also a str; metadata are the image's own if absent, and left out if given as None or empty.
+
+    Raises:
+        TypeError: metadata, or an argument of `lapic.encode`, are of a wrong type.
+        ValueError, Error: as `lapic.encode` does.
+    """
     options = image.encoderinfo
-    image = image.copy()
-    for key in ("icc_profile", "exif", "xmp"):
-        if key in options:
-            value = options[key]
-            value = value.tobytes() if isinstance(value, Image.Exif) else value
-            image.info.pop(key, None)
-            if key == "exif":
-                image.getexif().clear()
-            if value:
-                image.info[key] = value
-    names = ("quality", "effort", "tune", "tile", "model", "keep_hidden", "roi")
-    settings = {key: options[key] for key in names if key in options}
-    target.write(api.encode(image, **settings))
+    contents = {key: _content(key, options[key]) for key in METADATA if key in options}
+    if contents:
+        image = metadata.with_replaced(image, contents)
+    target.write(api.encode(image, **{key: options[key] for key in OPTIONS if key in options}))
+
+
+def _content(key: str, value: Any) -> bytes:
+    """The bytes of metadata that are given as an option."""
+    if value is None:
+        return b""
+    if key == "exif" and isinstance(value, Image.Exif):
+        return value.tobytes()
+    if isinstance(value, str) and (key == "xmp" or not value):
+        return value.encode()
+    try:
+        return bitstream.as_bytes(value)
+    except TypeError:
+        raise TypeError(f"{key} is given as bytes, not as {type(value).__name__}") from None
 
 
 def register() -> None:

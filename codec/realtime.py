@@ -1,7 +1,8 @@
 """Real time on a GPU: from the bytes of a file in the host's memory to a picture in the GPU's, and back.
 
 A decode or encode launches some hundreds of kernels without host synchronisation, so it is captured once for a size as
-a CUDA graph and replayed for each file. On a CPU, to try it out, it is run each time.
+a CUDA graph and replayed for each file. On a CPU, to try it out, Triton's interpreter runs the kernels each time: it
+needs the environment variable TRITON_INTERPRET=1 before Triton is first imported.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from triton.runtime import JITFunction
 
 from lapic import bitstream
 from lapic.bitstream import MISMATCH, Error, Header, Payload, PixelFormat
@@ -21,7 +23,7 @@ from lapic.codec.decode.decoder import View, synthesise
 from lapic.codec.decode.picture_filter import FEATURES, of_coefficients
 from lapic.codec.encode.draft import Rounded
 from lapic.codec.encode.encoder import code_tile, round_latents
-from lapic.codec.gpu.entropy_decode import decode_packed
+from lapic.codec.gpu.entropy_decode import decode_packed, lane_range
 from lapic.codec.gpu.entropy_encode import Pushed, payload_of, push
 from lapic.codec.gpu.graph import capture_graph
 from lapic.codec.gpu.packed import PackedTile, pack
@@ -57,6 +59,12 @@ class Launched:
         return self.picture
 
 
+def _check_device(model: Model) -> None:
+    """Raise `Error` if no kernel can run where a model is: on a CPU without Triton's interpreter."""
+    if model.device.type == "cpu" and isinstance(lane_range, JITFunction):
+        raise Error("coding in real time needs a GPU: to try it on a CPU, start Python with TRITON_INTERPRET=1")
+
+
 class RealtimeDecoder:
     """Decodes files of one size, made by one model, to uint8 tensors on its device.
 
@@ -65,10 +73,14 @@ class RealtimeDecoder:
 
     Args:
         lanes, words: what files have at most; the words are of 32 bits. Without figures enough for 1.5 bits a pixel.
+
+    Raises:
+        Error: the model is on a CPU, and Triton's interpreter is not on.
     """
 
     @isolated
     def __init__(self, model: Model, width: int, height: int, lanes: int = 0, words: int = 0) -> None:
+        _check_device(model)
         self.model, self.width, self.height = model, width, height
         self.words = words or 3 * width * height // 64 + 64
         self.lanes = lanes or self.words // 256 + 1  # they are half as long again
@@ -176,12 +188,14 @@ class RealtimeEncoder:
 
     Raises:
         ValueError: the quality is out of range.
+        Error: the model is on a CPU, and Triton's interpreter is not on.
     """
 
     @isolated
     def __init__(
         self, model: Model, width: int, height: int, quality: float, lanes: int = 2048, capacity: int = 4096
     ) -> None:
+        _check_device(model)
         self.model, self.lanes, self.capacity = model, lanes, capacity
         self.header = Header(width, height, PixelFormat.RGB, quality, model.identity, 0, {})
         self.header.check()
@@ -193,7 +207,17 @@ class RealtimeEncoder:
     @isolated
     @torch.inference_mode()
     def __call__(self, pixels: Tensor) -> bytes:
-        """The file of a picture (H, W, 3) uint8."""
+        """The file of a picture (H, W, 3) uint8.
+
+        Raises:
+            TypeError: it is no tensor, or not one of uint8.
+            ValueError: it has another shape.
+        """
+        if not isinstance(pixels, Tensor) or pixels.dtype != torch.uint8:
+            found = pixels.dtype if isinstance(pixels, Tensor) else type(pixels).__name__
+            raise TypeError(f"a picture is a tensor of torch.uint8, not {found}")
+        if pixels.shape != self.pixels.shape:
+            raise ValueError(f"this encoder is for pictures {tuple(self.pixels.shape)}, not {tuple(pixels.shape)}")
         self.pixels.copy_(pixels)
         if self.graph is None:
             self.graph = capture_graph(self.encode_pixels, self.model.device)

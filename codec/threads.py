@@ -20,7 +20,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 LOAD = Path("/proc/loadavg")  # Linux: "0.20 0.18 0.12 3/91 4711", of which 3 threads run or wait for a core
 TASKS = Path("/proc/self/task")
 MOST_THREADS = 256  # that `in_threads` starts in all, each when it is needed

@@ -7,6 +7,7 @@ lapic translate dark.jpg bright.png --model dusk-to-day.safetensors
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -36,12 +37,18 @@ def main() -> None:
     parser.add_argument("--edge", type=int, default=768, help="Photos are made smaller to this longer edge.")
     parser.add_argument("--limit", type=int)
     options = parser.parse_args()
+    suffixes = {suffix for suffix, name in Image.registered_extensions().items() if name in Image.OPEN}
+    paths = [path for path in sorted(options.photos.rglob("*")) if path.suffix.lower() in suffixes][: options.limit]
+    if not paths:
+        sys.exit(f"no photos in {options.photos}")
     for folder in (options.dusk, options.day):
         folder.mkdir(parents=True, exist_ok=True)
-    paths = [path for path in sorted(options.photos.rglob("*")) if path.suffix.lower() in Image.registered_extensions()]
     rng = np.random.default_rng(0)
-    for number, path in enumerate(paths[: options.limit]):
-        image = Image.open(path).convert("RGB")
+    for number, path in enumerate(paths):
+        try:
+            image = Image.open(path).convert("RGB")
+        except OSError as error:
+            sys.exit(f"cannot read {path}: {error}")
         image.thumbnail((options.edge, options.edge), Image.Resampling.LANCZOS)
         image.save(options.day / f"{number:04}.png")
         Image.fromarray(dusk(np.asarray(image), rng)).save(options.dusk / f"{number:04}.png")

@@ -207,7 +207,7 @@ def _decode(
     view = decoder.View(scale, crop, realism=realism)
     pixels = decoder.decode_pixels(loaded, header, tiles, view, progress or no_progress, holes if damaged else None)
     if alpha is not None:
-        alpha = pillow.crop_alpha(alpha, crop, pixels.shape[1::-1])
+        alpha = pillow.crop_alpha(alpha, crop, (pixels.shape[1], pixels.shape[0]))
     missing = [(hole.left, hole.top, hole.right, hole.bottom) for hole in holes]
     return Salvaged(pillow.to_pil(pixels, alpha, header.chunks), missing)
 

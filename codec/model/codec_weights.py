@@ -6,7 +6,7 @@ import os
 import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, wraps
 from pathlib import Path
 from typing import TypeVar
@@ -140,7 +140,7 @@ def damaged_weights(path: Path) -> Iterator[None]:
 
 def cached_by_file(find: Callable[[str], Path]) -> Callable[[Callable[..., Weights]], Callable[..., Weights]]:
     """Cache a function of (name, device, dtype): the last CACHE_SIZE results, each as long as the file that `find`
-    returns for the name is unchanged."""
+    returns for the name is unchanged. The device is checked by `pick_device`."""
 
     def wrapper(load: Callable[..., Weights]) -> Callable[..., Weights]:
         @lru_cache(maxsize=CACHE_SIZE)
@@ -150,7 +150,7 @@ def cached_by_file(find: Callable[[str], Path]) -> Callable[[Callable[..., Weigh
         @wraps(load)
         def cached(name: str = DEFAULT_MODEL, device: str = "cpu", dtype: torch.dtype | None = None) -> Weights:
             path = find(name)
-            return load_cached(str(path), file_state(path), device, dtype)
+            return load_cached(str(path), file_state(path), pick_device(device), dtype)
 
         cached.cache_clear = load_cached.cache_clear  # type: ignore[attr-defined]
         return cached
@@ -182,7 +182,7 @@ def pick_device(name: str) -> str:
         raise Error("there is no CUDA device here: use --device cpu")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise Error(f"there is no device {name}: this machine has {torch.cuda.device_count()}")
-    return str(name)
+    return str(device)
 
 
 def default_dtype(device: torch.device) -> torch.dtype:
@@ -207,26 +207,27 @@ def load(name: str | os.PathLike[str] = DEFAULT_MODEL, device: str = "cpu", dtyp
     """Load a model by its name or the path of its weights file, see `codec.model.shipped.find_model`.
 
     Args:
-        device: "cpu", "cuda" or "cuda:N". dtype: of the networks; None chooses by device.
+        device: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:N". dtype: of the networks; None chooses by
+            device.
 
     Raises:
-        Error: there is no such file, it holds no codec model, it is damaged, or its integers do not match its id.
+        Error: there is no such file, it holds no codec model, it is damaged, or its integers do not match its id; or
+            the device is not there.
+        ValueError: the device is none of these.
     """
     path = find_model(name)
     identifier = model_id(path)
     tensors, metadata = read_weights(path)
     torch_device = torch.device(device)
     with damaged_weights(path):
-        model = _from_tensors(path.stem, tensors, metadata, torch_device, dtype or default_dtype(torch_device))
+        model = _from_tensors(path.stem, tensors, metadata, dtype or default_dtype(torch_device))
     if model.identity != identifier:
         raise Error(f"weights {path.name} are damaged: their integers do not match their id")
-    return model
+    return _on_device(model, torch_device)
 
 
-def _from_tensors(
-    name: str, tensors: dict[str, Tensor], metadata: dict[str, str], device: torch.device, dtype: torch.dtype
-) -> Model:
-    """A model from the contents of its weights file. Raises exceptions of many types if they do not fit."""
+def _from_tensors(name: str, tensors: dict[str, Tensor], metadata: dict[str, str], dtype: torch.dtype) -> Model:
+    """A model on the CPU from the contents of its weights file. Raises exceptions of many types if they do not fit."""
     config = Config(**json.loads(metadata["config"]))
     with torch.device("meta"):
         transforms = Transforms(config)
@@ -234,8 +235,8 @@ def _from_tensors(
     for module in transforms.modules():
         if isinstance(module, torch.nn.Conv2d) and module.bias is not None:  # all but the linear paths
             module.to(dtype)
-    transforms = transforms.to(device, memory_format=torch.channels_last).requires_grad_(False).eval()
-    integers = {k: v.to(device, torch.float32) for k, v in part(tensors, "integers").items()}
+    transforms = transforms.to(memory_format=torch.channels_last).requires_grad_(False).eval()
+    integers = {k: v.to(torch.float32) for k, v in part(tensors, "integers").items()}
     lengths = tensors["tables.lengths"].tolist()
     latent = [table.numpy() for table in tensors["tables.latent"].split(lengths)]
     tables = Tables(tensors["tables.hyper"].numpy(), latent)
@@ -246,17 +247,30 @@ def _from_tensors(
         transforms=transforms,
         integers=integers,
         tables=tables,
-        centroid=tensors["centroid"].to(device),
-        threshold=thresholds(tables).to(device),
-        curvature=tensors.get("curvature", torch.ones_like(transforms.log_gain)).float().to(device),
+        centroid=tensors["centroid"],
+        threshold=thresholds(tables),
+        curvature=tensors.get("curvature", torch.ones_like(transforms.log_gain)).float(),
         card=dict(json.loads(metadata["card"])),
-        device=device,
+        device=torch.device("cpu"),
         dtype=dtype,
     )
     low, high = model.qualities
     if not 1 <= low <= high <= 100:
         raise ValueError(f"the model is for qualities {low} to {high}")
     return model
+
+
+def _on_device(model: Model, device: torch.device) -> Model:
+    """A model whose tensors are moved to a device."""
+    return replace(
+        model,
+        transforms=model.transforms.to(device),
+        integers={name: tensor.to(device) for name, tensor in model.integers.items()},
+        centroid=model.centroid.to(device),
+        threshold=model.threshold.to(device),
+        curvature=model.curvature.to(device),
+        device=device,
+    )
 
 
 def load_by_id(
@@ -274,6 +288,7 @@ def load_by_id(
 
     Raises:
         Error: it is not installed, the given one is another, or as `load` does.
+        ValueError: as `load` does.
     """
     name = name_of(model_id) if given is None else str(check_model(given, model_id))
     return load(name, device, dtype)

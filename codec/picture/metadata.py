@@ -6,12 +6,17 @@ from typing import Any
 
 from PIL import Image
 
-from lapic.bitstream.container import EXIF, ICC, MAX_METADATA, XMP
+from lapic.bitstream.container import EXIF, ICC, MAX_METADATA, XMP, as_bytes
 from lapic.codec.picture import colour, exif
 from lapic.codec.picture.depth import DEEP_MODES
 
 GREY_MODES = {"1", "L", "LA", "La"} | DEEP_MODES
 CONVERTED_MODES = {"CMYK", "LAB"}  # into sRGB, so that their profile has no more meaning
+SOURCES = {  # the keys of an image's `info` from which each of the metadata is taken
+    "icc_profile": ("icc_profile", "cicp", "gamma", "chromaticity"),
+    "exif": ("exif", "Raw profile type exif", "Raw profile type APP1"),
+    "xmp": ("xmp", "XML:com.adobe.xmp", "Raw profile type xmp"),
+}
 NAMES = {ICC: "the ICC profile", EXIF: "EXIF", XMP: "XMP"}
 _XMP_ORIENTATION = re.compile(rb'(tiff:Orientation(?:\s*=\s*["\']|>)\s*)([0-9])')
 
@@ -50,6 +55,18 @@ def collect(image: Image.Image, loaded: bool = True) -> Metadata:
     return result
 
 
+def with_replaced(image: Image.Image, contents: dict[str, bytes]) -> Image.Image:
+    """A copy of an image with other metadata, "icc_profile", "exif" or "xmp", which are left out where empty."""
+    copied = image.copy()
+    if image.format == "TIFF":  # a copy has no tags
+        copied.info["exif"] = _exif(image, [])
+    for name, content in contents.items():
+        for key in SOURCES[name]:
+            copied.info.pop(key, None)
+        copied.info[name] = content
+    return copied
+
+
 def _add_chunk(result: Metadata, chunk_type: bytes, content: bytes) -> None:
     if len(content) > MAX_METADATA:
         result.notes.append(f"{NAMES[chunk_type]} of {len(content)} bytes is too large and left out")
@@ -59,7 +76,7 @@ def _add_chunk(result: Metadata, chunk_type: bytes, content: bytes) -> None:
 
 def _profile(image: Image.Image, grey: bool, notes: list[str]) -> bytes:
     """The ICC profile, or one made from cICP or from gAMA and cHRM: in the order of PNG, third edition, section 4.3."""
-    cicp, given = image.info.get("cicp"), image.info.get("icc_profile")
+    cicp, given = image.info.get("cicp"), _content(image, "icc_profile")
     try:
         if cicp and (image.format == "PNG" or not given) and not _is_unspecified(cicp):
             return colour.of_cicp(cicp, grey) or b""
@@ -67,7 +84,7 @@ def _profile(image: Image.Image, grey: bool, notes: list[str]) -> bytes:
             return colour.of_gamma(image.info.get("gamma"), image.info.get("chromaticity"), grey) or b""
     except ValueError as error:
         notes.append(f"the colour space is left out: {error}")
-    if not isinstance(given, bytes) or not given:
+    if not given:
         return b""
     profile, note = colour.fit(given, grey)
     notes += [note] if note else []
@@ -79,19 +96,29 @@ def _is_unspecified(cicp: tuple[int, ...]) -> bool:
 
 
 def _exif(image: Image.Image, notes: list[str]) -> bytes:
-    block: Any = image.info.get("exif") or b""
+    block = _content(image, "exif")
     if not block and image.format == "TIFF":
         block, complete = exif.of_tiff(image)
         if not complete:
             notes.append("a part of EXIF cannot be read and is left out")
     if not block:
         block = _raw_profile(image, "exif") or _raw_profile(image, "APP1")
-    return block if isinstance(block, bytes) and block != exif.PREFIX else b""
+    return block if block != exif.PREFIX else b""
 
 
 def _xmp(image: Image.Image) -> bytes:
-    xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or _raw_profile(image, "xmp")
-    return xmp.encode() if isinstance(xmp, str) else xmp if isinstance(xmp, bytes) else b""
+    for key in ("xmp", "XML:com.adobe.xmp"):
+        text = image.info.get(key)
+        xmp = text.encode() if isinstance(text, str) else _content(image, key)
+        if xmp:
+            return xmp
+    return _raw_profile(image, "xmp")
+
+
+def _content(image: Image.Image, key: str) -> bytes:
+    """The bytes in an image's `info`, none where it has something else."""
+    content: Any = image.info.get(key)
+    return as_bytes(content) if isinstance(content, bytes | bytearray | memoryview) else b""
 
 
 def _raw_profile(image: Image.Image, name: str) -> bytes:

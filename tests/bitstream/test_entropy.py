@@ -72,6 +72,49 @@ def test_values_round_trip_and_damage_shows(seed: int, spread: int, cut: int) ->
         decode_values(tables, index, payload + bytes(cut))
 
 
+def test_the_outermost_values_round_trip() -> None:
+    tables, index = random_tables(6), np.array([0, 63, 1, 9], np.uint8)
+    for values in (np.array([-32767, 32767, 0, -1], np.int16), np.array([-32767, 32767, 0, -1], np.int64)):
+        assert np.array_equal(decode_values(tables, index, encode_values(tables, values, index)), values)
+
+
+@pytest.mark.parametrize(
+    ("error", "values", "index"),
+    [
+        (ValueError, np.array([-32768, 0], np.int16), np.array([0, 9], np.uint8)),
+        (ValueError, np.array([0, 32768], np.int32), np.array([9, 9], np.uint8)),
+        (ValueError, np.array([0, 1], np.int16), np.array([64, 9], np.uint8)),
+        (ValueError, np.array([0, 1], np.int16), np.array([0, -1], np.int8)),
+        (ValueError, np.array([0, 1], np.int16), np.array([0, 1, 2], np.uint8)),
+        (TypeError, np.array([0, 0.5]), np.array([0, 9], np.uint8)),
+        (TypeError, np.array([0, 1], np.int16), np.array([0, 9.5])),
+    ],
+)
+def test_what_cannot_be_coded_is_refused(error: type, values: np.ndarray, index: np.ndarray) -> None:
+    tables = random_tables(6)
+    z = np.zeros((3, 1, 1), np.int8)
+    for encode in (encode_values, lambda *arrays: encode_tile(tables, 0, z, [arrays[1:]])):
+        with pytest.raises(error) as raised:
+            encode(tables, values, index)
+        assert type(raised.value) is error
+        assert "\n" not in str(raised.value)
+
+
+def test_tiles_that_cannot_be_coded_are_refused() -> None:
+    tables, z = random_tables(6), np.zeros((3, 1, 1), np.int8)
+    passes = [(np.zeros(4, np.int16), np.zeros(4, np.uint8))]
+    for level, latent, lanes in [(2, z, 1), (-1, z, 1), (0, z, 0), (0, z, 65537), (0, z[:2], 1), (0, z - 64, 1)]:
+        with pytest.raises(ValueError, match=r"range|outside"):
+            encode_tile(tables, level, latent, passes, lanes)
+
+
+def test_indices_without_tables_are_refused() -> None:
+    tables = random_tables(6)
+    for index in (np.array([64], np.uint8), np.array([-1], np.int8)):
+        with pytest.raises(ValueError, match="scale indices"):
+            decode_values(tables, index, b"\0")
+
+
 def test_the_size_is_the_entropy() -> None:
     rng, tables = np.random.default_rng(1), random_tables(1)
     index = rng.integers(0, 64, (64, 30, 30)).astype(np.uint8)

@@ -24,7 +24,8 @@ PARTS = {
     "lapic.bitstream": (bitstream, [name for name in bitstream.__all__ if name != "Error"]),
 }
 ABOUT = {
-    "lapic": "`import lapic` is all that most programs need. `Image` is `PIL.Image`, `lapic.__version__` the version.",
+    "lapic": "`import lapic` is all that most programs need. `Image` is `PIL.Image`, `lapic.__version__` the version. "
+    "What has a longer name is imported from its module: `from lapic.codec.model.shipped import model_folders`.",
     "lapic.codec.realtime": "Files and pictures of one size in real time on a GPU.",
     "lapic.bitstream": "The file format, for programs that read or write .lapic files without the networks; it needs "
     "NumPy and constriction, no torch. [FORMAT.md](FORMAT.md) specifies it. `lapic.bitstream.Error` is `lapic.Error`.",

@@ -17,7 +17,7 @@ import lapic.codec.pillow_plugin
 from lapic import bitstream
 from lapic.codec.cli import main
 from lapic.codec.defaults import DEFAULT_MODEL
-from lapic.codec.model import shipped
+from lapic.codec.model import shipped, translator_weights
 from lapic.codec.model.codec_weights import default_dtype, identity, load, load_by_id, read_weights
 from lapic.codec.realtime import RealtimeDecoder
 
@@ -142,7 +142,7 @@ def test_shipped_models_come_first(in_folder: None, small: Image.Image) -> None:
 
 
 def test_in_real_time(in_folder: None, small: Image.Image, own: tuple[Path, bytes]) -> None:
-    decode = RealtimeDecoder(load_by_id(own[1]), *small.size)
+    decode = RealtimeDecoder(load_by_id(own[1], "auto"), *small.size)
     with pytest.raises(lapic.Error, match=f"{load().identity.hex()}.*{own[1].hex()}"):
         decode(bytearray(lapic.encode(small, effort=0, tile=0, lanes=True)))
 
@@ -295,6 +295,27 @@ def test_what_is_no_name_of_a_model(small: Image.Image) -> None:
         if name is not None:
             with pytest.raises(TypeError, match="a model is given by its name"):
                 lapic.decode(data, model=name)
+
+
+def test_a_device_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    identifier = load().identity
+    for device in ("cuda", "cuda:7"):
+        with pytest.raises(lapic.Error, match="no CUDA device"):
+            load_by_id(identifier, device)
+    for device in ("gpu", "meta", "", None):
+        with pytest.raises(ValueError, match="none of auto, cpu, cuda and cuda:N"):
+            load_by_id(identifier, device)
+    assert load_by_id(identifier, "auto") is load_by_id(identifier, torch.device("cpu")) is load(device="cpu")
+    with pytest.raises(lapic.Error, match="no CUDA device"):
+        translator_weights.load("jpeg", "cuda")
+
+
+def test_a_device_that_fails_is_not_called_damaged_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 64)
+    with pytest.raises((AssertionError, RuntimeError)):  # of torch, about the device
+        load(device="cuda:63")
 
 
 @pytest.mark.parametrize(

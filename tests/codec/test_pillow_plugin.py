@@ -1,3 +1,4 @@
+import inspect
 import io
 from pathlib import Path
 
@@ -5,6 +6,7 @@ import imageio.v3 as imageio
 import numpy as np
 import pytest
 from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 
 import lapic
 import lapic.codec.pillow_plugin
@@ -158,6 +160,68 @@ def test_effort_and_tune_are_options_too(photo: Image.Image) -> None:
     small.save(out, "LAPIC", quality=50, effort=1, tune="psnr")
     assert out.getvalue() == lapic.encode(small, 50, effort=1, tune="psnr")
     assert out.getvalue() != lapic.encode(small, 50, effort=1)
+
+
+def test_every_argument_of_encode_is_an_option(photo: Image.Image) -> None:
+    small, calls = photo.crop((100, 60, 164, 108)), []
+    assert {"image", *lapic.codec.pillow_plugin.OPTIONS} == set(inspect.signature(lapic.encode).parameters)
+    for settings in ({"size": 900}, {"bpp": 1.0}, {"psnr": 30.0}, {"lanes": True, "tile": 0, "device": "cpu"}):
+        out = io.BytesIO()
+        small.save(out, "LAPIC", effort=0, progress=lambda done, total: calls.append(done), **settings)
+        assert out.getvalue() == lapic.encode(small, effort=0, **settings)
+        assert calls
+        calls.clear()
+    for settings, error in (({"size": "900"}, TypeError), ({"device": "gpu"}, ValueError)):
+        with pytest.raises(error):
+            small.save(io.BytesIO(), "LAPIC", effort=0, **settings)
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_metadata_are_anything_with_bytes(photo: Image.Image, kind: type) -> None:
+    exif = Image.Exif()
+    exif[0x010E] = "a cat"
+    given = {"icc_profile": b"profile of some kind", "exif": exif.tobytes(), "xmp": b"<x/>"}
+    small, out = photo.crop((0, 0, 20, 20)), io.BytesIO()
+    small.save(out, "LAPIC", effort=0, **{key: kind(value) for key, value in given.items()})
+    assert given.items() <= Image.open(out).info.items()
+    small.info |= {key: kind(value) for key, value in given.items()}
+    assert given.items() <= lapic.decode(lapic.encode(small, effort=0)).info.items()
+
+
+def test_metadata_of_a_wrong_type_are_refused(photo: Image.Image) -> None:
+    small, out = photo.crop((0, 0, 20, 20)), io.BytesIO()
+    for key in ("icc_profile", "exif", "xmp"):
+        for wrong in (7, 0, False, ["a"], *(["text"] if key != "xmp" else [Image.Exif()])):
+            with pytest.raises(TypeError, match=f"^{key} is given as bytes, not as {type(wrong).__name__}$"):
+                small.save(out, "LAPIC", effort=0, **{key: wrong})
+    small.save(out, "LAPIC", effort=0, xmp="<ä/>")
+    assert Image.open(out).info["xmp"] == "<ä/>".encode()
+
+
+def test_metadata_left_out_are_left_out_of_each_place(photo: Image.Image) -> None:
+    exif = Image.Exif()
+    exif[0x010E] = "a cat"
+    texts, png = PngInfo(), io.BytesIO()
+    texts.add_itxt("XML:com.adobe.xmp", "<x/>")
+    texts.add_text("Raw profile type exif", f"\nexif\n{len(exif.tobytes())}\n{exif.tobytes().hex()}\n")
+    texts.add(b"gAMA", (50_000).to_bytes(4, "big"))
+    photo.crop((0, 0, 20, 20)).save(png, "PNG", pnginfo=texts)
+    names = {"icc_profile", "exif", "xmp"}
+    for left_out in ({}, *({name: None} for name in names), *({name: ""} for name in names)):
+        out = io.BytesIO()
+        with Image.open(png) as image:
+            image.save(out, "LAPIC", effort=0, **left_out)
+        assert names & set(Image.open(out).info) == names - set(left_out)
+
+
+@pytest.mark.parametrize("options", [{}, {"xmp": b"<x/>"}])
+def test_the_tags_of_a_tiff_are_kept(photo: Image.Image, options: dict[str, bytes]) -> None:
+    exif, tiff, out = Image.Exif(), io.BytesIO(), io.BytesIO()
+    exif[0x010E] = "a cat"
+    photo.crop((0, 0, 20, 20)).save(tiff, "TIFF", exif=exif)
+    with Image.open(tiff) as image:
+        image.save(out, "LAPIC", effort=0, **options)
+    assert Image.open(out).getexif()[0x010E] == "a cat"
 
 
 def test_large_metadata_before_the_size_is_known(photo: Image.Image) -> None:

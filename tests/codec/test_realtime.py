@@ -1,6 +1,9 @@
 """Decoding to a tensor without host synchronisation, here on a CPU by Triton's interpreter where there is no GPU."""
 
 import copy
+import os
+import subprocess
+import sys
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -98,6 +101,34 @@ def test_it_makes_the_file_of_the_encoder(small: Image.Image, monkeypatch: pytes
     assert found == expected
     [tile] = bitstream.read(found)[1]
     assert bool(bitstream.read_payload(tile.payload).escapes) == noisy
+
+
+def test_tensors_that_are_no_such_pictures_are_refused() -> None:
+    encode = realtime.RealtimeEncoder(load(device=DEVICE), 50, 40, 20)
+    for wrong in (torch.zeros(40, 50, 3), torch.zeros(40, 50, 3, dtype=torch.int16), np.zeros((40, 50, 3), np.uint8)):
+        with pytest.raises(TypeError, match=r"^a picture is a tensor of torch.uint8, not (torch\.\w+|ndarray)$"):
+            encode(wrong)
+    for shape in ((50, 3), (), (40, 50, 1), (3, 40, 50), (1, 40, 50, 3), (50, 40, 3)):
+        with pytest.raises(ValueError, match=r"^this encoder is for pictures \(40, 50, 3\), not \(.*\)$"):
+            encode(torch.zeros(shape, dtype=torch.uint8, device=DEVICE))
+
+
+def test_a_cpu_without_the_interpreter_is_refused() -> None:
+    code = """
+import lapic
+from lapic.codec.model.codec_weights import load
+from lapic.codec.realtime import RealtimeDecoder, RealtimeEncoder
+for make in (RealtimeDecoder, RealtimeEncoder):
+    try:
+        make(load(device="cpu"), 50, 40, 20)
+    except lapic.Error as error:
+        print(error)
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    lines = found.stdout.splitlines()
+    assert len(lines) == 2, found.stderr
+    assert all("TRITON_INTERPRET=1" in line for line in lines)
 
 
 class Nothing:

@@ -180,7 +180,7 @@ def test_real_time_decoding_refuses_regions(photo: Image.Image) -> None:
 
     data = lapic.encode(photo, 30, roi=REGION, **SETTINGS | {"tile": 0, "lanes": True})
     with pytest.raises(lapic.Error, match="not decoded in real time"):
-        RealtimeDecoder(load("photo"), *photo.size)(data)
+        RealtimeDecoder(load("photo", "auto"), *photo.size)(data)
 
 
 def test_one_quality_everywhere_is_that_quality_and_regions_keep_theirs() -> None:

@@ -1,0 +1,43 @@
+"""The programs of examples/."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.conftest import EXAMPLES
+
+
+def dusk_pairs(photos: Path, out: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, EXAMPLES / "dusk_pairs.py", photos, out / "dusk", out / "day", "--edge", "32"]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_pairs_are_made_of_photos(tmp_path: Path) -> None:
+    Image.new("RGB", (64, 48), "white").save(tmp_path / "photo.png")
+    Image.new("RGB", (64, 48), "white").save(tmp_path / "print.pdf")  # which Pillow only writes
+    found = dusk_pairs(tmp_path, tmp_path / "out")
+    assert (found.returncode, found.stderr) == (0, "")
+    for name in ("dusk", "day"):
+        [made] = (tmp_path / "out" / name).iterdir()
+        assert Image.open(made).size == (32, 24)
+
+
+@pytest.mark.parametrize("photos", ["absent", "empty", "notes.txt"])
+def test_without_photos_no_folders_are_made(tmp_path: Path, photos: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").write_text("no photo")
+    found = dusk_pairs(tmp_path / photos, tmp_path / "out")
+    assert found.returncode == 1
+    assert found.stderr == f"no photos in {tmp_path / photos}\n"
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_photo_is_named(tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_text("no photo")
+    found = dusk_pairs(tmp_path, tmp_path / "out")
+    assert found.returncode == 1
+    assert found.stderr.startswith(f"cannot read {tmp_path / 'bad.png'}: ")
+    assert len(found.stderr.splitlines()) == 1
