@@ -19,6 +19,10 @@ from collections import Counter
 from pathlib import Path
 from unittest import mock
 
+if __name__ == "__main__" and {"-h", "--help"} & set(sys.argv[1:]):  # before atheris, which need not be there
+    print(__doc__)
+    sys.exit()
+
 import atheris
 import torch
 

@@ -1,8 +1,11 @@
-"""Pictures of the page for docs/WEB.md: `python benchmarks/web_page.py docs/`, after `make web`, with Chromium."""
+"""Pictures of the page for docs/WEB.md, after `make web`, with Chromium.
 
+python benchmarks/web_page.py docs/
+"""
+
+import argparse
 import io
 import shutil
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -79,4 +82,6 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="where web-desktop.jpg and web-phone.jpg are written")
+    main(parser.parse_args().folder)

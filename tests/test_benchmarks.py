@@ -108,6 +108,19 @@ def test_cost(run: Run) -> None:
     assert (rows["encode"], rows["decode"]) == ("24.89", "19.37")
 
 
+def test_help_of_a_script_whose_package_may_be_missing() -> None:
+    shown = subprocess.run([sys.executable, FOLDER / "fuzz.py", "--help"], check=True, capture_output=True, text=True)
+    assert "python benchmarks/fuzz.py [-runs=1000000]" in shown.stdout
+
+
+@needs("playwright")
+def test_web_page(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its run needs the page and Chromium."""
+    with pytest.raises(SystemExit):
+        run("web_page", "--help")
+    assert "web-desktop.jpg" in capsys.readouterr().out
+
+
 @needs("atheris")
 def test_fuzz(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FUZZ_CORPUS", str(tmp_path))
@@ -183,10 +196,10 @@ def test_looks(run: Run, photo: Image.Image, backbone: Path, tmp_path: Path) -> 
     assert "nan" not in table
 
 
-@needs("bjontegaard", "flip_evaluator", "pyjpegli")
-def test_measures(run: Run, picture: Path, tmp_path: Path) -> None:
+@needs("bjontegaard", "flip_evaluator", "lpips", "pyjpegli")
+def test_measures(run: Run, picture: Path, backbone: Path, tmp_path: Path) -> None:
     made = tmp_path / "measures.json"
-    asked = ["--out", tmp_path / "out", "--title", "A title", "--lpips-backbone", picture, "--jobs", 1]
+    asked = ["--out", tmp_path / "out", "--title", "A title", "--lpips-backbone", backbone, "--jobs", 1]
     asked += ["--codecs", "avif,jpegli", "--anchors", "avif", "--spans", "1-6,90-99"]
     for ladder in ("avif=10,50,90", "jpegli=10,50,90"):
         asked += ["--qualities", ladder]
@@ -198,9 +211,9 @@ def test_measures(run: Run, picture: Path, tmp_path: Path) -> None:
     assert len(points["rows"]) == 6
     columns = [column["name"] for column in inside["columns"]]
     assert columns[-2:] == ["FLIP", "worst"]
-    assert "LPIPS" not in columns  # its backbone is none
+    assert "LPIPS" in columns
     ((codec, psnr, *others, worst),) = inside["rows"]
-    assert (codec, worst) == ("JPEG by jpegli (4:2:0)", max(psnr, *others))
+    assert (codec, worst) == ("JPEG by jpegli (4:2:0)", max(one for one in (psnr, *others) if one is not None))
     assert psnr > 20
     assert set(outside["rows"][0][1:]) == {None}
     assert "between 90 and 99 bpp" in results["notes"][-1]

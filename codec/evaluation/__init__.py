@@ -3,6 +3,7 @@
 codec    what a codec is here
 codecs   what is measured: encode and decode of lapic's peers
 own      and of lapic, with settings and models of its own
+metric   what a metric is here: its names, its direction
 metrics  how far a decoded picture is from its original
 butteraugli one of the metrics, by libjxl's program
 measure  one point: one picture, one codec, one quality

@@ -1,4 +1,5 @@
-"""Measured points on disk: an interruption cannot harm them, and a later run measures only what is new."""
+"""Measured points and compressed files on disk: an interruption cannot harm them, and a later run measures only what is
+new."""
 
 import hashlib
 import json
@@ -40,6 +41,19 @@ def key_of(job: Job, codec: Codec, digest: str, metric_versions: str) -> str:
     """The cache key of a job; `digest` is that of the picture's file."""
     parts = [digest, codec.name, codec.version, job.quality, job.metrics, job.lpips_net, metric_versions, job.threads]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+
+
+def file_of(folder: Path, picture: str, digest: str, encoder: Codec, quality: float) -> Path:
+    """Where the compressed file of a picture lies in the folder of results.
+
+    The name ends in a part of the digest of all that the file depends on, so that it never holds the file of another
+    picture of that name, or one of another version of the codec.
+
+    Args:
+        picture, digest: the picture's name, and the digest of its file. encoder: the codec that makes the file.
+    """
+    key = hashlib.sha256(json.dumps([digest, encoder.name, encoder.version, quality]).encode()).hexdigest()[:8]
+    return folder / "files" / encoder.folder / f"{picture}-{quality:g}-{key}{encoder.suffix}"
 
 
 def digest_of(path: Path) -> str:

@@ -15,6 +15,7 @@ from lapic.codec.command import interrupts
 from lapic.codec.command.console import needs, one_line_errors, print_stderr, stage_progress, with_options, write_line
 from lapic.codec.command.failures import about
 from lapic.codec.command.options import CLUSTER
+from lapic.codec.evaluation.metric import ALL
 
 LPIPS = [
     click.option("--lpips-net", type=click.Choice(["squeeze", "alex", "vgg"]), default="squeeze", show_default=True),
@@ -96,7 +97,7 @@ def measured_encoding(metrics: str, frames: bool, settings: dict[str, Any]) -> t
     "lapic@psnr (tune) and lapic@model=FILE, which + joins: lapic@e0+model=FILE.",
 )  # fmt: skip
 @click.option("--qualities", multiple=True, type=_Qualities(), help="Measure a codec at these; once for each codec.")
-@click.option("--metrics", default="psnr,ms_ssim,ssimulacra2,lpips,butteraugli,flip", show_default=True)
+@click.option("--metrics", default=",".join(metric.name for metric in ALL), show_default=True)
 @with_options(LPIPS)
 @click.option("--published", is_flag=True, help="The pictures are Kodak's: draw published curves too.")
 @click.option("--realism", type=_Numbers(), default=(), help="Measure decodes with these, as 0,0.5,1.")
@@ -110,8 +111,8 @@ def evaluate(pictures: tuple[str, ...], out: str, codecs: str, metrics: str, qua
     """Measure lapic and other codecs on PICTURES (files and folders): real files, times, metrics, plots, a report.
 
     What was measured is kept in OUT, so that an interrupted or extended evaluation measures only what is new. Pictures
-    that cannot be read are named and left out; the exit code is 1 then. Pictures at addresses are copied to OUT; with
-    --cluster, OUT is a folder that all machines see.
+    that cannot be read, and points at which a codec fails, are named and left out; the exit code is 1 then. Pictures at
+    addresses are copied to OUT; with --cluster, OUT is a folder that all machines see.
     """
     from lapic.codec.evaluation import places
     from lapic.codec.evaluation.evaluate import Options
@@ -139,7 +140,7 @@ def evaluate(pictures: tuple[str, ...], out: str, codecs: str, metrics: str, qua
     _print_summary(results)
     shown = path.with_name("report.html") if settings["report"] else path
     write_line(f"{files.address_in(out, shown.name) if files.is_address(out) else shown}")
-    if results["unreadable"] or not complete:
+    if results["unreadable"] or not complete or any("error" in point for point in results["points"]):
         sys.exit(1)
 
 
@@ -163,8 +164,8 @@ def _print_summary(results: dict[str, Any]) -> None:
     others = curves[1:] + ([c for c in published() if c.name in DRAWN] if results["published"] else [])
     for anchor in others:
         difference = bd(anchor, curves[0])
-        figure = "no shared range" if difference.rate is None else f"{difference.rate:+.1f} %"
-        remark = f"  ({difference.warning})" if difference.warning and difference.rate is not None else ""
+        figure = "-" if difference.rate is None else f"{difference.rate:+.1f} %"
+        remark = f"  ({difference.warning})" if difference.warning else ""
         origin = "" if anchor.measured else ", published"
         write_line(f"BD-rate of {curves[0].label} against {anchor.label + origin:40} {figure:>10}{remark}")
 
@@ -179,19 +180,31 @@ def plot(results: tuple[Path, ...], out: Path, published: bool) -> None:
     """Draw several evaluations (their results.json) together."""
     from lapic.codec.evaluation import curves as curve_module
     from lapic.codec.evaluation import plots
+    from lapic.codec.evaluation.results import read_curves
 
-    sets = []
-    for path in results:
-        try:
-            stored = json.loads(path.read_text())["curves"]
-            sets.append((path.parent.name or path.stem, [curve_module.Curve(**curve) for curve in stored]))
-        except (ValueError, KeyError, TypeError, RecursionError):
-            raise Error(f"{path} is not a results.json of lapic evaluate") from None
-    drawn_together = plots.unlike(sets) + (curve_module.published() if published else [])
+    names = _unlike_names(results)
+    evaluations = plots.named_apart(list(zip(names, map(read_curves, results), strict=True)))
     out.mkdir(parents=True, exist_ok=True)
-    title = ", ".join(name for name, _ in sets)
-    for paths in plots.draw(drawn_together, out, title).values():
+    drawn = plots.draw(evaluations, curve_module.published() if published else [], out, ", ".join(names))
+    if not drawn:
+        raise Error("no curve has a metric that can be drawn")
+    for paths in drawn.values():
         write_line(f"{paths[1]}")
+
+
+def _unlike_names(results: tuple[Path, ...]) -> list[str]:
+    """A name for each evaluation: the last part of its path, or as many as all need to differ; files that are given
+    twice are numbered."""
+    paths = [path.resolve() for path in results]
+    parts = [path.parent.parts if path.name == "results.json" else path.with_suffix("").parts for path in paths]
+    length, names = 0, [""] * len(parts)
+    while len(set(names)) < len(set(parts)):
+        length += 1
+        names = ["/".join(one[-length:]) for one in parts]
+    return [
+        f"{name} ({names[: number + 1].count(name)})" if names.count(name) > 1 else name
+        for number, name in enumerate(names)
+    ]
 
 
 @click.command()
@@ -218,8 +231,9 @@ def compare(
         finite = {key: value if value is not None and math.isfinite(value) else None for key, value in found.items()}
         write_line(json.dumps(finite))
         return
+    width = max(12, *map(len, found))
     for name, value in found.items():
-        write_line(f"{name:12} {'-' if value is None else format(value, '.4f')}")
+        write_line(f"{name:{width}} {'-' if value is None else format(value, '.4f')}")
 
 
 def _compare_folders(a: Path, b: Path, inception: Path | None) -> dict[str, Any]:

@@ -6,6 +6,7 @@ picture whose edges are multiples of 64.
 """
 
 from collections.abc import Mapping
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -14,7 +15,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lapic.bitstream import Error
 from lapic.codec.decode import picture_filter, realism
-from lapic.codec.model.codec_weights import Model
+from lapic.codec.evaluation import own
+from lapic.codec.evaluation.cache import Point
+from lapic.codec.evaluation.curves import Curve, published
+from lapic.codec.model.codec_weights import Model, load
 from lapic.codec.nets import levels
 
 SIZE = 256
@@ -78,3 +82,25 @@ def cost(model: Model) -> dict[str, float]:
         parts["filter"] = picture_filter.MACS / 1000
     encode = parts["analysis"] + parts["hyper-analysis"] + exact
     return parts | {"encode": encode, "decode": exact + parts["synthesis"] + parts.get("filter", 0)}
+
+
+def add_costs(curves: list[Curve], points: list[Point]) -> None:
+    """Fill in the decoder's kMAC/pixel. That of lapic is counted, as the mean over the qualities that were measured,
+    which may have different models; that of zoo models is as published.
+
+    Args:
+        points: those that the curves are means of.
+    """
+    known = {curve.name: curve.decoder for curve in published()}
+    counted: dict[str, dict[str, float]] = {}  # by the model
+    for curve in curves:
+        if curve.name.partition("@")[0] != "lapic":
+            curve.decoder = known.get(curve.name)
+            continue
+        found = []
+        for quality in {point["quality"] for point in points if point["codec"] == curve.name and "error" not in point}:
+            model, how_real = own.decodes_with(curve.name, quality)
+            if model not in counted:
+                counted[model] = cost(load(model))
+            found.append(counted[model]["decode"] + (counted[model].get("realism", 0.0) if how_real else 0.0))
+        curve.decoder = fmean(found)

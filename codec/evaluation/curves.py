@@ -9,15 +9,9 @@ from typing import Any
 
 import numpy as np
 
-AXES = {
-    "psnr": "PSNR, dB",
-    "ms_ssim_db": "MS-SSIM, dB",
-    "ssimulacra2": "SSIMULACRA2",
-    "lpips": "LPIPS",
-    "butteraugli": "Butteraugli, 3-norm",
-    "flip": "FLIP",
-}
-LOWER_IS_BETTER = {"lpips", "butteraugli", "flip"}
+from lapic.codec.evaluation.metric import ALL
+
+LOWER_IS_BETTER = {metric.key for metric in ALL if metric.lower_is_better}
 DRAWN = {"bpg444", "hm", "vtm", "mbt2018-mean", "elic", "evc-s", "cool-chic-5"}  # all published ones would be a thicket
 LEAST_OVERLAP = 0.5  # of the narrower of two ranges of quality, below which a BD figure comes with a warning
 SAMPLES = 200  # of a part of a curve
@@ -43,14 +37,15 @@ def mean_curves(points: list[dict[str, Any]]) -> tuple[list[Curve], list[str]]:
     """Curves of means over the pictures, one for each codec, and remarks on what was left out.
 
     A quality at which a codec failed on some picture is left out of its curve, because a mean over other pictures
-    would not compare. MS-SSIM in dB is that of the mean MS-SSIM, as CompressAI publishes it.
+    would not compare; so is a metric that has no figure for some picture. MS-SSIM in dB is that of the mean MS-SSIM, as
+    CompressAI publishes it.
     """
-    from lapic.codec.evaluation.metrics import METRICS, decibel
+    from lapic.codec.evaluation.metrics import decibel
 
     grouped: dict[str, dict[float, list[dict]]] = defaultdict(lambda: defaultdict(list))
     for point in points:
         grouped[point["codec"]][point["quality"]].append(point)
-    curves, remarks = [], []
+    curves, remarks = [], _without_figures(points)
     for name, by_quality in grouped.items():
         label = next(iter(by_quality.values()))[0]["label"]
         rows, times = [], []
@@ -59,7 +54,7 @@ def mean_curves(points: list[dict[str, Any]]) -> tuple[list[Curve], list[str]]:
             if failed:
                 remarks.append(f"{label}: quality {quality:g} is not in the means, it failed on {', '.join(failed)}")
                 continue
-            keys = [key for key in METRICS if group[0].get(key) is not None]
+            keys = [metric.name for metric in ALL if group[0].get(metric.name) is not None]
             row = {key: _mean(group, key) for key in ["bpp", *keys] if all(p.get(key) is not None for p in group)}
             if "ms_ssim" in row:
                 row["ms_ssim_db"] = decibel(row["ms_ssim"])
@@ -72,6 +67,17 @@ def mean_curves(points: list[dict[str, Any]]) -> tuple[list[Curve], list[str]]:
             seconds = {key: _mean(times, key) for key in ("encode_s", "decode_s")}
             curves.append(Curve(name, label, [row["bpp"] for row in rows], metrics, seconds=seconds))
     return curves, remarks
+
+
+def _without_figures(points: list[dict[str, Any]]) -> list[str]:
+    """A remark on each metric that was asked for and has no figure for some picture, such as MS-SSIM of a small one."""
+    remarks = []
+    for metric in ALL:
+        pictures = dict.fromkeys(point["picture"] for point in points if point.get(metric.name, 0.0) is None)
+        if pictures:
+            names = ", ".join(pictures)
+            remarks.append(f"{metric.label} is not in means, plots and tables: it has no figure for {names}")
+    return remarks
 
 
 def _mean(group: list[dict], key: str) -> float:
@@ -97,8 +103,11 @@ def published() -> list[Curve]:
 @dataclass(frozen=True)
 class Difference:
     """Of a curve against an anchor: mean difference of rate in percent at equal quality (negative: fewer bits), mean
-    difference of quality at equal rate, and a warning where the two barely overlap. None where they do not at all.
-    `share` is what both have of the narrower range of quality, or of the anchor's between two given rates, 0..1."""
+    difference of quality at equal rate, and a warning where the two barely overlap.
+
+    `rate` is None where they share no qualities, `quality` where they share no qualities or no rates. `share` is what
+    both have of the narrower range of quality, or of the anchor's between two given rates, 0..1.
+    """
 
     rate: float | None
     quality: float | None
@@ -151,8 +160,8 @@ def bd(anchor: Curve, curve: Curve, metric: str = "psnr", span: tuple[float, flo
     overlap = min(quality_a[-1], quality_b[-1]) - max(quality_a[0], quality_b[0])
     width = quality_a[-1] - quality_a[0]
     share = overlap / (min(width, quality_b[-1] - quality_b[0]) if span is None else width)
-    if share <= 0 or (span is None and min(rate_a[-1], rate_b[-1]) <= max(rate_a[0], rate_b[0])):
-        return Difference(None, None, "the ranges do not overlap")
+    if share <= 0:
+        return Difference(None, None, "the ranges of quality do not overlap")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         settings = {"method": "pchip", "require_matching_points": False, "min_overlap": 0}

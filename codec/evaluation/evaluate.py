@@ -10,12 +10,12 @@ from lapic.codec.command.cluster import cluster_of
 from lapic.codec.command.failures import named
 from lapic.codec.command.workers import Call, RemotePool, WorkerPool, cores, run, worker_pool
 from lapic.codec.evaluation import codecs, metrics, pictures, plane
-from lapic.codec.evaluation.cache import Cache, Point, key_of
+from lapic.codec.evaluation.cache import Cache, Point, file_of, key_of
 from lapic.codec.evaluation.codec import Codec, Unavailable
-from lapic.codec.evaluation.curves import Curve, mean_curves, published
+from lapic.codec.evaluation.curves import mean_curves, published
 from lapic.codec.evaluation.matching import MatchJob, match
 from lapic.codec.evaluation.measure import Job, MemoryJob, check, measure, memory
-from lapic.codec.evaluation.report import pictures_of, write_report
+from lapic.codec.evaluation.report import counted, pictures_of, write_report
 from lapic.codec.evaluation.results import metric_versions, write_results
 
 Say = Callable[[str], None]
@@ -88,8 +88,12 @@ def evaluate(options: Options, say: Say = lambda line: None, watch: Watch = lamb
         shots = pictures_of(looks, options.out, session.pictures, processes, watch) if looks else []
     used = _memory(session, points) if options.memory else {}
     rows = plane.rows_of(points, options.realism, options.out, session.pictures, say, watch) if options.realism else []
-    _add_cost(curves)
-    shown = curves + (published() if options.published else [])
+
+    from lapic.codec.evaluation import plots
+    from lapic.codec.evaluation.cost import add_costs
+
+    add_costs(curves, points)
+    others = published() if options.published else []
     results = write_results(
         options.out,
         options.command,
@@ -103,14 +107,12 @@ def evaluate(options: Options, say: Say = lambda line: None, watch: Watch = lamb
         used,
         rows,
         session.unreadable,
+        remarks,
     )
-
-    from lapic.codec.evaluation import plots
-
-    title = f"{len(session.pictures)} pictures, means"
-    drawn = plots.draw(shown, options.out, title) | plots.perception(rows, options.out, title)
+    title = f"{counted(len(session.pictures), 'picture')}, means"
+    drawn = plots.draw([curves], others, options.out, title) | plots.perception(rows, options.out, title)
     if options.report:
-        write_report(options.out, results, shown, drawn, shots)
+        write_report(options.out, results, curves + others, drawn, shots)
     return options.out / "results.json"
 
 
@@ -203,7 +205,7 @@ def _points(session: _Session, wanted: list[Wanted], made: dict[Wanted, Point], 
     keys, labels, calls, call_keys = [], [], [], []
     for picture, codec_, quality in wanted:
         encoder = _encoder(codec_)
-        file = options.out / "files" / encoder.folder / f"{picture}-{quality:g}{codec_.suffix}"
+        file = file_of(options.out, picture, session.digests[picture], encoder, quality)
         job = Job(
             session.pictures[picture],
             codec_.name,
@@ -304,17 +306,3 @@ def _memory(session: _Session, points: list[Point]) -> dict[str, Point]:
 
 def _pixels(point: Point) -> float:
     return point["bytes"] / point["bpp"]
-
-
-def _add_cost(curves: list[Curve]) -> None:
-    """Fill in the decoder's kMAC/pixel of lapic, counted, and of zoo models, as published."""
-    from lapic.codec.evaluation.cost import cost
-    from lapic.codec.model.codec_weights import load
-
-    known = {curve.name: curve.decoder for curve in published()}
-    counted = cost(load()) if any(curve.name.startswith("lapic") for curve in curves) else {}
-    for curve in curves:
-        if curve.name.startswith("lapic"):
-            curve.decoder = counted["decode"] + (counted.get("realism", 0.0) if "@r" in curve.name else 0.0)
-        else:
-            curve.decoder = known.get(curve.name)

@@ -14,10 +14,10 @@ from PIL import Image
 
 from lapic.bitstream import Error
 from lapic.codec.compat import import_torchvision
-from lapic.codec.evaluation import butteraugli
+from lapic.codec.evaluation import butteraugli, metric
 from lapic.codec.metrics import psnr
 
-METRICS = ("psnr", "ms_ssim", "ssimulacra2", "lpips", "butteraugli", "flip")
+METRICS = tuple(one.name for one in metric.ALL)
 LPIPS_NETS = ("squeeze", "alex", "vgg")
 MS_SSIM_MIN_EDGE = 161  # four halvings of an 11-pixel window
 
@@ -68,7 +68,7 @@ def lpips_model(net: str = "squeeze", backbone: Path | None = None) -> Any:
             lets torchvision download them.
 
     Raises:
-        Error: the backbone cannot be had.
+        Error: the backbone cannot be downloaded, or the file is none.
     """
     import torch
 
@@ -85,6 +85,8 @@ def lpips_model(net: str = "squeeze", backbone: Path | None = None) -> Any:
             model.net.load_state_dict({ours: torch.from_numpy(stored[theirs]) for ours, theirs in names.items()})
     except Exception as error:  # torchvision's download, and files of any kind, fail in many ways
         reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if backbone is not None:
+            raise Error(f"{backbone} is no backbone of {net} ({reason})") from None
         raise Error(f"LPIPS has no backbone ({reason}): give one with --lpips-backbone") from None
     return model.requires_grad_(False)
 
@@ -108,6 +110,9 @@ def usable(wanted: tuple[str, ...], net: str, backbone: Path | None, say: Callab
 
     Args:
         net, backbone: of LPIPS, see `lpips_model`. say: hears a line on each that cannot.
+
+    Raises:
+        Error: a backbone is given and is none of the net.
     """
 
     def import_flip() -> None:
@@ -118,12 +123,14 @@ def usable(wanted: tuple[str, ...], net: str, backbone: Path | None, say: Callab
 
     checks = {"lpips": lambda: lpips_model(net, backbone), "butteraugli": butteraugli.find, "flip": import_flip}
     found = []
-    for metric in wanted:
+    for name in wanted:
         try:
-            checks.get(metric, lambda: None)()
-            found.append(metric)
+            checks.get(name, lambda: None)()
+            found.append(name)
         except (Error, ModuleNotFoundError) as reason:
-            say(f"{metric} is skipped: {reason}")
+            if name == "lpips" and backbone is not None and isinstance(reason, Error):
+                raise
+            say(f"{name} is skipped: {reason}")
     return tuple(found)
 
 

@@ -13,7 +13,7 @@ from lapic.codec import api, defaults
 from lapic.codec.evaluation.codec import Codec, Pixels, Unavailable
 
 LADDER = (5, 20, 40, 60, 80, 100)
-PARTS = "e7 (effort), r0.5 (realism), psnr (tune) or model=FILE, joined by +"
+PARTS = "e7 (effort 0 to 9), r0.5 (realism 0 to 1), psnr (tune) or model=FILE, joined by +"
 
 
 def lapic(threads: int, variant: str = "") -> Codec:
@@ -35,7 +35,8 @@ def lapic(threads: int, variant: str = "") -> Codec:
     encoded = f"effort {settings['effort']}, tune {settings['tune']}"
 
     def encode(pixels: Pixels, quality: float) -> bytes:
-        return api.encode(Image.fromarray(pixels), quality, model=_serving(models, quality) or "auto", **settings)
+        model = _serving(models, quality) if models else defaults.AUTO_MODEL
+        return api.encode(Image.fromarray(pixels), quality, model=model, **settings)
 
     def decode(data: bytes) -> Pixels:
         model = _serving(models, api.info(data)["quality"]) if models else None
@@ -66,11 +67,26 @@ def _settings(variant: str) -> dict[str, Any]:
             found.setdefault("model", []).append(part.removeprefix("model="))
             continue
         try:
-            key, kind = {"e": ("effort", int), "r": ("realism", float)}[part[:1]]
+            key, kind, highest = {"e": ("effort", int, 9), "r": ("realism", float, 1)}[part[:1]]
             found[key] = kind(part[1:])
+            if not 0 <= found[key] <= highest:
+                raise ValueError
         except (KeyError, ValueError):
             raise Error(f"lapic@{variant} is not like lapic@{PARTS}") from None
     return found
+
+
+def decodes_with(name: str, quality: float) -> tuple[str, float]:
+    """The name or weights file of the model that decodes files of a quality, and the realism that it decodes with.
+
+    Args:
+        name: of a codec, "lapic" or "lapic@" with a variant.
+    """
+    from lapic.codec.model.shipped import QUALITY_RANGES
+
+    given = _settings(name.partition("@")[2])
+    models = given.get("model") or list(QUALITY_RANGES[given.get("tune", defaults.DEFAULT_TUNE)])
+    return _serving(models, quality), given.get("realism", 0.0)
 
 
 def _without_realism(variant: str) -> list[str]:
@@ -93,10 +109,10 @@ def _qualities(model: str) -> tuple[float, float]:
     return load(model).qualities
 
 
-def _serving(models: list[str], quality: float) -> str | None:
-    """The first of the models that reaches so high, or the last; None of none."""
+def _serving(models: list[str], quality: float) -> str:
+    """The first of the models that reaches so high, or the last."""
     reaching = [name for name in models if _qualities(name)[1] >= quality]
-    return (reaching or models or [None])[0]
+    return reaching[0] if reaching else models[-1]
 
 
 def _weights(models: list[str], realism: float) -> str:

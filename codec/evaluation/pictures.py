@@ -1,5 +1,6 @@
 """Which pictures an evaluation is to measure, and which of them cannot be read."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from lapic.codec.evaluation.cache import digest_of
 
 
 def find(given: tuple[Path, ...], say: Callable[[str], None]) -> tuple[dict[str, Path], dict[str, str]]:
-    """The pictures in files and folders by unique names, and why folders cannot be read, by their names.
+    """The pictures in files and folders by unique names, each file once however often it is named, and why folders
+    cannot be read, by their names.
 
     Args:
         say: hears how many files of a folder are left out.
@@ -25,7 +27,10 @@ def find(given: tuple[Path, ...], say: Callable[[str], None]) -> tuple[dict[str,
     if not found.files and not found.unreadable:
         raise Error("there are no pictures to measure")
     pictures: dict[str, Path] = {}
-    for path in map(Path, found.files):
+    once: dict[str, str] = {}
+    for file in found.files:
+        once.setdefault(os.path.realpath(file), file)
+    for path in map(Path, once.values()):
         name, number = path.stem, 2
         while name in pictures:
             name, number = f"{path.stem}-{number}", number + 1

@@ -15,8 +15,9 @@ from lapic.codec import files
 from lapic.codec.command.workers import WorkerPool, run
 from lapic.codec.evaluation import codecs
 from lapic.codec.evaluation.cache import Point
-from lapic.codec.evaluation.curves import AXES, Curve, bd
+from lapic.codec.evaluation.curves import Curve, bd
 from lapic.codec.evaluation.measure import load_rgb
+from lapic.codec.evaluation.metric import ALL
 
 SHOWN_EDGE = 1024  # larger pictures are shown as their middle part of this size
 
@@ -72,7 +73,7 @@ def bd_table(title: str, curves: list[Curve], metric: str, of_rate: bool = True)
             if anchor is curve:
                 row.append(Cell(""))
             elif value is None:
-                row.append(Cell("", "-", difference.warning or ""))
+                row.append(Cell("", "-", difference.warning or "the rates do not overlap"))
             else:
                 text = f"{value:+.1f} %" if of_rate else f"{value:+.3g}"
                 row.append(Cell(text, "*" if difference.warning else "", difference.warning or ""))
@@ -88,17 +89,32 @@ def _cost_table(curves: list[Curve], points: list[Point], memory: dict[str, Poin
             continue
         mine = [point for point in points if point["codec"] == curve.name and "error" not in point]
 
-        def median(key: str, form: str, mine: list[Point] = mine) -> str:
+        def median(key: str, mine: list[Point] = mine) -> str:
             values = [point[key] for point in mine if point.get(key) is not None]
-            return format(float(np.median(values)), form) if values else "-"
+            return significant(float(np.median(values))) if values else "-"
 
         cost = f"{curve.decoder:.1f}" if curve.decoder else "-"
-        times = [median("encode_s", ".3f"), median("decode_s", ".3f")]
+        times = [median("encode_s"), median("decode_s")]
         used = [memory.get(curve.name, {}).get(key) for key in ("encode_mib", "decode_mib")]
         peaks = ["-" if value is None else f"{value:.0f}" for value in used]
         rows.append([Cell(text) for text in (curve.label, *times, *peaks, cost)])
     head = ["codec", "encode s", "decode s", "encode MiB", "decode MiB", "decoder kMAC/pixel"]
     return Table("", head, rows)
+
+
+def significant(value: float) -> str:
+    """A number with three significant digits."""
+    return np.format_float_positional(value, precision=3, unique=False, fractional=False, trim="-")
+
+
+def counted(number: int, what: str) -> str:
+    """A number and what it counts, in the plural unless it is 1: "3 pictures"."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _left_out(unreadable: dict[str, str]) -> Table:
+    """The pictures that could not be read."""
+    return Table("", ["picture", "reason"], [[Cell(path), Cell(reason)] for path, reason in unreadable.items()])
 
 
 def _failures(points: list[Point]) -> Table:
@@ -111,9 +127,7 @@ def _failures(points: list[Point]) -> Table:
 def _caption(look: Point) -> str:
     """What stands beside a picture: size and metrics."""
     parts = [f"{look['bytes']:,} bytes", f"{look['bpp']:.3f} bpp"]
-    forms = {"psnr": "PSNR {:.2f} dB", "ms_ssim_db": "MS-SSIM {:.2f} dB", "ssimulacra2": "SSIMULACRA2 {:.1f}",
-             "lpips": "LPIPS {:.3f}", "butteraugli": "Butteraugli {:.2f}", "flip": "FLIP {:.3f}"}  # fmt: skip
-    return ", ".join(parts + [form.format(look[key]) for key, form in forms.items() if look.get(key) is not None])
+    return ", ".join(parts + [one.caption(look[one.key]) for one in ALL if look.get(one.key) is not None])
 
 
 def pictures_of(
@@ -165,14 +179,17 @@ def write_report(
     """
     measured = [curve for curve in curves if curve.measured]
     tables = [
-        bd_table(f"BD-rate by {label.split(',')[0]}", curves if metric == "psnr" else measured, metric)
-        for metric, label in AXES.items()
+        bd_table(f"BD-rate by {metric.label}", curves if metric.key == "psnr" else measured, metric.key)
+        for metric in ALL
     ]
     tables.append(bd_table("BD-PSNR in dB", measured, "psnr", of_rate=False))
     machine = results["machine"]
+    pictures_measured = len({point["picture"] for point in results["points"]})
     facts = [
-        f"{len({point['picture'] for point in results['points']})} pictures, {len(results['points'])} points",
-        f"{machine['processor']}, {machine['cores']} cores; {results['workers']} processes of one thread each",
+        f"{counted(pictures_measured, 'picture')}, {counted(len(results['points']), 'point')}",
+        f"{machine['processor']}, {counted(machine['cores'], 'core')}; "
+        f"{results['workers']} {'process' if results['workers'] == 1 else 'processes'} of one thread each",
+        *([f"LPIPS with the network {results['lpips_net']}"] if results["lpips_net"] else []),
         f"made {results['made']} by lapic {results['lapic']}",
     ]
     data = resources("lapic.codec.evaluation") / "data"
@@ -190,6 +207,8 @@ def write_report(
         tables=[table for table in tables if table.rows],
         costs=_cost_table(curves, results["points"], results["memory"]),
         failures=_failures(results["points"]),
+        left_out=_left_out(results["unreadable"]),
+        remarks=results["remarks"],
         versions=results["versions"],
         slider=(data / "img-comparison-slider.js").read_text(),
         license=(data / "img-comparison-slider.LICENSE").read_text(),

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import platform
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lapic import codec
+from lapic.bitstream import Error
 from lapic.codec import files
 from lapic.codec.command.workers import cores
 from lapic.codec.evaluation import butteraugli
@@ -58,12 +60,14 @@ def write_results(
     memory: dict[str, Point],
     plane: list[dict[str, Any]],
     unreadable: dict[str, str],
+    remarks: list[str],
 ) -> dict[str, Any]:
     """Write results.json and results.csv into `out` and return what the former holds.
 
     Args:
         lpips_net: None if LPIPS was not measured. looks: the points at the same file size. memory: of each codec.
         plane: rows of codec.evaluation.plane. unreadable: why a picture could not be measured, by its file.
+        remarks: on what is not in the means.
     """
     results = {
         "lapic": codec.__version__,
@@ -82,6 +86,7 @@ def write_results(
         "memory": memory,
         "plane": plane,
         "unreadable": unreadable,
+        "remarks": remarks,
         "curves": [asdict(curve) for curve in curves],
     }
     files.write_output(str(out / "results.json"), json.dumps(results, indent=1).encode())
@@ -98,3 +103,31 @@ def _write_csv(path: Path, points: list[Point]) -> None:
         writer = csv.DictWriter(file, list(columns))
         writer.writeheader()
         writer.writerows(points)
+
+
+def read_curves(path: Path) -> list[Curve]:
+    """The curves in a results.json. Raises `Error` if the file is none, or holds no curves."""
+    try:
+        curves = [Curve(**stored) for stored in json.loads(path.read_text())["curves"]]
+        valid = all(map(_is_whole, curves))
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        valid = False
+    if not valid:
+        raise Error(f"{path} is not a results.json of lapic evaluate")
+    if not curves:
+        raise Error(f"{path} holds no curves")
+    return curves
+
+
+def _is_whole(curve: Curve) -> bool:
+    """Whether a curve's fields have the right types, and all its lists one length above 0."""
+    lists = [curve.bpp, *curve.metrics.values()]
+    numbers = [number for values in lists for number in values]
+    numbers += [*curve.seconds.values(), *([] if curve.decoder is None else [curve.decoder])]
+    return (
+        isinstance(curve.name, str)
+        and isinstance(curve.label, str)
+        and all(isinstance(values, list) and len(values) == len(curve.bpp) > 0 for values in lists)
+        and all(isinstance(number, int | float) and math.isfinite(number) for number in numbers)
+        and min(curve.bpp) > 0
+    )

@@ -78,6 +78,16 @@ def test_little_overlap_is_said() -> None:
     assert "overlap" in bd(a, c).warning
 
 
+def test_rate_needs_a_shared_range_of_quality_alone() -> None:
+    """A curve at a tenth of the bits, all of whose rates are below the other's."""
+    anchor = Curve("a", "a", [1.0, 2.0, 4.0], {"psnr": [30.0, 33, 36]})
+    cheap = Curve("b", "b", [0.1, 0.2, 0.4], {"psnr": [30.0, 33, 36]})
+    found = bd(anchor, cheap)
+    assert (found.rate, found.quality, found.warning) == (pytest.approx(-90), None, None)
+    one = Curve("c", "c", [0.1], {"psnr": [30.0]})
+    assert bd(anchor, one).warning == "fewer than two points"
+
+
 def test_points_that_cost_more_for_less_do_not_break_bd() -> None:
     a = by_name("vtm")
     bent = Curve("x", "x", [*a.bpp, 0.6], {"psnr": [*a.metrics["psnr"], 20.0]})
@@ -108,6 +118,14 @@ def test_a_failure_costs_its_own_point_of_the_mean_only() -> None:
     (curve,), remarks = mean_curves(points)
     assert curve.bpp == pytest.approx([0.3, 0.9])
     assert remarks == ["C: quality 20 is not in the means, it failed on q"]
+
+
+def test_a_metric_without_a_figure_for_some_picture_is_named() -> None:
+    points = [point("p", 10, 0.2, 30), point("tiny", 10, 0.4, 34) | {"ms_ssim": None}]
+    points += [point("p", 20, 0.6, 36), point("tiny", 20, 0.8, 38) | {"ms_ssim": None}]
+    (curve,), remarks = mean_curves(points)
+    assert set(curve.metrics) == {"psnr", "butteraugli", "flip"}
+    assert remarks == ["MS-SSIM is not in means, plots and tables: it has no figure for tiny"]
 
 
 def test_every_published_curve_is_whole() -> None:

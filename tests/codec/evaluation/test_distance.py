@@ -4,10 +4,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
 from scipy.linalg import sqrtm
 
 from lapic.bitstream import Error
+from lapic.codec.cli import main
 from lapic.codec.compat import import_torchvision
 from lapic.codec.evaluation.distance import fid_kid, frechet, kernel_distance, mobilenet_distances
 
@@ -82,3 +84,12 @@ def test_a_picture_that_cannot_be_read_is_named(folders, tmp_path: Path) -> None
     (tmp_path / "a" / "1.png").write_bytes((folders[0] / "1.png").read_bytes()[:200])
     with pytest.raises(Error, match=r"a/1\.png: "):
         mobilenet_distances(tmp_path / "a", folders[1])
+
+
+def test_figures_stand_in_one_column(folders, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = "lapic.codec.evaluation.distance"
+    monkeypatch.setattr(f"{place}.mobilenet_distances", lambda *_: {"fd_mobilenetv2": 1.0, "kid_mobilenetv2": 0.5})
+    monkeypatch.setattr(f"{place}.fid_kid", lambda *_: {"fid": 2.0})
+    lines = CliRunner().invoke(main, ["compare", *map(str, folders)]).stdout.splitlines()
+    assert len({line.index(".") for line in lines}) == 1
+    assert [line.split()[0] for line in lines] == ["fd_mobilenetv2", "kid_mobilenetv2", "fid"]

@@ -11,7 +11,7 @@ from PIL import Image
 
 from lapic.bitstream import Error
 from lapic.codec.compat import import_torchvision
-from lapic.codec.evaluation import butteraugli, metrics
+from lapic.codec.evaluation import butteraugli, metric, metrics
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +75,21 @@ def test_lpips_reproduces_the_published_figures() -> None:
 
 def test_a_wrong_backbone_is_named(tmp_path: Path) -> None:
     np.savez(tmp_path / "wrong.npz", a=np.zeros(3))
-    with pytest.raises(Error, match="backbone"):
+    with pytest.raises(Error, match="is no backbone of squeeze"):
         metrics.lpips_model("squeeze", tmp_path / "wrong.npz")
+    with pytest.raises(Error, match="is no backbone of squeeze"):
+        metrics.usable(("psnr", "lpips"), "squeeze", tmp_path / "wrong.npz", print)
+    assert metrics.usable(("psnr",), "squeeze", tmp_path / "wrong.npz", print) == ("psnr",)
+
+
+def test_every_metric_gives_the_figure_that_is_drawn(pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert tuple(one.name for one in metric.ALL) == metrics.METRICS
+    monkeypatch.setattr(butteraugli, "butteraugli", lambda *_: 0.5)
+    for name in ("psnr", "ms_ssim", "ssimulacra2", "lpips", "flip"):
+        monkeypatch.setattr(metrics, name, lambda *_: 0.5)
+    found = metrics.all_metrics(*pair)
+    assert {one.key for one in metric.ALL} == set(found) - {"ms_ssim"}
+    assert metric.ALL[0].caption(31.416) == "PSNR 31.42 dB"
 
 
 def test_sizes_must_agree(pair) -> None:

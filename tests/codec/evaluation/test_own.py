@@ -10,6 +10,8 @@ import lapic
 from lapic.bitstream import Error
 from lapic.codec.evaluation import codecs
 from lapic.codec.evaluation.codec import Unavailable
+from lapic.codec.evaluation.cost import add_costs
+from lapic.codec.evaluation.curves import Curve
 from lapic.codec.model.shipped import WEIGHTS
 
 PHOTO, HIGH = WEIGHTS / "photo.safetensors", WEIGHTS / "photo-high.safetensors"
@@ -46,10 +48,25 @@ def test_models_serve_the_qualities_that_they_were_trained_for(small: np.ndarray
         codecs.make(f"lapic@r0.5+model={own}")
 
 
-@pytest.mark.parametrize("name", ["lapic@x", "lapic@e", "lapic@e0+", "lapic@model=absent", "avif@3", "avif@s11"])
+@pytest.mark.parametrize(
+    "name", ["lapic@x", "lapic@e", "lapic@e0+", "lapic@e77", "lapic@r2", "lapic@model=absent", "avif@3", "avif@s11"]
+)
 def test_what_cannot_be_set_is_an_error(name: str) -> None:
     with pytest.raises(Error):
         codecs.make(name)
+
+
+def test_the_decoder_that_a_codec_uses_is_counted() -> None:
+    measured = {"lapic": (20, 80), "lapic@e0+psnr": (20,), "lapic@model=fast": (20, 50)}
+    measured |= {"lapic@e0+model=fast+model=eye-high": (20, 80), "jpeg": (20,), "mbt2018-mean": (3,)}
+    curves = [Curve(name, name, [1.0], {}) for name in measured]
+    add_costs(curves, [{"codec": name, "quality": q} for name, qualities in measured.items() for q in qualities])
+    usual, tuned, fast, both, jpeg, zoo = (curve.decoder for curve in curves)
+    assert usual == tuned == pytest.approx(19.37, abs=0.005)
+    assert fast == pytest.approx(6.36, abs=0.005)
+    assert both == pytest.approx((usual + fast) / 2)
+    assert jpeg is None
+    assert zoo == pytest.approx(81.6)
 
 
 def test_avif_says_what_encodes_it(small: np.ndarray) -> None:

@@ -12,7 +12,8 @@ from lapic.bitstream import Error
 from lapic.codec.cli import main
 from lapic.codec.decode import realism
 from lapic.codec.evaluation import codecs, plane, plots
-from lapic.codec.evaluation.cost import cost
+from lapic.codec.evaluation.cost import add_costs, cost
+from lapic.codec.evaluation.curves import Curve
 from lapic.codec.metrics import psnr
 from lapic.codec.model import translator_weights
 from lapic.codec.model.codec_weights import load
@@ -65,6 +66,11 @@ def test_what_realism_costs_is_counted(weights: Path) -> None:
     found = cost(load())
     assert 5 < found["realism"] < 20
     assert found["decode"] + found["realism"] < 40
+    curves = [Curve(name, name, [1.0], {}) for name in ("lapic@r0", "lapic@r1", "lapic@e0+r0.5")]
+    add_costs(curves, [{"codec": curve.name, "quality": 20} for curve in curves])
+    faithful, realistic, joined = (curve.decoder for curve in curves)
+    assert faithful == pytest.approx(found["decode"])
+    assert realistic == joined == pytest.approx(found["decode"] + found["realism"])
 
 
 def test_other_weights_are_another_codec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,10 +105,11 @@ def test_plots_and_tables_are_there(page) -> None:
 def write_page(folder: Path, label: str, error: str) -> str:
     """The report of one codec, one point and one picture; `label` and `error` stand for what others have written."""
     curve = Curve("jpeg", label, [0.2, 0.6, 1.2], {"psnr": [27.0, 31, 34]})
-    point = {"codec": "jpeg", "label": label, "picture": label, "quality": 3}
+    point = {"codec": "jpeg", "label": label, "picture": label, "quality": 3, "encode_s": 0.000123, "decode_s": 12.345}
     results = {
         "machine": {"processor": label, "cores": 2}, "points": [point | {"error": error}] if error else [point],
-        "workers": 2, "made": "today", "lapic": "0", "command": label, "memory": {}, "versions": {label: label},
+        "workers": 1, "made": "today", "lapic": "0", "command": label, "memory": {}, "versions": {label: label},
+        "lpips_net": "alex", "unreadable": {label: error} if error else {}, "remarks": [label],
     }  # fmt: skip
     shots = [{"label": label, "caption": label, "src": "data:,"}]
     pictures = [{"name": label, "width": 3, "height": 4, "shots": shots}]
@@ -126,5 +127,17 @@ def test_what_others_have_written_is_text(tmp_path: Path) -> None:
 
 
 def test_failures_have_a_part_only_if_there_are_any(tmp_path: Path) -> None:
-    assert "What failed" in write_page(tmp_path, "JPEG", "a reason")
-    assert "What failed" not in write_page(tmp_path, "JPEG", "")
+    failed, whole = write_page(tmp_path, "JPEG", "a reason"), write_page(tmp_path, "JPEG", "")
+    for title in ("What failed", "Pictures left out"):
+        assert title in failed
+        assert title not in whole
+
+
+def test_facts_and_times_are_shown_as_they_are(tmp_path: Path) -> None:
+    page = write_page(tmp_path, "JPEG", "")
+    assert "<li>1 picture, 1 point</li>" in page
+    assert "2 cores; 1 process of one thread each" in page
+    assert "<li>LPIPS with the network alex</li>" in page
+    assert '<p class="note">JPEG</p>' in page  # a remark
+    assert "<td>0.000123</td>" in page
+    assert "<td>12.3</td>" in page
