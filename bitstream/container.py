@@ -11,7 +11,7 @@ from lapic.bitstream.varint import Reader, write_varint
 SIGNATURE = b"\x8cLAP\r\n\x1a\n"  # a high bit, a name, and line ends that text-mode transfers damage, as in PNG
 VERSION = 0
 MAX_EDGE = 2**24
-MAX_TILE = 2**24  # pixels; bounds the memory that decoding one tile can take
+MAX_TILE = 2**16  # places; bounds the memory that decoding one tile can take
 MAX_METADATA = 16 * 2**20  # bytes of one inflated chunk
 MAX_CHUNKS = 1024
 WHOLE = 15  # tile code: the picture is one tile
@@ -60,8 +60,10 @@ class Header:
         if self.tile and self.tile not in TILES:
             raise ValueError(f"tile {self.tile} is not 64 times a power of two up to {TILES[-1]}, or 0")
         rows, columns = (min(self.tile or edge, edge) for edge in (self.height, self.width))
-        if rows * columns > MAX_TILE:
-            raise ValueError(f"a tile of {columns} x {rows} is larger than {MAX_TILE} pixels")
+        if -(-rows // PLACE) * -(-columns // PLACE) > MAX_TILE:
+            raise ValueError(
+                f"a tile of {columns} x {rows} has more than {MAX_TILE} places of 16 x 16 pixels (--tile {self.tile})"
+            )
         if len(self.chunks) > MAX_CHUNKS or any(len(kind) != 4 for kind in self.chunks):
             raise ValueError(f"there are more than {MAX_CHUNKS} chunks, or a chunk's type has not four bytes")
         for kind in _DEFLATED & self.chunks.keys():

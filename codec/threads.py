@@ -13,12 +13,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -179,47 +179,50 @@ class _Shared(Generic[Item, Result]):
     def __init__(self, work: Callable[[Item], Result], items: Sequence[Item], count: int, threads: int) -> None:
         import torch
 
-        self.work, self.items, self.threads = work, items, threads
+        self.work, self.items, self.count, self.threads = work, items, count, threads
         self.waiting = deque(range(len(items)))
-        self.finished: SimpleQueue[tuple[int, Result | None, BaseException | None]] = SimpleQueue()
+        self.finished: SimpleQueue[tuple[int, Result] | BaseException] = SimpleQueue()
         self.stop = threading.Event()
         self.inference = torch.is_inference_mode_enabled()
         self.autocast = torch.get_autocast_dtype("cpu"), torch.is_autocast_enabled("cpu")
-        self.runs = [_process.pool().submit(self.run) for _ in range(count)]
 
     def run(self) -> None:
         """What each thread does, in the precision of the thread that asked for it."""
         import torch
 
-        _thread.stop = self.stop
-        set_threads(self.threads)
-        with torch.inference_mode(self.inference), torch.no_grad(), torch.autocast("cpu", *self.autocast):
-            while not self.stop.is_set():
-                try:
-                    number = self.waiting.popleft()
-                except IndexError:
-                    return
-                try:
-                    self.finished.put((number, self.work(self.items[number]), None))
-                except BaseException as error:
-                    self.finished.put((number, None, error))
-                    self.stop.set()
+        try:
+            _thread.stop = self.stop
+            set_threads(self.threads)
+            with torch.inference_mode(self.inference), torch.no_grad(), torch.autocast("cpu", *self.autocast):
+                while not self.stop.is_set():
+                    try:
+                        number = self.waiting.popleft()
+                    except IndexError:
+                        return
+                    self.finished.put((number, self.work(self.items[number])))
+        except BaseException as error:
+            self.finished.put(error)
+            self.stop.set()
 
     def results(self, done: Callable[[int], object]) -> list[Result]:
-        """The results, once all are there."""
-        found: dict[int, Any] = {}
+        """Start the threads and return the results, once all are there."""
+        found: dict[int, Result] = {}
+        runs: list[Future[None]] = []
         try:
+            for _ in range(self.count):
+                runs.append(_process.pool().submit(self.run))
             while len(found) < len(self.items):
-                number, result, error = self.finished.get()
-                if error is not None:
-                    raise error
+                finished = self.finished.get()
+                if isinstance(finished, BaseException):
+                    raise finished
+                number, result = finished
                 found[number] = result
                 done(len(found))
         except BaseException:
             self.stop.set()
             raise
         finally:
-            wait(self.runs)
+            wait(runs)
         return [found[number] for number in range(len(self.items))]
 
 

@@ -110,7 +110,8 @@ def read_file(data: bytes) -> File:
     require(flags & 2 == 0 and flags & 8 == 0, "the flags are unknown")
     require(256 <= quality <= 25600 and width >= 1 and height >= 1, "a number is out of range")
     tile = 0 if flags >> 4 == 15 else 64 << (flags >> 4)
-    require(min(tile or width, width) * min(tile or height, height) <= 2**24, "a tile is too large")
+    tile_places = -(-min(tile or width, width) // 16) * -(-min(tile or height, height) // 16)
+    require(tile_places <= 2**16, "a tile is too large")
     chunks = read_chunks(source) if flags & 4 else {}
     places = -(-width // 16) * -(-height // 16)
     require(len(chunks.get(b"QMAP", bytes(places))) == places, "the quality map does not fit")

@@ -92,16 +92,25 @@ class _Worker:
             if self.stopped:
                 raise EOFError
             if self.process is None:
-                self.connection, other_end = SPAWN.Pipe()
-                self.process = SPAWN.Process(target=_make_calls, args=[other_end])
-                with _thread_limit(self.threads):
-                    _start(self.process)
-                other_end.close()
+                connection, other_end = SPAWN.Pipe()
+                process = SPAWN.Process(target=_make_calls, args=[other_end])
+                try:
+                    with _thread_limit(self.threads):
+                        _start(process)
+                except BaseException:
+                    connection.close()
+                    raise
+                finally:
+                    other_end.close()
+                self.connection, self.process = connection, process
 
     def run(self, call: Call) -> Outcome:
-        """The result of the call, or {"error": one line}."""
+        """The result of the call, or {"error": one line}. Raises whatever a call causes that cannot be sent."""
         try:
             self._start()
+        except Exception as error:
+            return {"error": f"its process cannot be started: {reason(error)}"}
+        try:
             self.connection.send(call)
             return self.connection.recv()
         except (EOFError, OSError):
@@ -110,8 +119,6 @@ class _Worker:
                 if not self.stopped:  # else `wait` needs it
                     self.process = None
             return {"error": f"the process that ran it died{_exit_reason(ended)}"}
-        except Exception as error:  # a call that cannot be sent
-            return {"error": reason(error)}
 
     def stop(self) -> None:
         """Terminate the process, also in the middle of a call; it takes no other call."""
@@ -195,7 +202,11 @@ def run(calls: list[Call], workers: int | WorkerPool | RemotePool, listen: Calla
         with suppress(queue.Empty):
             while not worker.stopped:
                 number = waiting.get_nowait()
-                done.put((number, worker.run(calls[number])))
+                try:
+                    outcome = worker.run(calls[number])
+                except BaseException as error:  # `done` has to get an outcome for each call
+                    outcome = {"error": reason(error)}
+                done.put((number, outcome))
 
     threads = [threading.Thread(target=serve, args=[worker], daemon=True) for worker in workers]
     for thread in threads:

@@ -65,7 +65,8 @@ class TileLatents:
         self.model, self.header = model, header
         self.bounds = latent_bounds(header.width, header.height)
         self.edge = tile_edge(header.tile, self.bounds)
-        self.tiles = dict(zip(self.bounds.cut(self.edge), tiles, strict=True))
+        # None for a damaged tile
+        self.tiles: dict[Rect, Tile | None] = dict(zip(self.bounds.cut(self.edge), tiles, strict=True))
         self.held: dict[Rect, tuple[Rect, Tensor]] = {}  # by tile: the part of it that is in memory
         self.qualities = qualities_of(header, model.device)
 
@@ -113,14 +114,16 @@ class TileLatents:
     @torch.inference_mode()
     def _tile(self, rect: Rect) -> Tensor:
         """y^ of one tile, (1, M, h, w)."""
-        if rect not in self.missing:
+        tile = self.tiles[rect]
+        if tile is not None:
             try:
-                _, coded = decode_symbols(self.model, self.header, self.tiles[rect], rect)
+                _, coded = decode_symbols(self.model, self.header, tile, rect)
                 return shown_latents(self.model, coded) / self.model.transforms.gain(self.qualities_at(rect))
             except Error:
                 if not self.salvage:
                     raise
                 self.missing.append(rect)
+                self.tiles[rect] = None
         shape = (1, self.model.config.latent, rect.height, rect.width)
         return torch.zeros(shape, dtype=torch.float32, device=self.model.device)
 

@@ -240,6 +240,8 @@ def _from_tensors(name: str, tensors: dict[str, Tensor], metadata: dict[str, str
     lengths = tensors["tables.lengths"].tolist()
     latent = [table.numpy() for table in tensors["tables.latent"].split(lengths)]
     tables = Tables(tensors["tables.hyper"].numpy(), latent)
+    hyper.assert_exact(integers)
+    tables.check()
     model = Model(
         name=name,
         identity=identity(integers, tables),

@@ -109,16 +109,22 @@ def upright(exif: bytes) -> bytes:
 
 
 def resolution(exif: bytes) -> tuple[float, float] | None:
-    """Pixels per inch across and down. None where they are absent or not `is_known_resolution`."""
+    """Pixels per inch across and down. None where they are absent or unknown, see `known_resolution`."""
     unit = 2.54 if _find(exif, RESOLUTION_UNIT) == 3 else 1.0
     across, down = _find(exif, X_RESOLUTION), _find(exif, Y_RESOLUTION)
-    dpi = (across or down or 0) * unit, (down or across or 0) * unit
-    return dpi if is_known_resolution(dpi) else None
+    return known_resolution(((across or down or 0) * unit, (down or across or 0) * unit))
 
 
-def is_known_resolution(dpi: tuple[float, float]) -> bool:
-    """Whether a resolution is a known one: for an unknown one EXIF has 72 dpi, and Pillow 1."""
-    return all(1 < part <= LARGEST_DPI for part in dpi) and any(round(part, 1) != UNKNOWN_DPI for part in dpi)
+def known_resolution(dpi: Any) -> tuple[float, float] | None:
+    """Pixels per inch across and down from a pair of numbers such as Pillow's info["dpi"], of any type. None where they
+    are no numbers or stand for an unknown resolution: EXIF has 72 dpi for it, and Pillow 1."""
+    try:
+        across, down = float(dpi[0]), float(dpi[1])
+    except (TypeError, ValueError, ZeroDivisionError, IndexError, OverflowError):
+        return None
+    given = across, down
+    known = all(1 < part <= LARGEST_DPI for part in given) and any(round(part, 1) != UNKNOWN_DPI for part in given)
+    return given if known else None
 
 
 def of_resolution(dpi: tuple[float, float]) -> bytes:
@@ -198,8 +204,7 @@ def of_tiff(image: Image.Image) -> tuple[bytes, bool]:
         kept, complete = _clean(image.getexif())
     except Exception:  # Pillow raises many types for odd data
         return b"", False
-    dpi = image.info.get("dpi")
-    if not dpi or not is_known_resolution(dpi):
+    if not known_resolution(image.info.get("dpi")):
         for tag in (X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT):
             kept.pop(tag, None)
     return (kept.tobytes() if len(kept) else b""), complete

@@ -141,12 +141,8 @@ def _with_resolution(image: Image.Image, block: bytes, notes: list[str]) -> byte
     aspect = image.info.get("aspect") or (image.info.get("jfif_unit") == 0 and image.info.get("jfif_density")) or (1, 1)
     if aspect[0] != aspect[1] and all(aspect):
         notes.append(f"pixels of {aspect[0]}:{aspect[1]} become square")
-    dpi = image.info.get("dpi")
-    try:
-        dpi = (float(dpi[0]), float(dpi[1])) if dpi else None
-    except (TypeError, ValueError, ZeroDivisionError, IndexError, OverflowError):
-        dpi = None
-    if not dpi or not exif.is_known_resolution(dpi):
+    dpi = exif.known_resolution(image.info.get("dpi"))
+    if not dpi:
         return block
     if not block:
         return exif.of_resolution(dpi)

@@ -5,6 +5,7 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from PIL import Image
@@ -16,8 +17,11 @@ PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 XMP_NAME, XMP_MORE = b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.adobe.com/xmp/extension/\0"
 PNG_XMP = b"XML:com.adobe.xmp"
 _RAW_PROFILE = b"Raw profile type "
-_PNG_METADATA = {b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"eXIf", b"gAMA", b"cHRM", b"pHYs", b"sRGB"}
-_HEAD = 2**16  # bytes in which the markers of JPEG 2000 and of PNM are looked for
+_PNG_TEXT = {b"tEXt", b"zTXt", b"iTXt"}
+_PNG_METADATA = _PNG_TEXT | {b"iCCP", b"eXIf", b"gAMA", b"cHRM", b"pHYs", b"sRGB"}
+_HEAD = 2**16  # bytes in which the marker of JPEG 2000 is looked for
+_PNM_COMMENT = re.compile(rb"#[^\r\n]*[\r\n]?")
+_PNM_PART = re.compile(rb"(?:[^\s#]|#[^\r\n]*[\r\n]?)++")
 
 
 def png_chunks(source: bytes) -> Iterator[tuple[bytes, int, int]]:
@@ -93,11 +97,17 @@ def depth(image: Image.Image, source: bytes) -> int:
         at = bytes(source[:_HEAD]).find(b"\xff\x4f\xff\x51")
         return (source[at + 42] & 127) + 1 if at >= 0 and at + 42 < len(source) else 8
     if image.format == "PPM":
-        maximum = re.match(rb"P[2356]\s(?:\s*(?:#[^\n]*\n\s*)*\d+){2}\s+(?:#[^\n]*\n\s*)*(\d+)", bytes(source[:_HEAD]))
-        return 16 if maximum and int(maximum[1]) > 255 else 8
+        return 16 if source[:2] in (b"P2", b"P3", b"P5", b"P6") and _pnm_maximum(source) > 255 else 8
     if image.format == "SGI":
         return 8 * source[3]
     return 8
+
+
+def _pnm_maximum(source: bytes) -> int:
+    """The largest value of a PNM file that Pillow accepts: the third number of its header. By Pillow's rules CR ends a
+    comment too, and a comment does not end a number."""
+    parts = (_PNM_COMMENT.sub(b"", match[0]) for match in _PNM_PART.finditer(source, 2))
+    return int(next(islice(filter(None, parts), 2, None), b"0"))
 
 
 def unsupported(image: Image.Image, source: bytes) -> list[str]:
@@ -125,7 +135,7 @@ def unsupported(image: Image.Image, source: bytes) -> list[str]:
 def _png_texts(source: bytes) -> list[str]:
     names, others = [], []
     for chunk_type, start, end in png_chunks(source):
-        if chunk_type in (b"tEXt", b"zTXt", b"iTXt"):
+        if chunk_type in _PNG_TEXT:
             name = source[start : min(end, start + 80)].split(b"\0")[0]
             if name != PNG_XMP and not name.startswith(_RAW_PROFILE):
                 names.append(re.sub(r"[^ -~\xa1-\xff]", "?", name.decode("latin-1"))[:40])
@@ -161,17 +171,19 @@ def without_metadata(source: bytes) -> tuple[bytes, dict[str, Any]] | None:
 
 def _jpeg_without_metadata(source: bytes) -> tuple[bytes, dict[str, Any]]:
     info: dict[str, Any] = {}
-    jpeg, copied = b"", 0
+    kept, exif_parts, copied = [], [], 0
     for marker, start, end in jpeg_segments(source):
         body = source[start:end]
         if marker == 0xE1 and body.startswith(exif.PREFIX):
-            info["exif"] = info.get("exif", exif.PREFIX) + body[len(exif.PREFIX) :]
+            exif_parts.append(body[len(exif.PREFIX) :])
         elif marker == 0xE1 and body.startswith(XMP_NAME):
             info["xmp"] = body[len(XMP_NAME) :]
         if marker in (0xE1, 0xED) or (marker == 0xE2 and body.startswith(b"MPF\0")):
-            jpeg += source[copied : start - 4]
+            kept.append(source[copied : start - 4])
             copied = end
-    return jpeg + source[copied:], info
+    if exif_parts:
+        info["exif"] = exif.PREFIX + b"".join(exif_parts)
+    return b"".join([*kept, source[copied:]]), info
 
 
 def _png_without_metadata(source: bytes) -> tuple[bytes, dict[str, Any]]:
@@ -181,12 +193,14 @@ def _png_without_metadata(source: bytes) -> tuple[bytes, dict[str, Any]]:
 
 def png_metadata(source: bytes) -> dict[str, Any]:
     """The metadata of a PNG with the keys of `Image.info`, also if Pillow refuses its text for its size; "unread" lists
-    the names of damaged metadata."""
+    the names of damaged metadata. Of several chunks of one kind the first counts."""
     info: dict[str, Any] = {}
-    unread = []
+    unread, seen = [], set()
     for chunk_type, start, end in png_chunks(source):
-        if chunk_type not in _PNG_METADATA:
+        is_xmp = source[start : start + len(PNG_XMP) + 1] == PNG_XMP + b"\0"
+        if chunk_type not in _PNG_METADATA or chunk_type in seen or (chunk_type in _PNG_TEXT and not is_xmp):
             continue
+        seen.add(chunk_type)
         intact = zlib.crc32(source[start - 4 : end]) == struct.unpack_from(">I", source, end)[0]
         try:
             info |= _chunk_info(chunk_type, source[start:end]) if intact else {}

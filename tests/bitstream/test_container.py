@@ -82,7 +82,7 @@ def test_the_overhead_of_one_tile_is_at_most_33_bytes(size: int, most: int) -> N
     "changed",
     [{"width": 0}, {"height": 2**24 + 1}, {"quality": 0.9}, {"quality": 100.1}, {"quality": float("nan")}, {"tile": 96},
      {"tile": -64}, {"tile": 64 << 15}, {"tile": 0, "width": 4097, "height": 4096}, {"tile": 8192, "width": 9000,
-     "height": 9000}],
+     "height": 9000}, {"tile": 0, "width": 2**20 + 1, "height": 1}, {"tile": 64 << 14, "width": 17, "height": 2**20}],
 )  # fmt: skip
 def test_headers_that_cannot_be(changed: dict[str, Any]) -> None:
     good = {"width": 5, "height": 5, "pixel_format": PixelFormat.RGB, "quality": 50, "model": b"abcd", "tile": 64}
@@ -95,8 +95,14 @@ def test_headers_that_cannot_be(changed: dict[str, Any]) -> None:
 def test_a_header_with_a_huge_tile_is_refused() -> None:
     head = bytes([0]) + b"abcd" + bytes([15 << 4]) + (256).to_bytes(2, "little") + 2 * write_varint(4097)
     head += write_varint(5) + bytes(4)
-    with pytest.raises(Error, match="larger than"):
+    with pytest.raises(Error, match=r"a tile of 4097 x 4097 has more than 65536 places"):
         bitstream.read(SIGNATURE + head + zlib.crc32(head).to_bytes(4, "little") + bytes(5))
+
+
+@pytest.mark.parametrize(("width", "height"), [(4096, 4096), (2**20, 1), (16, 2**20)])
+def test_a_tile_has_65536_places_at_most(width: int, height: int) -> None:
+    data = bitstream.write(Header(width, height, PixelFormat.RGB, 50, b"abcd", 0), [Tile(b"", 0)])
+    assert bitstream.read(data)[0].grid() == (1, 1)
 
 
 def test_unknown_chunks() -> None:

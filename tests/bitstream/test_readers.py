@@ -76,6 +76,7 @@ GOOD = {
     "metadata": file(chunks=[(b"xmpd", small), (b"iccp", small), (b"exif", small)]),
     "metadata of the largest size": file(chunks=[(b"exif", exact)]),
     "the largest tile": file(size=(4096, 4096)),
+    "the longest tile": file(size=(2**20, 16)),
     "lowest quality": file(quality=256),
     "highest quality": file(quality=25600),
 }  # fmt: skip
@@ -89,6 +90,7 @@ HOSTILE = {
     "no columns": file(size=(0, 5)),
     "too many columns": file(0, size=(2**24 + 1, 1)),
     "a tile that is too large": file(size=(4097, 4096)),
+    "a tile of too many places": file(size=(1, 2**20 + 1)),
     "tiles that are too large": file(0x70, size=(8192, 8192)),
     "1025 chunks": file(chunks=[(number.to_bytes(2, "big").hex().encode(), b"") for number in range(1025)]),
     "a known chunk twice": file(chunks=[(b"xmpd", small)] * 2),

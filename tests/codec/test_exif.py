@@ -128,6 +128,22 @@ def test_mutated_exif_never_stops_a_picture() -> None:
                 assert found.size == made.size
 
 
+def test_a_resolution_of_a_type_that_is_no_number_is_ignored() -> None:
+    out = io.BytesIO()
+    SMALL.save(out, "TIFF", dpi=(200, 200), description="a cat")
+    source = bytearray(out.getvalue())
+    first = struct.unpack_from("<I", source, 4)[0]
+    for at in range(first + 2, first + 2 + 12 * struct.unpack_from("<H", source, first)[0], 12):
+        tag = struct.unpack_from("<H", source, at)[0]
+        if tag in (exif.X_RESOLUTION, exif.Y_RESOLUTION):
+            struct.pack_into("<HI", source, at + 2, 7, 4)  # UNDEFINED, 4 bytes
+    image = pillow.open_image(bytes(source))
+    _, chunks = pillow.from_pil(image)
+    kept = Image.Exif()
+    kept.load(chunks[b"exif"])
+    assert dict(kept) == {0x010E: "a cat"}
+
+
 @pytest.mark.parametrize("form", ["AVIF", "TIFF"])
 def test_exif_that_keep_pillow_from_the_pixels_are_left_out(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     data = Image.Exif()

@@ -186,11 +186,12 @@ def test_the_limits_are_those_of_the_code() -> None:
     assert f"{defaults.MAX_PIXELS:,}" in limits["pixels of a picture"]
     for what, value in (
         ("width, height", container.MAX_EDGE),
-        ("pixels of a tile", container.MAX_TILE),
         ("inflated `iccp`, `exif`, `xmpd`", container.MAX_METADATA),
     ):
         assert "2^24" in limits[what]
         assert value == 2**24
+    assert "2^16" in limits["places of a tile"]
+    assert container.MAX_TILE == 2**16
 
 
 def test_the_page_says_extension_and_media_type() -> None:

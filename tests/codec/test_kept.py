@@ -120,6 +120,34 @@ def test_one_transparent_colour_of_16_bits(colour: int, tmp_path: Path) -> None:
     assert np.array_equal(np.asarray(lapic.decode(data).getchannel("A")) == 0, values == 0x1207)
 
 
+@pytest.mark.parametrize(
+    ("header", "depth"),
+    [
+        (b"P5 #\r64 48 65535 ", 16),
+        (b"P5\n# one\n#two\r64 48#\n #\n65535\n", 16),
+        (b"P5 64 48 65#\n535\n", 16),
+        (b"P5 #" + b"x" * 70_000 + b"\n64 48 65535 ", 16),
+        (b"P5 #\r64 48 255 \n64 48 65535 ", 8),
+    ],
+)
+def test_the_depth_of_a_pnm_is_read_as_pillow_reads_it(header: bytes, depth: int, tmp_path: Path) -> None:
+    (tmp_path / "a.pgm").write_bytes(header + bytes(64 * 48 * 2))
+    assert encoded(tmp_path / "a.pgm")[0] == ["16-bit depth becomes 8 bits"] * (depth == 16)
+
+
+def test_of_metadata_that_occur_twice_the_first_count(tmp_path: Path) -> None:
+    blocks = []
+    for orientation in (6, 3):
+        data = Image.Exif()
+        data[0x0112] = orientation
+        blocks.append((b"eXIf", data.tobytes()))
+    too_long = b"Title\0\0" + zlib.compress(bytes(2 * 2**20))  # Pillow refuses the file because of it
+    (tmp_path / "a.png").write_bytes(plain_png(*blocks, (b"zTXt", too_long)))
+    notes, data = encoded(tmp_path / "a.png")
+    assert notes == ["text is not kept: Title"]
+    assert bitstream.read_header(data).height == 64
+
+
 def test_text_and_comments_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(plain_png((b"tEXt", b"Title\0x"), (b"zTXt", b"Steps\0\0" + zlib.compress(b"20"))))
     assert encoded(tmp_path / "a.png")[0] == ["text is not kept: Title, Steps"]

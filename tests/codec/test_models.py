@@ -210,6 +210,14 @@ def wrong(own: tuple[Path, bytes], tmp_path_factory: pytest.TempPathFactory) -> 
         (folder / name).write_bytes(content)
         return folder / name
 
+    def changed(name: str, tensor: str, factor: int) -> Path:
+        """The model with numbers that the format forbids, and the id that belongs to them."""
+        broken = tensors | {tensor: tensors[tensor] * factor}
+        integers = {key.removeprefix("integers."): v for key, v in broken.items() if key.startswith("integers.")}
+        latent = [table.numpy() for table in broken["tables.latent"].split(broken["tables.lengths"].tolist())]
+        model_id = identity(integers, bitstream.Tables(broken["tables.hyper"].numpy(), latent))
+        return made(name, broken, metadata | {"id": model_id.hex()})
+
     (folder / "folder").mkdir()
     os.mkfifo(folder / "pipe")
     card = json.loads(metadata["card"])
@@ -225,6 +233,9 @@ def wrong(own: tuple[Path, bytes], tmp_path_factory: pytest.TempPathFactory) -> 
         "another configuration": (made("other", tensors, metadata | {"config": '{"latent": 8}'}), "damaged"),
         "no JSON": (made("json", tensors, metadata | {"card": "{"}), "damaged"),
         "qualities": (made("q", tensors, metadata | {"card": json.dumps(card | {"lowest": "low"})}), "damaged"),
+        "sums": (changed("sums", "integers.point1.bias", 2**12), "damaged"),
+        "latent tables": (changed("latent", "tables.latent", 2), "damaged"),
+        "hyper tables": (changed("hyper", "tables.hyper", 0), "damaged"),
         "another id": (made("id", tensors, metadata | {"id": "00000000"}), "do not match"),
         "truncated": (written("cut.safetensors", own[0].read_bytes()[:-5]), "no whole safetensors file"),
         "truncated early": (written("early.safetensors", own[0].read_bytes()[:100]), "no whole safetensors file"),
@@ -239,8 +250,8 @@ def wrong(own: tuple[Path, bytes], tmp_path_factory: pytest.TempPathFactory) -> 
 
 KINDS = [
     "translator", "realistic decoder", "foreign", "foreign with metadata", "id that is none", "no tensors",
-    "no configuration", "another configuration", "no JSON", "qualities", "another id", "truncated", "truncated early",
-    "empty", "text", "folder", "pipe", "missing", "long name",
+    "no configuration", "another configuration", "no JSON", "qualities", "sums", "latent tables", "hyper tables",
+    "another id", "truncated", "truncated early", "empty", "text", "folder", "pipe", "missing", "long name",
 ]  # fmt: skip
 
 

@@ -1,7 +1,8 @@
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -165,6 +166,40 @@ def test_an_error_stops_the_work_of_others(four_threads: None) -> None:
         threads.in_threads(work, range(4), most=2)
     assert stopped == [1]
     threads.stop_if_asked()
+
+
+def test_a_thread_that_cannot_be_set_up_is_an_error(four_threads: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(number: int) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with isolation():
+        monkeypatch.setattr(threads, "set_threads", fails)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            threads.in_threads(str, range(4), most=2)
+        monkeypatch.undo()
+        assert threads.in_threads(str, range(4), most=2) == ["0", "1", "2", "3"]
+
+
+def test_a_thread_that_cannot_be_started_stops_the_others(four_threads: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    submit, runs, begun = ThreadPoolExecutor.submit, [], threading.Event()
+
+    def fails_later(pool: ThreadPoolExecutor, run: Callable[[], None]) -> Future:
+        if runs:
+            begun.wait(60)
+            raise RuntimeError("can't start new thread")
+        runs.append(submit(pool, run))
+        return runs[0]
+
+    def work(item: int) -> None:
+        begun.set()
+        for _ in range(60_000):
+            threads.stop_if_asked()
+            time.sleep(0.001)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", fails_later)
+    with isolation(), pytest.raises(RuntimeError, match="can't start new thread"):
+        threads.in_threads(work, range(4), most=2)
+    assert runs[0].done()
 
 
 @pytest.mark.parametrize("enabled", [False, True])

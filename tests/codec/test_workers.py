@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import time
@@ -53,6 +54,26 @@ def test_an_interruption_while_a_worker_starts_is_left_to_the_parent(monkeypatch
     finally:
         signal.signal(signal.SIGINT, before)
     assert found == {0: {"value": 2}}
+
+
+class Refused(SPAWN.Process):
+    """Processes of which the system refuses the first two."""
+
+    refused = 0
+
+    def start(self) -> None:
+        Refused.refused += 1
+        if Refused.refused <= 2:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        super().start()
+
+
+def test_a_process_that_cannot_be_started_costs_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SPAWN, "Process", Refused)
+    found = {}
+    run([(double, n) for n in range(4)], 1, found.__setitem__)
+    error = {"error": "its process cannot be started: Too many open files"}
+    assert found == {0: error, 1: error, 2: {"value": 4}, 3: {"value": 6}}
 
 
 def test_results_come_with_their_numbers() -> None:

@@ -138,7 +138,12 @@ test("numbers out of range are refused", async () => {
     .bytes(pixelHead((head) => (head[5] = 0xf0)).subarray(0, 8))
     .varint(2 ** 13)
     .varint(2 ** 12);
-  await refused(signed(whole.done()), /a tile of 8192 x 4096 is larger than 16777216 pixels/);
+  await refused(signed(whole.done()), /a tile of 8192 x 4096 has more than 65536 places of 16 x 16 pixels \(--tile 0\)/);
+  const thin = new Writer()
+    .bytes(pixelHead((head) => (head[5] = 0xf0)).subarray(0, 8))
+    .varint(2 ** 20 + 1)
+    .varint(1);
+  await refused(signed(thin.done()), /a tile of 1048577 x 1 has more than 65536 places/);
 });
 
 test("chunks: twice, unknown, critical, damaged, a bomb", async () => {

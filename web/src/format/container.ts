@@ -8,7 +8,7 @@ import { deflate, inflate } from "./zlib.ts";
 const SIGNATURE = [0x8c, 0x4c, 0x41, 0x50, 0x0d, 0x0a, 0x1a, 0x0a];
 export const VERSION = 0;
 const MAX_EDGE = 2 ** 24;
-const MAX_TILE = 2 ** 24; // pixels; bounds the memory that decoding one tile can take
+const MAX_TILE = 2 ** 16; // places; bounds the memory that decoding one tile can take
 const MAX_METADATA = 2 ** 24; // bytes of one inflated chunk
 const MAX_CHUNKS = 1024;
 const WHOLE = 15; // tile code: the picture is one tile
@@ -137,7 +137,8 @@ function checkNumbers(width: number, height: number, quality: number, tile: numb
     fail(`quality ${asReal(quality / QUALITY_ONE)} is not in 1..100`);
   const rows = Math.min(tile || height, height);
   const columns = Math.min(tile || width, width);
-  if (rows * columns > MAX_TILE) fail(`a tile of ${columns} x ${rows} is larger than ${MAX_TILE} pixels`);
+  if (Math.ceil(rows / PLACE) * Math.ceil(columns / PLACE) > MAX_TILE)
+    fail(`a tile of ${columns} x ${rows} has more than ${MAX_TILE} places of 16 x 16 pixels (--tile ${tile})`);
 }
 
 function checkMap(map: Uint8Array | undefined, width: number, height: number): void {
