@@ -28,7 +28,7 @@ ATTEMPTS = 4  # of a call whose actors die
 PATIENCE = 60.0  # seconds without any actor after which the user is told
 LOOK = 5.0  # seconds between two looks at the size of the cluster
 NAMESPACE = "lapic"  # of the actors
-PORT = re.compile(r"(ray://)?(?P<host>[^/]+):(?P<port>\d+)")
+PORT = re.compile(r"(ray://)?(?P<host>[^/]*):(?P<port>\d+)")
 CONNECT_SECONDS = 10.0
 
 
@@ -186,6 +186,8 @@ def _check_port(address: str) -> None:
     match = PORT.fullmatch(address)
     if not match:
         return
+    if not match["host"]:
+        raise Error(f"cannot reach the cluster {address}: the address names no host")
     try:
         socket.create_connection((match["host"].strip("[]"), int(match["port"])), CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:

@@ -94,7 +94,11 @@ def everywhere(job: Any) -> Any:
     names = {field: getattr(job, field, None) for field in ("source", "target", "model")}
     if names["model"] and not os.path.isfile(names["model"]):  # the name of a shipped one
         names["model"] = None
-    local = {field: os.path.abspath(name) for field, name in names.items() if name and not files.is_address(name)}
+    local: dict[str, Any] = {
+        field: os.path.abspath(name) for field, name in names.items() if name and not files.is_address(name)
+    }
+    if regions := getattr(job, "roi", ()):
+        local["roi"] = tuple(os.path.abspath(region) if os.path.isfile(region) else region for region in regions)
     return replace(job, **local)
 
 

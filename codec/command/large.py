@@ -42,6 +42,7 @@ WRITE_OPTIONS: dict[str, dict[str, Any]] = {
     ".jpg": {"Q": 95},
 }
 MM_PER_INCH = 25.4
+Dpi = tuple[float, float]  # pixels per inch across and down
 ALIASES = {".tiff": ".tif", ".jpeg": ".jpg"}
 
 
@@ -101,8 +102,8 @@ def decode_file(job: DecodeJob, data: bytes, progress: Progress = no_progress) -
     suffix = ALIASES.get(job.suffix.lower(), job.suffix.lower())
     if suffix not in WRITE_OPTIONS or job.target == "-":
         raise Error(f"so large a picture goes into a file with {', '.join(WRITE_OPTIONS)}")
-    header, tiles = bitstream.read(data, job.max_pixels)
-    chunks, notes = _fitting(header, suffix, job.strip)
+    header, tiles = decoder.read(data, job.crop, job.max_pixels)
+    chunks, dpi, notes = _fitting(header, suffix, job.strip)
     refuse_unsupported(job, notes)
     model = load_by_id(header.model, pick_device(job.device), given=job.model)
     view = decoder.View(job.scale, job.crop, PIECE, job.realism)
@@ -111,18 +112,18 @@ def decode_file(job: DecodeJob, data: bytes, progress: Progress = no_progress) -
                      ((area.left, area.right), (area.top, area.bottom)))  # fmt: skip
     bands = _freeing(decoder.decode_bands(model, header, tiles, view, progress))
     with files.replacing(job.target, job.force, suffix) as beside:
-        _write(bands, (width, height), chunks, beside)
+        _write(bands, (width, height), chunks, dpi, beside)
         written = beside.stat().st_size
     copy_times(job)
     size = {"width": width, "height": height, "bytes": written}
     return size | {"seconds": time.perf_counter() - began, "notes": notes}
 
 
-def _fitting(header: bitstream.Header, suffix: str, strip: bool) -> tuple[dict[bytes, bytes], list[str]]:
-    """The metadata of a file that the output format can hold, and what is not kept."""
+def _fitting(header: bitstream.Header, suffix: str, strip: bool) -> tuple[dict[bytes, bytes], Dpi | None, list[str]]:
+    """The metadata of a file that the output format can hold, its resolution outside of EXIF, and what is not kept."""
     notes = ["alpha is left out of so large a picture"] if ALPHA in header.chunks else []
     if strip:
-        return {}, notes
+        return {}, None, notes
     form = formats.by_suffix(suffix)
     if suffix == ".tif":
         form = replace(form, exif=0)  # libvips writes none
@@ -130,7 +131,8 @@ def _fitting(header: bitstream.Header, suffix: str, strip: bool) -> tuple[dict[b
         PILLOW_KEYS[chunk_type]: header.chunks[chunk_type] for chunk_type in PILLOW_KEYS if chunk_type in header.chunks
     }
     kept, metadata_notes = saving.fitting_metadata(given, form, header.pixel_format == bitstream.PixelFormat.GREY)
-    return {chunk_type: kept[key] for chunk_type, key in PILLOW_KEYS.items() if key in kept}, notes + metadata_notes
+    chunks = {chunk_type: kept[key] for chunk_type, key in PILLOW_KEYS.items() if key in kept}
+    return chunks, kept.get("dpi"), notes + metadata_notes
 
 
 def _freeing(bands: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
@@ -140,7 +142,13 @@ def _freeing(bands: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
         give_back_freed_memory()
 
 
-def _write(bands: Iterator[NDArray[np.uint8]], size: tuple[int, int], chunks: dict[bytes, bytes], path: Path) -> None:
+def _write(
+    bands: Iterator[NDArray[np.uint8]],
+    size: tuple[int, int],
+    chunks: dict[bytes, bytes],
+    dpi: Dpi | None,
+    path: Path,
+) -> None:
     """Write bands of rows as a picture file. libvips reads them as a stream, a PNG without compression: unlike a file
     of raw pixels a stream takes no room on disk or in memory.
 
@@ -149,7 +157,7 @@ def _write(bands: Iterator[NDArray[np.uint8]], size: tuple[int, int], chunks: di
     """
     waiting: Queue[bytes] = Queue(QUEUED_STRIPS)
     with ThreadPoolExecutor(1) as pool:
-        writer = pool.submit(_write_png, waiting, chunks, path)
+        writer = pool.submit(_write_png, waiting, chunks, dpi, path)
         try:
             for part in _png(bands, size):
                 if not _put(waiting, part, writer):
@@ -170,7 +178,7 @@ def _put(waiting: Queue[bytes], part: bytes, writer: Future[None]) -> bool:
     return False
 
 
-def _write_png(parts: Queue[bytes], chunks: dict[bytes, bytes], path: Path) -> None:
+def _write_png(parts: Queue[bytes], chunks: dict[bytes, bytes], dpi: Dpi | None, path: Path) -> None:
     """Write the parts of a PNG, of which the last is empty, as a picture file.
 
     EXIF is spliced into the written file, because libvips would rewrite it; so is XMP, except in a TIFF.
@@ -178,10 +186,10 @@ def _write_png(parts: Queue[bytes], chunks: dict[bytes, bytes], path: Path) -> N
     vips = vips_package()
     source = vips.SourceCustom()
     source.on_read(_reader(parts))
-    dpi = exif.resolution(chunks.get(EXIF, b"")) or (exif.UNKNOWN_DPI, exif.UNKNOWN_DPI)
+    across, down = dpi or (exif.UNKNOWN_DPI, exif.UNKNOWN_DPI)
     try:
         image = vips.Image.new_from_source(source, "", access="sequential", fail_on="error")
-        image = image.copy(xres=dpi[0] / MM_PER_INCH, yres=dpi[1] / MM_PER_INCH)
+        image = image.copy(xres=across / MM_PER_INCH, yres=down / MM_PER_INCH)
         for chunk, field in VIPS_FIELDS.items():
             if chunk in chunks:
                 image.set_type(vips.GValue.blob_type, field, chunks[chunk])
@@ -189,20 +197,26 @@ def _write_png(parts: Queue[bytes], chunks: dict[bytes, bytes], path: Path) -> N
             image.write_to_file(str(path), **WRITE_OPTIONS[path.suffix])
             return
         image.remove(VIPS_FIELDS[XMP])
+        more = saving.metadata_segments(path.suffix, chunks.get(EXIF), chunks.get(XMP))
+        if path.suffix == ".jpg" and dpi:
+            more = _jfif(dpi) + more
         with path.open("wb") as file:
             target = vips.TargetCustom()
-            target.on_write(
-                _Splicer(file, saving.metadata_segments(path.suffix, chunks.get(EXIF), chunks.get(XMP))).write
-            )
+            target.on_write(_Splicer(file, more).write)
             image.write_to_target(target, path.suffix, keep="icc", **WRITE_OPTIONS[path.suffix])
     except vips.Error as error:
         raise Error(f"the picture cannot be written: {reason_of(error)}") from None
 
 
-class _Splicer:
-    """Writes a PNG or a JPEG into a file and inserts chunks or segments after the first one."""
+def _jfif(dpi: Dpi) -> bytes:
+    """The first segment of a JPEG, which tells its resolution (JFIF 1.02), and which libvips leaves out."""
+    return struct.pack(">HH5sHBHHBB", 0xFFE0, 16, b"JFIF\0", 0x0102, 1, round(dpi[0]), round(dpi[1]), 0, 0)
 
-    FIRST = 33  # bytes: PNG's signature and header; of a JPEG SOI and JFIF's segment are the first 20
+
+class _Splicer:
+    """Writes a PNG or a JPEG into a file and inserts chunks after PNG's header, or segments after JPEG's SOI."""
+
+    FIRST = 33  # bytes: PNG's signature and header
 
     def __init__(self, file: Any, more: bytes) -> None:
         self.file, self.more, self.begin = file, more, b""
@@ -214,8 +228,7 @@ class _Splicer:
             return len(data)
         self.begin += bytes(data)
         if len(self.begin) >= self.FIRST:
-            jpeg = 20 if self.begin[2:4] == b"\xff\xe0" else 2
-            at = jpeg if self.begin.startswith(probe.JPEG) else self.FIRST
+            at = 2 if self.begin.startswith(probe.JPEG) else self.FIRST
             self.file.write(self.begin[:at] + self.more + self.begin[at:])
         return len(data)
 

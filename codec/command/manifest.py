@@ -4,6 +4,7 @@ import io
 import json
 import os
 from collections.abc import Iterable
+from types import ModuleType
 from typing import Any
 
 import click
@@ -11,7 +12,7 @@ import click
 from lapic.bitstream import Error
 from lapic.codec import files
 from lapic.codec.command.batch import Report
-from lapic.codec.streams import STANDARD_OUTPUT
+from lapic.codec.streams import STANDARD_OUTPUT, printable
 
 SUFFIXES = (".json", ".jsonl", ".parquet")  # of files that a new manifest replaces
 
@@ -21,10 +22,12 @@ def check_manifest(name: str, sources: Iterable[str], targets: Iterable[str]) ->
 
     Raises:
         Error: it is one of the files that are read or written, or exists and is no manifest by its name, or its folder
-            does not.
+            does not, or its address holds a password, or pyarrow is missing for Parquet.
         UsageError: it and a target would both go to standard output.
     """
-    targets = list(targets)
+    name, targets = files.local_name(name), list(targets)
+    if name.lower().endswith(".parquet"):
+        _pyarrow()
     if name in STANDARD_OUTPUT:
         if any(target in STANDARD_OUTPUT for target in targets):
             raise click.UsageError("OUTPUT and the manifest cannot both go to standard output")
@@ -50,6 +53,7 @@ def write_manifest(report: Report, name: str) -> None:
     Raises:
         Error: it cannot be written, or pyarrow is missing for Parquet.
     """
+    name = files.local_name(name)
     if name.lower().endswith(".parquet"):
         data = _parquet(report.rows)
     elif name.lower().endswith(".jsonl"):
@@ -60,14 +64,22 @@ def write_manifest(report: Report, name: str) -> None:
 
 
 def _parquet(rows: list[dict[str, Any]]) -> bytes:
-    """A Parquet file of rows that may lack columns."""
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ModuleNotFoundError as error:
-        raise Error(f"{error.name} is missing: pip install pyarrow, or name the manifest .jsonl") from None
+    """A Parquet file of rows that may lack columns. Characters that are no Unicode, as file names may have, are
+    escaped."""
+    pyarrow = _pyarrow()
+    rows = [{key: printable(value) if isinstance(value, str) else value for key, value in row.items()} for row in rows]
     columns = dict.fromkeys(name for row in rows for name in row)
     table = pyarrow.table({column: pyarrow.array([row.get(column) for row in rows]) for column in columns})
     out = io.BytesIO()
-    parquet.write_table(table, out)
+    pyarrow.parquet.write_table(table, out)
     return out.getvalue()
+
+
+def _pyarrow() -> ModuleType:
+    """The package pyarrow. Raises `Error` if it is missing."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ModuleNotFoundError as error:
+        raise Error(f"{error.name} is missing: pip install pyarrow, or name the manifest .jsonl") from None
+    return pyarrow

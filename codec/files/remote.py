@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from lapic.bitstream.error import Error
 from lapic.codec.files.listing import Listing, others
@@ -33,14 +33,25 @@ def is_address(name: str) -> bool:
 
 
 def local_name(name: str) -> str:
-    """A name as it is, or the path of an address of a local file, such as file:///home/photo.png.
+    """A name as it is, an address with its scheme in lower case, or the path of an address of a local file, such as
+    file:///home/photo.png.
 
     Raises:
         Error: an address holds a password, which manifests and messages would show.
     """
-    if PASSWORD.match(name):
-        raise Error(f"{name.split('://')[0]}://: a password does not belong in an address: see docs/SCALE.md")
-    return next((name[len(scheme) :] for scheme in LOCAL if name.startswith(scheme)), name)
+    if not is_address(name):
+        return name
+    _refuse_password(name)
+    scheme, _, rest = name.partition("://")
+    name = f"{scheme.lower()}://{rest}"
+    path = next((name[len(local) :] for local in LOCAL if name.startswith(local)), name)
+    return path.removeprefix("localhost") if path.startswith("localhost/") else path
+
+
+def _refuse_password(address: str) -> None:
+    """Raise `Error` if an address holds a password."""
+    if PASSWORD.match(address):
+        raise Error(f"{address.split('://')[0]}://: a password does not belong in an address: see docs/SCALE.md")
 
 
 def is_shared(address: str) -> bool:
@@ -181,10 +192,19 @@ def existing(addresses: Collection[str]) -> set[str]:
 
 
 def inside(address: str, folder: str | None) -> str:
-    """The part of an address below that of a folder; without a folder, the last part of its path."""
+    """The part of an address below that of a folder; without a folder, the last part of its path. Escapes of a web
+    address, such as %20, are resolved."""
     if folder is not None:
-        return address.removeprefix(folder.rstrip("/")).lstrip("/")
-    return PurePosixPath(urlsplit(address).path if address.startswith(WEB) else address).name
+        below = address.removeprefix(folder.rstrip("/")).lstrip("/")
+    else:
+        below = PurePosixPath(urlsplit(address).path if address.startswith(WEB) else address).name
+    return "/".join(map(_unescaped, below.split("/"))) if address.startswith(WEB) else below
+
+
+def _unescaped(part: str) -> str:
+    """A part of a path without escapes, as it is if it would be no file's name."""
+    name = unquote(part)
+    return part if "/" in name or "\0" in name or name in (".", "..") else name
 
 
 def join(folder: str, name: str) -> str:
@@ -196,6 +216,7 @@ def _open(address: str) -> tuple[Any, str]:
     """The file system of an address, which asks its storage anew, and the path in it."""
     from fsspec.core import url_to_fs
 
+    _refuse_password(address)
     filesystem, path = url_to_fs(address)
     filesystem.invalidate_cache()
     return filesystem, path

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -271,3 +272,42 @@ def test_a_manifest_replaces_no_other_object() -> None:
     with pytest.raises(lapic.Error, match="read or written"):
         check_manifest("memory://b/all.json", ["memory://b/all.json"], [])
     check_manifest("memory://b/new.txt", [], [])
+
+
+@pytest.mark.parametrize("manifest", ["file://{}", "FILE://localhost{}"])
+def test_a_manifest_that_is_named_by_an_address_replaces_nothing(
+    manifest: str, photo: Image.Image, tmp_path: Path
+) -> None:
+    photo.crop((0, 0, 32, 32)).save(tmp_path / "a.png")
+    source, target = tmp_path / "a.png", tmp_path / "a.lapic"
+    for taken in (source, target):
+        result = run_lapic("encode", "-e", 0, source, target, "--json", manifest.format(taken))
+        assert (result.exit_code, target.exists()) == (1, False)
+        assert "would replace a file that is read or written" in result.output
+
+
+@pytest.mark.parametrize("option", ["--json", "--roi"])
+def test_a_password_is_refused_in_every_address(option: str, photo: Image.Image, tmp_path: Path) -> None:
+    photo.crop((0, 0, 32, 32)).save(tmp_path / "a.png")
+    address = "http://me:secret@127.0.0.1:1/m.json"
+    result = run_lapic("encode", "-e", 0, tmp_path / "a.png", tmp_path / "a.lapic", option, address)
+    assert result.exit_code == 1
+    assert "a password does not belong in an address" in result.output
+    assert "secret" not in result.output
+
+
+def test_names_of_web_addresses_are_resolved() -> None:
+    assert remote.inside("http://host/a%20b%C3%A9.png?x=1", None) == "a bé.png"
+    assert remote.inside("http://host/in/sub%20folder/%2e%2e", "http://host/in/") == "sub folder/%2e%2e"
+    assert remote.inside("http://host/in/a%2Fb.png", "http://host/in/") == "a%2Fb.png"
+    assert remote.inside("s3://bucket/in/a%20b.png", "s3://bucket/in/") == "a%20b.png"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names of any bytes")
+def test_a_parquet_manifest_of_names_of_any_bytes(photo: Image.Image, tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    source = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.png")
+    photo.crop((0, 0, 32, 32)).save(source)
+    manifest = tmp_path / "m.parquet"
+    assert run_lapic("encode", "-e", 0, source, tmp_path / "a.lapic", "--json", manifest).exit_code == 0
+    assert parquet.read_table(manifest)["source"].to_pylist() == [f"{tmp_path}/\\udcff.png"]

@@ -156,6 +156,11 @@ def test_limits(picture: Image.Image, tmp_path: Path) -> None:
     code, text = run_lapic("decode", "--max-pixels", 50_000, tmp_path / "a.lapic", tmp_path / "b.png")
     assert code == 1
     assert lapic.decode(data, crop=(0, 0, 100, 100), max_pixels=50_000).size == (100, 100)
+    command = ["decode", "--max-pixels", 50_000, tmp_path / "a.lapic", tmp_path / "b.png", "--crop"]
+    assert run_lapic(*command, "0,0,300,250")[0] == 1
+    code, text = run_lapic(*command, "0,0,200,150")  # which goes row by row
+    assert code == 0, text
+    assert Image.open(tmp_path / "b.png").size == (200, 150)
     with pytest.raises(Error, match="more than"):
         lapic.decode(data, crop=(0, 0, 300, 250), max_pixels=50_000)
 
@@ -202,6 +207,18 @@ def test_metadata_are_those_of_a_small_picture(
         assert a.info["exif"] == b.info["exif"] == camera(1)
         assert a.info.get("xmp") == b.info.get("xmp") == extra.get("xmp")
         assert np.abs(np.asarray(a).astype(int) - np.asarray(b)).mean() < 2
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg"])
+def test_the_resolution_is_kept(
+    suffix: str, picture: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture.save(tmp_path / "a.png", dpi=(300, 300))
+    monkeypatch.setattr(large, "LARGE", 20_000)
+    assert run_lapic("encode", "-e", 0, tmp_path / "a.png", tmp_path / "a.lapic")[0] == 0
+    assert run_lapic("decode", tmp_path / "a.lapic", tmp_path / f"b{suffix}", "--strict")[0] == 0
+    with Image.open(tmp_path / f"b{suffix}") as image:
+        assert [round(part) for part in image.info["dpi"]] == [300, 300]
 
 
 def test_the_same_is_said_as_of_a_small_picture(
