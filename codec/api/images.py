@@ -34,7 +34,8 @@ def restore(
         progress: called as progress(done, total).
 
     Returns:
-        An image of mode L, LA, RGB or RGBA.
+        An image of mode L, LA, RGB or RGBA. Colours under alpha 0 stay as they are; upscaled, they continue those
+        around them.
 
     Raises:
         ValueError: task, strength, scale, look or device is not possible.
@@ -49,11 +50,12 @@ def restore(
     scale = arguments.one_of("scale", scale, (2, 4))
     arguments.one_of("look", look, tuple(restoration.LOOKS))
     strength = arguments.number("strength", strength, 0, 1)
+    lossy = restoration.is_lossy(image)  # which Pillow forgets when the pixels are read
     arguments.check_image(image)
     where = pick_device(device)
 
     def repair(pixels: Any) -> Any:
-        chosen = restoration.pick_task(image, pixels) if task == "auto" else task
+        chosen = restoration.pick_task(lossy, pixels) if task == "auto" else task
         return restoration.restore_pixels(pixels, chosen, where, strength, scale, look, progress or no_progress)
 
     return restoration.map_pixels(image, repair)
@@ -74,7 +76,7 @@ def translate(
         image: a Pillow image of any mode; alpha and metadata are kept.
         model: weights file of a translator or of an LPTN (`lapic-train translator` makes them), or "grey:FACTOR": the
             mean of the channels times a factor, clipped.
-        strength: 0 (change nothing) to 1.
+        strength: 0 (change nothing) to 1. Below 1 "grey:FACTOR" leaves colour images in colour.
         device: "auto" (a GPU if there is one), "cpu" or "cuda".
         progress: called as progress(done, total).
 
@@ -92,7 +94,7 @@ def translate(
     arguments.check_image(image)
     if isinstance(model, str) and model.startswith("grey:"):
         factor = translation.read_factor(model)
-        return restoration.map_pixels(image, lambda pixels: translation.grey_density(pixels, factor))
+        return restoration.map_pixels(image, lambda pixels: translation.grey_density(pixels, factor, strength))
     loaded = translator_weights.load(model, pick_device(device))
     report = progress or no_progress
     return restoration.map_pixels(

@@ -2,6 +2,7 @@
 
 import os
 import time
+import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +51,18 @@ def _encode(job: EncodeJob, progress: Progress) -> tuple[bytes, dict[str, Any]]:
     image = pillow.open_image(source, job.max_pixels)
     notes = pillow.unsupported(image, source, job.strip)
     refuse_unsupported(job, notes)
-    return encode_image(image, job, progress), {"notes": notes}
+    data, missed = _encode_to_target(image, job, progress)
+    return data, {"notes": notes + missed}
+
+
+def _encode_to_target(image: "Image.Image", job: EncodeJob, progress: Progress) -> tuple[bytes, list[str]]:
+    """As `encode_image`, with a note if the file is off its target."""
+    from lapic.codec.encode.target import TargetMissed
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", TargetMissed)
+        data = encode_image(image, job, progress)
+    return data, [str(warning.message) for warning in caught if warning.category is TargetMissed]
 
 
 def encode_image(image: "Image.Image", job: EncodeJob, progress: Progress = no_progress) -> bytes:
@@ -114,7 +126,8 @@ def encode_frames(job: EncodeJob, progress: Progress = no_progress, skip_existin
         files.make_parent(target)
         files.check_absent(target, job.force)
         notes += pillow.unsupported(frame, source, job.strip, of_frame=True)
-        data = encode_image(frame, replace(job, target=target))
+        data, missed = _encode_to_target(frame, replace(job, target=target), no_progress)
+        notes += missed
         files.write_output(target, data, job.force)
         header = read_header(data)
         size = size or {"width": header.width, "height": header.height}

@@ -8,7 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lapic.bitstream import Header, PixelFormat, Tile
+from lapic import bitstream
+from lapic.bitstream import Error, Header, PixelFormat, Tile
 from lapic.codec.arguments import Progress, no_progress
 from lapic.codec.decode import picture_filter
 from lapic.codec.decode import realism as realistic
@@ -21,11 +22,25 @@ from lapic.codec.nets.network import assemble
 from lapic.codec.nets.pyramid import reduce
 from lapic.codec.nets.translator import Translator
 from lapic.codec.picture.fill import fill
-from lapic.codec.picture.tensors import to_pixels
-from lapic.codec.picture.tiling import LATENT, Rect, halo, piece_edge
+from lapic.codec.picture.tensors import region, to_pixels
+from lapic.codec.picture.tiling import LATENT, Rect, halo, latent_bounds, piece_edge
 from lapic.codec.threads import fit_threads, in_free_threads
 
 STRIP_PIXELS = 131_072  # that a thread filters and rounds at a time
+ALPHA_HALO = 1  # latents beyond a piece that its reduced alpha depends on
+
+
+def read(
+    data: bytes | bytearray | memoryview,
+    crop: tuple[int, int, int, int] | None,
+    max_pixels: int | None,
+    salvage: bool = False,
+) -> tuple[Header, list[Tile]]:
+    """`bitstream.read` of a file of which a crop (x, y, width, height) is decoded, or all of it for None: that is what
+    may have no more than `max_pixels` pixels. Raises `Error` if it has, or as `bitstream.read` does."""
+    if crop and max_pixels is not None and crop[2] * crop[3] > max_pixels:
+        raise Error(f"{crop[2]} x {crop[3]} is more than {max_pixels} pixels: raise the limit to decode it")
+    return bitstream.read(data, None if crop else max_pixels, salvage=salvage)
 
 
 @dataclass(frozen=True)
@@ -147,8 +162,12 @@ def synthesise(
     picture = assemble(base, synthesis.bands(base, features, qualities))
     if post_filter:  # it lowers the error by smoothing, so it fades out as realism grows
         picture = post_filter(picture).lerp(picture, realistic.strength(quality, view.realism))
-    picture = realistic.finish(translator, picture, features, quality, view.realism)
-    for _ in range(view.scale.bit_length() - 1):
+    return _smaller(realistic.finish(translator, picture, features, quality, view.realism), view.scale)
+
+
+def _smaller(picture: Tensor, scale: int) -> Tensor:
+    """A picture (1, 3, H, W) at 1/scale of its size, reduced as often as that takes."""
+    for _ in range(scale.bit_length() - 1):
         picture = reduce(picture)
     return picture
 
@@ -233,7 +252,7 @@ def decode_pixels(
     Args:
         progress: called with the pieces done and the pieces in all.
         missing: a list that takes the damaged tiles, in pixels of the full-size picture, which are then filled from
-            their surroundings; None to raise `Error` for them.
+            their surroundings with a latent around them; of a crop, those that reach it so. None to raise `Error`.
 
     Returns:
         (h, w, 3) RGB or (h, w) grey, uint8.
@@ -247,9 +266,10 @@ def decode_pixels(
     out = _joined(_bands(latents, view, progress), output_rect.height)
     if missing is not None and latents.missing:
         latents.missing.sort(key=lambda rect: (rect.top, rect.left))  # threads note them in any order
+        holes = _holes(latents, LATENT // view.scale, output_rect)
         picture_rect = Rect(0, 0, header.height, header.width)
-        missing += [rect.times(LATENT).grow(0, picture_rect) for rect in latents.missing]
-        fill(out, _holes(latents, LATENT // view.scale, output_rect))
+        missing += [tile.times(LATENT).grow(0, picture_rect) for tile in holes]
+        fill(out, list(holes.values()))
     return out if out.shape[2] == 3 else out[:, :, 0]
 
 
@@ -267,12 +287,30 @@ def _joined(bands: Iterable[NDArray[np.uint8]], height: int) -> NDArray[np.uint8
     return out
 
 
-def _holes(latents: TileLatents, unit: int, output_rect: Rect) -> list[Rect]:
-    """The pixels of the output, counted from its corner, that missing tiles spoil: theirs and a latent around them."""
-    holes = []
+def _holes(latents: TileLatents, unit: int, output_rect: Rect) -> dict[Rect, Rect]:
+    """By the missing tiles that spoil some of the output: the pixels of it, counted from its corner, which are the
+    tile's and a latent around them."""
+    holes = {}
     for missing in latents.missing:
         hole = missing.grow(1, latents.bounds).times(unit).grow(0, output_rect)
         if hole.height > 0 and hole.width > 0:
             rows, columns = hole.within(output_rect)
-            holes.append(Rect(rows.start, columns.start, rows.stop, columns.stop))
+            holes[missing] = Rect(rows.start, columns.start, rows.stop, columns.stop)
     return holes
+
+
+@torch.inference_mode()
+def alpha_of(alpha: NDArray[np.uint8], view: View, header: Header) -> NDArray[np.uint8]:
+    """The part of an alpha channel (H, W), uint8, that a view shows, (h, w): on the grid of the colours, and reduced as
+    they are, the border repeated. Raises ValueError as `View.area`."""
+    frame = Frame.of(view, header, latent_bounds(header.width, header.height), ALPHA_HALO)
+    output_rect = frame.output_rect
+    if view.scale == 1:
+        return alpha[output_rect.top : output_rect.bottom, output_rect.left : output_rect.right]
+    out = np.empty((output_rect.height, output_rect.width), np.uint8)
+    for piece_rect, input_rect in (rects for row_rect in frame.rows() for rects in frame.pieces(row_rect)):
+        picture = _smaller(region(alpha, input_rect, torch.device("cpu")), view.scale)
+        part = frame.output_of(piece_rect)
+        rows, columns = part.within(input_rect.times(frame.unit))
+        out[part.within(output_rect)] = to_pixels(picture[0, :, rows, columns], 1)[..., 0].numpy()
+    return out

@@ -6,8 +6,9 @@ search for better symbols changes size or PSNR; with this correction the second 
 """
 
 import math
+import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,12 @@ from lapic.codec.encode.trials import DRAFTS, FILES, Place, Target, Trials
 from lapic.codec.model.codec_weights import Model
 
 SPARE_FILES = 3  # beyond FILES if none of those serves
+BEYOND_STEPS = 4  # qualities above a model's own that are tried in a gap, since PSNR may fall again there
+LIGHTER_STEPS = 7  # halvings of the weights' exponent, which ends nearer than the grain of qualities
+
+
+class TargetMissed(UserWarning):
+    """The nearest file found is off its target."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,8 @@ def encode_to_target(
         weights: what errors count at each place, see `codec.encode.emphasis`.
 
     Returns:
-        For `size` the largest file found that is no larger, for `bpp` and `psnr` the closest file found.
+        For `size` the largest file found that is no larger, for `bpp` and `psnr` the closest file found. If that is
+        more than 2 % (for PSNR: 0.1 dB) off, a `TargetMissed` warning says what was found.
 
     Raises:
         ValueError: the target is not one, or tile, effort or tune is out of range.
@@ -77,6 +85,8 @@ def encode_to_target(
     within = math.inf if target.kind == "size" else target.reach  # a smaller file than asked for is fine
     if not target.allows(best.excess) or (abs(best.excess) > within and best.place in ends):
         raise trials.refusal(best)
+    if abs(best.excess) > within:
+        warnings.warn(str(trials.refusal(best)), TargetMissed, stacklevel=2)
     trials.finish()
     return best.data
 
@@ -96,7 +106,8 @@ def encode_emphasised(
     """The file of a picture with regions that matter, about as large as a file of this quality without them.
 
     The rest of the picture gets that lower quality, in steps of 1/256, at which a draft with regions is as large as one
-    without. Args as for `encode_to_target`; raises ValueError: quality, tile, effort or tune is out of range.
+    without. Where even quality 1 is larger, the weights are lowered. Args as for `encode_to_target`; raises ValueError:
+    quality, tile, effort or tune is out of range.
     """
     place = Place(lambda: model, quality)
     plain = Trials(pixels, Target(size=1), tile, chunks, 0, lanes, tune, no_progress)
@@ -104,10 +115,33 @@ def encode_emphasised(
     trials = Trials(pixels, Target(size=size), tile, chunks, effort, lanes, tune, progress, weights)
     trials.latents = plain.latents
     lowest = max(1, quality - math.ceil(widest(weights)))
+    if trials.draft(Place(place.model, lowest)) > trials.target.reach:
+        lowest = 1
+        trials = replace(trials, weights=fitting_weights(trials, place.model), drafts={}, files={})
     places = drafts_between(trials, place.model, lowest, quality, aim=0)
     data = trials.file(min(places, key=lambda place: abs(trials.draft(place)))).data
     trials.finish()
     return data
+
+
+def fitting_weights(trials: Trials, model: Callable[[], Model]) -> Weights:
+    """The weights of trials, lowered as little as needed for a draft of quality 1 to be no larger than the target.
+
+    Lowered weights are powers of them with an exponent from 0 to 1, so that qualities differ by a part as much.
+    """
+    assert trials.weights is not None
+
+    def fits(exponent: float) -> bool:
+        lighter = replace(trials, weights=trials.weights**exponent, progress=no_progress, effort=0, drafts={}, files={})
+        return lighter.draft(Place(model, 1)) <= trials.target.close
+
+    if fits(1):
+        return trials.weights
+    low, high = 0.0, 1.0  # without regions it fits
+    for _ in range(LIGHTER_STEPS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return trials.weights**low
 
 
 def place_for(trials: Trials, stretches: list[Stretch], aim: float) -> Place:
@@ -131,8 +165,27 @@ def place_for(trials: Trials, stretches: list[Stretch], aim: float) -> Place:
         top = tops[number - 1]
         places.append(top)
         if distance(nearest(places)) > target.reach:
-            places += drafts_between(trials, top.model, top.quality, min(BEYOND * top.quality, stretch.highest), aim)
+            beyond = drafts_beyond(trials, top, min(BEYOND * top.quality, stretch.highest), aim)
+            if target.kind == "psnr" and distance(nearest(beyond)) > target.reach:
+                beyond = no_larger(trials, beyond, Place(stretch.model, stretch.lowest))
+            places += beyond
     return nearest(places)
+
+
+def drafts_beyond(trials: Trials, top: Place, highest: float, aim: float) -> list[Place]:
+    """`drafts_between` the highest quality that a model was trained for and one beyond: up to the first of a few
+    qualities that is expected to reach the aim, since PSNR may fall again above it."""
+    width = (highest - top.quality) / BEYOND_STEPS
+    ends = [round((top.quality + step * width) * QUALITY_ONE) / QUALITY_ONE for step in range(1, BEYOND_STEPS)]
+    ends.append(highest)
+    end = next((end for end in ends if trials.expected(Place(top.model, end)) >= aim), highest)
+    return drafts_between(trials, top.model, top.quality, end, aim)
+
+
+def no_larger(trials: Trials, places: list[Place], other: Place) -> list[Place]:
+    """Those of some places at which a draft is no larger than at another place."""
+    coded = replace(trials, target=Target(size=1), effort=0, progress=no_progress, drafts={}, files={})
+    return [place for place in places if len(coded.file(place).data) <= len(coded.file(other).data)]
 
 
 def drafts_between(

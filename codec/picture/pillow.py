@@ -10,14 +10,14 @@ from PIL.PngImagePlugin import PngImageFile
 from lapic.bitstream import Error
 from lapic.bitstream.container import ALPHA, EXIF, ICC, XMP
 from lapic.codec.picture import depth as depth_module
-from lapic.codec.picture import formats, metadata, probe
+from lapic.codec.picture import formats, metadata, probe, reading
 from lapic.codec.picture.colour import to_rgb
 from lapic.codec.picture.depth import DEEP_MODES
 from lapic.codec.picture.metadata import CONVERTED_MODES, GREY_MODES
-from lapic.codec.picture.reading import count_frames, load_pixels, open_image
+from lapic.codec.picture.reading import count_frames, load_pixels
 from lapic.codec.picture.saving import compose, picture_bytes
 
-__all__ = ["compose", "crop_alpha", "format_of", "from_pil", "open_image", "picture_bytes", "read_alpha", "stripped",
+__all__ = ["compose", "format_of", "from_pil", "open_image", "picture_bytes", "read_alpha", "stripped",
            "to_pil", "unsupported"]  # fmt: skip
 
 PLAIN_MODES = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX"}
@@ -30,6 +30,38 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+
+def open_image(source: bytes, max_pixels: int | None = None) -> Image.Image:
+    """`reading.open_image`; the `info` of a WebP says whether all of it is `lossless`."""
+    image = reading.open_image(source, max_pixels)
+    if image.format == "WEBP":
+        image.info["lossless"] = _is_lossless(source)
+    return image
+
+
+def is_lossless_webp(image: Image.Image) -> bool:
+    """Whether an image is a WebP of lossless compression. It must not be loaded yet, or come from `open_image`."""
+    if image.format != "WEBP":
+        return False
+    file = getattr(image, "fp", None)
+    if "lossless" in image.info or file is None or file.closed:
+        return image.info.get("lossless", False)
+    place = file.tell()
+    file.seek(0)
+    source = file.read()
+    file.seek(place)
+    return _is_lossless(source)
+
+
+def _is_lossless(source: bytes) -> bool:
+    """Whether a WebP holds bitstreams of the lossless kind only, in the picture or in the frames of an animation."""
+    kinds, place = set(), 12
+    while place + 8 <= len(source) and source.startswith(b"RIFF"):
+        kind, size = source[place : place + 4], int.from_bytes(source[place + 4 : place + 8], "little")
+        kinds.add(kind)
+        place += 24 if kind == b"ANMF" else 8 + size + size % 2  # a frame's chunks follow its 16 bytes
+    return b"VP8L" in kinds and b"VP8 " not in kinds
 
 
 def unsupported(image: Image.Image, source: bytes = b"", strip: bool = False, of_frame: bool = False) -> list[str]:
@@ -139,12 +171,6 @@ def read_alpha(chunks: dict[bytes, bytes], size: tuple[int, int], max_pixels: in
     except Exception as error:  # Pillow raises many types
         raise Error(f"the alpha channel is damaged: {error}") from None
     return alpha
-
-
-def crop_alpha(alpha: Image.Image, crop: tuple[int, int, int, int] | None, size: tuple[int, int]) -> Image.Image:
-    """The part (x, y, width, height) of an alpha channel, all of it for None, averaged down to `size`."""
-    x, y, width, height = crop or (0, 0, *alpha.size)
-    return alpha.resize(size, Image.Resampling.BOX, box=(x, y, x + width, y + height))
 
 
 def _png(image: Image.Image) -> bytes:

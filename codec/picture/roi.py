@@ -1,5 +1,6 @@
 """Regions that matter, as users name them: what errors count at each place of 16 x 16 pixels."""
 
+import io
 import os
 import re
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from lapic.bitstream import Error
 from lapic.codec import arguments, files
-from lapic.codec.picture import detect, pillow
+from lapic.codec.picture import detect, pillow, reading
 from lapic.codec.picture.tiling import LATENT
 
 if TYPE_CHECKING:
@@ -77,14 +78,20 @@ def _level(item: Any, pixels: NDArray[np.uint8]) -> tuple[Weights, float]:
         weight = arguments.number("the weight of a region", item[4], 1, HEAVIEST) if len(item) == 5 else WEIGHT
         return _of_rectangle(arguments.rectangle("a region", item[:4]), size), weight
     if isinstance(item, str | os.PathLike):
-        return _of_mask(_opened(os.fspath(item)), size), WEIGHT
+        return _of_mask(_opened(os.fspath(item), size), size), WEIGHT
     arguments.check_image(item)
     return _of_mask(item, size), WEIGHT
 
 
-def _opened(name: str) -> "Image.Image":
-    """The picture in a mask's file. Raises `Error` with the file's name."""
+def _opened(name: str, size: tuple[int, int]) -> "Image.Image":
+    """The picture in a mask's file. Raises `Error` with the file's name, ValueError: it is of another size."""
     data = files.read_input(name)
+    try:
+        stored = reading.identify(io.BytesIO(data)).size
+    except Exception:  # Pillow raises many types; `open_image` says what is wrong
+        stored = size
+    if sorted(stored) != sorted(size):  # EXIF's orientation may exchange the two
+        _check_size(stored, size)
     try:
         return pillow.open_image(data)
     except Error as error:
@@ -111,14 +118,22 @@ def coverage(rectangle: tuple[int, int, int, int], size: tuple[int, int]) -> Wei
 
 
 def _of_mask(mask: "Image.Image", size: tuple[int, int]) -> Weights:
-    """The mean level of a mask at each place, white being 1."""
-    levels = pillow.from_pil(mask)[0]
-    if levels.shape[1::-1] != size:
-        found = f"{levels.shape[1]} x {levels.shape[0]}"
-        raise ValueError(f"the mask is of {found} pixels, the picture of {size[0]} x {size[1]}")
+    """The mean level of a mask at each place, white being 1, and what is transparent being black."""
+    pixels, chunks = pillow.from_pil(mask)
+    _check_size(pixels.shape[1::-1], size)
+    levels = pixels.reshape(*pixels.shape[:2], -1).mean(2) / 255
+    alpha = pillow.read_alpha(chunks, size)
+    if alpha is not None:
+        levels *= np.asarray(alpha) / 255
     if not levels.any():
         raise ValueError("the mask is black everywhere: no region matters")
-    return mean_of_places(levels.reshape(*levels.shape[:2], -1).mean(2) / 255)
+    return mean_of_places(levels)
+
+
+def _check_size(found: tuple[int, ...], size: tuple[int, int]) -> None:
+    """Raise ValueError unless a mask has the size of the picture."""
+    if found != size:
+        raise ValueError(f"the mask is of {found[0]} x {found[1]} pixels, the picture of {size[0]} x {size[1]}")
 
 
 def mean_of_places(levels: NDArray[np.floating]) -> Weights:

@@ -4,6 +4,7 @@ restore: picture -> decompose -> Laplacian pyramid -> [translator for that damag
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from PIL import Image
 from lapic.bitstream.container import ICC
 from lapic.codec.arguments import Progress, no_progress
 from lapic.codec.model.translator_weights import load
-from lapic.codec.picture import colour, pillow
+from lapic.codec.picture import colour, pillow, planes
 from lapic.codec.restore.translation import translate_pixels
 
 RESTORERS = {
@@ -22,7 +23,8 @@ RESTORERS = {
     "upscale": "camera",
 }  # task -> its weights
 LOOKS = {"faithful": "", "realistic": "-realistic"}  # look -> suffix of the name of the weights
-LOSSY_FORMATS = {"JPEG", "MPO", "WEBP", "AVIF"}
+LOSSY_FORMATS = {"JPEG", "MPO", "WEBP", "AVIF", "HEIF", "JXL", "JPEG2000", "LAPIC"}
+LOSSY_COMPRESSIONS = {"jpeg", "tiff_jpeg", "webp"}  # of TIFF
 VISIBLE_NOISE = 10.0  # grey levels of standard deviation from which "auto" denoises
 
 
@@ -47,15 +49,25 @@ def noise_level(pixels: NDArray[np.uint8]) -> float:
     return float(np.percentile(blocks, 20)) / 0.6745
 
 
-def pick_task(image: Image.Image, pixels: NDArray[np.uint8]) -> str:
+def is_lossy(image: Any) -> bool:
+    """Whether an image was read from a file of lossy compression. Formats that can be either count as lossy, but for
+    WebP that is known to be lossless, see `pillow.is_lossless_webp`."""
+    form = getattr(image, "format", None)  # what is no image is refused elsewhere
+    if form == "TIFF":
+        return image.info.get("compression") in LOSSY_COMPRESSIONS
+    return form in LOSSY_FORMATS and not pillow.is_lossless_webp(image)
+
+
+def pick_task(lossy: bool, pixels: NDArray[np.uint8]) -> str:
     """The task for "auto": jpeg for pictures from lossy files, denoise for visible noise, else jpeg."""
-    if image.format in LOSSY_FORMATS or noise_level(pixels) < VISIBLE_NOISE:
-        return "jpeg"
-    return "denoise"
+    return "jpeg" if lossy or noise_level(pixels) < VISIBLE_NOISE else "denoise"
 
 
 def map_pixels(image: Image.Image, function: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]) -> Image.Image:
     """Apply a function to the pixels of an image of any mode.
+
+    Colours under alpha 0 do not reach the visible ones: the function gets them filled smoothly from around, and where
+    it keeps the shape they stay as they are.
 
     Args:
         function: uint8 pixels (H, W, 3) or (H, W) -> such pixels of any size.
@@ -65,9 +77,12 @@ def map_pixels(image: Image.Image, function: Callable[[NDArray[np.uint8]], NDArr
         grey, the ICC profile becomes a grey one of the same curve, or is left out.
     """
     before, chunks = pillow.from_pil(image)
-    after = function(before)
     alpha = pillow.read_alpha(chunks, before.shape[1::-1])
-    if alpha is not None and before.shape[:2] != after.shape[:2]:
+    after = function(before if alpha is None else planes.fill_hidden(before, chunks))
+    if alpha is not None and before.shape == after.shape:
+        hidden = np.asarray(alpha) == 0
+        after = np.where(hidden.reshape(hidden.shape + (1,) * (after.ndim - 2)), before, after)
+    elif alpha is not None and before.shape[:2] != after.shape[:2]:
         alpha = alpha.resize(after.shape[1::-1], Image.Resampling.BICUBIC)
     if before.ndim > after.ndim and ICC in chunks:
         profile, _ = colour.fit(chunks.pop(ICC), grey=True)

@@ -83,8 +83,16 @@ def read_factor(model: str) -> float:
     return factor
 
 
-def grey_density(pixels: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
+def grey_density(pixels: NDArray[np.uint8], factor: float, strength: float = 1.0) -> NDArray[np.uint8]:
     """The mean of the channels times an intensity factor, clipped: (H, W, 3) or (H, W) -> (H, W), uint8. A
-    baseline for the translation of colour to infrared."""
+    baseline for the translation of colour to infrared.
+
+    Args:
+        strength: 0..1, the part of the change that is made. Below 1 the result has the shape of `pixels`.
+    """
     mean = pixels.mean(axis=2) if pixels.ndim == 3 else pixels.astype(np.float64)
-    return (mean * factor).round().clip(0, 255).astype(np.uint8)
+    grey = (mean * factor).round().clip(0, 255)
+    if strength < 1:
+        grey = grey.reshape(grey.shape + (1,) * (pixels.ndim - 2))
+        grey = (pixels + strength * (grey - pixels)).round()
+    return grey.astype(np.uint8)

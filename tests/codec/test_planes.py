@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from PIL import Image, ImageCms, ImageDraw
 
@@ -14,9 +15,11 @@ import lapic.codec.pillow_plugin
 from lapic import bitstream
 from lapic.bitstream.container import MODE
 from lapic.codec.cli import main
+from lapic.codec.decode import decoder
 from lapic.codec.encode import encoder
 from lapic.codec.metrics import psnr
 from lapic.codec.model.codec_weights import load
+from lapic.codec.nets.pyramid import reduce
 from lapic.codec.picture import fill, planes
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -192,6 +195,34 @@ def test_a_picture_of_which_nothing_is_seen(photo: Image.Image, mode: str) -> No
     data = lapic.encode(image, effort=0)
     assert lapic.decode(data).mode == mode
     assert len(data) < len(lapic.encode(image, effort=0, keep_hidden=True))
+
+
+@pytest.mark.parametrize("scale", [2, 4, 8])
+@pytest.mark.parametrize("crop", [None, (15, 15, 2, 2), (70, 3, 31, 60)])
+def test_a_smaller_alpha_lies_on_the_grid_of_the_colours(
+    photo: Image.Image, scale: int, crop: tuple[int, int, int, int] | None
+) -> None:
+    image = photo.crop((100, 50, 201, 117))
+    image.putalpha(image.convert("L"))
+    data = lapic.encode(image, 90, effort=0)
+    alpha = np.pad(np.asarray(image)[..., 3].astype(float), [(0, -67 % 16), (0, -101 % 16)], mode="edge")
+    picture = torch.from_numpy(alpha)[None, None]
+    for _ in range(scale.bit_length() - 1):
+        picture = reduce(picture)
+    x, y, width, height = crop or (0, 0, 101, 67)
+    rows, columns = slice(y // scale, -(-(y + height) // scale)), slice(x // scale, -(-(x + width) // scale))
+    found = np.asarray(lapic.decode(data, scale=scale, crop=crop).getchannel("A"))
+    assert np.abs(found - picture[0, 0, rows, columns].numpy()).max() < 1
+    whole = np.asarray(lapic.decode(data, scale=scale).getchannel("A"))
+    assert np.array_equal(found, whole[rows, columns])
+
+
+def test_a_large_smaller_alpha_is_made_in_pieces(photo: Image.Image) -> None:
+    header = bitstream.read(lapic.encode(photo, 50, effort=0))[0]
+    alpha = np.asarray(photo.convert("L"))
+    for crop in (None, (37, 21, 300, 201)):
+        made = [decoder.alpha_of(alpha, decoder.View(4, crop, piece), header) for piece in (0, 3)]
+        assert np.array_equal(*made)
 
 
 def test_grey_with_hidden_colour_is_grey(grey: Image.Image) -> None:

@@ -1,3 +1,4 @@
+import warnings
 from functools import partial
 from pathlib import Path
 
@@ -60,6 +61,27 @@ def test_targets_between_two_models_files_are_reached(target: str, small: Image.
     else:
         assert len(data) == pytest.approx(middle, rel=0.01)
     assert target != "size" or len(data) <= middle
+
+
+@pytest.fixture(scope="module")
+def noise() -> Image.Image:
+    """A picture of which the model for low qualities makes worse ones at the qualities beyond its own."""
+    field = np.random.default_rng(0).normal(128, 40, (24, 32, 3)).clip(0, 255).astype(np.uint8)
+    return Image.fromarray(field).resize((128, 96), Image.Resampling.BICUBIC)
+
+
+def test_no_file_between_two_models_is_larger_and_worse(noise: Image.Image) -> None:
+    below, above = (lapic.encode(noise, quality, effort=0) for quality in (HIGH_QUALITY, HIGH_QUALITY + 1 / 256))
+    least, most = (psnr(noise, lapic.decode(data)) for data in (below, above))
+    for part in (0.5, 0.9):
+        target = least + part * (most - least)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            data = lapic.encode(noise, psnr=target, effort=0)
+        found = psnr(noise, lapic.decode(data))
+        missed = abs(found - target) > 0.1
+        assert not missed or len(data) <= len(above)
+        assert [str(warning.message)[:28] for warning in caught] == ["the target cannot be reached"] * missed
 
 
 def test_each_models_analysis_runs_once(small: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,8 +88,54 @@ def test_the_realistic_look_has_the_detail_of_a_photo(photo: Image.Image, tmp_pa
 def test_auto_looks_at_the_file_and_the_noise(photo: Image.Image) -> None:
     for image, task in ((jpeg(noisy(photo, 30), 80), "jpeg"), (photo, "jpeg"), (noisy(photo, 30), "denoise")):
         pixels = np.asarray(image)
-        assert restoration.pick_task(image, pixels) == task
+        assert restoration.pick_task(restoration.is_lossy(image), pixels) == task
         assert np.array_equal(np.asarray(lapic.restore(image)), np.asarray(lapic.restore(image, task)))
+
+
+@pytest.mark.parametrize(
+    ("format_name", "options", "lossy"),
+    [
+        ("WEBP", {"quality": 80}, True),
+        ("WEBP", {"lossless": True}, False),
+        ("WEBP", {"lossless": True, "save_all": True, "append_images": [Image.new("RGB", (64, 48))]}, False),
+        ("TIFF", {"compression": "jpeg"}, True),
+        ("TIFF", {"compression": "tiff_lzw"}, False),
+        ("JPEG2000", {}, True),
+        ("PNG", {}, False),
+    ],
+)
+def test_lossy_files_are_told_from_lossless_ones(
+    format_name: str, options: dict, lossy: bool, photo: Image.Image, tmp_path: Path
+) -> None:
+    image = noisy(photo.crop((0, 0, 64, 48)), 30)
+    suffix = {"WEBP": ".webp", "TIFF": ".tif", "JPEG2000": ".jp2", "PNG": ".png"}[format_name]
+    image.save(tmp_path / f"a{suffix}", format_name, **options)
+    opened = Image.open(tmp_path / f"a{suffix}")
+    assert restoration.is_lossy(opened) == lossy
+    made = lapic.restore(opened)
+    assert made == lapic.restore(Image.open(tmp_path / f"a{suffix}"), "jpeg" if lossy else "denoise")
+    result = CliRunner().invoke(main, ["restore", str(tmp_path / f"a{suffix}"), str(tmp_path / "b.png")])
+    assert result.exit_code == 0, result.output
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "b.png")), np.asarray(made))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+@pytest.mark.parametrize("task", ["jpeg", "upscale"])
+def test_hidden_colours_do_not_reach_visible_ones(mode: str, task: str, photo: Image.Image) -> None:
+    alpha = Image.new("L", (96, 64), 255)
+    alpha.paste(0, (40, 20, 70, 50))
+    made = []
+    for hidden in ("black", "white"):
+        image = photo.crop((100, 50, 196, 114))
+        image.paste(hidden, (40, 20, 70, 50))
+        image = image.convert(mode[:-1])
+        image.putalpha(alpha)
+        restored = lapic.restore(image, task)
+        made.append(np.asarray(restored))
+        if task == "jpeg":
+            assert np.array_equal(made[-1][20:50, 40:70], np.asarray(image)[20:50, 40:70])
+    seen = made[0][..., -1] > 0
+    assert np.array_equal(made[0][seen], made[1][seen])
 
 
 @pytest.mark.parametrize("sigma", [5, 20, 40])
@@ -187,6 +233,16 @@ def test_grey_density(photo: Image.Image, tmp_path: Path) -> None:
     arguments = ["translate", str(tmp_path / "in.png"), str(tmp_path / "out.png"), "--model", "grey:1.3"]
     assert CliRunner().invoke(main, arguments).exit_code == 0
     assert np.array_equal(np.asarray(Image.open(tmp_path / "out.png")), expected)
+
+
+def test_grey_density_has_a_strength(photo: Image.Image) -> None:
+    small = photo.crop((0, 0, 64, 48))
+    whole = np.asarray(lapic.translate(small, "grey:1.3")).astype(float)[..., None]
+    assert lapic.translate(small, "grey:1.3", strength=0) == small
+    half = np.asarray(lapic.translate(small, "grey:1.3", strength=0.5))
+    assert np.abs(half - (whole + np.asarray(small)) / 2).max() <= 1
+    grey = small.convert("L")
+    assert lapic.translate(grey, "grey:1.3", strength=0) == grey
 
 
 def test_lptn_sees_the_whole_picture_at_any_size(photo: Image.Image, tmp_path: Path) -> None:

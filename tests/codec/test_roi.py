@@ -76,6 +76,35 @@ def test_a_white_rectangle_of_a_mask_is_that_rectangle(photo: Image.Image, with_
         assert lapic.encode(photo, 30, roi=given, **SETTINGS) == with_region
 
 
+@pytest.mark.parametrize("quality", [2, 30])
+@pytest.mark.parametrize("heavy", [(*REGION, 100), (0, 0, 400, 280, 100)])
+def test_a_region_never_makes_the_file_larger(photo: Image.Image, quality: int, heavy: tuple[int, ...]) -> None:
+    plain, emphasised = (lapic.encode(photo, quality, roi=given, **SETTINGS) for given in (None, heavy))
+    assert len(emphasised) < 1.02 * len(plain)
+
+
+def test_what_is_transparent_in_a_mask_counts_as_black(photo: Image.Image, with_region: bytes) -> None:
+    mask = Image.new("RGBA", photo.size, (255, 255, 255, 0))
+    mask.putalpha(Image.fromarray(inside(photo).astype(np.uint8) * 255))
+    assert lapic.encode(photo, 30, roi=mask, **SETTINGS) == with_region
+
+
+def test_the_size_of_a_mask_is_compared_before_it_is_read(photo: Image.Image, tmp_path: Path) -> None:
+    out = io.BytesIO()
+    Image.new("L", (900, 600), 255).save(out, "PNG")
+    (tmp_path / "mask.png").write_bytes(out.getvalue()[:60])  # a header, and no pixels
+    with pytest.raises(ValueError, match="the mask is of 900 x 600 pixels, the picture of 451 x 300"):
+        lapic.encode(photo, 30, roi=tmp_path / "mask.png", **SETTINGS)
+
+
+def test_a_mask_may_be_turned_by_its_orientation(photo: Image.Image, with_region: bytes, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    mask = Image.fromarray(inside(photo).astype(np.uint8) * 255).transpose(Image.Transpose.ROTATE_90)
+    mask.save(tmp_path / "mask.png", exif=exif)
+    assert lapic.encode(photo, 30, roi=tmp_path / "mask.png", **SETTINGS) == with_region
+
+
 def test_grey_counts_less_than_white(photo: Image.Image) -> None:
     mask = np.zeros((300, 451), np.uint8)
     mask[:, :150], mask[:, 300:] = 255, 100

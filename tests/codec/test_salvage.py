@@ -102,6 +102,8 @@ def test_a_truncated_file_keeps_its_whole_tiles(whole: bytes) -> None:
 def test_salvage_of_a_crop_and_a_scale_says_only_what_they_miss(whole: bytes) -> None:
     broken = flip(whole, 5)
     assert lapic.salvage(broken, crop=(700, 0, 300, 200)).missing == []
+    assert lapic.salvage(broken, crop=(560, 300, 100, 100)).missing == []  # the networks see the tile from there
+    assert lapic.salvage(broken, crop=(520, 300, 100, 100)).missing == [(256, 256, 512, 512)]  # 16 pixels around it
     small = lapic.salvage(broken, scale=4)
     assert small.image.size == (250, 175)
     assert small.missing == [(256, 256, 512, 512)]
