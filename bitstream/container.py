@@ -61,9 +61,7 @@ class Header:
             raise ValueError(f"tile {self.tile} is not 64 times a power of two up to {TILES[-1]}, or 0")
         rows, columns = (min(self.tile or edge, edge) for edge in (self.height, self.width))
         if -(-rows // PLACE) * -(-columns // PLACE) > MAX_TILE:
-            raise ValueError(
-                f"a tile of {columns} x {rows} has more than {MAX_TILE} places of 16 x 16 pixels (--tile {self.tile})"
-            )
+            raise ValueError(f"a tile of {columns} x {rows} has more than {MAX_TILE} places of 16 x 16 pixels")
         if len(self.chunks) > MAX_CHUNKS or any(len(kind) != 4 for kind in self.chunks):
             raise ValueError(f"there are more than {MAX_CHUNKS} chunks, or a chunk's type has not four bytes")
         for kind in _DEFLATED & self.chunks.keys():

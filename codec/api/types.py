@@ -49,7 +49,7 @@ class Info(TypedDict):
 class Salvaged:
     """What `salvage` gives: the image, and the damaged tiles, (left, top, right, bottom) in pixels of the full-size
     picture, that were filled from their surroundings; none if the file is whole. The 16 pixels around a tile are made
-    from it too and are filled with it; of a crop, those tiles are named that it meets with these 16 pixels."""
+    from it too and are filled with it. A crop names the tiles that it meets with these 16 pixels."""
 
     image: "Image.Image"
     missing: list[tuple[int, int, int, int]]

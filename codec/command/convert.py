@@ -127,7 +127,7 @@ def encode_frames(job: EncodeJob, progress: Progress = no_progress, skip_existin
         files.check_absent(target, job.force)
         notes += pillow.unsupported(frame, source, job.strip, of_frame=True)
         data, missed = _encode_to_target(frame, replace(job, target=target), no_progress)
-        notes += missed
+        notes += [f"frame {count}: {note}" for note in missed]
         files.write_output(target, data, job.force)
         header = read_header(data)
         size = size or {"width": header.width, "height": header.height}

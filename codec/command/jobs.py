@@ -98,7 +98,9 @@ def everywhere(job: Any) -> Any:
         field: os.path.abspath(name) for field, name in names.items() if name and not files.is_address(name)
     }
     if regions := getattr(job, "roi", ()):
-        local["roi"] = tuple(os.path.abspath(region) if os.path.isfile(region) else region for region in regions)
+        from lapic.codec.picture import roi
+
+        local["roi"] = tuple(os.path.abspath(one) if roi.is_mask(one) else one for one in regions)
     return replace(job, **local)
 
 

@@ -12,7 +12,7 @@ import click
 from lapic.bitstream import Error
 from lapic.codec import files
 from lapic.codec.command.batch import Report
-from lapic.codec.streams import STANDARD_OUTPUT, printable
+from lapic.codec.streams import STANDARD_OUTPUT
 
 SUFFIXES = (".json", ".jsonl", ".parquet")  # of files that a new manifest replaces
 
@@ -64,15 +64,20 @@ def write_manifest(report: Report, name: str) -> None:
 
 
 def _parquet(rows: list[dict[str, Any]]) -> bytes:
-    """A Parquet file of rows that may lack columns. Characters that are no Unicode, as file names may have, are
+    """A Parquet file of rows that may lack columns. Bytes that are no Unicode, as file names may have, are
     escaped."""
     pyarrow = _pyarrow()
-    rows = [{key: printable(value) if isinstance(value, str) else value for key, value in row.items()} for row in rows]
+    rows = [{key: _unicode(value) if isinstance(value, str) else value for key, value in row.items()} for row in rows]
     columns = dict.fromkeys(name for row in rows for name in row)
     table = pyarrow.table({column: pyarrow.array([row.get(column) for row in rows]) for column in columns})
     out = io.BytesIO()
     pyarrow.parquet.write_table(table, out)
     return out.getvalue()
+
+
+def _unicode(text: str) -> str:
+    """A text whose bytes that are no Unicode are escaped."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _pyarrow() -> ModuleType:

@@ -11,9 +11,7 @@ from lapic.bitstream.error import Error
 from lapic.codec.command.console import one_line_errors, print_stderr, write_line
 from lapic.codec.command.failures import attempt, named
 
-SHOWN = frozenset((
-    ".apng", ".avif", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".lapic", ".png", ".webp",
-))  # fmt: skip
+SHOWN = {".apng", ".avif", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".lapic", ".png", ".webp"}
 
 
 @click.command()

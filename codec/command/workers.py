@@ -105,7 +105,7 @@ class _Worker:
                 self.connection, self.process = connection, process
 
     def run(self, call: Call) -> Outcome:
-        """The result of the call, or {"error": one line}. Raises whatever a call causes that cannot be sent."""
+        """The result of the call, or {"error": one line}. Raises any exception where the call cannot be sent."""
         try:
             self._start()
         except Exception as error:

@@ -309,7 +309,8 @@ def alpha_of(alpha: NDArray[np.uint8], view: View, header: Header) -> NDArray[np
         return alpha[output_rect.top : output_rect.bottom, output_rect.left : output_rect.right]
     out = np.empty((output_rect.height, output_rect.width), np.uint8)
     for piece_rect, input_rect in (rects for row_rect in frame.rows() for rects in frame.pieces(row_rect)):
-        picture = _smaller(region(alpha, input_rect, torch.device("cpu")), view.scale)
+        levels = region(alpha, input_rect, torch.device("cpu"))[:, :1].contiguous()
+        picture = _smaller(levels, view.scale)
         part = frame.output_of(piece_rect)
         rows, columns = part.within(input_rect.times(frame.unit))
         out[part.within(output_rect)] = to_pixels(picture[0, :, rows, columns], 1)[..., 0].numpy()

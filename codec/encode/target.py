@@ -60,8 +60,8 @@ def encode_to_target(
         weights: what errors count at each place, see `codec.encode.emphasis`.
 
     Returns:
-        For `size` the largest file found that is no larger, for `bpp` and `psnr` the closest file found. If that is
-        more than 2 % (for PSNR: 0.1 dB) off, a `TargetMissed` warning says what was found.
+        For `size` the largest file found that is no larger, for `bpp` and `psnr` the closest file found. If the closest
+        is more than 2 % (for PSNR: 0.1 dB) off, a `TargetMissed` warning says what was found.
 
     Raises:
         ValueError: the target is not one, or tile, effort or tune is out of range.
@@ -117,7 +117,7 @@ def encode_emphasised(
     lowest = max(1, quality - math.ceil(widest(weights)))
     if trials.draft(Place(place.model, lowest)) > trials.target.reach:
         lowest = 1
-        trials = replace(trials, weights=fitting_weights(trials, place.model), drafts={}, files={})
+        trials = replace(trials, weights=fitting_weights(trials, place.model), drafts={}, files={}, sizes={})
     places = drafts_between(trials, place.model, lowest, quality, aim=0)
     data = trials.file(min(places, key=lambda place: abs(trials.draft(place)))).data
     trials.finish()
@@ -132,7 +132,8 @@ def fitting_weights(trials: Trials, model: Callable[[], Model]) -> Weights:
     assert trials.weights is not None
 
     def fits(exponent: float) -> bool:
-        lighter = replace(trials, weights=trials.weights**exponent, progress=no_progress, effort=0, drafts={}, files={})
+        weights = trials.weights**exponent
+        lighter = replace(trials, weights=weights, progress=no_progress, effort=0, drafts={}, files={}, sizes={})
         return lighter.draft(Place(model, 1)) <= trials.target.close
 
     if fits(1):
@@ -184,8 +185,7 @@ def drafts_beyond(trials: Trials, top: Place, highest: float, aim: float) -> lis
 
 def no_larger(trials: Trials, places: list[Place], other: Place) -> list[Place]:
     """Those of some places at which a draft is no larger than at another place."""
-    coded = replace(trials, target=Target(size=1), effort=0, progress=no_progress, drafts={}, files={})
-    return [place for place in places if len(coded.file(place).data) <= len(coded.file(other).data)]
+    return [place for place in places if trials.size_of(place) <= trials.size_of(other)]
 
 
 def drafts_between(

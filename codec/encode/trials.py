@@ -107,6 +107,7 @@ class Trials:
     weights: emphasis.Weights | None = None  # what errors count at each place; all alike without
     drafts: dict[Place, float] = field(default_factory=dict)  # the excess of each
     files: dict[Place, Trial] = field(default_factory=dict)
+    sizes: dict[Place, int] = field(default_factory=dict)  # bytes of drafts, where `size_of` was asked
     latents: dict[bytes, list[tuple[Rect, Tensor]]] = field(default_factory=dict)  # by the models' ids
     steps: int = 0  # of progress that are done
 
@@ -122,6 +123,12 @@ class Trials:
                     self.files[place] = Trial(place, self.drafts[place], data)
             self._step_to(min(self.steps + 1, DRAFTS - 1))
         return self.drafts[place]
+
+    def size_of(self, place: Place) -> int:
+        """The bytes of the picture encoded with effort 0."""
+        if place not in self.sizes:
+            self.sizes[place] = len(self._encode(place, 0))
+        return self.sizes[place]
 
     def file(self, place: Place) -> Trial:
         """The picture encoded with full effort."""

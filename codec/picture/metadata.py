@@ -63,6 +63,8 @@ def with_replaced(image: Image.Image, contents: dict[str, bytes]) -> Image.Image
     for name, content in contents.items():
         for key in SOURCES[name]:
             copied.info.pop(key, None)
+        if name == "exif" and not content:
+            copied.info.pop("dpi", None)  # of which an EXIF would be made
         copied.info[name] = content
     return copied
 

@@ -41,7 +41,8 @@ def open_image(source: bytes, max_pixels: int | None = None) -> Image.Image:
 
 
 def is_lossless_webp(image: Image.Image) -> bool:
-    """Whether an image is a WebP of lossless compression. It must not be loaded yet, or come from `open_image`."""
+    """Whether an image is a WebP of lossless compression. That is known of one
+    that `open_image` opened, and of others as long as they are not loaded."""
     if image.format != "WEBP":
         return False
     file = getattr(image, "fp", None)

@@ -193,14 +193,15 @@ def _png_without_metadata(source: bytes) -> tuple[bytes, dict[str, Any]]:
 
 def png_metadata(source: bytes) -> dict[str, Any]:
     """The metadata of a PNG with the keys of `Image.info`, also if Pillow refuses its text for its size; "unread" lists
-    the names of damaged metadata. Of several chunks of one kind the first counts."""
+    the names of damaged metadata. Of several chunks of one kind the last counts, as in Pillow."""
     info: dict[str, Any] = {}
-    unread, seen = [], set()
+    unread = []
+    last: dict[bytes, tuple[int, int]] = {}
     for chunk_type, start, end in png_chunks(source):
         is_xmp = source[start : start + len(PNG_XMP) + 1] == PNG_XMP + b"\0"
-        if chunk_type not in _PNG_METADATA or chunk_type in seen or (chunk_type in _PNG_TEXT and not is_xmp):
-            continue
-        seen.add(chunk_type)
+        if chunk_type in _PNG_METADATA and (is_xmp or chunk_type not in _PNG_TEXT):
+            last[chunk_type] = start, end
+    for chunk_type, (start, end) in last.items():
         intact = zlib.crc32(source[start - 4 : end]) == struct.unpack_from(">I", source, end)[0]
         try:
             info |= _chunk_info(chunk_type, source[start:end]) if intact else {}

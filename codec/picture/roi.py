@@ -62,6 +62,12 @@ def _is_written_rectangle(text: str) -> bool:
     return bool(RECTANGLE.fullmatch(text)) or ("," in text and not is_name)
 
 
+def is_mask(item: Any) -> bool:
+    """Whether a region is the name of a mask's file that is there."""
+    is_name = isinstance(item, str) and item not in detect.KINDS and not _is_written_rectangle(item)
+    return is_name and os.path.isfile(item)
+
+
 def _level(item: Any, pixels: NDArray[np.uint8]) -> tuple[Weights, float]:
     """How far each place belongs to a region, 0..1, and the weight of what belongs to it wholly."""
     size = pixels.shape[1::-1]

@@ -135,17 +135,21 @@ def test_the_depth_of_a_pnm_is_read_as_pillow_reads_it(header: bytes, depth: int
     assert encoded(tmp_path / "a.pgm")[0] == ["16-bit depth becomes 8 bits"] * (depth == 16)
 
 
-def test_of_metadata_that_occur_twice_the_first_count(tmp_path: Path) -> None:
+def test_of_metadata_that_occur_twice_the_last_count_with_long_text_too(tmp_path: Path) -> None:
     blocks = []
     for orientation in (6, 3):
         data = Image.Exif()
         data[0x0112] = orientation
         blocks.append((b"eXIf", data.tobytes()))
     too_long = b"Title\0\0" + zlib.compress(bytes(2 * 2**20))  # Pillow refuses the file because of it
-    (tmp_path / "a.png").write_bytes(plain_png(*blocks, (b"zTXt", too_long)))
-    notes, data = encoded(tmp_path / "a.png")
-    assert notes == ["text is not kept: Title"]
-    assert bitstream.read_header(data).height == 64
+    for order, height in ((blocks, 48), (blocks[::-1], 64)):
+        short, long = (tmp_path / f"{name}-{height}.png" for name in ("short", "long"))
+        short.write_bytes(plain_png(*order))
+        assert bitstream.read_header(encoded(short)[1]).height == height
+        long.write_bytes(plain_png(*order, (b"zTXt", too_long)))
+        notes, data = encoded(long)
+        assert notes == ["text is not kept: Title"]
+        assert bitstream.read_header(data).height == height
 
 
 def test_text_and_comments_are_named(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import lapic
 from lapic import bitstream
 from lapic.bitstream.container import QUALITY_MAP, Header
 from lapic.codec.cli import main
+from lapic.codec.command.jobs import EncodeJob, everywhere
 from lapic.codec.encode import encoder, filter_fit
 from lapic.codec.encode.draft import Region
 from lapic.codec.encode.objective import Objective
@@ -378,3 +379,11 @@ def test_pillow_saves_with_regions(photo: Image.Image, with_region: bytes) -> No
     target = io.BytesIO()
     photo.save(target, "LAPIC", quality=30, roi=REGION, **SETTINGS)
     assert target.getvalue() == with_region
+
+
+def test_masks_are_found_from_another_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("mask.png", "faces", "0,0,64,64"):
+        (tmp_path / name).write_bytes(b"x")
+    job = EncodeJob("a.png", "a.lapic", roi=("mask.png", "faces", "0,0,64,64", "none.png"))
+    assert everywhere(job).roi == (str(tmp_path / "mask.png"), "faces", "0,0,64,64", "none.png")

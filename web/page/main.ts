@@ -37,7 +37,7 @@ let problems: string[] = [];
 let turns = 0;
 let hasLostFocus = false;
 
-listenForFiles((files) => void openAll(files.map(droppedSource)));
+listenForFiles((files) => void openAll(files.map(droppedSource)), complain);
 find("#zoom-in").addEventListener("click", () => viewer.zoom(1.5));
 find("#zoom-out").addEventListener("click", () => viewer.zoom(1 / 1.5));
 find("#zoom-fit").addEventListener("click", () => viewer.fit());

@@ -138,7 +138,7 @@ function checkNumbers(width: number, height: number, quality: number, tile: numb
   const rows = Math.min(tile || height, height);
   const columns = Math.min(tile || width, width);
   if (Math.ceil(rows / PLACE) * Math.ceil(columns / PLACE) > MAX_TILE)
-    fail(`a tile of ${columns} x ${rows} has more than ${MAX_TILE} places of 16 x 16 pixels (--tile ${tile})`);
+    fail(`a tile of ${columns} x ${rows} has more than ${MAX_TILE} places of 16 x 16 pixels`);
 }
 
 function checkMap(map: Uint8Array | undefined, width: number, height: number): void {
