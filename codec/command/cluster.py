@@ -94,7 +94,7 @@ class Cluster:
                 if time.monotonic() - self.looked > LOOK or not self.actors:
                     self._look()
                     self._fit(min(left, self.size))
-                self._hand_out(waiting, calls, given, again)
+                self._hand_out(waiting, calls, given, deaths, again)
                 done = self._collect(deaths)
             if self.held:
                 idle_since = time.monotonic()
@@ -122,13 +122,25 @@ class Cluster:
             self.actors.add(actor)
             self.flying[actor.version.remote()] = (actor, None)
 
-    def _hand_out(self, waiting: deque[int], calls: list[Call], given: set[int], again: Callable[[Any], Any]) -> None:
-        """Give each actor that has started as many calls as it may hold, those with the fewest first."""
+    def _hand_out(
+        self,
+        waiting: deque[int],
+        calls: list[Call],
+        given: set[int],
+        deaths: Counter[int],
+        again: Callable[[Any], Any],
+    ) -> None:
+        """Give each actor that has started as many calls as it may hold, those with the fewest first.
+
+        A call in `deaths` gets an actor of its own: the result of the call before it is lost if its actor dies at once.
+        """
         for count in range(IN_FLIGHT):
-            for actor in [actor for actor, held in self.held.items() if len(held) == count]:
-                if not waiting:
-                    return
-                number = waiting.popleft()
+            for actor, held in [(actor, held) for actor, held in self.held.items() if len(held) == count]:
+                alone = any(deaths[number] for number in held)
+                number = next((one for one in waiting if not held or not (alone or deaths[one])), None)
+                if number is None:
+                    continue
+                waiting.remove(number)
                 work, argument = calls[number]
                 argument = again(argument) if number in given else argument
                 self.flying[actor.call.remote(work, argument)] = (actor, number)

@@ -6,9 +6,11 @@ import os
 import sys
 import threading
 import time
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -109,6 +111,33 @@ def test_a_process_that_dies_costs_its_own_file_at_most(nodes, tmp_path: Path) -
     assert {path.name: path.read_text() for path in (tmp_path / "out").iterdir()} == {
         "a.txt": "a.txt", "once.txt": "once.txt", "b.txt": "b.txt", "c.txt": "c.txt", "kept.txt": "precious",
     }  # fmt: skip
+
+
+class _Ray:
+    """In place of the package: a cluster of one processor, whose actors only note what they are given."""
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {"CPU": 1}
+
+    def remote(self, *_: object, **__: object) -> Any:
+        return self
+
+    options = remote
+
+    @property
+    def call(self) -> Any:
+        return SimpleNamespace(remote=lambda *_: object())
+
+
+@pytest.mark.parametrize(("died", "held"), [([], [0, 1]), ([0], [0]), ([1], [0, 2]), ([0, 1, 2], [0])])
+def test_a_call_whose_process_died_gets_a_process_of_its_own(died: list[int], held: list[int]) -> None:
+    """A process that dies at once takes the result of the call before it along."""
+    machines, waiting = cluster.Cluster(_Ray(), on_gpus=False), deque(range(3))
+    actor = _Ray()
+    machines.held[actor] = []
+    machines._hand_out(waiting, [(copy, None)] * 3, set(), Counter(died), lambda argument: argument)
+    assert machines.held[actor] == held
+    assert list(waiting) == [number for number in range(3) if number not in held]
 
 
 def test_a_file_that_only_this_machine_has(nodes) -> None:
