@@ -136,8 +136,9 @@ class Cluster:
         """
         for count in range(IN_FLIGHT):
             for actor, held in [(actor, held) for actor, held in self.held.items() if len(held) == count]:
-                alone = any(deaths[number] for number in held)
-                number = next((one for one in waiting if not held or not (alone or deaths[one])), None)
+                if any(deaths[number] for number in held):
+                    continue
+                number = next((one for one in waiting if not (held and deaths[one])), None)
                 if number is None:
                     continue
                 waiting.remove(number)

@@ -25,11 +25,14 @@ def view(files: tuple[str, ...], no_browser: bool) -> None:
     alone, at a random address, with these FILES (of a folder, those in it) and nothing else. Ctrl-C ends it.
     """
     from lapic.codec.command.serve import PageServer, Site, page_folder
-    from lapic.codec.files import files_in
+    from lapic.codec.files import files_in, picture_suffixes
 
     page, pictures, failed = page_folder(), [], False
+    not_shown = picture_suffixes() - SHOWN
     for name in files:
-        found = attempt(lambda name: {"paths": [_readable(path) for path in files_in(Path(name), SHOWN)]}, name)
+        found = attempt(
+            lambda name: {"paths": [_readable(path, not_shown) for path in files_in(Path(name), SHOWN)]}, name
+        )
         if "error" in found:
             failed = True
             print_stderr(f"lapic: {named(found['error'], name)}")
@@ -71,13 +74,12 @@ def web(output: str, force: bool) -> None:
     print_stderr(f"{len(written)} files, {total / 1e6:.1f} MB")
 
 
-def _readable(path: Path) -> Path:
-    """The absolute path of a file that the page can open. Raises `Error` with the reason if there is none."""
-    from lapic.codec.files import picture_suffixes
-
+def _readable(path: Path, not_shown: set[str]) -> Path:
+    """The absolute path of a file that the page can open: its suffix is none of `not_shown`. Raises `Error` with the
+    reason if there is none."""
     if path.exists() and not path.is_file():
         raise Error("it is no regular file")
-    if (suffix := path.suffix.lower()) in picture_suffixes() - SHOWN:
+    if (suffix := path.suffix.lower()) in not_shown:
         raise Error(f"browsers do not open {suffix}: convert it to PNG, or encode it first")
     try:
         with path.open("rb"):

@@ -21,16 +21,15 @@ def simplify(
         pixels, chunks: (H, W, 3) or (H, W), uint8, alpha and metadata, as `pillow.from_pil` returns them.
     """
     if ALPHA in chunks and not keep_hidden:
-        pixels = fill_hidden(pixels, chunks)
+        pixels = fill_hidden(pixels, np.asarray(pillow.read_alpha(chunks, pixels.shape[1::-1])))
     if is_grey(pixels):
         return np.ascontiguousarray(pixels[..., 0]), chunks | {MODE: AS_RGB}
     return pixels, chunks
 
 
-def fill_hidden(pixels: NDArray[np.uint8], chunks: dict[bytes, bytes]) -> NDArray[np.uint8]:
-    """Pixels (H, W, 3) or (H, W) with those that the alpha chunk hides (alpha 0) filled smoothly from the others."""
-    alpha = pillow.read_alpha(chunks, pixels.shape[1::-1])
-    visible = np.asarray(alpha) > 0
+def fill_hidden(pixels: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Pixels (H, W, 3) or (H, W) with those that alpha (H, W) hides (alpha 0) filled smoothly from the others."""
+    visible = alpha > 0
     if visible.all():
         return pixels
     filled = pixels.copy()

@@ -78,10 +78,11 @@ def map_pixels(image: Image.Image, function: Callable[[NDArray[np.uint8]], NDArr
     """
     before, chunks = pillow.from_pil(image)
     alpha = pillow.read_alpha(chunks, before.shape[1::-1])
-    after = function(before if alpha is None else planes.fill_hidden(before, chunks))
-    if alpha is not None and before.shape == after.shape:
-        hidden = np.asarray(alpha) == 0
-        after = np.where(hidden.reshape(hidden.shape + (1,) * (after.ndim - 2)), before, after)
+    levels = None if alpha is None else np.asarray(alpha)
+    after = function(before if levels is None else planes.fill_hidden(before, levels))
+    if levels is not None and before.shape == after.shape:
+        after = after.copy()
+        after[levels == 0] = before[levels == 0]
     elif alpha is not None and before.shape[:2] != after.shape[:2]:
         alpha = alpha.resize(after.shape[1::-1], Image.Resampling.BICUBIC)
     if before.ndim > after.ndim and ICC in chunks:

@@ -21,10 +21,7 @@ export function listenForFiles(opened: (files: File[]) => void, failed: (error: 
   document.addEventListener("drop", (event) => {
     event.preventDefault();
     classList.remove("dropping");
-    if (event.dataTransfer) void filesOf(event.dataTransfer).then(({ files, unread }) => {
-      take(files, opened);
-      for (const name of unread) failed(new PageError(`${name}: cannot be read`));
-    });
+    if (event.dataTransfer) void takeDropped(event.dataTransfer, opened, failed);
   });
 }
 
@@ -33,29 +30,42 @@ function take(files: Iterable<File> | null | undefined, opened: (files: File[]) 
   if (all.length) opened(all);
 }
 
-/** The files that were dropped, of folders the pictures in them, and the names of what cannot be read. */
-async function filesOf({ files, items }: DataTransfer): Promise<{ files: File[]; unread: string[] }> {
-  const entries = [...items].map((item) => item.webkitGetAsEntry()); // before the event ends
-  if (!entries.some((entry) => entry?.isDirectory)) return { files: [...files], unread: [] };
-  const found = entries.filter((entry) => entry !== null).map((entry) => filesIn(entry).catch(() => [entry.name]));
-  const all = (await Promise.all(found)).flat();
-  return {
-    files: all.filter((one) => typeof one !== "string"),
-    unread: all.filter((one) => typeof one === "string"),
-  };
+async function takeDropped(
+  transfer: DataTransfer,
+  opened: (files: File[]) => void,
+  failed: (error: unknown) => void,
+): Promise<void> {
+  const unread: string[] = [];
+  take(await filesOf(transfer, unread), opened);
+  for (const name of unread) failed(new PageError(`${name}: cannot be read`));
 }
 
-/** The file, or the pictures of a folder; the name of a file that cannot be read. Rejects for such a folder. */
-async function filesIn(entry: FileSystemEntry): Promise<(File | string)[]> {
-  if (!isFolder(entry)) return [await fileOf(entry)];
-  const reader = entry.createReader();
-  const inside: FileSystemEntry[] = [];
-  for (let more = [entry as FileSystemEntry]; more.length; inside.push(...more)) {
-    more = await new Promise<FileSystemEntry[]>((resolve, reject) => reader.readEntries(resolve, reject));
+/** The files that were dropped; of folders, the pictures in them. The names of what cannot be read go to `unread`. */
+async function filesOf({ files, items }: DataTransfer, unread: string[]): Promise<File[]> {
+  const entries = [...items].map((item) => item.webkitGetAsEntry()); // before the event ends
+  if (!entries.some((entry) => entry?.isDirectory)) return [...files];
+  const found = entries.filter((entry) => entry !== null).map((entry) => filesIn(entry, unread));
+  return (await Promise.all(found)).flat();
+}
+
+async function filesIn(entry: FileSystemEntry, unread: string[]): Promise<File[]> {
+  try {
+    if (!isFolder(entry)) return [await fileOf(entry)];
+    const inside = (await entriesIn(entry)).filter((one) => !isFolder(one) && !one.name.startsWith("."));
+    const files = (await Promise.all(inside.map((one) => filesIn(one, unread)))).flat();
+    return files.filter(isPicture).sort((a, b) => (a.name < b.name ? -1 : 1));
+  } catch {
+    unread.push(entry.name);
+    return [];
   }
-  const visible = inside.filter((one) => !isFolder(one) && !one.name.startsWith("."));
-  const files = await Promise.all(visible.map(fileOf));
-  return files.filter((file) => typeof file === "string" || isPicture(file)).sort((a, b) => (nameOf(a) < nameOf(b) ? -1 : 1));
+}
+
+async function entriesIn(folder: FileSystemDirectoryEntry): Promise<FileSystemEntry[]> {
+  const reader = folder.createReader(); // which gives them in parts, the last of which is empty
+  const read = (): Promise<FileSystemEntry[]> => new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+  const inside: FileSystemEntry[] = [];
+  for (let more = await read(); more.length; more = await read()) inside.push(...more);
+  return inside;
 }
 
 function isFolder(entry: FileSystemEntry): entry is FileSystemDirectoryEntry {
@@ -66,11 +76,6 @@ function isPicture({ name, type }: File): boolean {
   return type.startsWith("image/") || /\.lapic$/i.test(name);
 }
 
-function nameOf(file: File | string): string {
-  return typeof file === "string" ? file : file.name;
-}
-
-/** A file, or its name if it cannot be read. */
-function fileOf(entry: FileSystemEntry): Promise<File | string> {
-  return new Promise((resolve) => (entry as FileSystemFileEntry).file(resolve, () => resolve(entry.name)));
+function fileOf(entry: FileSystemEntry): Promise<File> {
+  return new Promise((resolve, reject) => (entry as FileSystemFileEntry).file(resolve, reject));
 }
