@@ -21,7 +21,7 @@ export function factsOf(info: Info, isMadeHere: boolean): [string, string][] {
     ["Rate", `${bpp.toFixed(3)} bits per pixel`],
     ["Model", `${model.name ?? "unknown"} (${model.id})`],
     ["Format", `version ${info.formatVersion}, ${tiles === 1 ? "one tile" : `${tiles} tiles of ${tile} pixels`}`],
-    ["Colours", profile ? `shown as sRGB; the profile “${profile}” is not applied` : "sRGB"],
+    ["Colours", profile ? `${profile}, converted to sRGB` : "sRGB"],
     ["Metadata", metadataText(info, isMadeHere)],
     ...parts.map(([kind, count]): [string, string] => [CHUNKS[kind] ?? `Chunk ${kind}`, allBytesText(count)]),
   ];

@@ -9,6 +9,7 @@ import type { Library } from "./library.ts";
 import type { Job, Results } from "./messages.ts";
 import { isDrawn } from "./picture/drawn.ts";
 import type { Pixels } from "./picture/planes.ts";
+import { toSrgb } from "./picture/profile.ts";
 import { regionsOf } from "./picture/qualities.ts";
 import type { Info } from "./types.ts";
 
@@ -30,8 +31,11 @@ export async function perform(
       const file = await readFile(job.bytes, job.maxPixels);
       const model = await library.byId(file.header.model);
       const { scale, realism } = job;
-      const wanted = job.preview && scale === 1 ? preview : undefined;
-      return decodePicture(model, file, { scale, realism, preview: wanted }, steps);
+      const icc = job.converts ? file.header.chunks.get("iccp") : undefined;
+      const shown = async (pixels: Pixels) => (icc ? toSrgb(pixels, icc, file.header.grey) : pixels);
+      const show = async (pixels: Pixels) => preview(await shown(pixels));
+      const wanted = job.preview && scale === 1 ? show : undefined;
+      return shown(await decodePicture(model, file, { scale, realism, preview: wanted }, steps));
     }
     case "encode": {
       const given = Object.entries(CHUNKS).flatMap(([name, kind]) => {

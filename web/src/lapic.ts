@@ -39,17 +39,28 @@ export async function prepare(): Promise<void> {
 }
 
 /**
- * The picture in a .lapic file, in 8 bits a channel, with alpha. Its colours are those of the file's ICC profile, which
- * `info` gives, or sRGB.
+ * The picture in a .lapic file in sRGB, in 8 bits a channel, with alpha.
  *
  * @throws LapicError the file is damaged, too large, or made for a model that this build does not have; an option is out
  *   of range.
  */
 export async function decode(bytes: Bytes, options: DecodeOptions = {}): Promise<ImageData> {
   const { scale = 1, realism = 0, maxPixels = MAX_PIXELS, preview, signal, progress } = options;
+  const { colorSpaceConversion: conversion = "default" } = options;
   if (scale !== 1 && scale !== 8) throw new LapicError(`scale ${scale} is not 1 or 8`);
   if (!(realism >= 0 && realism <= 1)) throw new LapicError(`realism ${realism} is outside 0..1`);
-  const job = { kind: "decode", bytes: octets(bytes), scale, realism, maxPixels, preview: Boolean(preview) } as const;
+  if (conversion !== "default" && conversion !== "none") {
+    throw new LapicError(`colorSpaceConversion ${String(conversion)} is not default or none`);
+  }
+  const job = {
+    kind: "decode",
+    bytes: octets(bytes),
+    scale,
+    realism,
+    maxPixels,
+    preview: Boolean(preview),
+    converts: conversion === "default",
+  } as const;
   return image(await client.run(job, { signal, progress, preview: preview && ((pixels) => preview(image(pixels))) }));
 }
 

@@ -10,7 +10,16 @@ export interface Setup {
 }
 
 export type Job =
-  | { kind: "decode"; bytes: Uint8Array; scale: 1 | 8; realism: number; maxPixels: number; preview: boolean }
+  | {
+      kind: "decode";
+      bytes: Uint8Array;
+      scale: 1 | 8;
+      realism: number;
+      maxPixels: number;
+      preview: boolean;
+      /** Whether colours with an ICC profile become sRGB. */
+      converts: boolean;
+    }
   | { kind: "encode"; pixels: Pixels; quality: number; metadata: Metadata }
   | { kind: "info"; bytes: Uint8Array }
   | { kind: "prepare" };

@@ -20,6 +20,11 @@ export interface DecodeOptions extends CallOptions {
   maxPixels?: number | undefined;
   /** Called once with the picture at 1/8 of its size, without realism, before the whole picture is there. */
   preview?: ((image: ImageData) => void) | undefined;
+  /**
+   * "default" converts colours with an ICC profile to sRGB, as the browser does with any picture; "none" gives the numbers
+   * as they stand in the file. "default" if not given.
+   */
+  colorSpaceConversion?: ColorSpaceConversion | undefined;
 }
 
 export interface EncodeOptions extends CallOptions {

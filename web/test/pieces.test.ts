@@ -34,7 +34,7 @@ test("pieces, and the first look at them, give the whole picture", { skip: noPac
   const looks: Pixels[] = [];
   const progress: number[][] = [];
   const steps = { ...STEPS, progress: (done: number, total: number) => progress.push([done, total]) };
-  const preview = (look: Pixels) => looks.push(look);
+  const preview = async (look: Pixels) => void looks.push(look);
   const pieces = await decodePicture(model, file, { scale: 1, realism: 0, piece: 8, preview }, steps);
   assert.ok(largestDifference(whole, pieces) <= 1);
   assert.equal(looks.length, 1);

@@ -14,7 +14,7 @@ import type { Features, Look } from "./synthesis.ts";
 
 export interface DecodeRequest extends Look {
   /** Called once with the picture at 1/8 of its size before the whole one is made; `scale` is 1 then. */
-  preview?: ((pixels: Pixels) => void) | undefined;
+  preview?: ((pixels: Pixels) => Promise<void>) | undefined;
   /** Edge in latents of the squares that are synthesised at a time; chosen by the picture's size if not given. */
   piece?: number | undefined;
 }
@@ -82,7 +82,7 @@ class Decode {
       if (keeps) kept.push(part);
       await this.step();
     }
-    preview(look!);
+    await preview(look!);
     return this.whole(keeps ? kept : this.pieces());
   }
 

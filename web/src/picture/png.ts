@@ -1,4 +1,4 @@
-/** PNG files of 8-bit grey: the alpha channel in a .lapic file. */
+/** PNG files of 8 bits a channel: the alpha channel in a .lapic file, and pictures with an ICC profile. */
 
 import { LapicError } from "../error.ts";
 import { Reader, concatenated } from "../format/bytes.ts";
@@ -7,7 +7,9 @@ import { deflate, inflate } from "../format/zlib.ts";
 import type { Plane } from "./planes.ts";
 
 const SIGNATURE = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
-const UP = 2; // the row filter that is written
+const UP = 2; // the row filter of alpha channels that are written
+const PROFILE_NAME = Uint8Array.of(0x69, 0x63, 0x63, 0, 0); // "icc", its end, and the number of zlib's method
+const TYPES = { grey: 0, rgb: 2 } as const; // colour types
 
 /** [first column, first row, columns between, rows between] of the passes of an interlaced file. */
 const WHOLE_PASS = [[0, 0, 1, 1]] as const;
@@ -73,13 +75,25 @@ export async function writeAlpha({ data, height, width }: Plane): Promise<Uint8A
       raw[row * (width + 1) + 1 + column] = data[at]! - (row ? data[at - width]! : 0);
     }
   }
+  return writePng(raw, { width, height, type: "grey" });
+}
+
+export type PngType = keyof typeof TYPES;
+
+/** A PNG file of rows, each a filter's number and its filtered bytes; with an ICC profile if one is given. */
+export async function writePng(
+  rows: Uint8Array,
+  { width, height, type, icc }: { width: number; height: number; type: PngType; icc?: Uint8Array },
+): Promise<Uint8Array> {
   const head = new DataView(new ArrayBuffer(13));
   head.setUint32(0, width);
   head.setUint32(4, height);
   head.setUint8(8, 8);
+  head.setUint8(9, TYPES[type]);
   const body = [
     chunk("IHDR", new Uint8Array(head.buffer)),
-    chunk("IDAT", await deflate(raw)),
+    ...(icc ? [chunk("iCCP", concatenated([PROFILE_NAME, await deflate(icc)]))] : []),
+    chunk("IDAT", await deflate(rows)),
     chunk("IEND", new Uint8Array(0)),
   ];
   return concatenated([Uint8Array.from(SIGNATURE), ...body]);
