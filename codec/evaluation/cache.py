@@ -3,11 +3,13 @@ new."""
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from lapic.codec.evaluation.codec import Codec
-from lapic.codec.evaluation.measure import Job
+from lapic.codec.evaluation.measure import MEASURED_BY, Job
+from lapic.codec.evaluation.metric import ALL
 
 Point = dict[str, Any]
 
@@ -15,8 +17,9 @@ Point = dict[str, Any]
 class Cache:
     """Points on disk, one JSON object a line, appended and flushed as soon as each is known.
 
-    A point's key holds everything that it depends on: the picture's bytes, codec and its version, quality, metrics,
-    threads. A line cut short by a crash is skipped; lines begin with the line break, so that the next one stays whole.
+    A point's key holds everything that its file and times depend on: the picture's bytes, codec and its version,
+    quality, threads. A line cut short by a crash is skipped; lines begin with the line break, so that the next one
+    stays whole. Of two lines with one key the later one counts: it has more metrics.
     """
 
     def __init__(self, path: Path) -> None:
@@ -37,10 +40,16 @@ class Cache:
             file.write("\n" + json.dumps({"key": key, "point": point}))
 
 
-def key_of(job: Job, codec: Codec, digest: str, metric_versions: str) -> str:
+def key_of(job: Job, codec: Codec, digest: str) -> str:
     """The cache key of a job; `digest` is that of the picture's file."""
-    parts = [digest, codec.name, codec.version, job.quality, job.metrics, job.lpips_net, metric_versions, job.threads]
+    parts = [digest, codec.name, codec.version, job.quality, job.threads]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+
+
+def shown(point: Point, metrics: Iterable[str]) -> Point:
+    """A point with the figures of these metrics alone."""
+    others = {key for metric in ALL if metric.name not in metrics for key in (metric.name, metric.key)}
+    return {key: value for key, value in point.items() if key not in others and key != MEASURED_BY}
 
 
 def file_of(folder: Path, picture: str, digest: str, encoder: Codec, quality: float) -> Path:

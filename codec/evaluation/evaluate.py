@@ -10,13 +10,13 @@ from lapic.codec.command.cluster import cluster_of
 from lapic.codec.command.failures import named
 from lapic.codec.command.workers import Call, RemotePool, WorkerPool, cores, run, worker_pool
 from lapic.codec.evaluation import codecs, metrics, pictures, plane
-from lapic.codec.evaluation.cache import Cache, Point, file_of, key_of
+from lapic.codec.evaluation.cache import Cache, Point, file_of, key_of, shown
 from lapic.codec.evaluation.codec import Codec, Unavailable
 from lapic.codec.evaluation.curves import mean_curves, published
 from lapic.codec.evaluation.matching import MatchJob, match
 from lapic.codec.evaluation.measure import Job, MemoryJob, check, measure, memory
 from lapic.codec.evaluation.report import counted, pictures_of, write_report
-from lapic.codec.evaluation.results import metric_versions, write_results
+from lapic.codec.evaluation.results import versions_of, write_results
 
 Say = Callable[[str], None]
 Watch = Callable[[int, str], Callable[[], None]]
@@ -201,7 +201,7 @@ def _measure(session: _Session, wanted: list[Wanted], what: str) -> list[Point]:
 def _points(session: _Session, wanted: list[Wanted], made: dict[Wanted, Point], what: str) -> dict[Wanted, Point]:
     """Points from the cache or measured now, of files that the points `made` before left or that are encoded now."""
     options = session.options
-    versions = json.dumps(metric_versions())
+    versions = versions_of(options.metrics, options.lpips_net, options.lpips_backbone)
     keys, labels, calls, call_keys = [], [], [], []
     for picture, codec_, quality in wanted:
         encoder = _encoder(codec_)
@@ -211,21 +211,25 @@ def _points(session: _Session, wanted: list[Wanted], made: dict[Wanted, Point], 
             codec_.name,
             quality,
             file,
-            options.metrics,
+            versions,
             options.lpips_net,
             options.lpips_backbone,
             threads=1,
             encoded=made.get((picture, encoder, quality), {}).get("encode_s"),
         )
-        key = key_of(job, codec_, session.digests[picture], versions)
+        key = key_of(job, codec_, session.digests[picture])
         keys.append(key)
         label = {"picture": picture, "codec": codec_.name, "label": codec_.label, "quality": quality}
         labels.append(label | {"file": str(file.relative_to(options.out))})
-        if key not in session.cache.points or not file.exists():
+        known = session.cache.points.get(key) if file.exists() else None
+        if known:
+            job = replace(job, metrics=job.lacks(known), encoded=known["encode_s"], known=known)
+        if job.metrics or not known:
             calls.append((measure, job))
             call_keys.append(key)
     found = _run(session, calls, call_keys, what)
-    measured = [label | (found.get(key) or session.cache.points[key]) for key, label in zip(keys, labels, strict=True)]
+    points = [found.get(key) or session.cache.points[key] for key in keys]
+    measured = [label | shown(point, options.metrics) for label, point in zip(labels, points, strict=True)]
     return dict(zip(wanted, measured, strict=True))
 
 

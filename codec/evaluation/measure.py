@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,23 +22,36 @@ from lapic.codec.picture.planes import in_colour
 from lapic.codec.picture.saving import compose
 
 Result = TypeVar("Result")
+MEASURED_BY = "measured_by"  # key of a point: the version of each metric that it has
 PSNR_IDENTICAL = 100.0  # dB, instead of infinity, so that means and JSON stay sane
 
 
 @dataclass(frozen=True)
 class Job:
-    """What to measure. `file` is where the compressed picture goes and stays, or where it is, if `encoded`, the seconds
-    that it took to make, are given."""
+    """What to measure.
+
+    Attributes:
+        file: where the compressed picture goes and stays, or where it is, if `encoded` is given.
+        metrics: by name the version of what measures.
+        encoded: the seconds that the file took to make.
+        known: what an earlier measurement of this file found, to which the metrics are added.
+    """
 
     picture: Path
     codec: str
     quality: float
     file: Path
-    metrics: tuple[str, ...]
+    metrics: dict[str, str]
     lpips_net: str
     lpips_backbone: Path | None
     threads: int
     encoded: float | None = None
+    known: dict[str, Any] = field(default_factory=dict)
+
+    def lacks(self, point: dict[str, Any]) -> dict[str, str]:
+        """The metrics that a point has no figures of, or those of another version."""
+        measured_by = point.get(MEASURED_BY, {})
+        return {name: version for name, version in self.metrics.items() if measured_by.get(name) != version}
 
 
 def load_rgb(path: Path | str, model: str | None = None) -> NDArray[np.uint8]:
@@ -87,7 +100,7 @@ def measure(job: Job) -> dict[str, Any]:
     """Encode to `job.file` unless it is made, read it back, decode, compare.
 
     Returns:
-        bytes, bpp, encode_s, decode_s, and the metrics by name.
+        bytes, bpp, encode_s, decode_s, the metrics by name, and what measured them.
 
     Raises:
         Whatever a codec raises.
@@ -102,7 +115,7 @@ def measure(job: Job) -> dict[str, Any]:
     decoded, decode_s = _timed(lambda: codec.decode(read))
     if decoded.shape != pixels.shape:
         raise Error(f"{codec.label} gave back a picture of shape {decoded.shape} for {pixels.shape}")
-    found = all_metrics(pixels, decoded, job.metrics, job.lpips_net, job.lpips_backbone)
+    found = all_metrics(pixels, decoded, tuple(job.metrics), job.lpips_net, job.lpips_backbone)
     if "psnr" in found:
         found["psnr"] = min(found["psnr"] or 0.0, PSNR_IDENTICAL)
     return {
@@ -110,7 +123,9 @@ def measure(job: Job) -> dict[str, Any]:
         "bpp": 8 * len(read) / (pixels.shape[0] * pixels.shape[1]),
         "encode_s": encode_s,
         "decode_s": decode_s,
+        **job.known,
         **found,
+        MEASURED_BY: job.known.get(MEASURED_BY, {}) | job.metrics,
     }
 
 

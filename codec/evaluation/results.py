@@ -15,11 +15,13 @@ from lapic.bitstream import Error
 from lapic.codec import files
 from lapic.codec.command.workers import cores
 from lapic.codec.evaluation import butteraugli
-from lapic.codec.evaluation.cache import Point
+from lapic.codec.evaluation.cache import Point, digest_of
 from lapic.codec.evaluation.codec import Codec
 from lapic.codec.evaluation.curves import Curve
 
-METRIC_PACKAGES = ("pytorch-msssim", "ssimulacra2", "lpips", "flip-evaluator")
+METRIC_PACKAGES = {
+    "ms_ssim": "pytorch-msssim", "ssimulacra2": "ssimulacra2", "lpips": "lpips", "flip": "flip-evaluator",
+}  # fmt: skip
 PACKAGES = ("bjontegaard", "torch", "pillow", "numpy")
 
 
@@ -33,7 +35,16 @@ def package_version(package: str) -> str | None:
 
 def metric_versions() -> dict[str, str | None]:
     """What measures: packages with their versions, and Butteraugli's program; None for what is not there."""
-    return {name: package_version(name) for name in METRIC_PACKAGES} | {butteraugli.PROGRAM: butteraugli.version()}
+    packages = {name: package_version(name) for name in METRIC_PACKAGES.values()}
+    return packages | {butteraugli.PROGRAM: butteraugli.version()}
+
+
+def versions_of(metrics: tuple[str, ...], net: str, backbone: Path | None) -> dict[str, str]:
+    """By name all that a metric's figures depend on beside the pictures; net and backbone are LPIPS'."""
+    versions = {name: str(package_version(package)) for name, package in METRIC_PACKAGES.items()}
+    versions |= {"psnr": "", "butteraugli": str(butteraugli.version())}
+    versions["lpips"] += f" {net} {digest_of(backbone) if backbone else ''}"
+    return {name: versions[name] for name in metrics}
 
 
 def _machine() -> dict[str, Any]:

@@ -22,6 +22,7 @@ from lapic.codec.compat import import_torchvision
 from lapic.codec.evaluation import butteraugli, codecs
 from lapic.codec.evaluation.matching import quality_at_size
 from lapic.codec.evaluation.metrics import lpips_model
+from lapic.codec.evaluation.results import versions_of
 from lapic.codec.metrics import psnr
 
 SMALL = ["--qualities", "lapic=20,50,80", "--qualities", "jpeg=10,50,90", "--metrics", "psnr,ms_ssim"]
@@ -138,6 +139,36 @@ def test_a_second_run_measures_only_what_is_new(pictures: Path, evaluated: Path)
     assert run_lapic("evaluate", pictures, "--out", evaluated, "--codecs", *more, "--no-report")[0] == 0
     kept = [line for line in cache.read_text().splitlines() if "memory" not in line]
     assert len(kept) == len([line for line in before.splitlines() if "memory" not in line]) + 2
+
+
+def test_metrics_are_added_to_what_is_known(pictures: Path, tmp_path: Path, no_memory: None) -> None:
+    """The files stay as they are, and figures that were not asked for are not told."""
+
+    def points_with(metrics: str) -> list[dict]:
+        asked = ["--codecs", "jpeg", "--qualities", "jpeg=30,60", "--metrics", metrics, "--jobs", 1, "--no-report"]
+        assert run_lapic("evaluate", pictures, "--out", tmp_path, *asked)[0] == 0
+        return json.loads((tmp_path / "results.json").read_text())["points"]
+
+    first = points_with("psnr")
+    made = {file: file.stat().st_mtime_ns for file in (tmp_path / "files").rglob("*.jpg")}
+    both = points_with("ms_ssim,psnr")
+    assert made == {file: file.stat().st_mtime_ns for file in (tmp_path / "files").rglob("*.jpg")}
+    assert all("ms_ssim_db" in point for point in both)
+    assert [{key: point[key] for key in one} for point, one in zip(both, first, strict=True)] == first
+    lines = (tmp_path / "points.jsonl").read_text()
+    assert points_with("psnr") == first
+    assert points_with("psnr,ms_ssim") == both
+    assert (tmp_path / "points.jsonl").read_text() == lines
+
+
+def test_another_backbone_of_lpips_is_another_metric(tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        (tmp_path / name).write_bytes(name.encode())
+    versions = [versions_of(("psnr", "lpips"), net, path) for net, path in (
+        ("squeeze", None), ("alex", None), ("squeeze", tmp_path / "one"), ("squeeze", tmp_path / "other"),
+    )]  # fmt: skip
+    assert len({version["lpips"] for version in versions}) == 4
+    assert len({version["psnr"] for version in versions}) == 1
 
 
 def test_pictures_of_one_name_have_files_of_their_own(pictures: Path, tmp_path: Path, no_memory: None) -> None:
