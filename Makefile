@@ -26,12 +26,16 @@ web/node_modules: web/package-lock.json
 	cd web && npm ci --silent --no-audit --no-fund
 	touch $@
 
-$(PACKS)/%/pack.json: codec/weights/%.safetensors $(wildcard codec/weights/realism/* training/pack/*.py) | $(VENV)/test
+$(PACKS)/%/pack.json: codec/weights/%.safetensors $(wildcard codec/weights/realism/* training/pack/*.py) | $(VENV)/web
 	$(BIN)/lapic-train onnx $* $(@D)
 
 $(VENV)/core: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+$(VENV)/web: $(VENV)/core
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[web]'
 	touch $@
 
 $(VENV)/test: $(VENV)/core

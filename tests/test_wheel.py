@@ -25,7 +25,7 @@ LEFT_OUT = (
     ".*_cache",
     ".hypothesis",
 )
-PAGE = {"index.html", "lapic.js", "packs/packs.json", "packs/photo/pack.json"}  # of the built page, in short
+PAGE = {"index.html", "lapic.js", "licenses/libaom.txt", "packs/packs.json", "packs/photo/pack.json"}  # in short
 PACKAGES = ("bitstream", "codec", "training")
 USE = """
 import sys

@@ -1,5 +1,5 @@
-// Builds dist/: lapic.js, its worker, the files of onnxruntime-web that it loads, and the list of the packs in
-// dist/packs. With --tests, the tests as modules for node, in build/test.
+// Builds dist/: lapic.js, its worker, the files of onnxruntime-web that it loads, the licences of what dist/ contains, and
+// the list of the packs in dist/packs. With --tests, the tests as modules for node, in build/test.
 
 import { existsSync } from "node:fs";
 import { cp, mkdir, readFile, readdir, writeFile } from "node:fs/promises";
@@ -35,6 +35,7 @@ await build({
 for (const name of ["ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"]) {
   await cp(`${RUNTIME}/${name}`, `dist/${name}`);
 }
+await cp("licenses", "dist/licenses", { recursive: true });
 if (existsSync(PACKS)) await writeFile(`${PACKS}/packs.json`, JSON.stringify(await packs(), null, 1));
 
 /** What the list says of each pack: `Listed` in src/model/manifest.ts. */

@@ -17,7 +17,7 @@ const COPIES = {
   "page/example.html": "example.html",
   "../codec/golden/photo-q90-tiles.lapic": "photo.lapic",
   "node_modules/@jsquash/avif/codec/enc/avif_enc.wasm": "avif_enc.wasm",
-  "node_modules/@jsquash/avif/LICENSE": "avif_enc.LICENSE.txt",
+  "node_modules/@jsquash/avif/LICENSE": "licenses/jsquash.txt",
 };
 
 // What is imported from beside the module that is built, so that a site has it once.

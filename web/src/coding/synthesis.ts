@@ -53,14 +53,14 @@ export class Synthesis {
     this.filter = filter;
     this.look = look;
     this.pause = pause;
-    if (look.realism > 0 && !model.hasGraph("realism")) {
+    this.strength = look.realism * Math.min(Math.max((100 * 256 - quality) / FADES, 0), 1);
+    if (this.strength > 0 && !model.hasGraph("realism")) {
       throw new LapicError(
         `there is no realistic decoder for the model ${model.manifest.name}: decode without realism`,
       );
     }
     if (filter) readFilter(model, filter, look.scale);
-    this.strength = look.realism * Math.min(Math.max((100 * 256 - quality) / FADES, 0), 1);
-    this.halo = model.manifest.halo.synthesis + (look.realism > 0 ? model.manifest.halo.realism : 0);
+    this.halo = model.manifest.halo.synthesis + (this.strength > 0 ? model.manifest.halo.realism : 0);
   }
 
   /** What the pictures of a region at 1/8 and at full size share, of its latents y (M, h, w). */
@@ -83,7 +83,7 @@ export class Synthesis {
 
   /** The picture of a region as it shall look, without rounding. */
   async picture(shared: Features): Promise<Planes> {
-    if (this.look.scale === 8 && this.look.realism === 0) return this.eighth(shared);
+    if (this.look.scale === 8 && this.strength === 0) return this.eighth(shared);
     const { D } = this.model.manifest.sizes;
     const { base, features, rect } = shared;
     const level: Tensors = D ? { quarter_level: this.rows("quarter_level", rect) } : {};
