@@ -35,7 +35,7 @@ def open_closed() -> None:
 
 def debugging() -> bool:
     """Whether the environment asks for tracebacks and for the output of libraries, by LAPIC_DEBUG=1."""
-    return os.environ.get("LAPIC_DEBUG", "0") != "0"
+    return os.environ.get("LAPIC_DEBUG") not in (None, "", "0")
 
 
 @contextmanager

@@ -203,13 +203,14 @@ def decode(
         shift = np.abs(tensors["centroid"].astype(np.float64)[k, np.minimum(np.abs(s), 3)])
         latent[:, top : top + h, left : left + w] = m / 32 + s - np.sign(s) * shift
     latent /= np.exp(level(tensors["transforms.log_gain"], each))
-    made_at = 1 if realism else scale
+    t = strength(file.quality, realism)
+    made_at = 1 if t else scale
     picture, features = synthesis(latent, each, tensors, made_at)
     if b"filt" in file.chunks:
         coefficients, n = decode_filter(file.chunks[b"filt"], tensors)
         near = filtered(picture, coefficients, n) if made_at == 1 else filtered_small(picture, coefficients, n)
-        picture = near + strength(file.quality, realism) * (picture - near)
-    if realism:
+        picture = near + t * (picture - near)
+    if t:
         assert realism_weights is not None
         picture = realistic(picture, features, file.quality, realism, realism_weights)
         for _ in range({1: 0, 2: 1, 4: 2, 8: 3}[scale]):

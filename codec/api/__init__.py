@@ -3,7 +3,7 @@
 from lapic.bitstream import Error
 from lapic.codec.api.coding import decode, encode, info, salvage
 from lapic.codec.api.images import restore, translate
-from lapic.codec.api.types import Info, ModelInfo, Salvaged
+from lapic.codec.api.types import Info, ModelInfo, RegionsInfo, Salvaged
 from lapic.codec.arguments import Progress
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "Info",
     "ModelInfo",
     "Progress",
+    "RegionsInfo",
     "Salvaged",
     "decode",
     "encode",

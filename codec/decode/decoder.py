@@ -198,12 +198,13 @@ def _bands(latents: TileLatents, view: View, progress: Progress) -> Iterator[NDA
     """The output from top to bottom: a band (h, w, header.channels) of the full width for each row of pieces."""
     model, header = latents.model, latents.header
     view.area(header)  # raises before the realistic decoder is loaded
-    translator = realistic.load(model) if view.realism else None
+    quality = levels.fixed_point(header.quality, model.device)
+    strength = float(realistic.strength(quality, view.realism))
+    translator = realistic.load(model) if strength else None
     reach = realistic.reach(translator) if translator else 0
     frame = Frame.of(view, header, latents.bounds, halo(model.config) + reach)
     post_filter = picture_filter.read(model, header.chunks)
-    quality = levels.fixed_point(header.quality, model.device)
-    if realistic.strength(quality, view.realism) == 1:
+    if strength == 1:
         post_filter = None  # it would have no effect, see `synthesise`
     channels = 3 if header.pixel_format == PixelFormat.RGB else 1
     done, count = 0, len(list(frame.latent_rect.cut(frame.edge)))

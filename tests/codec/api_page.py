@@ -25,6 +25,7 @@ PARTS = {
 }
 ABOUT = {
     "lapic": "`import lapic` is all that most programs need. `Image` is `PIL.Image`, `lapic.__version__` the version. "
+    "A `Roi` is a region that matters, one of the kinds that `encode` names. "
     "What has a longer name is imported from its module: `from lapic.codec.model.shipped import model_folders`.",
     "lapic.codec.realtime": "Files and pictures of one size in real time on a GPU.",
     "lapic.bitstream": "The file format, for programs that read or write .lapic files without the networks; it needs "

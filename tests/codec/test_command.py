@@ -116,7 +116,10 @@ def test_every_command_has_the_same_boundary(
 
 
 def test_the_environment_can_ask_for_the_traceback(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "Traceback" not in run_lapic("info", folder / "plain.png").stderr
+    for debug in (None, "", "0"):
+        if debug is not None:
+            monkeypatch.setenv("LAPIC_DEBUG", debug)
+        assert "Traceback" not in run_lapic("info", folder / "plain.png").stderr
     monkeypatch.setenv("LAPIC_DEBUG", "1")
     assert "Traceback" in run_lapic("info", folder / "plain.png").stderr
 

@@ -32,3 +32,10 @@ def test_beyond_what_was_trained_realism_fades_out(picture: Image.Image) -> None
         changes.append(np.abs(faithful - realistic).mean())
     assert changes == sorted(changes, reverse=True)
     assert changes[-1] < 0.01
+
+
+@pytest.mark.parametrize("scale", [1, 8])
+def test_at_quality_100_realism_changes_nothing(scale: int, picture: Image.Image) -> None:
+    data = lapic.encode(picture, 100, effort=0)
+    faithful, realistic = (np.asarray(lapic.decode(data, scale=scale, realism=r)) for r in (0, 1))
+    assert np.array_equal(faithful, realistic)
