@@ -4,7 +4,8 @@
 
 A file of results is one section: `title`, `text` and `notes` (Markdown), `pictures` and `tables`. A table has columns,
 each with a name and, where its cells are numbers, a format and a unit, and rows; beside them it says by which command,
-on which machine and on which day it was measured. Tables with `on_page` false are data only.
+on which machine and on which day it was measured; the file names the version of lapic as `lapic`. Tables with `on_page`
+false are data only.
 """
 
 import argparse
@@ -20,8 +21,12 @@ SECTIONS = {  # files of results, and the release that each was measured with
 }  # fmt: skip
 INTRODUCTION = """# Benchmarks
 
-Made by `python benchmarks/page.py` from [results](../results); a test holds it to them. Tables name command, machine
-and day. Twelve photos at equal bytes are in [PHOTOS.md](PHOTOS.md), what was tried in a [notebook](notebook/README.md).
+Made by `python benchmarks/page.py` from [results](../results); a test holds it to them. Tables name command, version,
+machine and day. Where a later version needs other options for the same settings, the section says which. Twelve photos
+at equal bytes are in [PHOTOS.md](PHOTOS.md), what was tried in a [notebook](notebook/README.md).
+
+`squeezenet1_1_features.npz` in the commands is the backbone of LPIPS: the arrays of the feature layers of torchvision's
+SqueezeNet 1.1 under their names there (`features.0.weight` ...). Without `--lpips-backbone` torchvision downloads them.
 """
 
 
@@ -40,12 +45,13 @@ def row(cells: list[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def table(content: dict[str, Any]) -> str:
-    """A table with its caption above and its origin below."""
+def table(content: dict[str, Any], version: str | None = None) -> str:
+    """A table with its caption above and its origin below; `version` is that of lapic."""
     columns = content["columns"]
     lines = [row([heading(column) for column in columns]), "|---" * len(columns) + "|"]
     lines += [row([cell(*pair) for pair in zip(cells, columns, strict=True)]) for cells in content["rows"]]
     origin = [f"`{content['command']}`"] if "command" in content else []
+    origin += [f"lapic {version}"] if origin and version else []
     origin += [content[key] for key in ("machine", "date") if key in content]
     parts = [content.get("caption"), "\n".join(lines), f"*{'; '.join(origin)}*" if origin else None]
     return "\n\n".join(part for part in parts if part)
@@ -57,7 +63,7 @@ def section(name: str) -> str:
     tables = [(content, content.get("on_page", True)) for content in results["tables"]]
     parts = [f"## {results['title']}", *results["text"]]
     parts += ["\n".join(f"![{what}]({path})" for path, what in results["pictures"])] if "pictures" in results else []
-    parts += [table(content) for content, on_page in tables if on_page]
+    parts += [table(content, results["lapic"]) for content, on_page in tables if on_page]
     others = ", ".join(content["name"] for content, on_page in tables if not on_page)
     data = f"All figures as data: [{name}.json](../results/{SECTIONS[name]}/{name}.json)"
     notes = [*results["notes"], data + (f" (also {others})." if others else ".")]

@@ -1,11 +1,12 @@
-"""Photos at equal bytes, looked at closely: the original, lapic before and now, AVIF and JPEG XL, with all measures.
+"""Photos at equal bytes, enlarged: the original, lapic with two settings or models, AVIF and JPEG XL, and all measures.
 
     python benchmarks/photos.py FOLDER... --now lapic@model=FILE [--before lapic] --work WORK [--only PICTURE,...]
         [--page docs/PHOTOS.md] [--pictures docs/photos] [--choice benchmarks/photos.json] [--lpips-backbone FILE]
 
 The choice names photos of the FOLDERs, the part of each that is shown, a rate, and what was seen. AVIF, whose qualities
 are the coarsest, sets the bytes of a photo: its best file within the rate; all others get their best file of at most
-so many bytes, to half a percent. What was found stays in WORK, so that a run goes on where it was interrupted.
+so many bytes, to half a percent. What was found stays in WORK, so that a run goes on where it was interrupted. The
+pictures call lapic's two columns "before" and "now"; the page calls them by their tune where they are shipped models.
 """
 
 import argparse
@@ -32,6 +33,7 @@ from lapic.training.data import list_pictures
 ROOT = Path(__file__).parent.parent
 ZOOM = 2
 BY_THEMSELVES: dict[str, dict[str, Any]] = {"lapic": {}, "lapic@psnr": {"tune": "psnr"}}  # meet a size, with these
+ON_PAGE = {"lapic": "`--tune eye`", "lapic@psnr": "`--tune psnr`"}  # what the page calls these codecs
 CLOSE = 0.005  # of the limit, by which a file may be smaller than it could be
 MOST_BYTES = 3_000_000  # of all pictures of the page
 INTRODUCTION = """# Photos at equal bytes
@@ -117,15 +119,15 @@ def close_up(shown: list[Shown], box: tuple[int, int, int, int]) -> Image.Image:
     return sheet([cells[start : start + 3] for start in range(0, len(cells), 3)])
 
 
-def table(shown: list[Shown]) -> str:
-    """Measures of all ways but the original, as a Markdown table."""
+def table(shown: list[Shown], called: dict[str, str]) -> str:
+    """Measures of all ways but the original, as a Markdown table; `called` has the page's names for theirs."""
     names = [name for name in METRICS if all(one.point.get(name) is not None for one in shown[1:])]
     lines = ["| | bytes | " + " | ".join(METRICS[name][0] for name in names) + " |", "|---" * (2 + len(names)) + "|"]
     pixels = shown[0].pixels.shape[0] * shown[0].pixels.shape[1]
     for one in shown[1:]:
         size = f"{one.bytes:,} ({8 * (one.bytes or 0) / pixels:.3f} bpp)"
         values = [f"{one.point[name]:.{DIGITS[name]}f}" for name in names]
-        lines.append("| " + " | ".join([one.name, size, *values]) + " |")
+        lines.append("| " + " | ".join([called[one.name], size, *values]) + " |")
     return "\n".join(lines)
 
 
@@ -143,10 +145,10 @@ def source_of(sources: dict[str, str], name: str) -> str:
     return next(text for prefix, text in sources.items() if name.startswith(prefix))
 
 
-def section(photo: dict[str, Any], source: str, shown: list[Shown], picture: str) -> str:
-    """The part of the page on one photo."""
+def section(photo: dict[str, Any], source: str, measures: str, picture: str) -> str:
+    """The part of the page on one photo, with its table of measures."""
     title = f"## {photo['category'].capitalize()}"
-    parts = [title, f"![{photo['category']}]({picture})", photo["seen"], table(shown), f"{photo['picture']}: {source}."]
+    parts = [title, f"![{photo['category']}]({picture})", photo["seen"], measures, f"{photo['picture']}: {source}."]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -166,6 +168,7 @@ def main() -> None:
     photos = [one for one in choice["photos"] if not given.only or one["picture"] in given.only.split(",")]
     names = {"before": given.before, "now": given.now, "AVIF": "avif", "JPEG XL": "jxl"}
     columns = {label: codecs.make(name) for label, name in names.items()}
+    called = {label: ON_PAGE.get(name, label) for label, name in names.items()}
     bench = Bench(given.work, columns, given.lpips_backbone)
     given.pictures.mkdir(parents=True, exist_ok=True)
     sections, total = [], 0
@@ -175,9 +178,10 @@ def main() -> None:
         close_up(shown, photo["box"]).save(path, lossless=True, method=6)
         total += path.stat().st_size
         link = Path(os.path.relpath(path, given.page.parent)).as_posix()
-        sections.append(section(photo, source_of(choice["sources"], photo["picture"]), shown, link))
+        sections.append(section(photo, source_of(choice["sources"], photo["picture"]), table(shown, called), link))
         print_stderr(f"{photo['category']}: {path.stat().st_size:,} bytes")
-    about = "\n".join(f"- {label}: {codec.label}; {codec.version}" for label, codec in columns.items())
+    labels = {label: name if name == label else f'{name}, "{label}" in the pictures' for label, name in called.items()}
+    about = "\n".join(f"- {labels[label]}: {codec.label}; {codec.version}" for label, codec in columns.items())
     introduction = INTRODUCTION.format(zoom=ZOOM, codecs=about, before=given.before, now=given.now).rstrip()
     given.page.write_text("\n\n".join([introduction, *sections]) + "\n")
     print(f"{len(photos)} photos, pictures of {total:,} bytes in all")

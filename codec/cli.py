@@ -60,7 +60,7 @@ def main() -> None:
     """A learned image codec: compress photos to small .lapic files, and back.
 
     Own models are found in the folders that the environment variable LAPIC_MODELS names and in
-    ~/.local/share/lapic/models.
+    $XDG_DATA_HOME/lapic/models, which is ~/.local/share/lapic/models where XDG_DATA_HOME is not set.
     """
 
 

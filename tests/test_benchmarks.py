@@ -251,6 +251,7 @@ def test_photos(run: Run, picture: Path, backbone: Path, tmp_path: Path) -> None
         assert sheet.size == (3 * 64 + 2 * 4, 2 * (48 + 24))
     page = (tmp_path / "page.md").read_text()
     assert "![some fur](shown/some-fur.webp)\n\nMuch fur is seen." in page
+    assert "| before | " in page  # a codec that the page has no other name for
     sizes = [int(line.split("|")[2].split("(")[0].replace(",", "")) for line in page.splitlines() if " bpp)" in line]
     assert len(sizes) == 4
     assert max(sizes) == sizes[2]  # AVIF's

@@ -174,7 +174,7 @@ def test_the_version_is_the_same_everywhere() -> None:
     """The changelog begins with the version of the code; who cites, cites the newest release."""
     import lapic
 
-    headings = re.findall(r"^## \[(\d+\.\d+\.\d+)\], (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    headings = re.findall(r"^## (\d+\.\d+\.\d+), (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     version, _, development = lapic.__version__.partition(".dev")
     assert headings[0][0] == version
     assert bool(development) == (headings[0][1] == "not released yet")

@@ -10,7 +10,6 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from queue import Full, Queue
@@ -125,12 +124,12 @@ def _fitting(header: bitstream.Header, suffix: str, strip: bool) -> tuple[dict[b
     if strip:
         return {}, None, notes
     form = formats.by_suffix(suffix)
-    if suffix == ".tif":
-        form = replace(form, exif=0)  # libvips writes none
     given = {
         PILLOW_KEYS[chunk_type]: header.chunks[chunk_type] for chunk_type in PILLOW_KEYS if chunk_type in header.chunks
     }
     kept, metadata_notes = saving.fitting_metadata(given, form, header.pixel_format == bitstream.PixelFormat.GREY)
+    if suffix == ".tif" and kept.pop(PILLOW_KEYS[EXIF], None):
+        metadata_notes.append("EXIF is left out of so large a TIFF: libvips writes none")
     chunks = {chunk_type: kept[key] for chunk_type, key in PILLOW_KEYS.items() if key in kept}
     return chunks, kept.get("dpi"), notes + metadata_notes
 

@@ -16,9 +16,9 @@ INTRODUCTION = """# The command line
 Made from the commands' own `--help` by `python -m tests.codec.test_docs`; a test holds it to them.
 
 **Exit codes**: 0 done; 1 something failed, and one line on standard error for each failure says what; 2 wrong usage;
-130 interrupted, 143 ended by SIGTERM; 141 nobody reads standard output any more. Outputs appear whole or not at all.
-Nothing is replaced without `--force`; a link is followed. With `LAPIC_DEBUG=1` in the environment a failure comes with
-its traceback, and what libraries print is shown.
+130 interrupted, 143 ended by SIGTERM; 141: the reader of standard output has closed it (SIGPIPE). Outputs appear whole
+or not at all. Nothing is replaced without `--force`; a link is followed. With `LAPIC_DEBUG=1` in the environment a
+failure comes with its traceback, and what libraries print is shown.
 
 **Names**: `encode` writes to a name that ends in `.lapic`, has no suffix or one of no picture format; `photo.jpg` is
 refused unless `--force-format` is given, as is `decode` to a name that ends in `.lapic`. `-` is standard input or

@@ -262,7 +262,7 @@ def test_what_an_output_loses_is_said(picture: Image.Image, tmp_path: Path) -> N
     assert "XMP of 70004 bytes is left out" in text
     code, text = run_lapic("decode", tmp_path / "a.lapic", tmp_path / "a.tif")
     assert code == 0
-    assert "EXIF is left out" in text
+    assert "EXIF is left out of so large a TIFF: libvips writes none" in text
     with Image.open(tmp_path / "a.tif") as found:
         assert found.info["xmp"] == picture.info["xmp"]
     assert run_lapic("decode", "--strict", tmp_path / "a.lapic", tmp_path / "b.tif")[0] == 1
