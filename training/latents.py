@@ -8,7 +8,7 @@ from torch import Tensor
 from lapic.codec.encode.draft import Region, Rounded
 from lapic.codec.encode.encoder import analyse, round_latents
 from lapic.codec.encode.rate import symbol_bits
-from lapic.codec.encode.search import STEPS, improve, settle
+from lapic.codec.encode.search import improve, settle, steps_of
 from lapic.codec.model.codec_weights import Model
 from lapic.codec.model.latents import features_of, shown_latents
 from lapic.codec.picture.tiling import LATENT
@@ -41,7 +41,7 @@ def encode(model: Model, pixels: Tensor, quality: Tensor, effort: int) -> tuple[
         features = features_of(model, rounded.z, quality, latent.shape[2:])
         region = Region.whole(picture, (pixels.shape[2], pixels.shape[3]), latent, rounded, quality)
         bits = symbol_bits(model.tables).to(pixels.device)
-        latent, _ = improve(model, region, {region.parts[0].rect: features}, bits, STEPS[effort])
+        latent, _ = improve(model, region, {region.parts[0].rect: features}, bits, steps_of(model, effort))
         rounded.coded = settle(model, features, quality, latent)
         latent = shown_latents(model, rounded.coded)
     return rounded, latent

@@ -31,7 +31,8 @@ from lapic.codec.nets import levels
 from lapic.codec.picture.tiling import Rect
 from lapic.codec.threads import fit_threads, in_threads, stop_if_asked
 
-STEPS = (0, 1, 2, 3, 5, 8, 12, 20, 32, 50)  # by effort 0..9
+# Steps by effort 0..9 with models of each generation. Effort 1 of the second fits the picture's filter alone.
+STEPS = {1: (0, 1, 2, 3, 5, 8, 12, 20, 32, 50), 2: (0, 0, 1, 2, 3, 5, 8, 12, 20, 32)}
 STEP_SIZE = 0.8  # of the Newton step for a diagonal curvature
 BACKTRACK = 0.7  # factor of the step size after a step that did not lower the cost
 OVERSHOOT = 1.3  # the same after two failed steps, to leave a point from which no symbol changes
@@ -56,9 +57,7 @@ def search(
     Raises:
         ValueError: effort is out of range.
     """
-    if not 0 <= effort < len(STEPS):
-        raise ValueError(f"effort {effort} is outside 0..{len(STEPS) - 1}")
-    steps, bits = STEPS[effort], symbol_bits(model.tables).to(draft.quality.device)
+    steps, bits = steps_of(model, effort), symbol_bits(model.tables).to(draft.quality.device)
     rects, pieces = list(draft.tiles), draft.pieces()
     found = {rect: torch.empty_like(tile.coded.mean) for rect, tile in draft.tiles.items()}
     most = pieces_at_once(draft.quality.device)
@@ -78,6 +77,14 @@ def search(
     seen = in_threads(improve_piece, pieces, most, done=lambda count: progress(count, len(pieces)))
     in_threads(settle_tile, rects, most, spread=True)
     return reduce(Statistics.__add__, seen)
+
+
+def steps_of(model: Model, effort: int) -> int:
+    """The steps of the search for an effort. Raises ValueError: it is outside 0..9."""
+    steps = STEPS[model.config.generation]
+    if not 0 <= effort < len(steps):
+        raise ValueError(f"effort {effort} is outside 0..{len(steps) - 1}")
+    return steps[effort]
 
 
 def improve(

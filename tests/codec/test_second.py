@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from safetensors.numpy import load_file
 
+import lapic
 from lapic.bitstream import read
 from lapic.codec.decode import decoder
 from lapic.codec.decode.decoder import View
@@ -105,6 +106,15 @@ def test_the_search_makes_better_files(model: Model, pixels: np.ndarray) -> None
     assert len(searched) < len(plain)
     assert psnr(pixels, decode(model, searched)) > psnr(pixels, decode(model, plain)) - 0.3
     assert b"filt" not in read(searched)[0].chunks  # this model has none
+
+
+def test_effort_1_fits_a_filter_alone(photo: Image.Image) -> None:
+    plain, filtered = (read(lapic.encode(photo, model="fast", effort=effort)) for effort in (0, 1))
+    assert [tile.payload for tile in filtered[1]] == [tile.payload for tile in plain[1]]
+    assert b"filt" in filtered[0].chunks.keys() - plain[0].chunks.keys()
+    shown = [decoder.decode_pixels(load("fast"), *one) for one in (plain, filtered)]
+    error = [np.square(one - np.asarray(photo, float)).mean() for one in shown]
+    assert error[1] < error[0]
 
 
 def test_pieces_and_tiles_have_no_seams(model: Model, pixels: np.ndarray) -> None:
