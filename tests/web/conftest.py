@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.web.elements import SCRIPT, Site
 from tests.web.pages import DIST, ISOLATED, Browser, Handler
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -49,3 +50,46 @@ def open_page(chromium: Any) -> Iterator[Callable[..., Browser]]:
 @pytest.fixture(scope="module")
 def browser(open_page: Callable[..., Browser]) -> Browser:
     return open_page()
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[str]:
+    """The address of a page whose body is `Site.body`."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Site, headers={}))
+    threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/page.html"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def visit(chromium: Any, site: str) -> Iterator[Callable[[str], Any]]:
+    """Opens a page with this body, whose worker has not started yet."""
+    pages = []
+
+    def visited(body: str) -> Any:
+        pages.append(chromium.new_page())
+        pages[-1].set_default_timeout(60_000)
+        Site.body = body
+        pages[-1].goto(site)
+        return pages[-1]
+
+    yield visited
+    for page in pages:
+        page.close()
+
+
+@pytest.fixture(scope="module")
+def show(chromium: Any, site: str) -> Iterator[Callable[[str], Any]]:
+    """Shows a body in one page, whose worker serves all bodies."""
+    page = chromium.new_page()
+    page.set_default_timeout(60_000)
+    Site.body = f"<main></main>{SCRIPT}"
+    page.goto(site)
+
+    def shown(body: str) -> Any:
+        page.evaluate("body => { heard.length = 0; document.querySelector('main').innerHTML = body; }", body)
+        return page
+
+    yield shown
+    page.close()

@@ -43,6 +43,25 @@ def test_colours_of_display_p3_become_srgb(browser: Browser) -> None:
     assert np.abs(small - in_srgb(Image.fromarray(small_raw.astype(np.uint8)), DISPLAY_P3)).max() <= 2
 
 
+@pytest.mark.parametrize("size", [(70_000, 16), (16, 70_000)])
+def test_pictures_that_no_canvas_holds_are_converted(size: tuple[int, int], browser: Browser) -> None:
+    data = file_of(Image.new("RGB", size, (200, 30, 60)), DISPLAY_P3)
+    script = """async ([data, options]) => {
+        const image = await lapic.decode(fromBase64(data), options);
+        return [0, image.data.length / 2, image.data.length - 4].map(at => [...image.data.slice(at, at + 4)]);
+    }"""
+    raw = np.array(browser.call(script, data, RAW), np.uint8)[:, :3]
+    shown = np.array(browser.call(script, data, {}))[:, :3]
+    assert np.abs(shown - in_srgb(Image.fromarray(raw[None]), DISPLAY_P3)[0]).max() <= 2
+
+
+def test_a_grey_picture_with_a_profile_of_colours_is_converted(browser: Browser) -> None:
+    data = file_of(PHOTO.convert("L").convert("RGB"), rgb_profile(PRIMARIES[12], power_curve(1.0)))
+    raw = pixels(browser.call(DECODE, data, RAW))[..., :3]
+    shown = pixels(browser.call(DECODE, data, {}))[..., :3]
+    assert np.abs(shown - raw).max() > 10
+
+
 def test_the_first_look_is_converted_too(browser: Browser) -> None:
     script = """async ([data]) => {
         let look;

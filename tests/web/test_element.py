@@ -1,8 +1,8 @@
-"""`<lapic-image>` and the loader for `<img src="*.lapic">` in a headless Chromium, on pages of other people."""
+"""`<lapic-image>` in a headless Chromium, on pages of other people."""
 
 import functools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -12,89 +12,8 @@ import pytest
 
 from lapic.codec.selftest import GOLDEN
 from tests.web import reference
+from tests.web.elements import FILES, PHOTO, Held, hear, pixels, value
 from tests.web.pages import DIST, Handler
-
-PHOTO = (GOLDEN / "photo-q10.lapic").read_bytes()  # 163 x 109
-FILES = {
-    "photo.lapic": PHOTO,
-    "grey.lapic": (GOLDEN / "grey-q50.lapic").read_bytes(),
-    "dots.lapic": (GOLDEN / "dots-q100.lapic").read_bytes(),  # 50 x 33
-    "damaged.lapic": PHOTO[:-30] + bytes([PHOTO[-30] ^ 4]) + PHOTO[-29:],
-    "cut.lapic": PHOTO[:100],
-}
-SCRIPT = '<script type="module" src="/lapic-loader.js"></script>'
-HEARD = """<script>
-  globalThis.heard = [];
-  for (const type of ["load", "error"]) document.addEventListener(type, ({ target, message }) => {
-    if (target.id) heard.push([target.id, type, message ?? ""]);
-  }, true);
-</script>"""
-
-
-class Site(Handler):
-    """web/dist, the files above and one page."""
-
-    body = ""
-
-    def do_GET(self) -> None:
-        name = self.path.removeprefix("/")
-        data = f"<!doctype html>{HEARD}{Site.body}".encode() if name == "page.html" else FILES.get(name)
-        if data is None:
-            return super().do_GET()
-        self.send_response(200)
-        self.send_header("Content-Type", "text/html" if name == "page.html" else "image/x-lapic")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-        return None
-
-
-@pytest.fixture(scope="module")
-def show(chromium: Any) -> Iterator[Callable[[str], Any]]:
-    """Shows a page with this body; the same worker serves all bodies that are set without `reload`."""
-    page = chromium.new_page()
-    page.set_default_timeout(60_000)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Site, headers={}))
-    threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
-    Site.body = f"<main></main>{SCRIPT}"
-    page.goto(f"http://127.0.0.1:{server.server_port}/page.html")
-
-    def shown(body: str) -> Any:
-        page.evaluate("body => { heard.length = 0; document.querySelector('main').innerHTML = body; }", body)
-        return page
-
-    yield shown
-    page.close()
-    server.shutdown()
-    server.server_close()
-
-
-def hear(page: Any, name: str, kind: str) -> str:
-    """Wait for an event of an element, and return its message."""
-    script = """([name, kind]) => {
-        const found = heard.find(([id, type, message]) => id === name && type === kind && (kind === "load" || message));
-        return found && { message: found[2] };
-    }"""
-    return page.wait_for_function(script, arg=[name, kind]).json_value()["message"]
-
-
-def pixels(page: Any, name: str) -> np.ndarray:
-    """What an element shows, (h, w, 3)."""
-    script = """name => {
-        const element = document.getElementById(name);
-        const source = element.shadowRoot?.querySelector("canvas") ?? element;
-        const canvas = new OffscreenCanvas(source.naturalWidth ?? source.width, source.naturalHeight ?? source.height);
-        const context = canvas.getContext("2d");
-        context.drawImage(source, 0, 0);
-        return [canvas.width, canvas.height, [...context.getImageData(0, 0, canvas.width, canvas.height).data]];
-    }"""
-    width, height, data = page.evaluate(script, name)
-    return np.array(data).reshape(height, width, 4)[..., :3]
-
-
-def value(page: Any, name: str, expression: str) -> Any:
-    """An expression of JavaScript about `element`."""
-    return page.evaluate(f"name => {{ const element = document.getElementById(name); return {expression}; }}", name)
 
 
 def test_it_shows_the_picture_and_tells_of_it(show: Callable[[str], Any]) -> None:
@@ -178,22 +97,116 @@ def test_what_is_no_address_fails_as_an_img_does(show: Callable[[str], Any]) -> 
     assert hear(page, "a", "error") == "cannot read http://[: it is no address"
 
 
-def test_an_img_takes_the_size_of_the_next_file(show: Callable[[str], Any]) -> None:
-    page = show('<img id="a" src="photo.lapic" alt="A cat">')
+def test_a_file_that_is_taken_away_before_its_size_is_known_shows_nothing(visit: Callable[[str], Any]) -> None:
+    page = visit('<lapic-image id="a" src="photo.lapic"></lapic-image>')
+    asked = Held(page, "**/packs.json")
+    page.evaluate("async () => { await import('/lapic-loader.js'); }")
+    asked.wait()
+    page.evaluate("() => document.getElementById('a').removeAttribute('src')")
+    asked.release()
+    page.evaluate("async () => (await import('/lapic.js')).info(await (await fetch('/photo.lapic')).arrayBuffer())")
+    assert value(page, "a", "[element.complete, element.naturalWidth]") == [True, 0]
+    page.evaluate("() => { document.getElementById('a').src = 'photo.lapic'; }")
     hear(page, "a", "load")
+    assert value(page, "a", "element.naturalWidth") == 163
+
+
+def test_it_keeps_its_style_in_another_document(show: Callable[[str], Any]) -> None:
+    page = show('<iframe id="f"></iframe><lapic-image id="a" src="photo.lapic" width="100"></lapic-image>')
+    hear(page, "a", "load")
+    script = """() => {
+        const element = document.getElementById("a");
+        document.getElementById("f").contentDocument.body.append(element);
+        const before = element.width;
+        element.setAttribute("width", "200");
+        return [before, element.width];
+    }"""
+    assert page.evaluate(script) == [100, 200]
+
+
+def test_a_picture_that_the_browser_cannot_hold_gives_a_sentence(show: Callable[[str], Any]) -> None:
+    page = show('<lapic-image id="a" src="tall.lapic" alt="A tower"></lapic-image>')
+    assert hear(page, "a", "error") == "this browser has no pictures of 16 x 70000: show a smaller one"
+    assert page.locator("#a").get_by_text("A tower").is_visible()
+
+
+def test_properties_count_that_were_set_before_it_was_defined(visit: Callable[[str], Any]) -> None:
+    page = visit('<lapic-image id="a"></lapic-image>')
+    page.evaluate(
+        "() => { Object.assign(document.getElementById('a'), { src: 'photo.lapic', alt: 'A cat', width: 50 }); }"
+    )
+    page.evaluate("async () => { await import('/lapic-image.js'); }")
+    hear(page, "a", "load")
+    assert value(page, "a", "[element.getAttribute('alt'), element.width]") == ["A cat", 50]
     page.evaluate("() => { heard.length = 0; document.getElementById('a').src = 'dots.lapic'; }")
-    page.wait_for_function("() => document.getElementById('a').naturalWidth === 50")
-    assert value(page, "a", "[element.width, element.height]") == [50, 33]
-
-
-def test_an_img_of_a_lapic_file_is_upgraded(show: Callable[[str], Any]) -> None:
-    page = show('<img id="a" src="photo.lapic" alt="A cat"><img id="b" src="cut.lapic"><img id="c" src="icon.svg">')
     hear(page, "a", "load")
-    page.wait_for_function("() => document.getElementById('a').naturalWidth === 163")
+    assert value(page, "a", "element.naturalWidth") == 50
+
+
+DECODE_WHILE = """async change => {
+    const element = document.getElementById("a");
+    const next = new Promise(resolve => element.addEventListener("load", resolve));
+    const decoded = element.decode().then(() => "decoded", error => error.name);
+    await Promise.resolve();
+    if (change === "remove") element.remove();
+    else {
+        element.setAttribute(...change);
+        await next;
+    }
+    const later = new Promise(resolve => setTimeout(resolve, 0, "pending"));
+    return [await Promise.race([decoded, later]), element.naturalWidth];
+}"""
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (["loading", "eager"], ["decoded", 163]),
+        ("remove", ["AbortError", 0]),
+    ],
+)
+def test_decode_of_a_lazy_picture_settles(change: Any, found: list[Any], show: Callable[[str], Any]) -> None:
+    far = '<p style="height: 9000px"></p>'
+    page = show(f'{far}<lapic-image id="a" src="photo.lapic" loading="lazy"></lapic-image>')
+    assert page.evaluate(DECODE_WHILE, change) == found
+
+
+def test_decode_follows_a_file_that_replaces_another(show: Callable[[str], Any]) -> None:
+    page = show('<lapic-image id="a" src="photo.lapic"></lapic-image>')
+    assert page.evaluate(DECODE_WHILE, ["src", "dots.lapic"]) == ["decoded", 50]
+
+
+def test_decode_needs_a_file_and_a_document(show: Callable[[str], Any]) -> None:
+    page = show('<lapic-image id="a"></lapic-image>')
+    message = "element.decode().then(() => '', error => error.message)"
+    assert value(page, "a", message) == "there is no picture to decode: src is missing"
+    script = f"""() => {{
+        const element = Object.assign(document.createElement("lapic-image"), {{ src: "photo.lapic" }});
+        return {message};
+    }}"""
+    assert page.evaluate(script) == "there is no picture to decode: the element is in no document"
+
+
+def test_a_picture_that_is_moved_stays(show: Callable[[str], Any]) -> None:
+    page = show('<lapic-image id="a" src="photo.lapic"></lapic-image><div></div>')
+    hear(page, "a", "load")
+    script = """() => {
+        const element = document.getElementById("a");
+        const other = Object.assign(document.createElement("lapic-image"), { id: "b", src: "dots.lapic" });
+        document.querySelector("main div").append(element, other);
+        return element.complete;
+    }"""
+    assert page.evaluate(script)
+    hear(page, "b", "load")  # the worker works in the order of the calls
+    assert value(page, "a", "heard.map(([id]) => id)") == ["a", "b"]
     assert np.abs(pixels(page, "a") - reference.decode(PHOTO)).max() <= 1
-    assert value(page, "a", "[element.width, element.height]") == [163, 109]
-    assert "truncated" in hear(page, "b", "error")
-    assert value(page, "c", "element.src").endswith("/icon.svg")
+
+
+def test_an_alt_that_is_set_after_a_failure_is_shown(show: Callable[[str], Any]) -> None:
+    page = show('<lapic-image id="a" src="cut.lapic"></lapic-image>')
+    hear(page, "a", "error")
+    page.evaluate("() => { document.getElementById('a').alt = 'A cat'; }")
+    assert page.locator("#a").get_by_text("A cat").is_visible()
 
 
 def test_the_example_works_as_it_is(chromium: Any) -> None:

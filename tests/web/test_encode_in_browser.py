@@ -55,6 +55,13 @@ def test_a_photo_decodes_in_python_to_what_the_page_shows(
     assert abs(len(file) - len(expected)) <= 0.01 * len(expected) + 8  # rounding may differ between machines
 
 
+def test_a_quality_between_two_steps_is_rounded_as_in_python(browser: Browser, photo: Image.Image) -> None:
+    part = photo.crop((100, 100, 132, 132))
+    for quality in (50 + 0.5 / 256, 50 + 1.5 / 256):
+        file, _ = encoded(browser, part, quality=quality)
+        assert read(file)[0].quality == read(reference.encode(part, quality))[0].quality
+
+
 def test_grey_is_coded_as_grey_and_comes_back_in_colour(browser: Browser, photo: Image.Image) -> None:
     grey = photo.crop((50, 50, 150, 140)).convert("L").convert("RGB")
     file, shown = encoded(browser, grey, quality=40)

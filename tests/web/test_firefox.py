@@ -19,9 +19,10 @@ import pytest
 from PIL import Image
 
 import lapic
-from lapic.codec.picture.colour import PRIMARIES, SRGB_CURVE, rgb_profile
+from lapic.codec.picture.colour import PRIMARIES, SRGB_CURVE, power_curve, rgb_profile
 from lapic.codec.selftest import GOLDEN, golden
 from tests.web import reference
+from tests.web.elements import FILES
 from tests.web.pages import DIST, ISOLATED, PRELUDE, Handler, pixels, to_text
 
 FIREFOX = shutil.which("firefox") or shutil.which("firefox-esr")
@@ -29,13 +30,15 @@ SECONDS = 180  # for a machine that is busy
 NAMES = sorted(golden())
 PHOTO = GOLDEN / "photo-q10.lapic"
 WORK = """
-const { files, realistic, profiled, photo } = await (await fetch("/inputs.json")).json();
+const { files, realistic, profiled, grey, wide, photo } = await (await fetch("/inputs.json")).json();
 const decode = (text, options) => lapic.decode(fromBase64(text), options).then(shown);
 const found = { isolated: crossOriginIsolated, golden: {} };
 for (const [name, text] of Object.entries(files)) found.golden[name] = await decode(text, {});
 found.realistic = await decode(realistic, { realism: 1 });
 found.srgb = await decode(profiled, {});
 found.raw = await decode(profiled, { colorSpaceConversion: "none" });
+found.grey = { srgb: await decode(grey, {}), raw: await decode(grey, { colorSpaceConversion: "none" }) };
+found.wide = [...(await lapic.decode(fromBase64(wide))).data.slice(0, 4)];
 const image = new ImageData(new Uint8ClampedArray(fromBase64(photo.data)), photo.width, photo.height);
 found.file = toBase64(await lapic.encode(image, { quality: 40 }));
 await import("/lapic-loader.js");
@@ -46,6 +49,9 @@ const load = (kind, loads) => new Promise((resolve, reject) => {
 });
 const element = await load("lapic-image", 1);
 found.element = [element.naturalWidth, element.naturalHeight];
+const tall = Object.assign(document.createElement("lapic-image"), { src: "/tall.lapic" });
+document.body.append(tall);
+found.tall = await tall.decode().then(() => "", error => error.message);
 const img = await load("img", 2);
 found.img = [img.naturalWidth, img.naturalHeight];
 """
@@ -67,6 +73,7 @@ class Work(Handler):
             "/work.html": ("text/html", PAGE.encode()),
             "/inputs.json": ("application/json", json.dumps(self.inputs).encode()),
             "/input.lapic": ("application/octet-stream", PHOTO.read_bytes()),
+            "/tall.lapic": ("application/octet-stream", FILES["tall.lapic"]),
         }
         if self.path not in answers:
             return super().do_GET()
@@ -86,12 +93,15 @@ class Work(Handler):
 @pytest.fixture(scope="module")
 def inputs() -> dict[str, Any]:
     photo = Image.open(f"{PHOTO}.png").convert("RGBA")
-    coloured = photo.convert("RGB")
-    coloured.info["icc_profile"] = rgb_profile(PRIMARIES[12], SRGB_CURVE)  # Display P3
+    coloured, grey, wide = photo.convert("RGB"), photo.convert("L").convert("RGB"), Image.new("RGB", (70_000, 1), "red")
+    coloured.info["icc_profile"] = wide.info["icc_profile"] = rgb_profile(PRIMARIES[12], SRGB_CURVE)  # Display P3
+    grey.info["icc_profile"] = rgb_profile(PRIMARIES[12], power_curve(1.0))
     return {
         "files": {name: to_text((GOLDEN / name).read_bytes()) for name in NAMES},
         "realistic": to_text(PHOTO.read_bytes()),
         "profiled": to_text(lapic.encode(coloured, effort=0)),
+        "grey": to_text(lapic.encode(grey, effort=0)),
+        "wide": to_text(lapic.encode(wide, effort=0)),
         "photo": {"data": to_text(photo.tobytes()), "width": photo.width, "height": photo.height},
     }
 
@@ -138,6 +148,19 @@ def test_realism_and_colours_are_those_of_the_codec(found: dict[str, Any]) -> No
     change = np.abs(pixels(found["srgb"]) - pixels(found["raw"]))
     assert change[..., :3].max() > 10
     assert change[..., 3].max() == 0
+
+
+def test_a_grey_picture_with_a_profile_of_colours_is_converted(found: dict[str, Any]) -> None:
+    shown, raw = (pixels(found["grey"][kind])[..., :3] for kind in ("srgb", "raw"))
+    assert np.abs(shown - raw).max() > 10
+
+
+def test_a_picture_that_no_canvas_holds_is_converted_or_gets_a_sentence(found: dict[str, Any]) -> None:
+    red, _, blue, alpha = found["wide"]
+    assert red > 250
+    assert blue < 40
+    assert alpha == 255
+    assert found["tall"] == "this browser has no pictures of 16 x 70000: show a smaller one"
 
 
 def test_a_photo_is_made_a_file(found: dict[str, Any], inputs: dict[str, Any]) -> None:

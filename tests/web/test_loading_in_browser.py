@@ -51,8 +51,18 @@ def test_what_cannot_be_loaded_is_said_and_tried_again(page: Browser, pattern: s
 def test_a_damaged_pack_is_noticed(page: Browser) -> None:
     page.page.route("**/features.onnx", lambda route: route.fulfill(body=b"no graph"))
     assert "is damaged: features.onnx has 8 bytes" in page.call(DECODE, TEXT)[1]
+    page.page.route("**/tables.bin", lambda route: route.fulfill(body=b"no table"))
+    page.call("async () => { globalThis.lapic = await import('/lapic.js?again'); }")
+    assert "is damaged: tables.bin has 8 bytes" in page.call(DECODE, TEXT)[1]
 
 
 def test_a_server_that_refuses_is_quoted(page: Browser) -> None:
     page.page.route("**/tables.bin", lambda route: route.fulfill(status=403, body=b""))
     assert page.call(DECODE, TEXT)[1].endswith("tables.bin: the server says 403")
+
+
+def test_a_worker_of_another_site_cannot_be_started(page: Browser) -> None:
+    page.call("async () => lapic.configure({ base: 'http://localhost:1/' })")
+    name, message = page.call(DECODE, TEXT)
+    assert name == "LapicError"
+    assert message.startswith("the worker of lapic cannot be started: ")

@@ -187,6 +187,16 @@ def test_facts_and_metadata_are_shown(page: Page) -> None:
     page.page.locator("summary").click()
 
 
+def test_a_profile_without_a_name_is_said_clearly(page: Page) -> None:
+    with Image.open(GOLDEN / "photo-q10.lapic.png") as image:
+        picture = image.convert("RGB")
+    picture.info["icc_profile"] = b"no profile at all"
+    page.open(("profile.lapic", lapic.encode(picture, effort=0)))
+    page.page.locator("summary").click()
+    assert "ICC profile without a name, converted to sRGB" in page.text("#panel dl")
+    page.page.locator("summary").click()
+
+
 def test_regions_are_shown(page: Page) -> None:
     page.open(("regions.lapic", (GOLDEN / "regions-q40.lapic").read_bytes()))
     page.page.locator("summary").click()
@@ -243,6 +253,49 @@ def test_sliders_that_move_together_are_both_heard(page: Page, small: bytes) -> 
     page.set_slider("realism", 0)
 
 
+HOLD_READING = """() => {
+    globalThis.timers = [];
+    const pauses = setTimeout;
+    globalThis.setTimeout = (act, ms) => ms === 200 ? timers.push(act) : pauses(act, ms);
+    const released = new Promise(resolve => { globalThis.release = resolve; });
+    const slow = (owner, name) => {
+        const read = owner[name];
+        owner[name] = async function (...given) {
+            if ((given[0] ?? this).size > 8) await released;
+            return read.apply(this, given);
+        };
+    };
+    slow(globalThis, "createImageBitmap");
+    slow(Blob.prototype, "arrayBuffer");
+}"""
+
+
+@pytest.mark.parametrize(("kind", "name", "label"), [
+    ("photo", "next.png", "176 x 144"), ("lapic", "next.lapic", "163 x 109"), ("empty", "next.jpg", ""),
+])  # fmt: skip
+def test_a_slider_that_moved_before_another_file_leaves_it(
+    kind: str, name: str, label: str, chromium: Any, server: PageServer, small: bytes
+) -> None:
+    data = {"photo": small, "lapic": (GOLDEN / "photo-q10.lapic").read_bytes(), "empty": b""}[kind]
+    guest = Page(chromium, f"{server.address}index.html")
+    guest.open(("photo.png", small))
+    guest.page.evaluate(HOLD_READING)
+    for slider in ("quality", "realism"):
+        guest.page.locator(f"#{slider}").press("ArrowRight")
+    guest.page.locator("#files").set_input_files([{"name": name, "mimeType": "", "buffer": data}])
+    guest.page.locator("#name", has_text=name).wait_for()
+    guest.page.evaluate("() => timers.forEach(act => act())")
+    guest.page.evaluate("() => release()")
+    if kind == "empty":
+        guest.page.locator("#error", has_text="the file is empty").wait_for()
+    else:
+        guest.page.locator("#status", has_text=f"{name}: ").wait_for(state="attached")
+        assert not guest.page.locator("#error").is_visible()
+        assert label in guest.page.locator("#view canvas").get_attribute("aria-label")
+    assert guest.text("#quality-value") == "51"
+    guest.context.close()
+
+
 def test_a_file_that_is_looked_at_leaves_the_quality_of_the_next_photo(page: Page, small: bytes) -> None:
     page.open(("photo.png", small))
     page.set_slider("quality", 25)
@@ -284,6 +337,7 @@ def test_pictures_of_a_folder_that_is_dropped_are_opened(
 
 @pytest.mark.parametrize(("address", "sentence"), [
     ("http://[", "http://[: not the address of a file"), ("", "open=: not the address of a file"),
+    ("&list=http://[", "http://[: not the address of a list"),
     ("%25ZZ.lapic", "%ZZ.lapic: cannot be read: the server answers 404"), ("data:text/plain,x", "of this site alone"),
 ])  # fmt: skip
 def test_a_wrong_link_is_one_sentence(address: str, sentence: str, chromium: Any, server: PageServer) -> None:

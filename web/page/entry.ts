@@ -58,6 +58,7 @@ export async function linkedSources(fragment: string): Promise<Source[]> {
 }
 
 async function listedSources(list: string): Promise<Source[]> {
+  if (!URL.canParse(list, location.href)) refuse(list, "not the address of a list");
   const url = new URL(list, location.href);
   if (url.origin !== location.origin) refuse(list, "a list has to be of this site");
   const addresses: unknown = await (await answerOf(url, list)).json().catch(() => null);

@@ -2,17 +2,17 @@ import type { Info } from "../src/lapic.ts";
 import { allBytesText } from "./units.ts";
 
 const CHUNKS: Record<string, string> = {
-  iccp: "ICC profile", icc: "ICC profile", exif: "EXIF", xmpd: "XMP", xmp: "XMP", alph: "Alpha", alpha: "Alpha",
-  filt: "Filter", filter: "Filter", header: "Header and checksums", payload: "Picture data", mode: "Mode",
-  QMAP: "Map of regions",
+  iccp: "ICC profile", exif: "EXIF", xmpd: "XMP", alph: "Alpha", filt: "Filter", header: "Header and checksums",
+  payload: "Picture data", mode: "Mode", QMAP: "Map of regions",
 };
 const MODES: Record<string, string> = { L: "grey", LA: "grey with alpha", RGB: "colour", RGBA: "colour with alpha" };
+
+const NO_NAME = "ICC profile without a name";
 
 /** What is in a file, as rows of a name and a text. */
 export function factsOf(info: Info, isMadeHere: boolean): [string, string][] {
   const { width, height, mode, quality, model, tiles, tile, bpp, bytes, metadata } = info;
   const parts = Object.entries(bytes).filter(([kind, count]) => kind !== "total" && count > 0);
-  const profile = metadata.icc ? profileName(metadata.icc) : null;
   return [
     ["Picture", `${width} x ${height}, ${MODES[mode] ?? mode}`],
     ["Quality", String(rounded(quality))],
@@ -21,7 +21,7 @@ export function factsOf(info: Info, isMadeHere: boolean): [string, string][] {
     ["Rate", `${bpp.toFixed(3)} bits per pixel`],
     ["Model", `${model.name ?? "unknown"} (${model.id})`],
     ["Format", `version ${info.formatVersion}, ${tiles === 1 ? "one tile" : `${tiles} tiles of ${tile} pixels`}`],
-    ["Colours", profile ? `${profile}, converted to sRGB` : "sRGB"],
+    ["Colours", metadata.icc ? `${profileName(metadata.icc)}, converted to sRGB` : "sRGB"],
     ["Metadata", metadataText(info, isMadeHere)],
     ...parts.map(([kind, count]): [string, string] => [CHUNKS[kind] ?? `Chunk ${kind}`, allBytesText(count)]),
   ];
@@ -44,7 +44,7 @@ function metadataText({ metadata }: Info, isMadeHere: boolean): string {
   return isMadeHere ? "none: those of the photo are left out" : "none";
 }
 
-/** The description in an ICC profile (its tag `desc`, in versions 2 and 4), or "unnamed". */
+/** The description in an ICC profile (its tag `desc`, in versions 2 and 4), or words for none. */
 function profileName(profile: Uint8Array): string {
   try {
     const view = new DataView(profile.buffer, profile.byteOffset, profile.byteLength);
@@ -54,8 +54,8 @@ function profileName(profile: Uint8Array): string {
     const from = isUnicode ? start + view.getUint32(start + 24) : start + 12;
     const length = isUnicode ? view.getUint32(start + 20) : view.getUint32(start + 8);
     const text = new TextDecoder(isUnicode ? "utf-16be" : "latin1").decode(profile.subarray(from, from + length));
-    return text.replace(/\0/g, "").trim() || "unnamed";
+    return text.replace(/\0/g, "").trim() || NO_NAME;
   } catch {
-    return "unnamed";
+    return NO_NAME;
   }
 }

@@ -54,19 +54,25 @@ export class Session {
   /** Encode the photo with another quality, 1 to 100. */
   setQuality(quality: number): void {
     this.set({ quality });
-    void this.run((signal) => this.update(signal));
+    this.refresh();
   }
 
   /** Decode with another realism, 0 to 1. */
   setRealism(realism: number): void {
     this.set({ realism });
-    void this.run((signal) => this.update(signal));
+    this.refresh();
   }
 
   /** Compute what is looked at and not there yet. */
   look(): void {
-    const { task, entry } = this.state;
-    if (entry && (!task || task.startsWith("fitting"))) void this.run((signal) => this.update(signal));
+    const { task } = this.state;
+    if (!task || task.startsWith("fitting")) this.refresh();
+  }
+
+  /** Compute what is missing, unless the file is still being read, or cannot be. */
+  private refresh(): void {
+    const { info, versions } = this.state;
+    if (info || versions.has("original")) void this.run((signal) => this.update(signal));
   }
 
   private async run(work: (signal: AbortSignal) => Promise<void>): Promise<void> {

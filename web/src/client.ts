@@ -73,10 +73,15 @@ export class Client {
   private post(request: Request): void {
     try {
       this.worker ??= this.start();
+    } catch (error) {
+      const reason = globalThis.Worker ? "the worker of lapic cannot be started" : "a browser is needed";
+      this.fail(`${reason}: ${(error as Error).message}`, true);
+      return;
+    }
+    try {
       this.worker.postMessage(request);
     } catch (error) {
-      const reason = globalThis.Worker ? "the picture does not fit into this browser's memory" : "a browser is needed";
-      this.fail(`${reason}: ${(error as Error).message}`, true);
+      this.fail(`the picture does not fit into this browser's memory: ${(error as Error).message}`, true);
     }
   }
 

@@ -1,6 +1,7 @@
 /** `<lapic-image src="photo.lapic" alt="...">`, which works like `<img>`. Importing this module defines it. */
 
 import { decode, info, LapicError } from "./lapic.ts";
+import { fetchBytes, realismIn, resize, turnToLoad } from "./showing.ts";
 
 const STYLE = `
 :host { display: inline-block; vertical-align: bottom; max-width: 100%; }
@@ -8,6 +9,7 @@ const STYLE = `
 canvas { display: block; width: 100%; height: 100%; object-fit: inherit; object-position: inherit; }
 canvas[hidden] { display: none; }
 `;
+const PROPERTIES = ["src", "alt", "width", "height", "realism"] as const;
 
 /**
  * A picture of a .lapic file. Attributes: `src`, `alt`, `width`, `height` (CSS pixels), `realism` (0 to 1) and `loading`
@@ -19,22 +21,23 @@ export class LapicImage extends HTMLElement {
 
   private readonly canvas = document.createElement("canvas");
   private readonly text = document.createElement("span");
-  private readonly hints = new CSSStyleSheet();
+  private hints!: CSSStyleSheet;
   private task = new AbortController();
-  private watcher: IntersectionObserver | null = null;
   private isQueued = false;
-  private bytes: { src: string; data: Uint8Array } | null = null;
+  private file: { src: string; data: Uint8Array } | null = null;
+  /** The file whose size the canvas has. */
+  private sized: string | null = null;
+  /** The file whose whole picture the canvas shows. */
+  private drawn: string | null = null;
   private isComplete = true;
+  private hasFailed = false;
   private settled: Promise<void> = Promise.resolve();
 
   constructor() {
     super();
-    const root = this.attachShadow({ mode: "open" });
-    const style = new CSSStyleSheet();
-    style.replaceSync(STYLE);
-    root.adoptedStyleSheets = [style, this.hints];
+    this.attachShadow({ mode: "open" }).append(this.canvas, this.text);
     this.canvas.hidden = true;
-    root.append(this.canvas, this.text);
+    this.makeSheets(window);
   }
 
   /** The address of the file, absolute. */
@@ -71,8 +74,7 @@ export class LapicImage extends HTMLElement {
 
   /** 0, the picture nearest to the original, to 1, the one that looks most like a photo. */
   get realism(): number {
-    const realism = Number(this.getAttribute("realism") ?? 0);
-    return realism >= 0 ? Math.min(1, realism) : 0;
+    return realismIn(this.getAttribute("realism"));
   }
   set realism(value: number) {
     this.setAttribute("realism", String(value));
@@ -93,18 +95,37 @@ export class LapicImage extends HTMLElement {
     return this.isComplete;
   }
 
-  /** Fulfilled when the picture is there. Rejects with the error that `error` tells of. */
+  /**
+   * Fulfilled when the picture is there, that of a newer `src` if it changes meanwhile. Rejects with the error that
+   * `error` tells of, and if the element has no `src`, or is in no document.
+   */
   async decode(): Promise<void> {
     await Promise.resolve();
-    return this.settled;
+    if (!this.src) throw new LapicError("there is no picture to decode: src is missing");
+    if (!this.isConnected) throw new LapicError("there is no picture to decode: the element is in no document");
+    const { settled } = this;
+    const isReplaced = () => this.isQueued || settled !== this.settled;
+    await settled.catch((error: unknown) => {
+      if (!isReplaced()) throw error;
+    });
+    if (isReplaced()) await this.decode();
   }
 
   connectedCallback(): void {
-    this.queue();
+    for (const name of PROPERTIES) this.adoptProperty(name);
+    if (!this.isComplete || this.drawn !== this.src) this.queue();
   }
 
   disconnectedCallback(): void {
-    this.stop();
+    this.task.abort();
+  }
+
+  /** Style sheets belong to the document that they were made for. */
+  adoptedCallback(): void {
+    const { defaultView } = this.ownerDocument;
+    if (!defaultView) return;
+    this.makeSheets(defaultView);
+    this.showSize();
   }
 
   attributeChangedCallback(name: string): void {
@@ -124,50 +145,32 @@ export class LapicImage extends HTMLElement {
     });
   }
 
-  private stop(): void {
-    this.task.abort();
-    this.watcher?.disconnect();
-    this.watcher = null;
-  }
-
   private start(): void {
-    this.stop();
+    this.task.abort();
     this.showAlt();
     if (!this.src) {
-      this.bytes = null;
-      this.canvas.hidden = true;
+      this.clear();
       return;
     }
     const { signal } = (this.task = new AbortController());
-    this.settled = this.visible().then(() => this.load(signal));
+    this.settled = turnToLoad(this, signal).then(() => this.load(signal));
     this.settled.catch(() => {});
-  }
-
-  private visible(): Promise<void> {
-    if (this.getAttribute("loading") !== "lazy") return Promise.resolve();
-    return new Promise((resolve) => {
-      this.watcher = new IntersectionObserver(
-        (entries) => {
-          if (entries.some((entry) => entry.isIntersecting)) resolve();
-        },
-        { rootMargin: "100%" },
-      );
-      this.watcher.observe(this);
-    });
   }
 
   private async load(signal: AbortSignal): Promise<void> {
     try {
       const { src, realism } = this;
-      const isOther = this.bytes?.src !== src;
-      if (isOther) this.bytes = { src, data: await fetchBytes(src, signal) };
-      const { data } = this.bytes!;
-      if (isOther) this.prepare(await info(data));
-      signal.throwIfAborted();
-      const preview = isOther ? (image: ImageData) => this.draw(image, signal) : undefined;
+      const data = await this.read(src, signal);
+      if (this.sized !== src) {
+        const size = await info(data);
+        signal.throwIfAborted();
+        this.prepare(src, size);
+      }
+      const preview = this.drawn === src ? undefined : (image: ImageData) => this.draw(image);
       const image = await decode(data, { realism, signal, preview });
       signal.throwIfAborted();
-      this.draw(image, signal);
+      this.draw(image);
+      this.drawn = src;
       this.isComplete = true;
       this.dispatchEvent(new Event("load"));
     } catch (error) {
@@ -176,16 +179,26 @@ export class LapicImage extends HTMLElement {
     }
   }
 
-  /** Take the size of a picture that is about to be drawn. */
-  private prepare({ width, height }: { width: number; height: number }): void {
-    this.canvas.width = width;
-    this.canvas.height = height;
-    this.canvas.hidden = false;
-    this.text.textContent = "";
+  /** The bytes of a file, which are kept for another realism. */
+  private async read(src: string, signal: AbortSignal): Promise<Uint8Array> {
+    if (this.file?.src === src) return this.file.data;
+    const data = await fetchBytes(src, signal);
+    signal.throwIfAborted();
+    this.file = { src, data };
+    return data;
   }
 
-  private draw(image: ImageData, signal: AbortSignal): void {
-    if (signal.aborted) return;
+  /** Take the size of a picture that is about to be drawn. */
+  private prepare(src: string, { width, height }: { width: number; height: number }): void {
+    this.drawn = null;
+    resize(this.canvas, width, height);
+    this.canvas.hidden = false;
+    this.sized = src;
+    this.hasFailed = false;
+    this.showAlt();
+  }
+
+  private draw(image: ImageData): void {
     const context = this.canvas.getContext("2d")!;
     const { width, height } = this.canvas;
     if (image.width === width && image.height === height) {
@@ -199,18 +212,41 @@ export class LapicImage extends HTMLElement {
   }
 
   private fail(error: unknown): void {
-    this.bytes = null;
-    this.canvas.hidden = true;
-    this.text.textContent = this.alt;
+    this.clear();
+    this.hasFailed = true;
+    this.showAlt();
     this.isComplete = true;
     const message = error instanceof Error ? error.message : String(error);
     this.dispatchEvent(new ErrorEvent("error", { message, error }));
   }
 
+  /** Show no picture. */
+  private clear(): void {
+    this.file = null;
+    this.sized = null;
+    this.drawn = null;
+    this.canvas.hidden = true;
+  }
+
   private showAlt(): void {
     this.canvas.role = this.getAttribute("alt") === "" ? "presentation" : "img";
     this.canvas.ariaLabel = this.alt || null;
-    if (this.text.textContent) this.text.textContent = this.alt;
+    this.text.textContent = this.hasFailed ? this.alt : "";
+  }
+
+  /** Hand a property that was set before the element was defined to its setter. */
+  private adoptProperty(name: (typeof PROPERTIES)[number]): void {
+    if (!Object.hasOwn(this, name)) return;
+    const value = this[name];
+    Reflect.deleteProperty(this, name);
+    Object.assign(this, { [name]: value });
+  }
+
+  private makeSheets({ CSSStyleSheet }: Window & typeof globalThis): void {
+    const style = new CSSStyleSheet();
+    style.replaceSync(STYLE);
+    this.hints = new CSSStyleSheet();
+    this.shadowRoot!.adoptedStyleSheets = [style, this.hints];
   }
 
   /** Attributes are hints, which the page's own rules override, as with `<img>`. */
@@ -222,20 +258,6 @@ export class LapicImage extends HTMLElement {
     ];
     this.hints.replaceSync(`:host { ${rules.join(" ")} }`);
   }
-}
-
-/** The bytes of a file. Throws LapicError with a sentence that names the file. */
-export async function fetchBytes(src: string, signal: AbortSignal): Promise<Uint8Array> {
-  if (!URL.canParse(src, document.baseURI)) throw new LapicError(`cannot read ${src}: it is no address`);
-  let response: Response;
-  try {
-    response = await fetch(src, { signal });
-  } catch (error) {
-    if (signal.aborted) throw error;
-    throw new LapicError(`cannot read ${src}: the server does not answer, or does not allow it`);
-  }
-  if (!response.ok) throw new LapicError(`cannot read ${src}: the server answers ${response.status}`);
-  return new Uint8Array(await response.arrayBuffer());
 }
 
 if (!customElements.get("lapic-image")) customElements.define("lapic-image", LapicImage);

@@ -32,7 +32,7 @@ export async function perform(
       const model = await library.byId(file.header.model);
       const { scale, realism } = job;
       const icc = job.converts ? file.header.chunks.get("iccp") : undefined;
-      const shown = async (pixels: Pixels) => (icc ? toSrgb(pixels, icc, file.header.grey) : pixels);
+      const shown = async (pixels: Pixels) => (icc ? toSrgb(pixels, icc, file.header.grey, steps.pause) : pixels);
       const show = async (pixels: Pixels) => preview(await shown(pixels));
       const wanted = job.preview && scale === 1 ? show : undefined;
       return shown(await decodePicture(model, file, { scale, realism, preview: wanted }, steps));
@@ -43,10 +43,16 @@ export async function perform(
         return content?.length ? [[kind, content] as const] : [];
       });
       const model = await library.forQuality(job.quality, isDrawn(job.pixels) ? "psnr" : "eye");
-      const quality = Math.round(job.quality * QUALITY_ONE);
+      const quality = roundedToEven(job.quality * QUALITY_ONE);
       return encodePicture(model, job.pixels, { quality, chunks: new Map(given) }, steps);
     }
   }
+}
+
+/** A number rounded to a whole one, halves to the even one as Python does. */
+function roundedToEven(value: number): number {
+  const below = Math.floor(value);
+  return value - below === 0.5 ? below + (below % 2) : Math.round(value);
 }
 
 async function describe(bytes: Uint8Array, { header, tiles, chunkSizes }: LapicFile, library: Library): Promise<Info> {

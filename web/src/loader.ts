@@ -1,12 +1,22 @@
 /** Lets `<img src="photo.lapic">` show its picture, and defines `<lapic-image>`. Importing this module upgrades the images
  * of the page, and those that are added later. */
 
-import { fetchBytes } from "./element.ts";
+import "./element.ts";
 import { decode, info } from "./lapic.ts";
+import { fetchBytes, realismIn, resize, turnToLoad } from "./showing.ts";
 
 const LAPIC = /\.lapic$/i;
-const upgrades = new WeakMap<HTMLImageElement, AbortController>();
-const sized = new WeakSet<HTMLImageElement>(); // images whose width and height were set here
+
+/** What the loader does for an image, and what it set there. */
+interface Upgrade {
+  task: AbortController;
+  /** The address of the picture that is shown. */
+  url: string | null;
+  /** The attribute `width` during the first look. */
+  width: string | null;
+}
+
+const upgrades = new WeakMap<HTMLImageElement, Upgrade>();
 
 /**
  * Decode an image whose `src` ends in .lapic, and let it show the result; its `realism` is that of the attribute
@@ -15,26 +25,17 @@ const sized = new WeakSet<HTMLImageElement>(); // images whose width and height 
  */
 export async function upgrade(image: HTMLImageElement): Promise<void> {
   const { src } = image;
-  if (src.startsWith("blob:")) return; // set below
-  upgrades.get(image)?.abort();
-  if (sized.delete(image)) for (const name of ["width", "height"]) image.removeAttribute(name);
+  const before = upgrades.get(image);
+  if (before && before.url === src) return;
+  if (before) end(image, before);
   if (!URL.canParse(src) || !LAPIC.test(new URL(src).pathname)) return;
-  const controller = new AbortController();
-  upgrades.set(image, controller);
-  const { signal } = controller;
+  const current: Upgrade = { task: new AbortController(), url: null, width: null };
+  upgrades.set(image, current);
+  const { signal } = current.task;
   try {
-    const bytes = await fetchBytes(src, signal);
-    const { width, height } = await info(bytes);
-    const realism = Number(image.dataset.realism ?? 0);
-    if (!image.hasAttribute("width") && !image.hasAttribute("height")) {
-      Object.assign(image, { width, height });
-      sized.add(image);
-    }
-    let first = Promise.resolve();
-    const preview = (small: ImageData): void => void (first = show(image, small, signal));
-    const whole = await decode(bytes, { realism, signal, preview });
-    await first;
-    await show(image, whole, signal);
+    if (await showsAnotherSource(image, src, signal)) return;
+    await turnToLoad(image, signal);
+    await load(image, src, current);
   } catch (error) {
     if (signal.aborted) return;
     const message = error instanceof Error ? error.message : String(error);
@@ -42,17 +43,68 @@ export async function upgrade(image: HTMLImageElement): Promise<void> {
   }
 }
 
-async function show(image: HTMLImageElement, picture: ImageData, signal: AbortSignal): Promise<void> {
-  const canvas = new OffscreenCanvas(picture.width, picture.height);
-  canvas.getContext("2d")!.putImageData(picture, 0, 0);
-  const url = URL.createObjectURL(await canvas.convertToBlob());
-  if (signal.aborted) {
-    URL.revokeObjectURL(url);
-    return;
-  }
-  image.addEventListener("load", () => URL.revokeObjectURL(url), { once: true });
-  image.src = url;
+/** Fetch and decode a file, and show its first look and its picture. */
+async function load(image: HTMLImageElement, src: string, current: Upgrade): Promise<void> {
+  const { signal } = current.task;
+  const bytes = await fetchBytes(src, signal);
+  const { width } = await info(bytes);
+  signal.throwIfAborted();
+  let first = Promise.resolve();
+  const preview = (small: ImageData): void => {
+    holdWidth(image, width, current);
+    first = show(image, small, current).catch(() => {});
+  };
+  const picture = await decode(bytes, { realism: realismIn(image.dataset["realism"]), signal, preview });
+  await first;
+  await show(image, picture, current);
+  releaseWidth(image, current);
+}
+
+/** Whether the browser chose a file of `srcset` or of a `<picture>` in place of `src`. */
+async function showsAnotherSource(image: HTMLImageElement, src: string, signal: AbortSignal): Promise<boolean> {
+  if (!image.hasAttribute("srcset") && !(image.parentElement instanceof HTMLPictureElement)) return false;
+  if (!image.complete) await settled(image, signal);
+  return image.currentSrc !== "" && image.currentSrc !== src;
+}
+
+/** Fulfilled when an image has loaded or failed. Rejects with the signal's reason. */
+function settled(image: HTMLImageElement, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    for (const type of ["load", "error"]) image.addEventListener(type, () => resolve(), { once: true, signal });
+    signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+  });
+}
+
+async function show(image: HTMLImageElement, picture: ImageData, current: Upgrade): Promise<void> {
+  const canvas = new OffscreenCanvas(1, 1);
+  resize(canvas, picture.width, picture.height).putImageData(picture, 0, 0);
+  const blob = await canvas.convertToBlob();
+  if (current.task.signal.aborted) return;
+  const before = current.url;
+  image.src = current.url = URL.createObjectURL(blob);
+  if (before) URL.revokeObjectURL(before);
   await image.decode().catch(() => {});
+}
+
+/** Stop what is done for an image, and take back what was set there. */
+function end(image: HTMLImageElement, before: Upgrade): void {
+  before.task.abort();
+  if (before.url) URL.revokeObjectURL(before.url);
+  releaseWidth(image, before);
+  upgrades.delete(image);
+}
+
+/** Give the first look the width of the picture, unless the page gives a size. */
+function holdWidth(image: HTMLImageElement, width: number, current: Upgrade): void {
+  if (image.hasAttribute("width") || image.hasAttribute("height")) return;
+  current.width = String(width);
+  image.setAttribute("width", current.width);
+}
+
+/** Remove the width of the first look, unless the page has changed it. */
+function releaseWidth(image: HTMLImageElement, current: Upgrade): void {
+  if (current.width !== null && image.getAttribute("width") === current.width) image.removeAttribute("width");
+  current.width = null;
 }
 
 function upgradeAll(root: ParentNode): void {
@@ -67,5 +119,5 @@ new MutationObserver((records) => {
       else if (node instanceof Element) upgradeAll(node);
     }
   }
-}).observe(document, { subtree: true, childList: true, attributes: true, attributeFilter: ["src"] });
+}).observe(document, { subtree: true, childList: true, attributes: true, attributeFilter: ["src", "loading"] });
 upgradeAll(document);

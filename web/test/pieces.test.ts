@@ -6,6 +6,7 @@ import { Latents } from "../src/coding/latents.ts";
 import { readFile } from "../src/format/container.ts";
 import { Library } from "../src/library.ts";
 import type { Pixels } from "../src/picture/planes.ts";
+import { qualitiesOf } from "../src/picture/qualities.ts";
 import { Rect, latentBounds } from "../src/picture/rect.ts";
 import { golden, noPacks, readPack } from "./files.ts";
 
@@ -58,11 +59,12 @@ test("pieces of a picture with regions give the whole picture", { skip: noPacks 
 });
 
 test("each tile is decoded once, and its rows stay as long as they are needed", { skip: noPacks }, async () => {
-  const { header, tiles } = await readFile(golden("photo-q90-tiles.lapic"));
+  const file = await readFile(golden("photo-q90-tiles.lapic"));
+  const { header, tiles } = file;
   const model = await new Library(readPack).byId(header.model);
   const bounds = latentBounds(header.width, header.height);
   let count = 0;
-  const latents = () => new Latents(model, header, tiles, STEPS.pause, async () => void count++);
+  const latents = () => new Latents(model, file, qualitiesOf(header), STEPS.pause, async () => void count++);
   const whole = await latents().region(bounds, bounds.bottom);
   assert.equal(count, tiles.length);
   const parts = latents();

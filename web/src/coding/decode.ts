@@ -6,6 +6,8 @@ import type { Model } from "../model/model.ts";
 import { blankPixels, writePixels } from "../picture/planes.ts";
 import type { Pixels, Plane, Planes } from "../picture/planes.ts";
 import { readAlpha } from "../picture/png.ts";
+import { qualitiesOf } from "../picture/qualities.ts";
+import type { Qualities } from "../picture/qualities.ts";
 import { LATENT, Rect, latentBounds, pieceEdge } from "../picture/rect.ts";
 import { Latents } from "./latents.ts";
 import type { Steps } from "./steps.ts";
@@ -43,6 +45,7 @@ export async function decodePicture(
 /** The decoding of one picture. */
 class Decode {
   private readonly bounds: Rect;
+  private readonly qualities: Qualities;
   private readonly synthesis: Synthesis;
   private readonly rows: Rect[][];
   private readonly model: Model;
@@ -60,7 +63,8 @@ class Decode {
     this.alpha = alpha;
     this.steps = steps;
     const { header } = file;
-    this.synthesis = new Synthesis(model, header, request, steps.pause);
+    this.qualities = qualitiesOf(header);
+    this.synthesis = new Synthesis(model, header, this.qualities, request, steps.pause);
     this.bounds = latentBounds(header.width, header.height);
     const edge = request.piece ?? pieceEdge(this.bounds);
     const bands = Array.from({ length: Math.ceil(this.bounds.height / edge) }, (_, band) =>
@@ -98,8 +102,7 @@ class Decode {
 
   /** All pieces from the left upper to the right lower one. */
   private async *pieces(): AsyncGenerator<Piece> {
-    const { header, tiles } = this.file;
-    const latents = new Latents(this.model, header, tiles, this.steps.pause, () => this.step());
+    const latents = new Latents(this.model, this.file, this.qualities, this.steps.pause, () => this.step());
     for (const [at, row] of this.rows.entries()) {
       const below = this.rows[at + 1]?.[0];
       const nextTop = below ? below.top - this.synthesis.halo : this.bounds.bottom;

@@ -1,7 +1,7 @@
 /** Encoding in one pass (effort 0): pixels to the bytes of a file, tile by tile. */
 
 import { LapicError } from "../error.ts";
-import { writeFile } from "../format/container.ts";
+import { fitsFormat, writeFile } from "../format/container.ts";
 import type { Header, Tile } from "../format/container.ts";
 import { encodeTile, symbolsCrc } from "../format/tile_coder.ts";
 import { nearestLevel } from "../model/levels.ts";
@@ -19,7 +19,6 @@ import { quantise } from "./quantise.ts";
 import type { Steps } from "./steps.ts";
 
 const TILE = 1024;
-const MAX_EDGE = 2 ** 24;
 
 export interface EncodeRequest {
   /** Fixed-point, 256..25600. */
@@ -66,8 +65,7 @@ export async function encodePicture(
 
 async function headerOf(model: Model, pixels: Pixels, { quality, chunks }: EncodeRequest): Promise<Header> {
   const { width, height } = pixels;
-  if (width > MAX_EDGE || height > MAX_EDGE)
-    throw new LapicError(`a picture of ${width} x ${height} does not fit the format`);
+  if (!fitsFormat(width, height)) throw new LapicError(`a picture of ${width} x ${height} does not fit the format`);
   const all = new Map(chunks);
   const alpha = alphaOf(pixels);
   if (alpha.data.some((value) => value < 255)) {

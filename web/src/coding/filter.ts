@@ -10,11 +10,11 @@ const FEATURES = 76;
 const TAPS = 25; // of a kernel of 5 x 5
 const CENTRE = 12;
 
-/** Inputs of the graph "filter" beside the picture. */
-export type Filter = Tensors;
+/** Inputs of the graph "filter" beside the picture, at full size and at 1/8. */
+export type Filter = Record<1 | 8, Tensors>;
 
 /** The filter in a file's chunk. Throws LapicError if it is damaged. */
-export function readFilter(model: Model, body: Uint8Array, scale: 1 | 8): Filter {
+export function readFilter(model: Model, body: Uint8Array): Filter {
   if (!model.has("filter.scale")) {
     throw new LapicError(`the model ${model.manifest.name} has no filters, but the file has one`);
   }
@@ -34,18 +34,27 @@ export function readFilter(model: Model, body: Uint8Array, scale: 1 | 8): Filter
     }
     constant[out] = weight(out, FEATURES - 1) / 64;
   }
-  if (scale === 8) flatten(kernel);
-  for (let colour = 0; colour < 3; colour++) kernel[TAPS * (3 * colour + colour) + CENTRE]! += 1;
-  return { kernel: tensor(kernel, 3, 3, 5, 5), constant: tensor(constant, 3) };
+  const inputs = (change: Float64Array) => ({
+    kernel: tensor(passingOn(change), 3, 3, 5, 5),
+    constant: tensor(constant, 3),
+  });
+  return { 1: inputs(kernel), 8: inputs(flattened(kernel)) };
 }
 
-/** Keep only what a kernel does to flat areas. */
-function flatten(kernel: Float64Array): void {
+/** A kernel that adds its change to the picture. */
+function passingOn(change: Float64Array): Float64Array {
+  const out = change.slice();
+  for (let colour = 0; colour < 3; colour++) out[TAPS * (3 * colour + colour) + CENTRE]! += 1;
+  return out;
+}
+
+/** Only what a kernel does to flat areas. */
+function flattened(kernel: Float64Array): Float64Array {
+  const out = new Float64Array(kernel.length);
   for (let begin = 0; begin < kernel.length; begin += TAPS) {
-    const sum = kernel.subarray(begin, begin + TAPS).reduce((total, tap) => total + tap, 0);
-    kernel.fill(0, begin, begin + TAPS);
-    kernel[begin + CENTRE] = sum;
+    out[begin + CENTRE] = kernel.subarray(begin, begin + TAPS).reduce((total, tap) => total + tap, 0);
   }
+  return out;
 }
 
 /** The coefficients (3, 76). */

@@ -1,11 +1,11 @@
 /** The latents of tiles, decoded when they are needed and freed once they are passed. */
 
-import type { Header, Tile } from "../format/container.ts";
+import type { Header, LapicFile, Tile } from "../format/container.ts";
 import { TileDecoder } from "../format/tile_coder.ts";
 import { nearestLevel, rowAt, rowsAt } from "../model/levels.ts";
 import type { Rows } from "../model/levels.ts";
 import type { Model } from "../model/model.ts";
-import { partOf, qualitiesOf } from "../picture/qualities.ts";
+import { partOf } from "../picture/qualities.ts";
 import type { Qualities } from "../picture/qualities.ts";
 import { Rect, copyShared, latentBounds, tileEdge } from "../picture/rect.ts";
 import { allSymbols, runPasses } from "./passes.ts";
@@ -86,11 +86,20 @@ export class Latents {
   private readonly pause: Pause;
   private readonly onTile: () => Promise<void>;
 
-  /** @param onTile called after each tile */
-  constructor(model: Model, header: Header, tiles: readonly Tile[], pause: Pause, onTile: () => Promise<void>) {
+  /**
+   * @param qualities those of the file
+   * @param onTile called after each tile
+   */
+  constructor(
+    model: Model,
+    { header, tiles }: Pick<LapicFile, "header" | "tiles">,
+    qualities: Qualities,
+    pause: Pause,
+    onTile: () => Promise<void>,
+  ) {
     this.model = model;
     this.header = header;
-    this.qualities = qualitiesOf(header);
+    this.qualities = qualities;
     this.pause = pause;
     this.onTile = onTile;
     const bounds = latentBounds(header.width, header.height);

@@ -8,10 +8,11 @@ import { floats, rowsTensor, tensor } from "../model/model.ts";
 import type { Model, Tensors } from "../model/model.ts";
 import { reduce } from "../picture/planes.ts";
 import type { Planes } from "../picture/planes.ts";
-import { partOf, qualitiesOf } from "../picture/qualities.ts";
+import { partOf } from "../picture/qualities.ts";
 import type { Qualities } from "../picture/qualities.ts";
 import type { Rect } from "../picture/rect.ts";
 import { readFilter } from "./filter.ts";
+import type { Filter } from "./filter.ts";
 import type { Pause } from "./steps.ts";
 
 const LEARNED = 80 * 256; // the highest quality that realism is trained for; from there to 100 it fades out
@@ -39,18 +40,15 @@ export class Synthesis {
   private readonly model: Model;
   private readonly quality: number;
   private readonly qualities: Qualities;
-  private readonly filter: Uint8Array | undefined;
+  private readonly filter: Filter | undefined;
   private readonly look: Look;
   private readonly pause: Pause;
 
   /** Throws LapicError if the model has no realistic decoder or the filter is damaged. */
-  constructor(model: Model, header: Header, look: Look, pause: Pause) {
-    const { quality, chunks } = header;
-    const filter = chunks.get("filt");
+  constructor(model: Model, { quality, chunks }: Header, qualities: Qualities, look: Look, pause: Pause) {
     this.model = model;
     this.quality = quality;
-    this.qualities = qualitiesOf(header);
-    this.filter = filter;
+    this.qualities = qualities;
     this.look = look;
     this.pause = pause;
     this.strength = look.realism * Math.min(Math.max((100 * 256 - quality) / FADES, 0), 1);
@@ -59,7 +57,8 @@ export class Synthesis {
         `there is no realistic decoder for the model ${model.manifest.name}: decode without realism`,
       );
     }
-    if (filter) readFilter(model, filter, look.scale);
+    const filter = chunks.get("filt");
+    this.filter = filter && readFilter(model, filter);
     this.halo = model.manifest.halo.synthesis + (this.strength > 0 ? model.manifest.halo.realism : 0);
   }
 
@@ -130,7 +129,7 @@ export class Synthesis {
 
   private async filtered(picture: ort.Tensor, scale: 1 | 8): Promise<Tensors> {
     if (!this.filter) return { filtered: picture };
-    return this.model.run("filter", { picture, ...readFilter(this.model, this.filter, scale) });
+    return this.model.run("filter", { picture, ...this.filter[scale] });
   }
 }
 

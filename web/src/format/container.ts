@@ -7,7 +7,7 @@ import { deflate, inflate } from "./zlib.ts";
 
 const SIGNATURE = [0x8c, 0x4c, 0x41, 0x50, 0x0d, 0x0a, 0x1a, 0x0a];
 export const VERSION = 0;
-const MAX_EDGE = 2 ** 24;
+const MAX_EDGE = 2 ** 24; // pixels
 const MAX_TILE = 2 ** 16; // places; bounds the memory that decoding one tile can take
 const MAX_METADATA = 2 ** 24; // bytes of one inflated chunk
 const MAX_CHUNKS = 1024;
@@ -47,6 +47,11 @@ export interface LapicFile {
   tiles: Tile[];
   /** The bytes that each chunk takes, by its type. */
   chunkSizes: Map<string, number>;
+}
+
+/** Whether the format holds pictures of this size in pixels. */
+export function fitsFormat(width: number, height: number): boolean {
+  return [width, height].every((edge) => edge >= 1 && edge <= MAX_EDGE);
 }
 
 /** Rows and columns of tiles. */
@@ -132,7 +137,7 @@ function checkNumbers(width: number, height: number, quality: number, tile: numb
   const fail = (what: string): never => {
     throw new LapicError(`the header is damaged: ${what}`);
   };
-  if (width < 1 || height < 1) fail(`a picture of ${width} x ${height} does not fit the format`);
+  if (!fitsFormat(width, height)) fail(`a picture of ${width} x ${height} does not fit the format`);
   if (quality < QUALITY_ONE || quality > 100 * QUALITY_ONE)
     fail(`quality ${asReal(quality / QUALITY_ONE)} is not in 1..100`);
   const rows = Math.min(tile || height, height);

@@ -35,7 +35,8 @@ export class Model {
   static async load(read: ReadPart): Promise<Model> {
     const manifest = JSON.parse(new TextDecoder().decode(await read("pack.json"))) as Manifest;
     checkManifest(manifest);
-    return new Model(manifest, await read("tables.bin"), read);
+    const readWhole = wholeParts(manifest, read);
+    return new Model(manifest, await readWhole("tables.bin"), readWhole);
   }
 
   /** Whether the pack has an array. */
@@ -75,12 +76,7 @@ export class Model {
   }
 
   private async load(graph: string): Promise<ort.InferenceSession> {
-    const name = `${graph}.onnx`;
-    const data = await this.read(name);
-    if (data.length !== this.manifest.files[name]?.bytes) {
-      throw new LapicError(`the model ${this.manifest.name} is damaged: ${name} has ${data.length} bytes`);
-    }
-    return ort.InferenceSession.create(data, {
+    return ort.InferenceSession.create(await this.read(`${graph}.onnx`), {
       executionProviders: ["wasm"],
       graphOptimizationLevel: "all",
       logSeverityLevel: 3,
@@ -92,6 +88,15 @@ export class Model {
     if (!found) throw new LapicError(`the pack of the model ${this.manifest.name} has no array ${name}`);
     return found;
   }
+}
+
+/** Reads files of a pack that have the sizes of its manifest. Throws LapicError for others. */
+function wholeParts({ name, files }: Manifest, read: ReadPart): ReadPart {
+  return async (part) => {
+    const data = await read(part);
+    if (data.length === files[part]?.bytes) return data;
+    throw new LapicError(`the model ${name} is damaged: ${part} has ${data.length} bytes`);
+  };
 }
 
 /** Load the runtime, if it is not there yet, by a graph that is not kept. */
