@@ -1,7 +1,7 @@
 """Pairs to learn a translation from: photos by day, and the same as a small sensor would see them at dusk.
 
 python examples/dusk_pairs.py PHOTOS/ dusk/ day/ [--edge 768]
-lapic-train translator --pairs dusk/ day/ --out run/ --init camera --max-minutes 10
+lapic-train translator --pairs dusk/ day/ --out run/ --init camera --max-minutes 10 --decay-minutes 5
 lapic-train export run/checkpoint.pt dusk-to-day --folder .
 lapic translate dark.jpg bright.png --model dusk-to-day.safetensors
 """

@@ -9,9 +9,16 @@ from typing import Any
 import click
 
 from lapic.codec.command import interrupts
-from lapic.codec.command.console import with_options
+from lapic.codec.command.console import Finite, with_options
 from lapic.codec.memory import keep_freed_memory
-from lapic.training.cli_checks import fill_qualities, is_given, missing_packages, one_line_errors, options_of
+from lapic.training.cli_checks import (
+    check_losses,
+    fill_qualities,
+    is_given,
+    missing_packages,
+    one_line_errors,
+    options_of,
+)
 from lapic.training.cli_options import (
     CODEC,
     CUDA_GRAPH,
@@ -45,29 +52,20 @@ def main() -> None:
 @with_options(DATA)
 @INIT
 @click.option(
-    "--quarter",
-    type=click.IntRange(0),
-    default=0,
-    show_default=True,
+    "--quarter", type=click.IntRange(0), default=0, show_default=True,
     help="Width of a stage at 1/4 that a model without one gets.",
-)
+)  # fmt: skip
 @click.option(
-    "--context",
-    type=click.IntRange(0),
-    default=0,
-    show_default=True,
+    "--context", type=click.IntRange(0), default=0, show_default=True,
     help="Channels coded first that a model without context gets.",
-)
+)  # fmt: skip
 @click.option(
-    "--generation",
-    type=click.IntRange(1, 2),
-    default=1,
-    show_default=True,
+    "--generation", type=click.IntRange(1, 2), default=1, show_default=True,
     help="Of the networks of a model that starts from the KLT.",
-)
+)  # fmt: skip
 @click.option(
     "--patterns",
-    type=click.FloatRange(0, 1),
+    type=Finite(0, 1),
     default=1 / 16,
     show_default="1/16",
     help="Share of crops that are stripes, checks and blocks.",
@@ -113,6 +111,7 @@ def restorer(**options: Any) -> None:
     """Train a restorer of JPEG artefacts, noise, blur or halved size, applied to clean pictures on the fly."""
     from lapic.training.restoration import RestorationOptions, recipe
 
+    check_losses()
     _train(RestorationOptions(**options), recipe)
 
 
@@ -150,13 +149,16 @@ def entropy(**options: Any) -> None:
 @with_options(DATA)
 @CODEC
 @with_options(adversarial_options(gan=True, gan_weight=0.1, gan_loss="non-saturating", lpips=1.0, periodic_weight=0.1))
-@click.option("--distortion", default=0.02, show_default=True, help="Weight of the error in grey levels.")
+@click.option(
+    "--distortion", type=Finite(0), default=0.02, show_default=True, help="Weight of the error in grey levels."
+)
 @INIT
 @with_options(RUN)
 def adversarial(**options: Any) -> None:
     """Stage 2: train the realistic decoder behind a frozen codec, as HiFiC's generator; no bitstream changes."""
     from lapic.training.realism import RealismOptions, recipe
 
+    check_losses()
     _train(RealismOptions(**options), recipe)
 
 
@@ -192,6 +194,7 @@ def translator(**options: Any) -> None:
     """Train a translator from pairs, from two folders, or into the style of a picture."""
     from lapic.training.translation import TranslationOptions, recipe
 
+    check_losses()
     _train(TranslationOptions(**options), recipe)
 
 
@@ -228,15 +231,16 @@ def own(**options: Any) -> None:
 @main.command()
 @click.argument("checkpoint", type=FILE)
 @click.argument("name")
-@click.option("--data", type=FOLDER, help="Pictures to fit a codec's tables to; the run's own if not given.")
+@click.option("--data", type=FOLDER, help="Pictures to fit a codec to; the run's own if not given.")
 @click.option("--folder", type=click.Path(path_type=Path), help="Where to write; the package's weights if not given.")
 @click.option(
-    "--crops", type=click.IntRange(1), default=64, show_default=True,
-    help="Crops of 512 x 512 to fit a codec's tables to.",
+    "--crops", type=click.IntRange(1),
+    help="How many crops to take from them: 64 of 512 x 512 for a codec's tables, 32 of 256 x 256 for a decoder's "
+    "curvatures, if not given.",
 )  # fmt: skip
 @click.option(
     "--interpolate",
-    type=click.FloatRange(0, 1),
+    type=Finite(0, 1),
     default=1.0,
     show_default=True,
     help="Between the weights that a codec's run started from, 0, and its last, 1.",
@@ -252,7 +256,7 @@ def export(
     name: str,
     data: Path | None,
     folder: Path | None,
-    crops: int,
+    crops: int | None,
     interpolate: float,
     beside: tuple[Path, ...],
 ) -> None:
@@ -267,15 +271,16 @@ def export(
             raise click.UsageError("--beside takes the mean of codecs alone")
         if interpolate != 1 and kind != "codec":
             raise click.UsageError("--interpolate is for codecs alone")
+        fit: dict[str, Any] = {"data": data, "folder": folder} | ({"crops": crops} if crops else {})
         if kind == "synthesis":
-            path, identity = export_synthesis(checkpoint, name, folder)
+            path, identity = export_synthesis(checkpoint, name, **fit)
             what = f"model {identity.hex()}, unchanged but for its synthesis"
         elif kind != "codec":
             path = (folder or TRANSLATORS) / f"{name}.safetensors"
             export_translator(checkpoint, path)
             what = "translator"
         else:
-            path, identity = export_checkpoint(checkpoint, name, data, folder, crops, interpolate, beside)
+            path, identity = export_checkpoint(checkpoint, name, interpolate=interpolate, beside=beside, **fit)
             what = f"model {identity.hex()}"
     click.echo(f"{path}: {what}, {path.stat().st_size / 2**20:.2f} MiB")
 

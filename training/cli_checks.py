@@ -25,6 +25,28 @@ def options_of(context: click.Context, kind: type, options: dict[str, Any], refu
     return {name: value for name, value in options.items() if name in known}
 
 
+def check_losses() -> None:
+    """Raise UsageError if the command under way was given an option of a loss that its run does not have."""
+    context = click.get_current_context()
+    chosen = context.params
+    if chosen.get("style"):
+        useless = dict.fromkeys(
+            ("gan", "gan_weight", "gan_loss", "lpips", "periodic_weight"), "does not go with --style"
+        )
+    elif chosen.get("target"):
+        useless = dict.fromkeys(("lpips", "periodic_weight", "backbone"), "does not go with --to")
+        useless |= {} if chosen["gan"] else {"gan": "does not go with --to"}
+    else:
+        useless = {} if chosen["gan"] else dict.fromkeys(("gan_weight", "gan_loss"), "needs --gan")
+        useless |= {} if chosen["lpips"] else {"backbone": "needs --lpips"}
+    for parameter in context.command.params:
+        if parameter.name in useless and is_given(context, parameter.name):
+            is_off = chosen[parameter.name] is False
+            raise click.UsageError(
+                f"{(parameter.secondary_opts if is_off else parameter.opts)[0]} {useless[parameter.name]}"
+            )
+
+
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Turn failures into one line."""

@@ -1,5 +1,6 @@
 """Options that commands of `lapic-train` share. Imports nothing heavy."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,18 @@ from click.core import ParameterSource
 
 from lapic.codec.command.console import Finite
 from lapic.codec.defaults import DEFAULT_MODEL, DEFAULT_TUNE, TUNES
+
+
+class _Number(click.FloatRange):
+    """A number in a range, which "inf" may be in and "nan" is not."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        """The number, or a usage error."""
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number", param, ctx)
+        return number
+
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -36,13 +49,14 @@ RUN = [
     ),
     click.option(
         "--decay-minutes",
+        type=Finite(0),
         default=0.0,
         show_default=True,
         help="Minutes of falling learning rate at the end of --max-minutes.",
     ),
     click.option(
         "--average",
-        type=click.FloatRange(0, 1),
+        type=Finite(0, 1),
         default=0.999,
         show_default=True,
         help="Decay of the weights' moving average.",
@@ -50,17 +64,17 @@ RUN = [
     click.option("--seed", default=0, show_default=True),
     click.option(
         "--max-minutes",
-        type=click.FloatRange(0),
+        type=_Number(0),
         default=float("inf"),
         help="Stop, with a checkpoint, after this time.",
     ),
-    click.option("--checkpoint-minutes", default=5.0, show_default=True),
+    click.option("--checkpoint-minutes", type=_Number(0), default=5.0, show_default=True),
     click.option("--log-every", type=click.IntRange(1), default=50, show_default=True, help="Steps."),
     click.option(
         "--precision",
         default="auto",
         show_default=True,
-        help="Lightning Fabric's; auto: bf16-mixed where the device computes in bfloat16, else 32-true.",
+        help="Lightning Fabric's, but no float16; auto: bf16-mixed where the device computes in that, else 32-true.",
     ),
     click.option("--accelerator", default="auto", show_default=True, help="cpu, cuda or auto."),
     click.option("--devices", type=click.IntRange(1), default=1, show_default=True, help="Processes on each machine."),
@@ -96,12 +110,12 @@ def adversarial_options(
             "--gan/--no-gan", default=gan, show_default=True,
             help="With targets: an adversarial loss and feature matching. Without pairs it is always on.",
         ),
-        click.option("--gan-weight", type=click.FloatRange(0), default=gan_weight, show_default=True,
+        click.option("--gan-weight", type=Finite(0), default=gan_weight, show_default=True,
                      help="Weight of the adversarial loss."),
         click.option("--gan-loss", type=click.Choice(GAN_LOSSES), default=gan_loss, show_default=True,
                      help="The adversarial loss."),
-        click.option("--lpips", type=click.FloatRange(0), default=lpips, show_default=True, help="Weight of LPIPS."),
-        click.option("--periodic-weight", type=click.FloatRange(0), default=periodic_weight, show_default=True,
+        click.option("--lpips", type=Finite(0), default=lpips, show_default=True, help="Weight of LPIPS."),
+        click.option("--periodic-weight", type=Finite(0), default=periodic_weight, show_default=True,
                      help="Weight of the penalty of periodic artefacts: errors that repeat with the network's cells."),
         click.option(
             "--lpips-backbone", "backbone", type=FILE, help="SqueezeNet's features; downloaded if not given."
@@ -132,9 +146,9 @@ def _needs_eye(context: click.Context, parameter: click.Parameter, value: Any) -
 OBJECTIVE = [
     click.option("--objective", type=click.Choice(["psnr", "eye"]), default="psnr", show_default=True, is_eager=True,
                  help="The distortion: square error alone, or mixed with measures that follow perception."),
-    click.option("--structure", type=click.FloatRange(0, 1), default=0.5, show_default=True, callback=_needs_eye,
+    click.option("--structure", type=Finite(0, 1), default=0.5, show_default=True, callback=_needs_eye,
                  help="With --objective eye: share of SSIMULACRA2's terms in the distortion."),
-    click.option("--lpips", type=click.FloatRange(0, 1), default=0.0, show_default=True, callback=_needs_eye,
+    click.option("--lpips", type=Finite(0, 1), default=0.0, show_default=True, callback=_needs_eye,
                  help="With --objective eye: share of LPIPS in the distortion."),
     click.option("--lpips-backbone", "backbone", type=FILE, callback=_needs_eye,
                  help="SqueezeNet's features; downloaded if not given."),
@@ -142,11 +156,12 @@ OBJECTIVE = [
 CUDA_GRAPH = [
     click.option("--cuda-graph", is_flag=True, help="On one GPU, for --minutes, by steps captured as a CUDA graph. "
                  "Needs --init. Its defaults: --batch 16, --patch 256, --log-every 500."),
-    click.option("--minutes", type=click.FloatRange(0), default=9.0, show_default=True,
+    click.option("--minutes", type=Finite(0), default=9.0, show_default=True,
                  help="With --cuda-graph: time, compilation included, over which the learning rate falls to 0."),
-    click.option("--more-coarse", default=0, show_default=True,
+    click.option("--more-coarse", type=click.IntRange(0), default=0, show_default=True,
                  help="With --cuda-graph: blocks at 1/16 that an analysis without more gets."),
-    click.option("--more-fine", default=0, show_default=True, help="With --cuda-graph: the same at 1/8."),
+    click.option("--more-fine", type=click.IntRange(0), default=0, show_default=True,
+                 help="With --cuda-graph: the same at 1/8."),
     click.option("--device", default="cuda", show_default=True,
                  help="With --cuda-graph: cuda, cuda:N or, to try it out, cpu."),
 ]  # fmt: skip

@@ -13,7 +13,7 @@ from lapic.codec.nets import levels
 from lapic.codec.nets.config import SECOND, Config
 from lapic.codec.picture.tensors import to_levels
 from lapic.training.data import PATTERN_FRACTION, Crops, held_out
-from lapic.training.distillation import distillation, follow
+from lapic.training.distillation import Teacher, distillation, follow
 from lapic.training.export import trainable
 from lapic.training.eye import ObjectiveOptions
 from lapic.training.initial import grow, initialise
@@ -27,7 +27,7 @@ from lapic.training.rate_distortion import (
     normalise,
     random_qualities,
 )
-from lapic.training.run_files import checkpoint_of, prior_training, read_options
+from lapic.training.run_files import checked_digests, checkpoint_of, prior_training, read_options
 
 MUON_LR_SCALE = 16.0  # Muon's learning rate is the spectral norm of an update, not the size of its elements
 
@@ -124,20 +124,35 @@ def _start(options: CodecOptions, config: Config, crops: Crops) -> tuple[Trainab
 
 def recipe(options: CodecOptions, config: Config = Config(), part: tuple[int, int] = (0, 1)) -> Recipe:
     """The recipe for process `part` = (rank, count); with `options.init` that model's configuration is used. Raises
-    ValueError if there is a teacher for networks that cannot follow one."""
+    ValueError if there is a teacher for networks that cannot follow one, or a stage at 1/4 for some that have none."""
     if options.teacher and (options.init or options.generation != 2):
         raise ValueError("a teacher is for a new model of generation 2")
+    generation = load(options.init).config.generation if options.init else options.generation
+    if options.quarter and generation == 2:
+        raise ValueError("networks of generation 2 have no stage at 1/4: leave out --quarter")
+    starts = checked_digests(options.out, init=options.init, teacher=options.teacher)
     crops = read_crops(options, part)
     model, prior = _start(options, config, crops)
     if options.init:
         finished = load(options.init)
         model.rounding = finished.threshold, finished.centroid
-    recipe = rate_distortion_recipe(options, crops, model, {"config": asdict(model.config), "prior_training": prior})
+    notes = {"config": asdict(model.config), "prior_training": prior, **starts}
+    recipe = rate_distortion_recipe(options, crops, model, notes)
     if options.teacher:
-        sample = normalise(torch.from_numpy(crops.sample()))
-        teacher = follow(model, trainable(options.teacher)[0].transforms, sample, options.highest)
+        teacher = _teacher(options, options.teacher, model, crops)
         recipe.losses = {"model": distillation(teacher, options.lowest, options.highest, options.distortion())}
+        recipe.common = [teacher.kept]
+        notes["kept"] = teacher.kept.tolist()
     return replace(recipe, after_step=model.hyper_synthesis.keep_exact)
+
+
+def _teacher(options: CodecOptions, name: str, model: TrainableCodec, crops: Crops) -> Teacher:
+    """The teacher that a new model starts from, or that of a resumed run, with the channels that the run kept."""
+    transforms = trainable(name)[0].transforms
+    kept = read_options(options.out).get("kept") if checkpoint_of(options.out).exists() else None
+    if kept:
+        return Teacher(transforms, torch.tensor(kept))
+    return follow(model, transforms, normalise(torch.from_numpy(crops.sample())), options.highest)
 
 
 def read_crops(options: RateDistortionOptions, part: tuple[int, int]) -> Crops:

@@ -24,7 +24,15 @@ from lapic.training.eye import Distortion, ObjectiveOptions
 from lapic.training.initial import deepen
 from lapic.training.muon import Muon, StackedMuon
 from lapic.training.rate_distortion import QualityOptions, TrainableCodec, check_qualities, loss, random_qualities
-from lapic.training.run_files import CsvLog, megapixels_per_step, text, training_of, write_checkpoint, write_options
+from lapic.training.run_files import (
+    CsvLog,
+    digests_of,
+    megapixels_per_step,
+    text,
+    training_of,
+    write_checkpoint,
+    write_options,
+)
 
 WARMUP = 0.02  # of the time the learning rate rises,
 FALL = 0.2  # and from here on it falls to 0
@@ -159,14 +167,16 @@ def train_with_cuda_graph(options: CudaGraphOptions) -> Path:
     check_device(options.device)
     begun = time.monotonic()
     torch.manual_seed(options.seed)
+    starts = digests_of(init=options.init)
     crops = DeviceCrops(Crops(options.data, options.patch, options.seed).pictures, options.patch, options.device)
     model, prior = prepare(options)
     trainer = GraphTrainer(options, model, crops)
     options.out.mkdir(parents=True, exist_ok=True)
-    write_options(options, {"config": asdict(model.config), "prior_training": prior})
+    write_options(options, {"config": asdict(model.config), "prior_training": prior, **starts})
     step = trainer.captured_step()
+    trainer.figures.zero_()  # a capture takes steps to warm up
     first = saved = time.monotonic()
-    number, span = 0, 60 * options.minutes - (first - begun)
+    number, logged, span = 0, 0, 60 * options.minutes - (first - begun)
     print(f"{crops.megapixels:.0f} megapixels, ready after {first - begun:.0f} s", flush=True)
     log = CsvLog(options.out / "train.csv")
     log.path.unlink(missing_ok=True)  # of another run, which this one replaces
@@ -179,8 +189,10 @@ def train_with_cuda_graph(options: CudaGraphOptions) -> Path:
         if trainer.on_gpu:
             torch.cuda.synchronize()  # the clock is read when the steps are done, not when they are queued
         if number % options.log_every < CLOCK_EVERY:
-            write_log(log, options, number, number / (time.monotonic() - first), trainer.figures / options.log_every)
+            speed = number / (time.monotonic() - first)
+            write_log(log, options, number, speed, trainer.figures / (number - logged))
             trainer.figures.zero_()
+            logged = number
         if time.monotonic() - saved > SAVE_SECONDS:
             save(options.out, model, number, time.monotonic() - begun)
             saved = time.monotonic()

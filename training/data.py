@@ -1,9 +1,11 @@
 """Training pictures: decoded once into memory by worker processes, then cropped at random."""
 
 import itertools
+import math
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,6 +22,8 @@ Item = TypeVar("Item")
 NOISE_FRACTION = 1 / 32  # of the crops are noise, on which a codec of photos alone spends four times the bits
 PATTERN_FRACTION = 1 / 16  # are patterns of few colours, such as stripes, which a codec of photos alone codes badly
 PATTERN_COUNT = 512  # patterns in a GPU's memory
+MOST_GIB = 8.0  # of pictures in memory
+READ_AHEAD = 4  # pictures that each process reads before they are taken
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".ppm"}
 
 
@@ -34,14 +38,21 @@ def list_pictures(folder: Path) -> list[Path]:
 def read_pair(folders: tuple[Path, Path], path: Path) -> np.ndarray:
     """A picture of the first folder and its partner of the same name (whatever the format) in the second, as one array
     (H, W, 6) uint8. Raises ValueError if there is no partner of the same size."""
-    inside = path.relative_to(folders[0])
-    partners = [one for one in (folders[1] / inside).parent.glob(f"{inside.stem}.*") if one.suffix.lower() in SUFFIXES]
-    if not partners:
+    partner = _of_same_name(folders[1] / path.relative_to(folders[0]))
+    if partner is None:
         raise ValueError(f"{path} has no partner in {folders[1]}")
-    both = read_rgb(path), read_rgb(partners[0])
+    both = read_rgb(path), read_rgb(partner)
     if both[0].shape != both[1].shape:
-        raise ValueError(f"{path} and {partners[0]} differ in size")
+        raise ValueError(f"{path} and {partner} differ in size")
     return np.concatenate(both, axis=2)
+
+
+def _of_same_name(path: Path) -> Path | None:
+    """The picture at `path`, else the first one beside it whose name differs in its suffix alone."""
+    if path.is_file():
+        return path
+    beside = sorted(path.parent.iterdir()) if path.parent.is_dir() else []
+    return next((one for one in beside if one.stem == path.stem and one.suffix.lower() in SUFFIXES), None)
 
 
 def read_rgb(path: Path) -> np.ndarray:
@@ -131,6 +142,20 @@ def prefetch(batch: Callable[[int], Item], first: int, threads: int) -> Iterator
             yield ready
 
 
+def read_ahead(read: Callable[[Path], Item], paths: Iterable[Path], workers: int) -> Iterator[Item]:
+    """What `read` makes of each path, in their order, computed by processes that are a few paths ahead."""
+    with ProcessPoolExecutor(workers) as pool:
+        futures = (pool.submit(read, path) for path in paths)
+        waiting = deque(itertools.islice(futures, READ_AHEAD * workers))
+        try:
+            while waiting:
+                ready = waiting.popleft().result()
+                waiting.extend(itertools.islice(futures, 1))
+                yield ready
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
 def check_patch(patch: int, unit: int) -> None:
     """Raise ValueError unless the edge `patch` of crops is a multiple of `unit`."""
     if patch % unit:
@@ -145,9 +170,15 @@ class Crops:
     Args:
         folder: searched recursively; if it holds tar files, these are read as shards, see `lapic.training.shards`.
         patch: edge of the square crops in pixels.
-        max_gib: stop reading pictures when they fill this much memory (they are read in a shuffled order).
+        max_gib: reading ends at the first picture that does not fit into this much memory (they are read in a shuffled
+            order).
         part: (rank, count) gives every process of a distributed run its own share of the pictures.
         read: what makes an array (H, W, C) of a file.
+
+    Raises:
+        FileNotFoundError: there are no pictures.
+        ValueError: there are fewer than processes, or none is as large as a crop.
+        Error: a picture cannot be read.
     """
 
     def __init__(
@@ -155,7 +186,7 @@ class Crops:
         folder: Path,
         patch: int,
         seed: int = 0,
-        max_gib: float = 8.0,
+        max_gib: float = MOST_GIB,
         workers: int = 2,
         part: tuple[int, int] = (0, 1),
         read: Callable[[Path], np.ndarray] = read_rgb,
@@ -163,22 +194,23 @@ class Crops:
         self.patch, self.seed, self.rank = patch, seed, part[0]
         shards = list_shards(folder) if read is read_rgb else []
         paths = [] if shards else list_pictures(folder)
+        if not shards and len(paths) < part[1]:
+            raise ValueError(f"{folder} has {len(paths)} pictures: {part[1]} processes need as many or more")
         paths = [paths[number] for number in np.random.default_rng(seed).permutation(len(paths))]
+        mine = paths[part[0] :: part[1]]
         self.pictures: list[np.ndarray] = []
         space = max_gib * 2**30
-        with ProcessPoolExecutor(workers) as pool:
-            if shards:
-                pictures = shard_pictures(shards, SUFFIXES, part)
-            else:
-                pictures = pool.map(read, paths[part[0] :: part[1]], chunksize=8)
+        with closing(shard_pictures(shards, SUFFIXES, part) if shards else read_ahead(read, mine, workers)) as pictures:
             for picture in pictures:
-                if space < patch * patch * 3:
+                if min(picture.shape[:2]) < patch or picture.nbytes > max_gib * 2**30:
+                    continue
+                if picture.nbytes > space:
                     break
-                if min(picture.shape[:2]) >= patch and space >= picture.nbytes:
-                    self.pictures.append(picture)
-                    space -= picture.nbytes
+                self.pictures.append(picture)
+                space -= picture.nbytes
         if not self.pictures:
-            raise ValueError(f"no picture in {folder} is as large as {patch} x {patch}")
+            share = f" of process {part[0] + 1} of {part[1]}" if part[1] > 1 else ""
+            raise ValueError(f"no picture{share} in {folder} is as large as {patch} x {patch}")
         self.sizes = [picture.shape[:2] for picture in self.pictures]
         self.megapixels = sum(height * width for height, width in self.sizes) / 1e6
         self.chance = by_area(self.sizes)
@@ -243,14 +275,16 @@ class DeviceCrops:
         return self._add_hard_crops(crops).permute(0, 3, 1, 2)
 
     def _add_hard_crops(self, crops: Tensor) -> Tensor:
-        """Add noise to the first crop and replace the last by a pattern, so often that these become NOISE_FRACTION and
-        PATTERN_FRACTION of all crops."""
-        chance, fade, level, grey, other_chance = torch.rand(5, device=self.device)
-        noise = torch.randn(crops.shape[1:], device=self.device)
+        """Add noise to some of the first crops and replace some of the last by patterns, so often that these become
+        NOISE_FRACTION and PATTERN_FRACTION of all crops."""
+        first, last = (math.ceil(fraction * len(crops)) for fraction in (NOISE_FRACTION, PATTERN_FRACTION))
+        chance, fade, level, grey = torch.rand(4, first, 1, 1, 1, device=self.device)
+        noise = torch.randn(first, *crops.shape[1:], device=self.device)
         noise = torch.where(grey < 0.5, noise[..., :1], noise)
-        noisy = crops[0] * fade + 128 * (1 - fade) + noise * 2 ** (2 + 6 * level)
+        noisy = crops[:first] * fade + 128 * (1 - fade) + noise * 2 ** (2 + 6 * level)
         noisy = noisy.round().clamp(0, 255).to(torch.uint8)
-        crops[0] = torch.where(chance < NOISE_FRACTION * len(crops), noisy, crops[0])
-        [patterned] = self.patterns[torch.randint(PATTERN_COUNT, (1,), device=self.device)]
-        crops[-1] = torch.where(other_chance < PATTERN_FRACTION * len(crops), patterned, crops[-1])
+        crops[:first] = torch.where(chance * first < NOISE_FRACTION * len(crops), noisy, crops[:first])
+        chance = torch.rand(last, 1, 1, 1, device=self.device)
+        patterned = self.patterns[torch.randint(PATTERN_COUNT, (last,), device=self.device)]
+        crops[-last:] = torch.where(chance * last < PATTERN_FRACTION * len(crops), patterned, crops[-last:])
         return crops

@@ -22,7 +22,7 @@ from lapic.training.export import trainable
 from lapic.training.latents import EFFORT, encode, random_effort
 from lapic.training.loop import Recipe
 from lapic.training.rate_distortion import Estimate
-from lapic.training.run_files import prior_training
+from lapic.training.run_files import checked_digests, prior_training
 
 REFRESH = 50  # steps after which the search uses the synthesis as trained so far
 
@@ -32,8 +32,6 @@ class DecoderOptions(RateDistortionOptions):
     """A run for the synthesis."""
 
     model: str = DEFAULT_MODEL  # the codec, by name or weights file
-    batch: int = 4
-    patch: int = 192
 
 
 class TrainableSynthesis(nn.Module):
@@ -86,7 +84,8 @@ def _hyper_bits(model: Model, z: Tensor, quality: Tensor) -> Tensor:
 
 def recipe(options: DecoderOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
     """The recipe for process `part` = (rank, count)."""
+    starts = checked_digests(options.out, model=options.model)
     crops = read_crops(options, part)
     prior = prior_training(options.out, load(options.model).card)
-    notes = {"kind": "synthesis", "prior_training": prior}
+    notes = {"kind": "synthesis", "prior_training": prior, **starts}
     return rate_distortion_recipe(options, crops, TrainableSynthesis(options.model), notes)

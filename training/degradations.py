@@ -30,13 +30,13 @@ def jpeg(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     """JPEG of quality 5 to 95, 4:2:0 or 4:4:4, once or twice, the second time with the grid shifted by 0 to 7 pixels:
     restorers trained on single compression fail on pictures from the web (Jiang, Zhang, Timofte, FBCNN, ICCV
     2021)."""
-    first, second = (int(quality) for quality in rng.integers(5, 96, 2))
+    last, first = (int(quality) for quality in rng.integers(5, 96, 2))
     subsampling = "4:4:4" if rng.random() < 0.3 else "4:2:0"
     if rng.random() < 0.4:
         down, right = rng.integers(0, 8, 2)
         edges = [(down, 0), (right, 0)] + [(0, 0)] * (pixels.ndim - 2)
-        pixels = compress(np.pad(pixels, edges, mode="symmetric"), second, subsampling)[down:, right:]
-    return compress(np.ascontiguousarray(pixels), first, subsampling)
+        pixels = compress(np.pad(pixels, edges, mode="symmetric"), first, subsampling)[down:, right:]
+    return compress(np.ascontiguousarray(pixels), last, subsampling)
 
 
 def gaussian_noise(pixels: Pixels, sigma: float, rng: np.random.Generator) -> Pixels:

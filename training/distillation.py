@@ -26,7 +26,7 @@ class Teacher(nn.Module):
 
     Attributes:
         transforms: the finished model's.
-        kept: the channels (M,) that the student has, in their order.
+        kept: the channels (M,) that the student has, in their order; the same in every process.
     """
 
     def __init__(self, transforms: Transforms, kept: Tensor) -> None:

@@ -25,7 +25,7 @@ from lapic.training.export import trainable
 from lapic.training.latents import LatentCrops, analysed
 from lapic.training.loop import Batch, Figures, Models, Recipe
 from lapic.training.rate_distortion import QualityOptions, TrainableCodec, check_qualities, random_qualities
-from lapic.training.run_files import prior_training
+from lapic.training.run_files import checked_digests, prior_training
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,6 @@ class EntropyOptions(QualityOptions):
     data: Path = Path("data")
     validation: Path | None = None
     model: str = DEFAULT_MODEL  # the codec, by name or weights file
-    batch: int = 16
-    patch: int = 256
 
 
 class TrainableEntropy(TrainableCodec):
@@ -81,6 +79,7 @@ def validate(model: TrainableEntropy, latents: list[Tensor], lowest: int = 1, hi
 def recipe(options: EntropyOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
     """The recipe for process `part` = (rank, count)."""
     check_qualities(options.lowest, options.highest)
+    starts = checked_digests(options.out, model=options.model)
     pictures = Crops(options.data, options.patch, options.seed, part=part)
     finished = load(options.model)
     print(f"{len(pictures.pictures)} pictures, {pictures.megapixels:.0f} megapixels: analysed first", flush=True)
@@ -107,5 +106,5 @@ def recipe(options: EntropyOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
         batch=lambda step: (crops.batch(step, options.batch).view(torch.int16),),
         validate=(lambda average: validate(average, held, options.lowest, options.highest)) if held else None,
         after_step=model.hyper_synthesis.keep_exact,
-        notes={"config": asdict(model.config), "prior_training": prior_training(options.out, card)},
+        notes={"config": asdict(model.config), "prior_training": prior_training(options.out, card), **starts},
     )

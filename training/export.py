@@ -26,7 +26,7 @@ from lapic.training.curvature import with_curvature
 from lapic.training.data import Crops
 from lapic.training.qualities import ALL_QUALITIES
 from lapic.training.rate_distortion import TrainableCodec
-from lapic.training.run_files import read_options
+from lapic.training.run_files import check_start, read_options
 from lapic.training.whitening import WhitenedTranslator
 
 # Pictures on which curvatures are measured, and their edge in pixels: with 8 pictures they vary by a tenth.
@@ -55,6 +55,22 @@ def _averaged(state: dict[str, Any], options: dict[str, Any]) -> TrainableCodec:
     average = TrainableCodec(Config(**options["config"]))
     average.load_state_dict(state["average"])
     return average
+
+
+def _start(options: dict[str, Any]) -> tuple[str, str | None]:
+    """By which option a run of a codec started from a finished one, --init or for the entropy model --model, and the
+    name that it has; None if it started from none."""
+    option = "init" if options.get("init") else "model"
+    return option, options.get(option)
+
+
+def _share_start(options: dict[str, Any], others: dict[str, Any]) -> bool:
+    """Whether two runs of codecs of one shape started from the same weights, by the digests of these where both runs
+    have noted them, else by their names."""
+    (option, name), (its_option, its_name) = _start(options), _start(others)
+    digests = [one.get("sha256", {}).get(key) for one, key in ((options, option), (others, its_option))]
+    same = digests[0] == digests[1] if all(digests) else name == its_name
+    return bool(name) and same and options["config"] == others.get("config")
 
 
 def _place(name: str, folder: Path | None) -> Path:
@@ -103,18 +119,19 @@ def export_checkpoint(
     Raises:
         ValueError: the integer bound does not hold, the run did not start from weights but `interpolate` is below 1, or
             one of `beside` started from others.
+        Error: `interpolate` is below 1 and the weights that the run started from have changed since.
     """
     state, options = _read_run(checkpoint)
     path = _place(name, folder)
     average = _averaged(state, options)
     for number, other in enumerate(beside, start=2):
         its_state, its_options = _read_run(other)
-        if not options.get("init") or any(options[key] != its_options.get(key) for key in ("init", "config")):
+        if not _share_start(options, its_options):
             raise ValueError(f"{other} is of a run that started from other weights")
         loop.interpolate(average, _averaged(its_state, its_options), 1 - 1 / number)
         state |= {key: state[key] + its_state[key] for key in ("step", "seconds")}
     if interpolate < 1:
-        interpolate_weights(average, options.get("init"), interpolate)
+        interpolate_weights(average, options, interpolate)
     store = Crops(data or Path(options["data"]), 512, seed=1, max_gib=1.0)
     pixels = torch.from_numpy(store.batch(0, crops))
     qualities = (options.get("lowest", ALL_QUALITIES[0]), options.get("highest", ALL_QUALITIES[1]))
@@ -134,29 +151,36 @@ def export_checkpoint(
     return path, write(path, integers | {picture_filter.SCALE: scales}, tables, model.curvature)
 
 
-def interpolate_weights(average: TrainableCodec, init: str | None, keep: float) -> None:
-    """Move the averaged model towards the weights `init` and keep the fraction `keep`, 0..1, of its own."""
-    if not init:
+def interpolate_weights(average: TrainableCodec, options: dict[str, Any], keep: float) -> None:
+    """Move the averaged model of a run with these options towards the weights that it started from and keep the
+    fraction `keep`, 0..1, of its own."""
+    option, start = _start(options)
+    if not start:
         raise ValueError("interpolation is between two sets of weights, and this run started from none")
-    loop.interpolate(average, trainable(init)[0], keep)
+    check_start(options, option, start)
+    loop.interpolate(average, trainable(start)[0], keep)
 
 
 def export_synthesis(
-    checkpoint: Path, name: str, folder: Path | None = None, crops: int = PROBED
+    checkpoint: Path, name: str, data: Path | None = None, folder: Path | None = None, crops: int = PROBED
 ) -> tuple[Path, bytes]:
     """Write a run's model (training.decoder) as NAME.safetensors with its averaged synthesis, whose curvatures are
-    measured on `crops` crops of the run's pictures.
+    measured on `crops` crops of the pictures in `data`, of the run's own if that is None.
 
     Returns:
         The file and the model id, which does not change.
+
+    Raises:
+        Error: the weights that the run started from have changed since.
     """
     state, options = _read_run(checkpoint)
+    check_start(options, "model", options["model"])
     path = _place(name, folder)
     old, (average, _) = load(options["model"]), trainable(options["model"])
     average.transforms.synthesis.load_state_dict(part(state["average"], "net"))
     density = average.density.state_dict()
     card = _codec_card(state, options) | {key: old.card[key] for key in ("lowest", "highest") if key in old.card}
-    pixels = torch.from_numpy(Crops(Path(options["data"]), PROBED_EDGE, seed=1, max_gib=1.0).batch(0, crops))
+    pixels = torch.from_numpy(Crops(data or Path(options["data"]), PROBED_EDGE, seed=1, max_gib=1.0).batch(0, crops))
     new = with_curvature(replace(old, transforms=average.transforms), pixels)
     save(path, new.config, new.transforms, new.integers, new.tables, new.centroid, new.curvature, density, card)
     return path, new.identity

@@ -72,7 +72,7 @@ def grow(model: TrainableCodec, quarter: int, low: int, crops: Tensor) -> Traina
     """
     config = model.config
     grown = TrainableCodec(replace(config, quarter=config.quarter or quarter, context=config.context or low))
-    grown.load_state_dict(model.state_dict(), strict=False)
+    _take_weights(grown, model)
     if quarter and not config.quarter:
         whiten_quarter(grown.transforms, crops)
         for last in (grown.transforms.analysis.quarter.down, grown.transforms.synthesis.quarter.leave):
@@ -95,8 +95,15 @@ def deepen(model: TrainableCodec, coarse: int, fine: int) -> TrainableCodec:
         if isinstance(module, Block):
             for last in (module.join, module.narrow):
                 nn.init.zeros_(last.weight)
-    grown.load_state_dict(model.state_dict(), strict=False)
+    _take_weights(grown, model)
     return grown
+
+
+def _take_weights(grown: TrainableCodec, model: TrainableCodec) -> None:
+    """Load the weights of a model into one with more parts. Raises ValueError if it has no place for some of them."""
+    dropped = grown.load_state_dict(model.state_dict(), strict=False).unexpected_keys
+    if dropped:
+        raise ValueError(f"a grown model has no place for {len(dropped)} weights, such as {dropped[0]}")
 
 
 def _start_first(nets: Transforms, crops: Tensor) -> tuple[float, Tensor]:

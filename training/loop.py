@@ -4,8 +4,8 @@ what, is a Recipe."""
 import copy
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,9 +14,10 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from lapic.codec.model.codec_weights import default_dtype
 from lapic.training.data import check_patch, prefetch
 from lapic.training.muon import Muon
+from lapic.training.precision import precision_of
+from lapic.training.processes import average_over_processes, fails_together, take_from_first
 from lapic.training.run_files import (
     CHOSEN,
     CsvLog,
@@ -38,8 +39,8 @@ Loss = Callable[[Models, Batch, dict[str, Any]], tuple[Tensor, Figures]]
 
 @dataclass(frozen=True)
 class Options:
-    """One training run. Learning rate: linear warm-up, constant, then linear to zero over the last `decay` steps, and
-    over the last `decay_minutes` of `max_minutes`, whichever is lower.
+    """One training run. Learning rate: linear warm-up, constant, then linear to zero over the last `decay` steps, at
+    most all, and over the last `decay_minutes` of `max_minutes`, whichever is lower.
 
     Processes either share every gradient (`sync_every` 1) or learn on their own and take the mean of their weights
     every `sync_every` steps (local SGD: Stich, ICLR 2019), which costs next to no time.
@@ -84,6 +85,7 @@ class Recipe:
         validate: figures of the averaged model, called at every checkpoint.
         after_step: called after every step, such as to keep weights in their bounds.
         notes: what an export needs to know, kept in options.json.
+        common: tensors that every process takes from the first.
     """
 
     models: Models
@@ -93,22 +95,13 @@ class Recipe:
     validate: Callable[[nn.Module], Figures] | None = None
     after_step: Callable[[], None] = lambda: None
     notes: dict[str, Any] = field(default_factory=dict)
-
-
-def precision_of(options: Options) -> str:
-    """Lightning Fabric's name of a run's precision; if it may choose, bfloat16 autocast where the device computes in
-    that, else float32: a processor that emulates bfloat16 takes five times as long."""
-    if options.precision != "auto":
-        return options.precision
-    on_gpu = options.accelerator != "cpu" and torch.cuda.is_available()
-    computes = default_dtype(torch.device("cuda" if on_gpu else "cpu"))
-    return "32-true" if computes == torch.float32 else "bf16-mixed"
+    common: list[Tensor] = field(default_factory=list)
 
 
 def learning_rate(options: Options, step: int, minutes: float = 0.0) -> float:
     """Learning rate of step `step` (0-based), so many minutes after the run began."""
     rise = min(1.0, (step + 1) / max(options.warmup, 1))
-    fall = min(1.0, (options.steps - step) / max(options.decay, 1))
+    fall = min(1.0, (options.steps - step) / max(min(options.decay, options.steps), 1))
     if options.decay_minutes:
         fall = min(fall, (options.max_minutes - minutes) / options.decay_minutes)
     return options.learning_rate * rise * max(fall, 0.0)
@@ -119,15 +112,6 @@ def interpolate(average: nn.Module, model: nn.Module, keep: float) -> None:
     pairs = list(zip(average.parameters(), model.parameters(), strict=True))
     with torch.no_grad():
         torch._foreach_lerp_([a for a, _ in pairs], [m for _, m in pairs], 1 - keep)
-
-
-def _average_over_processes(fabric: Fabric, modules: Iterable[nn.Module], optimisers: Iterable) -> None:
-    """Replace parameters and the tensors in optimisers' states by their means over all processes."""
-    states = [value for one in optimisers for state in one.state.values() for value in state.values()]
-    parameters = [value for module in modules for value in module.parameters()]
-    with torch.no_grad():
-        for value in parameters + [one for one in states if isinstance(one, Tensor)]:
-            value.copy_(fabric.all_reduce(value, reduce_op="mean"))
 
 
 class Trainer:
@@ -193,7 +177,7 @@ class Trainer:
             self.window.append(self.take_step(next(batches)))
             self.step += 1
             if self.has_local_gradients and self.step % self.options.sync_every == 0:
-                _average_over_processes(self.fabric, self.models.values(), [])
+                average_over_processes(self.fabric, self.models.values(), [])
             interpolate(self.average, self.models["model"], min(self.options.average, self.step / (self.step + 9)))
             if len(self.window) == self.options.log_every:
                 self.write_log()
@@ -225,7 +209,7 @@ class Trainer:
         skipped = False
         for name, loss in self.recipe.losses.items():
             model = self.models[name]
-            with self.fabric.no_backward_sync(model) if self.has_local_gradients else nullcontext():
+            with self._unshared_gradients():
                 total, details = loss(self.models, batch, shared)
                 self.fabric.backward(total)
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), self.options.clip)
@@ -239,6 +223,14 @@ class Trainer:
                 other.zero_grad(set_to_none=True)
         self.recipe.after_step()
         return figures | {"skipped": float(skipped)}
+
+    def _unshared_gradients(self) -> ExitStack:
+        """A block in which no model's gradients are shared, if processes learn on their own: one model's loss has
+        gradients in the others."""
+        stack = ExitStack()
+        for model in self.models.values() if self.has_local_gradients else ():
+            stack.enter_context(self.fabric.no_backward_sync(model))
+        return stack
 
     def _update(self, name: str) -> None:
         """Let a model's optimisers take a step at the learning rate of now."""
@@ -272,7 +264,7 @@ class Trainer:
         self.seconds = self.seconds_before + time.monotonic() - self.began
         if self.has_local_gradients:
             optimisers = itertools.chain(*self.optimisers.values())
-            _average_over_processes(fabric, [*self.models.values(), self.average], optimisers)
+            average_over_processes(fabric, [*self.models.values(), self.average], optimisers)
         state = self._checkpoint_state()
         write_checkpoint(self.options.out, lambda path: fabric.save(path, state), fabric.is_global_zero)
         if fabric.is_global_zero and self.recipe.validate:
@@ -294,17 +286,20 @@ def train(options: Options, prepare: Callable[[tuple[int, int]], Recipe]) -> nn.
         prepare: makes the recipe for process (rank, count) of a distributed run.
 
     Raises:
-        ValueError: the networks do not take crops of that size, or the folder holds another run.
+        ValueError: the networks do not take crops of that size, they do not train at that precision, or the folder
+            holds another run.
+        Error: another process failed.
     """
     check_patch(options.patch, options.patch_unit)
-    options = replace(options, precision=precision_of(options))
+    options = replace(options, precision=precision_of(options.precision, options.accelerator))
     fabric = Fabric(
         accelerator=options.accelerator, devices=options.devices, num_nodes=options.nodes, precision=options.precision
     )
     fabric.launch()
     check_resumed(options.out, asdict(options), CHOSEN)
     torch.manual_seed(options.seed)
-    recipe = prepare((fabric.global_rank, fabric.world_size))
+    recipe = fails_together(fabric, lambda: prepare((fabric.global_rank, fabric.world_size)))
+    take_from_first(fabric, recipe.common)
     check_resumed(options.out, recipe.notes, ("kind",))
     options.out.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(options, fabric, recipe)

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 
@@ -23,20 +22,18 @@ from lapic.codec.defaults import DEFAULT_EFFORT, DEFAULT_TUNE
 from lapic.codec.evaluation import codecs
 from lapic.codec.evaluation.curves import Curve, bd, mean_curves
 from lapic.codec.evaluation.measure import Job, measure
+from lapic.codec.evaluation.results import versions_of
 from lapic.codec.model.shipped import QUALITY_RANGES, WEIGHTS
 from lapic.training.codec import CodecOptions, recipe
 from lapic.training.cuda_graph import CudaGraphOptions, train_with_cuda_graph
 from lapic.training.data import list_pictures, read_rgb
 from lapic.training.export import export_checkpoint
 from lapic.training.loop import train
+from lapic.training.own_pictures import LEAST_EDGE, split
 from lapic.training.run_files import checkpoint_of
 
 METRICS = {"psnr": ("psnr", "PSNR"), "eye": ("ssimulacra2", "SSIMULACRA2")}  # what a model is judged by, by the tune
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"  # of a clone
-LEAST_EDGE = 512  # pixels: the tables are fitted to crops of this size
-LEAST_PICTURES = 8
-HELD_OUT = 5  # one picture of so many is held out,
-MOST_HELD_OUT = 24  # but no more than these
 STRUCTURE = 0.58  # share of SSIMULACRA2's terms: with it qualities keep the sizes that `eye` gives them
 LEARNING_RATE = 3e-4  # docs/notebook/own.md
 FALL = 0.6  # of the training time, over which the learning rate falls to 0
@@ -141,34 +138,6 @@ def check_out(out: Path, force: bool) -> None:
         raise Error(f"cannot write {out}: {error.strerror}") from None
 
 
-def split(folder: Path, seed: int = 0) -> tuple[list[Path], list[Path]]:
-    """The pictures of a folder in two parts, drawn at random: those to train on, and a fifth of all, but no more than
-    MOST_HELD_OUT, to measure by. Those with an edge below LEAST_EDGE and unreadable ones are left out.
-
-    Raises:
-        Error: there are fewer than LEAST_PICTURES. FileNotFoundError: there are none.
-    """
-    found = list_pictures(folder)
-    usable = [path for path in found if _shorter_edge(path) >= LEAST_EDGE]
-    if len(usable) < LEAST_PICTURES:
-        raise Error(
-            f"{folder} has {len(usable)} readable pictures of at least {LEAST_EDGE} x {LEAST_EDGE} pixels "
-            f"(of {len(found)} in all): {LEAST_PICTURES} are needed"
-        )
-    drawn = [usable[number] for number in np.random.default_rng(seed).permutation(len(usable))]
-    count = min(MOST_HELD_OUT, len(usable) // HELD_OUT)
-    return drawn[count:], drawn[:count]
-
-
-def _shorter_edge(path: Path) -> int:
-    """Of a picture in pixels; 0 if its header cannot be read."""
-    try:
-        with Image.open(path) as image:
-            return min(image.size)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return 0
-
-
 def _train_own(session: _Session) -> Own:
     """All stages of `train_own`."""
     options = session.options
@@ -225,9 +194,9 @@ def _measure(session: _Session, model: str, parts: list[list[Path]], what: str) 
     options = session.options
     name = f"lapic@e{options.effort}+{options.tune}+model={model}"
     metric, _ = METRICS[options.tune]
-    codec = codecs.make(name)
+    codec, versions = codecs.make(name), versions_of((metric,), "squeeze", None)
     jobs = [
-        (part, Job(picture, name, quality, picture.with_suffix(".lapic"), (metric,), "squeeze", None, 1))
+        (part, Job(picture, name, quality, picture.with_suffix(".lapic"), versions, "squeeze", None, 1))
         for part, pictures in enumerate(parts)
         for picture in pictures
         for quality in codec.ladder

@@ -6,6 +6,7 @@ the realism, drawn for each step, so that one network learns all degrees from fa
 """
 
 from dataclasses import asdict, dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -30,6 +31,7 @@ from lapic.training.paired import Discriminators, PairedOptions
 from lapic.training.qualities import of_model
 from lapic.training.rate_distortion import normalise, random_qualities
 from lapic.training.restoration import optimisers, root_mean_square, start
+from lapic.training.run_files import checked_digests
 from lapic.training.whitening import WhitenedTranslator
 
 FULL_SHARE = 0.6  # of the steps train full realism, the others a random amount below
@@ -47,8 +49,6 @@ class RealismOptions(PairedOptions):
     validation: Path | None = None
     model: str = DEFAULT_MODEL  # the codec, by name or weights file
     init: str | None = None  # weights of an earlier run to start from
-    batch: int = 8
-    patch: int = 128
     lpips: float = 1.0
     gan: bool = True
     gan_weight: float = 0.1
@@ -78,16 +78,16 @@ class TrainableFinisher(nn.Module):
 
     def __init__(self, codec: str) -> None:
         super().__init__()
-        config = load(codec).config
+        self.codec_on = cache(partial(load, codec))  # by the device; once, for the file may be replaced
+        config = self.codec_on("cpu").config
         self.net = WhitenedTranslator(realism.config_for(config.levels, config.fine))
-        self.codec = codec  # a name or a weights file; not the model, whose weights are not trained
 
     def forward(
         self, pixels: Tensor, quality: Tensor, how_real: float, effort: int = EFFORT
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The realistic and the faithful picture, (B, 3, H, W) in about -1..1, and the latents of `decode_frozen`."""
         with torch.autocast(pixels.device.type, enabled=False):
-            faithful, features, latent = decode_frozen(load(self.codec, str(pixels.device)), pixels, quality, effort)
+            faithful, features, latent = decode_frozen(self.codec_on(str(pixels.device)), pixels, quality, effort)
         return realism.finish(self.net, faithful, features, quality, how_real), faithful, latent
 
 
@@ -128,12 +128,18 @@ def _middle(pixels: NDArray[np.uint8]) -> Tensor:
 
 
 def recipe(options: RealismOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
-    """The recipe for process `part` = (rank, count)."""
+    """The recipe for process `part` = (rank, count). Raises ValueError if it would validate by no measure, or if the
+    codec is one that no realistic decoder reads."""
+    if options.validation and not options.lpips:
+        raise ValueError("--validation measures by LPIPS: give --lpips a weight above 0")
+    codec = load(options.model)
+    if codec.config.generation != 1:
+        raise ValueError(f"a realistic decoder is for a codec of generation 1, which {options.model} is not")
+    starts = checked_digests(options.out, model=options.model)
     crops = Crops(options.data, options.patch, options.seed, part=part)
     print(f"{len(crops.pictures)} pictures, {crops.megapixels:.0f} megapixels")
     paths = list_pictures(options.validation) if options.validation else []
     held_out = [_middle(read_rgb(path)) for path in paths]
-    codec = load(options.model)
     lowest, highest = of_model(options.model)
     model = TrainableFinisher(options.model)
     prior = start(model, options, crops, f"a realistic decoder for the model {codec.name}")
@@ -164,5 +170,6 @@ def recipe(options: RealismOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
             "config": asdict(model.net.config),
             "prior_training": prior,
             "card": {"model": codec.identity.hex()},
+            **starts,
         },
     )

@@ -25,6 +25,7 @@ from lapic.training.whitening import WhitenedTranslator
 
 TASK_SHARE = {"jpeg": 0.4, "denoise": 0.2, "deblur": 0.28, "upscale": 0.12}  # of the samples
 MUON_LR_SCALE = 16.0
+LEAST_ERROR = 1e-3  # mean square error, 0..255, that no gain is counted below
 EDGE = 16  # validation pictures are cut to multiples of this
 CASES: dict[str, tuple[str, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]]] = {
     "jpeg10": ("jpeg", lambda pixels: degradations.compress(pixels, 10)),
@@ -44,8 +45,6 @@ class RestorationOptions(PairedOptions):
     data: Path = Path("data")
     validation: Path | None = None
     init: str | None = None  # a translator's name or weights file to start from
-    batch: int = 8
-    patch: int = 128
     clip: float = 60.0
     tasks: tuple[str, ...] = tuple(DEGRADATIONS)
     widths: tuple[int, ...] = TranslatorConfig.widths
@@ -113,7 +112,7 @@ def validate(model: nn.Module, pictures: list[NDArray[np.uint8]]) -> Figures:
                 torch.from_numpy(np.array(x.transpose(2, 0, 1)))[None].to(device) for x in (harm(clean), clean)
             )
             shown = to_levels(model(damaged, number))
-            before, after = ((x.float() - target).square().mean() for x in (damaged, shown))
+            before, after = ((x.float() - target).square().mean().clamp(min=LEAST_ERROR) for x in (damaged, shown))
             gains.append(10 * torch.log10(before / after).item())
         report[case] = sum(gains) / len(gains)
     return {"score": sum(report.values()) / len(report)} | report

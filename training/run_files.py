@@ -1,11 +1,15 @@
 """The files of a run: options.json, checkpoint.pt, and its logs as CSV."""
 
 import csv
+import hashlib
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+from lapic.bitstream import Error
+from lapic.codec.model.shipped import find_model
 
 CHOSEN = ("cycle", "gan", "init", "model", "net", "tasks")  # options that a run keeps when it is resumed
 FORMER_NAMES = {"brought": "prior_training"}  # keys of options.json in older runs
@@ -34,6 +38,38 @@ def check_resumed(out: Path, described: dict[str, Any], keys: Iterable[str]) -> 
         old, new = (one.get(key) or None for one in (before, now))
         if old != new:
             raise ValueError(f"{out} holds another run, with {key} {old}, not {new}: name another --out")
+
+
+def digests_of(**starts: str | None) -> dict[str, dict[str, str]]:
+    """The note of a new run on the codecs that it starts from, by the option of each: the SHA-256 of their weights
+    files. Raises `Error` if there is no such codec."""
+    return {"sha256": {option: _digest(name) for option, name in starts.items() if name}}
+
+
+def checked_digests(out: Path, **starts: str | None) -> dict[str, dict[str, str]]:
+    """As `digests_of`, but if the run in `out` is resumed the note that it has. Raises `Error` if a file that it names
+    has changed since."""
+    if not checkpoint_of(out).exists():
+        return digests_of(**starts)
+    described = read_options(out)
+    for option, name in starts.items():
+        if name:
+            check_start(described, option, name)
+    return {"sha256": described.get("sha256", {})}
+
+
+def check_start(described: dict[str, Any], option: str, name: str) -> None:
+    """Raise `Error` if the weights file of the codec `name` is not the one that a run started from by that option, as
+    its options.json describes it. Older runs have no note of that."""
+    noted = described.get("sha256", {}).get(option)
+    if noted and _digest(name) != noted:
+        raise Error(f"the weights {name} are not those any more that the run started from")
+
+
+def _digest(name: str) -> str:
+    """The SHA-256 of a codec's weights file in hexadecimal, by a shipped name or the file's path."""
+    with find_model(name).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def checkpoint_of(out: Path) -> Path:

@@ -41,8 +41,6 @@ class TranslationOptions(PairedOptions):
     net: str = "translator"  # or lptn
     init: str | None = None  # a translator's name or weights file to start from
     cycle: bool = False  # without pairs: a second generator, for the way back
-    batch: int = 4
-    patch: int = 256
     clip: float = 10.0
 
 
@@ -72,16 +70,28 @@ def _untrained(net: WhitenedTranslator | LPTN) -> WhitenedTranslator | LPTN:
     return untrained
 
 
+def _initial(options: TranslationOptions) -> tuple[Translator | LPTN | None, dict[str, str]]:
+    """The translator to start from, if there is one, and its card. Raises ValueError if it is of another kind than the
+    run's."""
+    if not options.init:
+        return None, {}
+    plain, card = read(options.init)
+    if options.net == "lptn" and not isinstance(plain, LPTN):
+        raise ValueError(f"{options.init} is not an LPTN")
+    if options.net != "lptn" and not isinstance(plain, Translator):
+        raise ValueError(f"{options.init} is not a translator of lapic's own kind: see --net")
+    if isinstance(plain, Translator) and plain.config.beside:
+        raise ValueError(f"{options.init} is a realistic decoder, which reads more than a picture")
+    return plain, card
+
+
 def _start(options: TranslationOptions, sample: Tensor) -> tuple[WhitenedTranslator | LPTN, Figures]:
     """The network to train, and its prior training."""
-    plain, card = read(options.init) if options.init else (None, {})
+    plain, card = _initial(options)
     prior = prior_training(options.out, card)
     if options.net == "lptn":
-        if plain is not None and not isinstance(plain, LPTN):
-            raise ValueError(f"{options.init} is not an LPTN")
-        return plain or LPTN(), prior
-    if plain is not None and not isinstance(plain, Translator):
-        raise ValueError(f"{options.init} is not a translator of lapic's own kind: see --net")
+        return plain if isinstance(plain, LPTN) else LPTN(), prior
+    assert not isinstance(plain, LPTN)
     config = replace(plain.config, tasks=(TASK,)) if plain else TranslatorConfig(tasks=(TASK,))
     net = WhitenedTranslator(config)
     net.fit(sample)
@@ -100,11 +110,13 @@ def _optimisers(net: nn.Module) -> list[torch.optim.Optimizer]:
 
 
 def recipe(options: TranslationOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
-    """The recipe for process `part` = (rank, count). Raises ValueError if the folders do not make a run."""
+    """The recipe for process `part` = (rank, count). Raises ValueError if the folders do not make a run, or if
+    `options.init` cannot start it."""
     given = {name for name in ("pairs", "source", "target", "style") if getattr(options, name)}
     ways = ({"pairs"}, _paired), ({"source", "style"}, _styled), ({"source", "target"}, _unpaired)
     for needed, make in ways:
         if given == needed and (make is _unpaired or not options.cycle):
+            _initial(options)  # what is wrong with it is said before pictures are read
             return make(options, part)
     raise ValueError(
         "a translator learns from --pairs A B, from --from A --to B, with --cycle or not, or from --from A --style FILE"
@@ -157,13 +169,14 @@ def _unpaired(options: TranslationOptions, part: tuple[int, int]) -> Recipe:
         source, target = (normalise(pixels) for pixels in batch)
         translated = models["model"](batch[0])
         shared |= {"there": (target, translated.detach())}
-        total = generator_loss(options.gan_loss, models["discriminator"](translated))
+        total = options.gan_weight * generator_loss(options.gan_loss, models["discriminator"](translated))
         if not options.cycle:
             kept = (translated - source).square().mean()
             return total + RECONSTRUCTION * kept, {"changed": 127.5 * kept.sqrt().item()}
         back = models["model"](batch[1], back=True)
         shared |= {"back": (source, back.detach())}
-        total = total + generator_loss(options.gan_loss, models["discriminator"](back, back=True))
+        back_loss = generator_loss(options.gan_loss, models["discriminator"](back, back=True))
+        total = total + options.gan_weight * back_loss
         cycle = F.l1_loss(models["model"](translated, back=True), source) + F.l1_loss(models["model"](back), target)
         return total + CYCLE * cycle, {"cycle": 127.5 * cycle.item()}
 

@@ -1,7 +1,12 @@
 """Training on one device by the clock: on a CPU step by step, on a GPU compiled and captured."""
 
+import csv
 import dataclasses
+import itertools
+import json
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -224,3 +229,37 @@ def test_a_captured_step_learns(objective: str) -> None:
         step()
     assert torch.isfinite(one.figures).all()
     assert one.figures[3] == 0
+
+
+@pytest.mark.parametrize("log_every", [5, 15, 20])
+def test_the_log_has_the_means_of_the_steps_since_its_last_row(
+    log_every: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Counting(GraphTrainer):
+        def captured_step(self) -> Callable[[], None]:
+            self.figures += 3  # by the steps that warm it up
+            return lambda: self.figures.add_(torch.tensor([7.0, 1.0, 2.0, 0.0]))
+
+    monkeypatch.setattr(cuda_graph, "GraphTrainer", Counting)
+    monkeypatch.setattr(cuda_graph, "time", SimpleNamespace(monotonic=map(float, itertools.count()).__next__))
+    train_with_cuda_graph(dataclasses.replace(OPTIONS, out=tmp_path, minutes=0.5, log_every=log_every))
+    with (tmp_path / "train.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) > 2
+    for row in rows:
+        assert [float(row[name]) for name in ("loss", "bpp", "mse", "skipped")] == [7, 1, 2, 0]
+    assert json.loads((tmp_path / "options.json").read_text())["sha256"].keys() == {"init"}
+
+
+def test_shares_of_hard_crops_do_not_fall_with_the_batch() -> None:
+    torch.manual_seed(0)
+    crops = DeviceCrops([np.full((64, 64, 3), 90, np.uint8)], 32, "cpu")
+    for _ in range(5):
+        found = crops(96)
+        hard = (found != 90).flatten(1).any(1)
+        assert hard[:3].all()  # a 32nd
+        assert hard[-6:].all()  # a 16th
+        assert hard.sum() == 9
+        assert len({crop.numpy().tobytes() for crop in found[:3]}) == 3
+    few = sum(int((crops(40) != 90).flatten(1).any(1).sum()) for _ in range(100))
+    assert 330 < few < 420  # of 4000: 125 and 250

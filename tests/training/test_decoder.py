@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from lapic.bitstream import read
+from lapic.bitstream import Error, read
 from lapic.codec.decode import decoder
 from lapic.codec.defaults import DEFAULT_MODEL
 from lapic.codec.encode import encoder
@@ -29,7 +29,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
         precision="32-true", accelerator="cpu", learning_rate=1e-3, average=0.0,
     )  # fmt: skip
     train(options, lambda part: recipe(options, part))
-    path, identity = export_synthesis(out / "run" / "checkpoint.pt", "mine", out / "new", crops=2)
+    path, identity = export_synthesis(out / "run" / "checkpoint.pt", "mine", folder=out / "new", crops=2)
     assert identity == load().identity
     return path
 
@@ -83,3 +83,17 @@ def test_the_search_follows_what_is_learned(coffee: np.ndarray) -> None:
     assert model.eval()(picture[None], torch.tensor([256 * 50])).bits_y.item() > 0
     assert torch.equal(model.encoder.transforms.synthesis.leave.bias, model.net.leave.bias.to(model.encoder.dtype))
     assert validate(model, [picture])["psnr@75"] < before["psnr@75"]
+
+
+def test_an_export_reads_the_data_that_is_given_and_the_codec_of_the_run(exported: Path, tmp_path: Path) -> None:
+    run = exported.parents[1] / "run"
+    (tmp_path / "checkpoint.pt").symlink_to(run / "checkpoint.pt")
+    described = json.loads((run / "options.json").read_text())
+    (tmp_path / "options.json").write_text(json.dumps(described | {"data": str(tmp_path / "gone")}))
+    path, identity = export_synthesis(tmp_path / "checkpoint.pt", "mine", EXAMPLES, tmp_path, crops=2)
+    assert identity == load().identity
+    assert path.read_bytes() == exported.read_bytes()
+    described["sha256"]["model"] = "0" * 64
+    (tmp_path / "options.json").write_text(json.dumps(described))
+    with pytest.raises(Error, match="are not those any more that the run started from"):
+        export_synthesis(tmp_path / "checkpoint.pt", "mine", EXAMPLES, tmp_path, crops=2)

@@ -1,6 +1,7 @@
 """A model of the second generation that learns from the latents of one of the first."""
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from click.testing import CliRunner
 from lapic.codec.nets import second
 from lapic.codec.nets.config import SECOND
 from lapic.codec.nets.network import Transforms
-from lapic.training import codec, distillation
+from lapic.training import codec, distillation, loop
 from lapic.training.cli import main
 from lapic.training.codec import CodecOptions, recipe
 from lapic.training.data import Crops
@@ -79,3 +80,23 @@ def test_networks_that_cannot_follow_are_refused(tmp_path: Path, more: list[str]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 1
     assert result.output.splitlines()[-1] == "Error: a teacher is for a new model of generation 2"
+
+
+def test_channels_that_were_kept_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All processes take those of the first, and a resumed run those of its beginning."""
+    monkeypatch.setattr(codec, "SECOND", TINY)
+    options = CodecOptions(
+        tmp_path, data=EXAMPLES, generation=2, teacher="photo", steps=1, batch=1, patch=64, log_every=1, loaders=1,
+        precision="32-true",
+    )  # fmt: skip
+    shared: list[torch.Tensor] = []
+    monkeypatch.setattr(loop, "take_from_first", lambda fabric, tensors: shared.extend(tensors))
+    train(options, lambda part: recipe(options, part=part))
+    described = json.loads((tmp_path / "options.json").read_text())
+    assert [tensor.tolist() for tensor in shared] == [described["kept"]]
+    others = list(range(len(described["kept"])))
+    assert described["kept"] != others
+    (tmp_path / "options.json").write_text(json.dumps(described | {"kept": others}))
+    resumed = recipe(options)
+    assert [tensor.tolist() for tensor in resumed.common] == [others]
+    assert resumed.notes["kept"] == others

@@ -11,11 +11,13 @@ from lapic.codec.encode import encoder
 from lapic.codec.metrics import psnr
 from lapic.codec.model.codec_weights import load, read_weights
 from lapic.codec.model.shipped import WEIGHTS
+from lapic.training import export
 from lapic.training.entropy import EntropyOptions, TrainableEntropy, recipe
 from lapic.training.export import export_checkpoint, trainable
 from lapic.training.hyper import HyperSynthesis
 from lapic.training.latents import LatentCrops, analysed
 from lapic.training.loop import train
+from lapic.training.rate_distortion import TrainableCodec
 from tests.conftest import EXAMPLES
 
 
@@ -99,3 +101,24 @@ def test_the_quick_twin_is_near_the_exact_one() -> None:
     exact, quick = (twin(z, quality, code_pass, quick) for quick in (False, True))
     assert (exact.mean - quick.mean).abs().max() <= 1
     assert (exact.index - quick.index).abs().max() <= 1
+
+
+def test_the_weights_between_the_start_and_the_end(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run of an entropy model started from --model: it can be interpolated, and another from there is beside it."""
+    checkpoint = exported.parent / "run" / "checkpoint.pt"
+    seen: list[TrainableCodec] = []
+
+    def stop(average: TrainableCodec, *given: object, **settings: object) -> None:
+        seen.append(average)
+        raise ValueError("enough")
+
+    monkeypatch.setattr(export, "calibrate", stop)
+    for interpolate in (1.0, 0.5):
+        with pytest.raises(ValueError, match="enough"):
+            export_checkpoint(checkpoint, "m", None, tmp_path, 2, interpolate, beside=[checkpoint])
+    end, middle = (model.hyper_synthesis.parameters_by_name["point3_weight"] for model in seen)
+    start = trainable(DEFAULT_MODEL)[0].hyper_synthesis.parameters_by_name["point3_weight"]
+    assert not torch.equal(start, end)
+    assert torch.allclose(middle, (start + end) / 2, atol=1e-6)

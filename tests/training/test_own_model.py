@@ -14,9 +14,10 @@ from lapic.bitstream import Error
 from lapic.codec.cli import main as codec_main
 from lapic.codec.model.codec_weights import load
 from lapic.codec.model.shipped import WEIGHTS
-from lapic.training import own
+from lapic.training import own, own_pictures
 from lapic.training.cli import main
-from lapic.training.own import Own, OwnOptions, split, summary, train_own
+from lapic.training.own import Own, OwnOptions, summary, train_own
+from lapic.training.own_pictures import split
 
 EDGE = own.LEAST_EDGE
 
@@ -48,7 +49,7 @@ def options(photos: Path, out: Path, **changes: object) -> OwnOptions:
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Own, Path]:
     """A new model and its file."""
     folder = tmp_path_factory.mktemp("own")
-    photos = write_pictures(folder / "photos", own.LEAST_PICTURES + 2)
+    photos = write_pictures(folder / "photos", own_pictures.LEAST_PICTURES + 2)
     out = folder / "models" / "mine.safetensors"
     out.parent.mkdir()
     with pytest.MonkeyPatch.context() as patch:
@@ -101,7 +102,7 @@ def test_a_file_of_an_own_model_is_decoded_with_it_alone(
 
 
 def test_a_time_too_short_for_all_but_training_is_refused(tmp_path: Path) -> None:
-    photos = write_pictures(tmp_path / "photos", own.LEAST_PICTURES)
+    photos = write_pictures(tmp_path / "photos", own_pictures.LEAST_PICTURES)
     with pytest.raises(Error, match=r"0\.001 minutes are too few: all but training takes \d+ here"):
         train_own(options(photos, tmp_path / "mine.safetensors", minutes=0.001))
     assert not (tmp_path / "mine.safetensors").exists()
@@ -111,14 +112,14 @@ def test_a_time_too_short_for_all_but_training_is_refused(tmp_path: Path) -> Non
     ("count", "edge", "expected"),
     [
         (0, EDGE, "no pictures in"),
-        (own.LEAST_PICTURES - 1, EDGE, f"{own.LEAST_PICTURES - 1} readable pictures"),
-        (own.LEAST_PICTURES, EDGE - 16, f"0 readable pictures of at least {EDGE} x {EDGE}"),
+        (own_pictures.LEAST_PICTURES - 1, EDGE, f"{own_pictures.LEAST_PICTURES - 1} readable pictures"),
+        (own_pictures.LEAST_PICTURES, EDGE - 16, f"0 readable pictures of at least {EDGE} x {EDGE}"),
     ],
 )
 def test_too_few_pictures_are_refused(tmp_path: Path, count: int, edge: int, expected: str) -> None:
     photos = write_pictures(tmp_path / "photos", count, edge)
     (photos / "notes.txt").write_text("no picture")
-    if count == own.LEAST_PICTURES - 1:
+    if count == own_pictures.LEAST_PICTURES - 1:
         (photos / "broken.png").write_bytes(b"no picture")
     found = invoke(photos, "--out", tmp_path / "mine.safetensors")
     assert found.exit_code == 1
@@ -175,3 +176,26 @@ def test_the_summary_says_what_is_saved_and_what_it_costs() -> None:
     without = Own(found.identity, None, None, 11, 0, 300, 58.91)
     line = summary(without, OwnOptions(photos=Path("a"), out=Path("mine.safetensors"), tune="psnr"))
     assert "cannot be compared with photo at equal PSNR on held-out pictures (11); 300" in line
+
+
+def test_a_picture_that_cannot_be_decoded_is_left_out_with_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = write_pictures(tmp_path / "photos", own_pictures.LEAST_PICTURES)
+    Image.open(photos / "0.png").save(tmp_path / "whole.jpg")
+    whole = (tmp_path / "whole.jpg").read_bytes()
+    (photos / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    training, held_out = split(photos)
+    assert set(training) | set(held_out) == set(photos.glob("*.png"))
+    [line] = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"left out: {photos / 'cut.jpg'}: ")
+    (photos / "0.png").unlink()
+    with pytest.raises(Error, match=f"has {own_pictures.LEAST_PICTURES - 1} readable pictures"):
+        split(photos)
+
+
+def test_no_more_pictures_are_checked_than_are_trained_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos = write_pictures(tmp_path / "photos", 12)
+    monkeypatch.setattr(own_pictures, "MOST_GIB", 9.5 * 3 * EDGE**2 / 2**30)
+    training, held_out = split(photos)
+    assert (len(training), len(held_out)) == (8, 2)

@@ -1,5 +1,7 @@
+import copy
 import dataclasses
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -156,3 +158,29 @@ def test_weights_for_another_codec_are_refused(realistic: Model, coffee: np.ndar
         decoder.decode_pixels(dataclasses.replace(realistic, identity=b"else"), header, tiles, View(realism=1))
     with pytest.raises(ValueError, match="outside 0"):
         decoder.decode_pixels(realistic, header, tiles, View(realism=1.5))
+
+
+def test_the_codec_is_loaded_once(tmp_path: Path) -> None:
+    """Its file may be replaced while the run goes on."""
+    path = tmp_path / "mine.safetensors"
+    path.write_bytes((WEIGHTS / f"{DEFAULT_MODEL}.safetensors").read_bytes())
+    model = TrainableFinisher(str(path))
+    path.unlink()
+    for one in (model, copy.deepcopy(model)):
+        made, _, _ = one(torch.zeros(1, 3, 64, 64, dtype=torch.uint8), torch.tensor([256]), 1.0)
+        assert made.shape == (1, 3, 64, 64)
+
+
+def test_a_run_whose_codec_has_changed_does_not_go_on(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.pt").write_bytes(b"")
+    described = json.loads((run / "options.json").read_text())
+    assert described["sha256"].keys() == {"model"}
+    described["sha256"]["model"] = "0" * 64
+    (tmp_path / "options.json").write_text(json.dumps(described))
+    with pytest.raises(Error, match="the weights eye are not those any more that the run started from"):
+        recipe(RealismOptions(data=EXAMPLES, out=tmp_path, lpips=0.0))
+
+
+def test_a_validation_without_its_measure_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="--validation measures by LPIPS: give --lpips a weight above 0"):
+        recipe(RealismOptions(data=tmp_path, out=tmp_path, validation=EXAMPLES, lpips=0.0))

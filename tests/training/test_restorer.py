@@ -2,6 +2,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -120,3 +121,9 @@ def test_a_realistic_restorer_starts_from_a_faithful_one(tmp_path: Path, backbon
     figures = dict(zip(rows[0], map(float, rows[1]), strict=True))
     assert figures["loss"] == pytest.approx(figures["rmse"] + figures["lpips"] + 0.1 * figures["gan_loss"], rel=1e-4)
     assert 0 <= figures["accuracy"] <= 1
+
+
+def test_a_flat_picture_that_no_damage_changes_is_no_division_by_zero() -> None:
+    model = restoration.TrainableRestorer(TranslatorConfig(tasks=("jpeg", "upscale"), widths=(16, 24), blocks=(1, 1)))
+    report = restoration.validate(model, [np.full((64, 64, 3), 128, np.uint8)])
+    assert all(abs(value) < 1e-3 for value in report.values()), report

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 import lapic
-from lapic.training import codec, data, decoder, loop, run_files
+from lapic.training import codec, data, decoder, export, loop, run_files
 from lapic.training.cli import main
 from lapic.training.qualities import of_model
 from lapic.training.shards import list_shards, shard_pictures
@@ -68,6 +68,10 @@ def test_qualities_of_models() -> None:
         ["codec", "--batch", "0"], ["codec", "--patch", "0"], ["codec", "--learning-rate", "nan"],
         ["codec", "--learning-rate", "-1"], ["codec", "--sync-every", "0"], ["codec", "--context", "-5"],
         ["codec", "--loaders", "0"], ["restorer", "--task", "jpeg", "--average", "2"],
+        ["codec", "--max-minutes", "nan"], ["codec", "--decay-minutes", "-1"], ["codec", "--decay-minutes", "nan"],
+        ["codec", "--checkpoint-minutes", "-1"], ["codec", "--patterns", "nan"], ["adversarial", "--gan-weight", "nan"],
+        ["codec", "--cuda-graph", "--init", "photo", "--device", "cpu", "--minutes", "nan"],
+        ["codec", "--cuda-graph", "--init", "photo", "--minutes", "0", "--more-fine", "-1"],
     ],
 )  # fmt: skip
 def test_numbers_out_of_range_are_wrong_usage(arguments: list[str], started: list, tmp_path: Path) -> None:
@@ -175,3 +179,57 @@ def test_damaged_shards_and_pictures_in_them_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes((tmp_path / "a.tar").read_bytes()[:700])
     with pytest.raises(lapic.Error, match="a shard is damaged"):
         list(shard_pictures(list_shards(tmp_path), {".png"}))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["codec", "--init", "fast", "--quarter", "64"], "generation 2 have no stage at 1/4: leave out --quarter"),
+        (["codec", "--generation", "2", "--quarter", "64"], "generation 2 have no stage at 1/4: leave out --quarter"),
+        (["adversarial", "--model", "fast"], "a codec of generation 1, which fast is not"),
+        (["codec", "--precision", "16-mixed"], "take bf16-mixed or 32-true"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_data_is_read(
+    arguments: list[str], reason: str, tmp_path: Path
+) -> None:
+    (tmp_path / "data").mkdir()
+    result = run_train(*arguments, "--data", tmp_path / "data", "--out", tmp_path / "run", "--accelerator", "cpu")
+    assert result.exit_code == 1
+    assert reason in result.output.splitlines()[-1]
+    assert "no pictures" not in result.output
+
+
+@pytest.mark.parametrize("command", [["restorer", "--task", "jpeg"], ["adversarial", "--no-gan"]])
+@pytest.mark.parametrize("given", [["--gan-weight", "2"], ["--gan-loss", "hinge"]])
+def test_options_of_an_adversarial_loss_need_one(
+    command: list[str], given: list[str], started: list, tmp_path: Path
+) -> None:
+    result = run_train(*command, *given, "--data", EXAMPLES, "--out", tmp_path / "run")
+    assert (result.exit_code, f"{given[0]} needs --gan" in result.output) == (2, True)
+    assert not started
+
+
+def test_documented_runs_for_a_time_lower_their_learning_rate() -> None:
+    root = EXAMPLES.parent
+    for path in (root / "docs" / "TRAINING.md", *EXAMPLES.glob("*.py")):
+        for line in path.read_text().splitlines():
+            assert ("--max-minutes" in line and "lapic-train" in line) <= ("--decay-minutes" in line), (path, line)
+
+
+def test_an_export_of_a_decoder_takes_the_data_and_crops_that_are_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def write(*given: object, **settings: object) -> tuple[Path, bytes]:
+        seen.append(settings)
+        return EXAMPLES / "coffee.png", b""
+
+    monkeypatch.setattr(export, "export_synthesis", write)
+    (tmp_path / "checkpoint.pt").write_bytes(b"")
+    (tmp_path / "options.json").write_text('{"kind": "synthesis"}')
+    base = ["export", tmp_path / "checkpoint.pt", "a"]
+    assert run_train(*base).exit_code == 0
+    assert run_train(*base, "--data", EXAMPLES, "--crops", 9, "--folder", tmp_path).exit_code == 0
+    assert seen == [{"data": None, "folder": None}, {"data": EXAMPLES, "folder": tmp_path, "crops": 9}]

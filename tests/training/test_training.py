@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,13 @@ from lapic.codec.nets.config import Config
 from lapic.training import codec as stage1
 from lapic.training.calibration import calibrate, integer_counts
 from lapic.training.codec import CodecOptions, recipe
-from lapic.training.data import Crops, add_noise_crops, add_pattern_crops, list_pictures, pattern
-from lapic.training.export import export_checkpoint, trainable
+from lapic.training.data import Crops, add_noise_crops, add_pattern_crops, list_pictures, pattern, read_rgb
+from lapic.training.export import export_checkpoint, interpolate_weights, trainable
 from lapic.training.eye import Distortion
 from lapic.training.hyper import EXACT, QUICK, HyperSynthesis, straight_through
-from lapic.training.initial import grow, initialise
-from lapic.training.loop import learning_rate, precision_of, train
+from lapic.training.initial import deepen, grow, initialise
+from lapic.training.loop import learning_rate, train
+from lapic.training.precision import precision_of
 from lapic.training.rate_distortion import TrainableCodec, loss, normalise, rounded_by_rate
 from tests.conftest import EXAMPLES
 
@@ -64,11 +66,19 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_precision_is_what_the_processor_computes_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_precision_is_what_the_processor_computes_in(monkeypatch: pytest.MonkeyPatch) -> None:
     for computes, expected in ((torch.float32, "32-true"), (torch.bfloat16, "bf16-mixed")):
-        monkeypatch.setattr("lapic.training.loop.default_dtype", lambda device, dtype=computes: dtype)
-        assert precision_of(options(tmp_path, precision="auto")) == expected
-        assert precision_of(options(tmp_path, precision="16-mixed")) == "16-mixed"
+        monkeypatch.setattr("lapic.training.precision.default_dtype", lambda device, dtype=computes: dtype)
+        assert precision_of("auto", "cpu") == expected
+        assert precision_of("64-true", "cpu") == "64-true"
+
+
+@pytest.mark.parametrize("precision", ["16-mixed", "16-true", "16"])
+def test_float16_is_refused(precision: str, tmp_path: Path) -> None:
+    """Its gradients are scaled, and their clipping and checks are not made for that."""
+    with pytest.raises(ValueError, match=f"precision {precision}: take bf16-mixed or 32-true"):
+        train_codec(options(tmp_path / "run", precision=precision), TINY)
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_loss_falls(run: Path) -> None:
@@ -512,3 +522,66 @@ def test_a_model_with_a_quarter_stage_codes_in_pieces_without_seams(tmp_path: Pa
     pieces = dict(encoder.analyse(model, pixels, 64, piece=8))
     assert whole.keys() == pieces.keys()
     assert all(torch.allclose(whole[rect], pieces[rect], atol=1e-3) for rect in whole)
+
+
+def read_and_note(notes: Path, path: Path) -> np.ndarray:
+    """A picture; that it is read is noted in a folder."""
+    (notes / path.name).touch()
+    return read_rgb(path)
+
+
+def test_no_more_is_read_than_fits(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for number in range(40):
+        edge = 24 if number % 8 == 0 else 40 + number  # some are too small
+        Image.new("RGB", (edge, 40), (number,) * 3).save(tmp_path / "data" / f"{number:02}.png")
+
+    def kept(notes: str, **bound: float) -> tuple[list[np.ndarray], int]:
+        (tmp_path / notes).mkdir()
+        crops = Crops(tmp_path / "data", 32, read=partial(read_and_note, tmp_path / notes), **bound)
+        return crops.pictures, len(list((tmp_path / notes).iterdir()))
+
+    every, read = kept("all")
+    order = np.random.default_rng(0).permutation(40)
+    assert [int(picture[0, 0, 0]) for picture in every] == [number for number in order if number % 8]
+    assert read == 40
+    room = sum(picture.nbytes for picture in every[:3]) + every[3].nbytes - 1
+    some, read = kept("some", max_gib=room / 2**30)
+    assert [int(picture[0, 0, 0]) for picture in some] == [int(picture[0, 0, 0]) for picture in every[:3]]
+    assert read < 30
+
+
+def test_a_run_shorter_than_its_decay_has_its_learning_rate() -> None:
+    plan = options(Path(), steps=100, warmup=0, decay=10_000, learning_rate=1.0)
+    assert [learning_rate(plan, step) for step in (0, 50)] == [1, 0.5]
+
+
+def test_weights_that_a_run_started_from_may_not_change(run: Path, tmp_path: Path) -> None:
+    start, _ = export_checkpoint(run / "checkpoint.pt", "tiny", folder=tmp_path, crops=2)
+    plan = options(tmp_path / "more", steps=1, init=str(start))
+    train_codec(plan)
+    train_codec(dataclasses.replace(plan, steps=2))
+    checkpoint = tmp_path / "more" / "checkpoint.pt"
+    export_checkpoint(checkpoint, "tiny", folder=tmp_path, crops=2)  # over the start
+    reason = r"the weights .*tiny\.safetensors are not those any more that the run started from"
+    with pytest.raises(Error, match=reason):
+        export_checkpoint(checkpoint, "half", folder=tmp_path, crops=2, interpolate=0.5)
+    with pytest.raises(Error, match=reason):
+        recipe(dataclasses.replace(plan, steps=3))
+    train_codec(dataclasses.replace(plan, out=tmp_path / "other"))
+    with pytest.raises(ValueError, match="other weights"):
+        export_checkpoint(checkpoint, "mean", folder=tmp_path, crops=2, beside=[tmp_path / "other" / "checkpoint.pt"])
+    described = json.loads((tmp_path / "more" / "options.json").read_text())
+    del described["sha256"]  # as an older run
+    (tmp_path / "more" / "options.json").write_text(json.dumps(described))
+    train_codec(dataclasses.replace(plan, steps=3))
+    assert "sha256" in json.loads((tmp_path / "more" / "options.json").read_text())
+    assert json.loads((tmp_path / "more" / "options.json").read_text())["sha256"] == {}
+    model, described = trainable(str(start))[0], json.loads((tmp_path / "more" / "options.json").read_text())
+    interpolate_weights(model, described, 0.5)
+
+
+def test_weights_that_have_no_place_are_not_dropped() -> None:
+    model = TrainableCodec(dataclasses.replace(TINY, more_fine=0))
+    with pytest.raises(ValueError, match="no place for"):
+        deepen(model, 0, -1)

@@ -7,6 +7,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 import lapic
+from lapic.codec.decode.realism import REALISM
 from lapic.codec.model.translator_weights import read, save
 from lapic.codec.nets.lptn import LPTN
 from lapic.training import adversarial, perceptual
@@ -18,9 +19,11 @@ from lapic.training.adversarial import (
     generator_loss,
 )
 from lapic.training.cli import main
+from lapic.training.data import read_pair
 from lapic.training.grey import fit_factor
 from lapic.training.paired import periodic_artefacts
 from lapic.training.perceptual import gram
+from lapic.training.translation import TranslationOptions, recipe
 from tests.conftest import EXAMPLES
 
 SMALL = ["--steps", "4", "--batch", "2", "--patch", "64", "--decay", "1", "--accelerator", "cpu"]
@@ -192,3 +195,75 @@ def test_lptn_weights_survive_a_file(tmp_path: Path) -> None:
     picture = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
         assert torch.allclose(found(picture), net(picture), atol=2e-2)
+
+
+def test_a_partner_has_the_whole_name(tmp_path: Path) -> None:
+    folders = tmp_path / "A", tmp_path / "B"
+    for folder in folders:
+        folder.mkdir()
+
+    def write(folder: Path, name: str, shade: int) -> Path:
+        Image.new("RGB", (8, 8), (shade,) * 3).save(folder / name)
+        return folder / name
+
+    first = write(folders[0], "s3.png", 1)
+    write(folders[1], "s3.night.png", 2)
+    with pytest.raises(ValueError, match=r"s3\.png has no partner"):
+        read_pair(folders, first)
+    write(folders[1], "s3.bmp", 3)
+    assert read_pair(folders, first)[0, 0].tolist() == [1, 1, 1, 3, 3, 3]
+    write(folders[1], "s3.png", 4)  # the same suffix comes first
+    assert read_pair(folders, first)[0, 0].tolist() == [1, 1, 1, 4, 4, 4]
+    brackets = write(folders[0], "IMG[1].png", 5)
+    write(folders[1], "IMG[1].bmp", 6)
+    assert read_pair(folders, brackets)[0, 0].tolist() == [5, 5, 5, 6, 6, 6]
+
+
+@pytest.mark.parametrize(
+    ("ways", "given", "reason"),
+    [
+        ("--pairs A B", "--gan-weight 2", "--gan-weight needs --gan"),
+        ("--pairs A B", "--gan-loss hinge", "--gan-loss needs --gan"),
+        ("--pairs A B", "--lpips-backbone A/chelsea.png", "--lpips-backbone needs --lpips"),
+        ("--from A --to B", "--lpips 1", "--lpips does not go with --to"),
+        ("--from A --to B", "--periodic-weight 1", "--periodic-weight does not go with --to"),
+        ("--from A --to B", "--no-gan", "--no-gan does not go with --to"),
+        ("--from A --style A/chelsea.png", "--lpips 1", "--lpips does not go with --style"),
+        ("--from A --style A/chelsea.png", "--gan", "--gan does not go with --style"),
+        ("--from A --style A/chelsea.png", "--gan-weight 1", "--gan-weight does not go with --style"),
+    ],
+)
+def test_losses_that_a_run_does_not_have_are_wrong_usage(
+    ways: str, given: str, reason: str, pairs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    paths = {"A": str(pairs[0]), "B": str(pairs[1]), "A/chelsea.png": str(pairs[0] / "chelsea.png")}
+    words = [paths.get(word, word) for word in f"{ways} {given}".split()]
+    result = CliRunner().invoke(main, ["translator", "--out", str(tmp_path / "run"), *SMALL, *words])
+    assert result.exit_code == 2
+    assert f"Error: {reason}" in result.output
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("cycle", [False, True])
+def test_the_adversarial_loss_has_its_weight_without_pairs(
+    cycle: bool, pairs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    totals = []
+    for weight in (0.0, 1.0, 3.0):
+        torch.manual_seed(0)
+        made = recipe(
+            TranslationOptions(
+                tmp_path, source=pairs[0], target=pairs[1], cycle=cycle, batch=1, patch=64, gan_weight=weight
+            )
+        )
+        totals.append(made.losses["model"](made.models, made.batch(0), {})[0].item())
+    assert totals[1] > totals[0]
+    assert totals[2] - totals[0] == pytest.approx(3 * (totals[1] - totals[0]), rel=1e-3)
+
+
+def test_a_realistic_decoder_starts_no_translator(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()  # said before pictures are read
+    given = ["--pairs", tmp_path / "empty", tmp_path / "empty", "--init", REALISM / "photo.safetensors"]
+    result = CliRunner().invoke(main, ["translator", "--out", str(tmp_path / "run"), *map(str, given)])
+    assert result.exit_code == 1
+    assert "photo.safetensors is a realistic decoder, which reads more than a picture" in result.output
