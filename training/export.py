@@ -26,7 +26,7 @@ from lapic.training.curvature import with_curvature
 from lapic.training.data import Crops
 from lapic.training.qualities import ALL_QUALITIES
 from lapic.training.rate_distortion import TrainableCodec
-from lapic.training.run_files import check_start, read_options
+from lapic.training.run_files import check_identity, check_start, read_options
 from lapic.training.whitening import WhitenedTranslator
 
 # Pictures on which curvatures are measured, and their edge in pixels: with 8 pictures they vary by a tenth.
@@ -171,12 +171,12 @@ def export_synthesis(
         The file and the model id, which does not change.
 
     Raises:
-        Error: the weights that the run started from have changed since.
+        Error: the codec of the run has another id now.
     """
     state, options = _read_run(checkpoint)
-    check_start(options, "model", options["model"])
     path = _place(name, folder)
     old, (average, _) = load(options["model"]), trainable(options["model"])
+    check_identity(options, options["model"], old.identity)
     average.transforms.synthesis.load_state_dict(part(state["average"], "net"))
     density = average.density.state_dict()
     card = _codec_card(state, options) | {key: old.card[key] for key in ("lowest", "highest") if key in old.card}

@@ -63,7 +63,18 @@ def check_start(described: dict[str, Any], option: str, name: str) -> None:
     its options.json describes it. Older runs have no note of that."""
     noted = described.get("sha256", {}).get(option)
     if noted and _digest(name) != noted:
-        raise Error(f"the weights {name} are not those any more that the run started from")
+        raise _changed(name)
+
+
+def check_identity(described: dict[str, Any], name: str, identity: bytes) -> None:
+    """As `check_start` for a run that trains the synthesis alone: the codec `name` must have the same id, but its
+    synthesis may be the one that an export of the run put there."""
+    if described.get("identity", identity.hex()) != identity.hex():
+        raise _changed(name)
+
+
+def _changed(name: str) -> Error:
+    return Error(f"the weights file of {name} has changed since this run started: put it back, or start a new run")
 
 
 def _digest(name: str) -> str:

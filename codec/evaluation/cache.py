@@ -19,7 +19,7 @@ class Cache:
 
     A point's key holds everything that its file and times depend on: the picture's bytes, codec and its version,
     quality, threads. A line cut short by a crash is skipped; lines begin with the line break, so that the next one
-    stays whole. Of two lines with one key the later one counts: it has more metrics.
+    stays whole. Of two lines with one key the later one counts.
     """
 
     def __init__(self, path: Path) -> None:

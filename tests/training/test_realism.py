@@ -177,7 +177,7 @@ def test_a_run_whose_codec_has_changed_does_not_go_on(run: Path, tmp_path: Path)
     assert described["sha256"].keys() == {"model"}
     described["sha256"]["model"] = "0" * 64
     (tmp_path / "options.json").write_text(json.dumps(described))
-    with pytest.raises(Error, match="the weights eye are not those any more that the run started from"):
+    with pytest.raises(Error, match="the weights file of eye has changed since this run started"):
         recipe(RealismOptions(data=EXAMPLES, out=tmp_path, lpips=0.0))
 
 

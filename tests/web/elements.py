@@ -1,6 +1,7 @@
 """A site of other people with .lapic files, and what its elements show."""
 
 import dataclasses
+import time
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,8 @@ import numpy as np
 from lapic import bitstream
 from lapic.codec.selftest import GOLDEN
 from tests.web.pages import Handler
+
+SECONDS = 60  # that a page may take to ask for something, on a machine that is busy
 
 PHOTO = (GOLDEN / "photo-q10.lapic").read_bytes()  # 163 x 109
 
@@ -92,7 +95,9 @@ class Held:
 
     def wait(self) -> None:
         """Wait until it is asked for."""
+        until = time.monotonic() + SECONDS
         while not self.routes:
+            assert time.monotonic() < until, "the page did not ask for it"
             self.page.evaluate("0")  # which hears what has happened meanwhile
 
     def release(self) -> None:

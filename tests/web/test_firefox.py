@@ -45,6 +45,7 @@ await import("/lapic-loader.js");
 const load = (kind, loads) => new Promise((resolve, reject) => {
   const element = Object.assign(document.createElement(kind), { src: "/input.lapic" });
   element.addEventListener("load", () => --loads || resolve(element));
+  if (kind === "lapic-image") element.addEventListener("error", ({ message }) => reject(new Error(message)));
   document.body.append(element);
 });
 const element = await load("lapic-image", 1);
@@ -127,6 +128,8 @@ def found(inputs: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> I
     )
     try:
         yield heard.get(timeout=SECONDS)
+    except queue.Empty:
+        pytest.fail(f"Firefox found nothing in {SECONDS} s; its exit code is {process.poll()}")
     finally:
         process.terminate()
         process.wait(SECONDS)

@@ -187,13 +187,17 @@ def test_facts_and_metadata_are_shown(page: Page) -> None:
     page.page.locator("summary").click()
 
 
-def test_a_profile_without_a_name_is_said_clearly(page: Page) -> None:
+@pytest.mark.parametrize(("profile", "said"), [
+    (b"no profile at all", "sRGB: the ICC profile cannot be read"),
+    (bytes(16) + b"RGB ".ljust(20) + b"acsp" + bytes(92), "ICC profile without a name, converted to sRGB"),
+])  # fmt: skip
+def test_what_became_of_a_profile_is_said(profile: bytes, said: str, page: Page) -> None:
     with Image.open(GOLDEN / "photo-q10.lapic.png") as image:
         picture = image.convert("RGB")
-    picture.info["icc_profile"] = b"no profile at all"
+    picture.info["icc_profile"] = profile
     page.open(("profile.lapic", lapic.encode(picture, effort=0)))
     page.page.locator("summary").click()
-    assert "ICC profile without a name, converted to sRGB" in page.text("#panel dl")
+    assert said in page.text("#panel dl")
     page.page.locator("summary").click()
 
 
@@ -284,6 +288,7 @@ def test_a_slider_that_moved_before_another_file_leaves_it(
         guest.page.locator(f"#{slider}").press("ArrowRight")
     guest.page.locator("#files").set_input_files([{"name": name, "mimeType": "", "buffer": data}])
     guest.page.locator("#name", has_text=name).wait_for()
+    assert guest.page.evaluate("() => timers.length") == 2, "both sliders wait before they act"
     guest.page.evaluate("() => timers.forEach(act => act())")
     guest.page.evaluate("() => release()")
     if kind == "empty":

@@ -21,10 +21,16 @@ export function factsOf(info: Info, isMadeHere: boolean): [string, string][] {
     ["Rate", `${bpp.toFixed(3)} bits per pixel`],
     ["Model", `${model.name ?? "unknown"} (${model.id})`],
     ["Format", `version ${info.formatVersion}, ${tiles === 1 ? "one tile" : `${tiles} tiles of ${tile} pixels`}`],
-    ["Colours", metadata.icc ? `${profileName(metadata.icc)}, converted to sRGB` : "sRGB"],
+    ["Colours", coloursText(metadata.icc)],
     ["Metadata", metadataText(info, isMadeHere)],
     ...parts.map(([kind, count]): [string, string] => [CHUNKS[kind] ?? `Chunk ${kind}`, allBytesText(count)]),
   ];
+}
+
+function coloursText(profile: Uint8Array | undefined): string {
+  if (!profile) return "sRGB";
+  const isProfile = String.fromCharCode(...profile.subarray(36, 40)) === "acsp";
+  return isProfile ? `${profileName(profile)}, converted to sRGB` : "sRGB: the ICC profile cannot be read";
 }
 
 function rounded(quality: number): number {

@@ -147,11 +147,13 @@ export class LapicImage extends HTMLElement {
 
   private start(): void {
     this.task.abort();
-    this.showAlt();
     if (!this.src) {
       this.clear();
+      this.hasFailed = false;
+      this.showAlt();
       return;
     }
+    this.showAlt();
     const { signal } = (this.task = new AbortController());
     this.settled = turnToLoad(this, signal).then(() => this.load(signal));
     this.settled.catch(() => {});

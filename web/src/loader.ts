@@ -17,6 +17,8 @@ interface Upgrade {
 }
 
 const upgrades = new WeakMap<HTMLImageElement, Upgrade>();
+// A picture's address stays valid while its image exists, for clones of the image read it too.
+const unused = new FinalizationRegistry((url: string) => URL.revokeObjectURL(url));
 
 /**
  * Decode an image whose `src` ends in .lapic, and let it show the result; its `realism` is that of the attribute
@@ -54,10 +56,13 @@ async function load(image: HTMLImageElement, src: string, current: Upgrade): Pro
     holdWidth(image, width, current);
     first = show(image, small, current).catch(() => {});
   };
-  const picture = await decode(bytes, { realism: realismIn(image.dataset["realism"]), signal, preview });
-  await first;
-  await show(image, picture, current);
-  releaseWidth(image, current);
+  try {
+    const realism = realismIn(image.dataset["realism"]);
+    const picture = await decode(bytes, { realism, signal, preview }).finally(() => first);
+    await show(image, picture, current);
+  } finally {
+    releaseWidth(image, current);
+  }
 }
 
 /** Whether the browser chose a file of `srcset` or of a `<picture>` in place of `src`. */
@@ -82,16 +87,22 @@ async function show(image: HTMLImageElement, picture: ImageData, current: Upgrad
   if (current.task.signal.aborted) return;
   const before = current.url;
   image.src = current.url = URL.createObjectURL(blob);
-  if (before) URL.revokeObjectURL(before);
+  revoke(before, current);
+  unused.register(image, current.url, current);
   await image.decode().catch(() => {});
 }
 
 /** Stop what is done for an image, and take back what was set there. */
 function end(image: HTMLImageElement, before: Upgrade): void {
   before.task.abort();
-  if (before.url) URL.revokeObjectURL(before.url);
+  revoke(before.url, before);
   releaseWidth(image, before);
   upgrades.delete(image);
+}
+
+function revoke(url: string | null, current: Upgrade): void {
+  if (url) URL.revokeObjectURL(url);
+  unused.unregister(current);
 }
 
 /** Give the first look the width of the picture, unless the page gives a size. */
