@@ -22,9 +22,10 @@ from sheet import sheet
 from tables import DIGITS, METRICS
 
 import lapic
+from lapic.codec import files
 from lapic.codec.command.console import print_stderr
 from lapic.codec.evaluation import codecs, metrics
-from lapic.codec.evaluation.cache import Cache, Point, digest_of
+from lapic.codec.evaluation.cache import Cache, Point
 from lapic.codec.evaluation.codec import Codec, Pixels
 from lapic.codec.evaluation.matching import quality_at_size
 from lapic.codec.evaluation.measure import load_rgb
@@ -72,7 +73,7 @@ class Bench:
 
     def best(self, codec: Codec, path: Path, pixels: Pixels, limit: int) -> tuple[bytes, Point]:
         """The best file of at most `limit` bytes, or the smallest there is, with its measures."""
-        key = json.dumps([digest_of(path), codec.name, codec.version, limit, self.metrics])
+        key = json.dumps([files.digest_of(path), codec.name, codec.version, limit, self.metrics])
         file = self.files / f"{path.stem}-{codec.folder}-{limit}{codec.suffix}"
         if key not in self.cache.points or not file.exists():
             data, quality = fitting(codec, pixels, limit)

@@ -27,7 +27,7 @@ from lapic.training.rate_distortion import (
     normalise,
     random_qualities,
 )
-from lapic.training.run_files import checked_digests, checkpoint_of, prior_training, read_options
+from lapic.training.run_files import checked_digests, prior_training, resumed_options
 
 MUON_LR_SCALE = 16.0  # Muon's learning rate is the spectral norm of an update, not the size of its elements
 
@@ -105,8 +105,8 @@ def validate(model: TrainableCodec, pictures: list[Tensor], lowest: int = 1, hig
 def _start(options: CodecOptions, config: Config, crops: Crops) -> tuple[TrainableCodec, Figures]:
     """A model to train and its prior training: the run's own if it is resumed; that of `options.init`; or a new one
     that starts as the KLT."""
-    if checkpoint_of(options.out).exists():
-        return TrainableCodec(Config(**read_options(options.out)["config"])), prior_training(options.out, {})
+    if described := resumed_options(options.out):
+        return TrainableCodec(Config(**described["config"])), prior_training(options.out, {})
     sample = normalise(torch.from_numpy(crops.sample()))
     if options.init:
         model, card = trainable(options.init)
@@ -149,7 +149,7 @@ def recipe(options: CodecOptions, config: Config = Config(), part: tuple[int, in
 def _teacher(options: CodecOptions, name: str, model: TrainableCodec, crops: Crops) -> Teacher:
     """The teacher that a new model starts from, or that of a resumed run, with the channels that the run kept."""
     transforms = trainable(name)[0].transforms
-    kept = read_options(options.out).get("kept") if checkpoint_of(options.out).exists() else None
+    kept = resumed_options(options.out).get("kept")
     if kept:
         return Teacher(transforms, torch.tensor(kept))
     return follow(model, transforms, normalise(torch.from_numpy(crops.sample())), options.highest)

@@ -22,7 +22,7 @@ from lapic.training.export import trainable
 from lapic.training.latents import EFFORT, encode, random_effort
 from lapic.training.loop import Recipe
 from lapic.training.rate_distortion import Estimate
-from lapic.training.run_files import check_identity, checkpoint_of, prior_training, read_options
+from lapic.training.run_files import check_identity, prior_training, resumed_options
 
 REFRESH = 50  # steps after which the search uses the synthesis as trained so far
 
@@ -85,8 +85,7 @@ def _hyper_bits(model: Model, z: Tensor, quality: Tensor) -> Tensor:
 def recipe(options: DecoderOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
     """The recipe for process `part` = (rank, count)."""
     codec = load(options.model)
-    if checkpoint_of(options.out).exists():
-        check_identity(read_options(options.out), options.model, codec.identity)
+    check_identity(resumed_options(options.out), options.model, codec.identity)
     crops = read_crops(options, part)
     prior = prior_training(options.out, codec.card)
     notes = {"kind": "synthesis", "prior_training": prior, "identity": codec.identity.hex()}

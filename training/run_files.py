@@ -1,7 +1,6 @@
 """The files of a run: options.json, checkpoint.pt, and its logs as CSV."""
 
 import csv
-import hashlib
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lapic.bitstream import Error
+from lapic.codec import files
 from lapic.codec.model.shipped import find_model
 
 CHOSEN = ("cycle", "gan", "init", "model", "net", "tasks")  # options that a run keeps when it is resumed
@@ -28,15 +28,18 @@ def read_options(out: Path) -> dict[str, Any]:
     return {FORMER_NAMES.get(key, key): value for key, value in described.items()}
 
 
+def resumed_options(out: Path) -> dict[str, Any]:
+    """As `read_options` if the folder `out` holds a run that goes on, none else."""
+    return read_options(out) if checkpoint_of(out).exists() else {}
+
+
 def check_resumed(out: Path, described: dict[str, Any], keys: Iterable[str]) -> None:
     """Raise ValueError if the folder `out` holds a checkpoint of another run than is `described`, by these of its
     options or notes."""
-    if not checkpoint_of(out).exists():
-        return
-    before, now = read_options(out), json.loads(json.dumps(described, default=str))
+    before, now = resumed_options(out), json.loads(json.dumps(described, default=str))
     for key in keys:
         old, new = (one.get(key) or None for one in (before, now))
-        if old != new:
+        if before and old != new:
             raise ValueError(f"{out} holds another run, with {key} {old}, not {new}: name another --out")
 
 
@@ -49,9 +52,9 @@ def digests_of(**starts: str | None) -> dict[str, dict[str, str]]:
 def checked_digests(out: Path, **starts: str | None) -> dict[str, dict[str, str]]:
     """As `digests_of`, but if the run in `out` is resumed the note that it has. Raises `Error` if a file that it names
     has changed since."""
-    if not checkpoint_of(out).exists():
+    described = resumed_options(out)
+    if not described:
         return digests_of(**starts)
-    described = read_options(out)
     for option, name in starts.items():
         if name:
             check_start(described, option, name)
@@ -79,8 +82,7 @@ def _changed(name: str) -> Error:
 
 def _digest(name: str) -> str:
     """The SHA-256 of a codec's weights file in hexadecimal, by a shipped name or the file's path."""
-    with find_model(name).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return files.digest_of(find_model(name))
 
 
 def checkpoint_of(out: Path) -> Path:
@@ -106,7 +108,8 @@ def write_checkpoint(out: Path, write: Callable[[Path], object], is_first: bool 
 def prior_training(out: Path, card: dict[str, str]) -> dict[str, float]:
     """Steps and hours of training behind the weights that the run in `out` starts from: as options.json has them if the
     run is resumed, else those of the weights' card."""
-    return read_options(out)["prior_training"] if checkpoint_of(out).exists() else training_of(card)
+    described = resumed_options(out)
+    return described["prior_training"] if described else training_of(card)
 
 
 def training_of(card: dict[str, str]) -> dict[str, float]:

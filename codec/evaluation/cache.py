@@ -63,9 +63,3 @@ def file_of(folder: Path, picture: str, digest: str, encoder: Codec, quality: fl
     """
     key = hashlib.sha256(json.dumps([digest, encoder.name, encoder.version, quality]).encode()).hexdigest()[:8]
     return folder / "files" / encoder.folder / f"{picture}-{quality:g}-{key}{encoder.suffix}"
-
-
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from lapic.bitstream import Error
 from lapic.codec import files
-from lapic.codec.evaluation.cache import digest_of
 
 
 def find(given: tuple[Path, ...], say: Callable[[str], None]) -> tuple[dict[str, Path], dict[str, str]]:
@@ -45,7 +44,7 @@ def digests(pictures: dict[str, Path], unreadable: dict[str, str]) -> dict[str, 
         try:
             if not path.is_file():  # a pipe can be read once only
                 raise Error(f"cannot read {path}: it is no regular file")
-            made[name] = digest_of(path)
+            made[name] = files.digest_of(path)
         except (OSError, Error) as error:
             unreadable[str(pictures.pop(name))] = (
                 str(error) if isinstance(error, Error) else f"cannot read {path}: {error.strerror}"

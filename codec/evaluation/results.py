@@ -15,7 +15,7 @@ from lapic.bitstream import Error
 from lapic.codec import files
 from lapic.codec.command.workers import cores
 from lapic.codec.evaluation import butteraugli
-from lapic.codec.evaluation.cache import Point, digest_of
+from lapic.codec.evaluation.cache import Point
 from lapic.codec.evaluation.codec import Codec
 from lapic.codec.evaluation.curves import Curve
 
@@ -43,7 +43,7 @@ def versions_of(metrics: tuple[str, ...], net: str, backbone: Path | None) -> di
     """By name all that a metric's figures depend on beside the pictures; net and backbone are LPIPS'."""
     versions = {name: str(package_version(package)) for name, package in METRIC_PACKAGES.items()}
     versions |= {"psnr": "", "butteraugli": str(butteraugli.version())}
-    versions["lpips"] += f" {net} {digest_of(backbone) if backbone else ''}"
+    versions["lpips"] += f" {net} {files.digest_of(backbone) if backbone else ''}"
     return {name: versions[name] for name in metrics}
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import glob
+import hashlib
 import os
 import secrets
 import stat
@@ -55,6 +56,12 @@ def read_input(name: str) -> bytes:
     except OSError as error:
         shown = "standard input" if name == "-" else name
         raise Error(f"cannot read {shown}: {error.strerror}") from None
+
+
+def digest_of(path: Path) -> str:
+    """The SHA-256 of a local file in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_absent(name: str, force: bool) -> None:

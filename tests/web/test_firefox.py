@@ -3,7 +3,6 @@
 import base64
 import functools
 import http.server
-import io
 import json
 import os
 import queue
@@ -11,7 +10,6 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -169,7 +167,7 @@ def test_a_picture_that_no_canvas_holds_is_converted_or_gets_a_sentence(found: d
 def test_a_photo_is_made_a_file(found: dict[str, Any], inputs: dict[str, Any]) -> None:
     data = base64.b64decode(found["file"])
     assert lapic.info(data)["quality"] == 40
-    with Image.open(io.BytesIO(Path(f"{PHOTO}.png").read_bytes())) as photo:
+    with Image.open(f"{PHOTO}.png") as photo:
         error = np.asarray(lapic.decode(data)).astype(int) - np.asarray(photo.convert("RGB"))
     assert np.square(error).mean() < 60
 

@@ -4,6 +4,7 @@ import type { LapicFile } from "./format/container.ts";
 import { VERSION, QUALITY_ONE, channelsOf, readFile } from "./format/container.ts";
 import { decodePicture } from "./coding/decode.ts";
 import { encodePicture } from "./coding/encode.ts";
+import { roundedHalfToEven } from "./coding/quantise.ts";
 import type { Steps } from "./coding/steps.ts";
 import type { Library } from "./library.ts";
 import type { Job, Results } from "./messages.ts";
@@ -43,16 +44,10 @@ export async function perform(
         return content?.length ? [[kind, content] as const] : [];
       });
       const model = await library.forQuality(job.quality, isDrawn(job.pixels) ? "psnr" : "eye");
-      const quality = roundedToEven(job.quality * QUALITY_ONE);
+      const quality = roundedHalfToEven(job.quality * QUALITY_ONE);
       return encodePicture(model, job.pixels, { quality, chunks: new Map(given) }, steps);
     }
   }
-}
-
-/** A number rounded to a whole one, halves to the even one as Python does. */
-function roundedToEven(value: number): number {
-  const below = Math.floor(value);
-  return value - below === 0.5 ? below + (below % 2) : Math.round(value);
 }
 
 async function describe(bytes: Uint8Array, { header, tiles, chunkSizes }: LapicFile, library: Library): Promise<Info> {

@@ -44,7 +44,8 @@ function rounded(residual: number, index: number, threshold: Float32Array): numb
   return residual < 0 ? -symbol : symbol;
 }
 
-function roundedHalfToEven(value: number): number {
+/** A positive number rounded to a whole one, halves to the even one as torch and Python do. */
+export function roundedHalfToEven(value: number): number {
   const below = Math.floor(value);
   const rest = value - below;
   return rest > 0.5 || (rest === 0.5 && below % 2 === 1) ? below + 1 : below;
