@@ -15,6 +15,7 @@ def test_an_img_takes_the_size_of_the_next_file(show: Callable[[str], Any]) -> N
     hear(page, "a", "load")
     page.evaluate("() => { heard.length = 0; document.getElementById('a').src = 'dots.lapic'; }")
     page.wait_for_function("() => document.getElementById('a').naturalWidth === 50")
+    page.wait_for_function("() => !document.getElementById('a').hasAttribute('width')")  # which the first look has
     assert value(page, "a", "[element.width, element.height]") == [50, 33]
 
 
