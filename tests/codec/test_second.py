@@ -22,7 +22,7 @@ from lapic.codec.nets import levels, second, strips
 from lapic.codec.nets.config import SECOND, Config
 from lapic.codec.nets.pyramid import reduce
 from lapic.codec.picture import tensors
-from lapic.codec.threads import in_threads
+from lapic.codec.threads import in_threads, threads_for
 from lapic.training.calibration import calibrate
 from lapic.training.data import Crops
 from lapic.training.initial import initialise
@@ -221,12 +221,12 @@ def test_it_is_as_small_as_it_should_be(tmp_path: Path) -> None:
 
 def test_work_in_threads_is_done_once_and_errors_come_back() -> None:
     done: list[int] = []
-    torch.set_num_threads(2)
-    in_threads(done.append, range(20))
+    with threads_for(2):
+        in_threads(done.append, range(20))
     assert sorted(done) == list(range(20))
 
     def fail(item: int) -> None:
         raise ValueError(f"item {item}")
 
-    with pytest.raises(ValueError, match="item"):
+    with threads_for(2), pytest.raises(ValueError, match="item"):
         in_threads(fail, range(4))
