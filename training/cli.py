@@ -171,7 +171,7 @@ def adversarial(**options: Any) -> None:
 @with_options(QUALITIES)
 @click.option("--crops", type=click.IntRange(5), default=160, show_default=True, help="Crops of 192 x 192 to fit to.")
 def transfer(old: str, new: str, realistic: Path, **options: Any) -> None:
-    """Adapt the REALISTIC decoder of the codec OLD to NEW, which was trained further from it, and write it to OUT."""
+    """Adapt the REALISTIC decoder of the codec OLD to another codec, NEW, and write it to OUT."""
     from lapic.training.transfer import transfer as fit_transfer
 
     fill_qualities(options, new)

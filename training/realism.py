@@ -20,7 +20,6 @@ from lapic.codec.decode import realism
 from lapic.codec.defaults import DEFAULT_MODEL
 from lapic.codec.model.codec_weights import Model, load
 from lapic.codec.nets import levels
-from lapic.codec.nets.network import assemble
 from lapic.codec.picture.tensors import to_pixels
 from lapic.codec.picture.tiling import LATENT
 from lapic.training import paired
@@ -64,13 +63,13 @@ def decode_frozen(model: Model, pixels: Tensor, quality: Tensor, effort: int = 0
     fixed-point qualities (B,) and an effort 0..9.
 
     Returns:
-        The faithful picture (B, 3, H, W) in -1..1, the synthesis' features (B, C, H/8, W/8), and the latents y^ in
-        quantisation steps (B, M, H/16, W/16).
+        The faithful picture (B, 3, H, W) in -1..1, the synthesis' features (B, C, H/8, W/8), of generation 2
+        (B, C, H/16, W/16), and the latents y^ in quantisation steps (B, M, H/16, W/16).
     """
     nets = model.transforms
     _, latent = encode(model, pixels, quality, effort)
-    base, features = nets.synthesis.features(latent / nets.gain(quality), quality)
-    return assemble(base, nets.synthesis.bands(base, features, quality)), features, latent
+    picture, features = nets.synthesis.picture_and_features(latent / nets.gain(quality), quality)
+    return picture, features, latent
 
 
 class TrainableFinisher(nn.Module):
@@ -79,8 +78,7 @@ class TrainableFinisher(nn.Module):
     def __init__(self, codec: str) -> None:
         super().__init__()
         self.codec_on = cache(partial(load, codec))  # by the device; once, for the file may be replaced
-        config = self.codec_on("cpu").config
-        self.net = WhitenedTranslator(realism.config_for(config.levels, config.fine))
+        self.net = WhitenedTranslator(realism.config_for(self.codec_on("cpu").config))
 
     def forward(
         self, pixels: Tensor, quality: Tensor, how_real: float, effort: int = EFFORT
@@ -128,13 +126,10 @@ def _middle(pixels: NDArray[np.uint8]) -> Tensor:
 
 
 def recipe(options: RealismOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
-    """The recipe for process `part` = (rank, count). Raises ValueError if it would validate by no measure, or if the
-    codec is one that no realistic decoder reads."""
+    """The recipe for process `part` = (rank, count). Raises ValueError if it would validate by no measure."""
     if options.validation and not options.lpips:
         raise ValueError("--validation measures by LPIPS: give --lpips a weight above 0")
     codec = load(options.model)
-    if codec.config.generation != 1:
-        raise ValueError(f"a realistic decoder is for a codec of generation 1, which {options.model} is not")
     starts = checked_digests(options.out, model=options.model)
     crops = Crops(options.data, options.patch, options.seed, part=part)
     print(f"{len(crops.pictures)} pictures, {crops.megapixels:.0f} megapixels")

@@ -1,17 +1,19 @@
-"""Adapt the realistic decoder of one codec to another that was trained further from it.
+"""Adapt the realistic decoder of one codec to another, which was trained further from it or is of another generation.
 
-The realistic decoder (codec.decode.realism) reads the synthesis' features by one pointwise convolution. Further
-training of the codec changes these features. A new pointwise convolution is fitted by least squares, over the same
-pictures at the same qualities, to predict the old convolution's output from the new features. This needs no
-discriminator and takes a minute (docs/notebook/realism.md).
+The realistic decoder (codec.decode.realism) reads the synthesis' features by one pointwise convolution. Those of
+another codec differ. A new pointwise convolution is fitted by least squares, over the same pictures at the same
+qualities, to predict the old convolution's output from the new features. This needs no discriminator and takes a
+minute (docs/notebook/realism.md).
 """
 
 from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from lapic.bitstream import Error
+from lapic.codec.decode import realism as realistic_decoder
 from lapic.codec.model import translator_weights
 from lapic.codec.model.codec_weights import load
 from lapic.codec.nets.translator import Translator
@@ -30,13 +32,13 @@ def transfer(
     """Write the realistic decoder of the codec `old`, a weights file, as one for the codec `new`.
 
     Args:
-        old, new: shipped names or weights files of codecs of the same shape.
+        old, new: shipped names or weights files of codecs, of one generation or of two.
         data: folder of pictures. lowest, highest: qualities, 1..100, that the new codec is for.
         crops: how many crops of edge x edge pixels to fit to; edge is a multiple of 64.
 
     Returns:
-        The fraction, 0..1, of the variance of the network's input that the new features leave unexplained, on crops
-        left out of the fit: by the old convolution and by the new one.
+        The fraction of the variance of the network's input that the new features leave unexplained, on crops left out
+        of the fit: by the old convolution, 1 where it does not fit the new features, and by the new one.
 
     Raises:
         Error: a file cannot be read, is no realistic decoder, or is that of another codec than `old`.
@@ -49,6 +51,7 @@ def transfer(
     before, after = load(old, dtype=torch.float32), load(new, dtype=torch.float32)
     if card.get("model") != before.identity.hex():
         raise Error(f"{realistic} is the realistic decoder of another model than {before.name}")
+    new_net = Translator(realistic_decoder.config_for(after.config))
     store = Crops(data, edge, seed=0)
     torch.manual_seed(0)
     pairs = []
@@ -57,26 +60,32 @@ def transfer(
         quality = random_qualities(pixels, lowest, highest)
         _, features, _ = decode_frozen(before, pixels, quality)
         _, changed, _ = decode_frozen(after, pixels, quality)
-        pairs.append((_rows(changed), net.see(features).detach()[0].flatten(1).T.double()))  # (n, C + 1), (n, C')
+        pairs.append((_with_ones(changed), _rows(F.pixel_unshuffle(net.seen(features), new_net.config.finer))))
     fitted = [pair for number, pair in enumerate(pairs) if (number + 1) % CHECKED]
     square = sum(x.T @ x for x, _ in fitted)
     ridge = RIDGE * square.diagonal().mean() * torch.eye(len(square), dtype=square.dtype)
     new_map = torch.linalg.solve(square + ridge, sum(x.T @ y for x, y in fitted))  # (C + 1, C')
     x, y = (torch.cat(parts) for parts in zip(*pairs[CHECKED - 1 :: CHECKED], strict=True))
     old_map = torch.cat([net.see.weight.detach().flatten(1).T, net.see.bias.detach()[None]]).double()
-    unexplained = [
-        ((y - x @ linear).square().sum() / (y - y.mean(0)).square().sum()).item() for linear in (old_map, new_map)
-    ]
-    with torch.no_grad():
-        net.see.weight.copy_(new_map[:-1].T[:, :, None, None])
-        net.see.bias.copy_(new_map[-1])
+    see = {"see.weight": new_map[:-1].T[:, :, None, None].float(), "see.bias": new_map[-1].float()}
+    new_net.load_state_dict(net.state_dict() | see)
     translator_weights.save(
-        out, net, card | {"model": after.identity.hex(), "transferred": f"from {before.identity.hex()}"}
+        out, new_net, card | {"model": after.identity.hex(), "transferred": f"from {before.identity.hex()}"}
     )
-    return unexplained[0], unexplained[1]
+    return _unexplained(x, y, old_map) if old_map.shape == new_map.shape else 1, _unexplained(x, y, new_map)
+
+
+def _unexplained(x: Tensor, y: Tensor, linear: Tensor) -> float:
+    """The fraction of the variance of y (n, C') that x (n, C) times a map (C, C') leaves."""
+    return ((y - x @ linear).square().sum() / (y - y.mean(0)).square().sum()).item()
 
 
 def _rows(features: Tensor) -> Tensor:
-    """(1, C, h, w) -> (h w, C + 1): a row for each place, with a 1 for the bias."""
-    rows = features[0].flatten(1).T.double()
+    """(1, C, h, w) -> (h w, C): a row for each place."""
+    return features.detach()[0].flatten(1).T.double()
+
+
+def _with_ones(features: Tensor) -> Tensor:
+    """`_rows` with a 1 for the bias behind each, (h w, C + 1)."""
+    rows = _rows(features)
     return torch.cat([rows, torch.ones(len(rows), 1, dtype=rows.dtype)], dim=1)

@@ -18,7 +18,6 @@ from lapic.codec.decode.symbols import TileLatents
 from lapic.codec.host import isolated
 from lapic.codec.model.codec_weights import Model
 from lapic.codec.nets import levels
-from lapic.codec.nets.network import assemble
 from lapic.codec.nets.pyramid import reduce
 from lapic.codec.nets.translator import Translator
 from lapic.codec.picture.fill import fill
@@ -158,8 +157,7 @@ def synthesise(
     if translator is None:
         picture = synthesis.picture(latent, qualities, view.scale)
         return post_filter(picture, view.scale) if post_filter else picture
-    base, features = synthesis.features(latent, qualities)
-    picture = assemble(base, synthesis.bands(base, features, qualities))
+    picture, features = synthesis.picture_and_features(latent, qualities)
     if post_filter:  # it lowers the error by smoothing, so it fades out as realism grows
         picture = post_filter(picture).lerp(picture, realistic.strength(quality, view.realism))
     return _smaller(realistic.finish(translator, picture, features, quality, view.realism), view.scale)

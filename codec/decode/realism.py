@@ -16,6 +16,7 @@ from lapic.codec.model import translator_weights
 from lapic.codec.model.codec_weights import Model
 from lapic.codec.model.shipped import SUFFIX, WEIGHTS, model_folders
 from lapic.codec.nets import levels as levels_module
+from lapic.codec.nets.config import Config
 from lapic.codec.nets.translator import Translator, TranslatorConfig, halo
 from lapic.codec.picture.tiling import LATENT
 
@@ -24,10 +25,12 @@ LEARNED = 80  # the highest quality that is trained; from there to 100 realism f
 FORM = {"widths": (64, 128), "blocks": (2, 2)}
 
 
-def config_for(model_levels: int, features: int) -> TranslatorConfig:
-    """The network's shape: a row of modulations for each rate level, and another that grows with the realism."""
-    rows = [f"{what}{level}" for what in ("quality", "realism") for level in range(model_levels)]
-    return TranslatorConfig(tuple(rows), **FORM, beside=features)
+def config_for(model: Config) -> TranslatorConfig:
+    """The network's shape behind a model: a row of modulations for each rate level, and another that grows with the
+    realism; what it sees beside the picture are the synthesis' last features at 1/8, or the body's at 1/16."""
+    rows = [f"{what}{level}" for what in ("quality", "realism") for level in range(model.levels)]
+    beside, finer = (model.fine, 1) if model.generation == 1 else (model.coarse, 2)
+    return TranslatorConfig(tuple(rows), **FORM, beside=beside, finer=finer)
 
 
 def modulation(quality: Tensor, realism: float, levels: int) -> Tensor:
@@ -67,7 +70,7 @@ def finish(net: Translator, picture: Tensor, features: Tensor, quality: Tensor, 
 
     Args:
         picture: (B, 3, H, W) in -1..1, as the faithful decoder gives it.
-        features: (B, C, H/8, W/8), of the synthesis.
+        features: of the synthesis, (B, C, H/8, W/8), or (B, C, H/16, W/16) of generation 2.
         quality: (B,), fixed-point. realism: 0..1.
     """
     rows = modulation(quality, realism, len(net.config.tasks) // 2)

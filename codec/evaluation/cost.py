@@ -73,7 +73,8 @@ def cost(model: Model) -> dict[str, float]:
     }
     try:
         finisher = realism.load(model)
-        beside = torch.zeros(1, model.config.fine, SIZE // 8, SIZE // 8, device=model.device)
+        seen = SIZE // 8 // finisher.config.finer
+        beside = torch.zeros(1, finisher.config.beside, seen, seen, device=model.device)
         picture = torch.zeros(1, 3, SIZE, SIZE, device=model.device)
         parts["realism"] = macs(finisher, picture, realism.modulation(quality, 1.0, model.config.levels), 1.0, beside)
     except Error:

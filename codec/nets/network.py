@@ -193,6 +193,11 @@ class Synthesis(nn.Module):
         base, features = self.features(latent, quality)
         return assemble(base, self.bands(base, features, quality, scale, follow), scale)
 
+    def picture_and_features(self, latent: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
+        """`picture` at full size, and the last features at 1/8, (B, fine, 2h, 2w)."""
+        base, features = self.features(latent, quality)
+        return assemble(base, self.bands(base, features, quality)), features
+
 
 def assemble(base: Tensor, pyramid: list[Tensor], scale: int = 1) -> Tensor:
     """The picture at 1/`scale` of its size (1, 2, 4 or 8): the pyramid collapsed so far, plus the linear picture.

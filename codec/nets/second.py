@@ -265,18 +265,23 @@ class Synthesis(nn.Module):
     def picture(self, latent: Tensor, quality: Tensor, scale: int = 1, follow: bool = True) -> Tensor:
         """The picture (B, 3, 16h / scale, 16w / scale) of latents y^ (B, M, h, w) at fixed-point qualities (B,); for
         `scale` 2, 4 and 8 the whole one, reduced as in a Laplacian pyramid."""
-        if torch.is_grad_enabled() or latent.device.type != "cpu":
-            picture = to_picture(add(*self(latent, quality)))
-        else:
-            picture = self._in_strips(latent.permute(0, 2, 3, 1), quality)
+        picture, _ = self.picture_and_features(latent, quality)
         for _ in range(scale.bit_length() - 1):
             picture = reduce(picture)
         return picture
 
-    def _in_strips(self, latent: Tensor, quality: Tensor) -> Tensor:
-        """The picture (B, 3, 16h, 16w) of latents (B, h, w, M), rendered strip by strip."""
-        batch, height, width, _ = latent.shape
+    def picture_and_features(self, latent: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
+        """`picture` at full size, and the body's features, (B, coarse, h, w)."""
+        latent = latent.permute(0, 2, 3, 1)
         x = self.features(latent, quality)
+        return self._picture(latent, x), x.permute(0, 3, 1, 2)
+
+    def _picture(self, latent: Tensor, x: Tensor) -> Tensor:
+        """The picture (B, 3, 16h, 16w) of latents (B, h, w, M) and the body's features (B, h, w, coarse), rendered
+        strip by strip where no gradient is wanted."""
+        if torch.is_grad_enabled() or latent.device.type != "cpu":
+            return to_picture(add(*self.render(latent, x)))
+        batch, height, width, _ = latent.shape
         out = latent.new_empty(batch, height, CELL, CELL, width, CELL, 3 * CELL)  # see `in_rows`
         rows = max(1, STRIP * torch.get_num_threads() // (batch * width))
 

@@ -28,12 +28,13 @@ FINEST = BANDS[-1]
 @dataclass(frozen=True)
 class TranslatorConfig:
     """Width and depth, the tasks that share the network, each with its own modulation, and the channels of what it sees
-    beside the picture at 1/8 of the size."""
+    beside the picture: at 1/8 of the size, or `finer` times as coarse."""
 
     tasks: tuple[str, ...]
     widths: tuple[int, ...] = (96, 192)  # at 1/4, 1/8 ... of the size
     blocks: tuple[int, ...] = (2, 2)  # at each size; all but the last again on the way back
     beside: int = 0
+    finer: int = 1
 
     @property
     def unit(self) -> int:
@@ -87,7 +88,7 @@ class Translator(nn.Module):
         self.down = nn.ModuleList(nn.Conv2d(4 * fine, coarse, 1) for fine, coarse in steps)
         self.up = nn.ModuleList(nn.Conv2d(coarse, 4 * fine, 1) for fine, coarse in steps)
         self.back = nn.ModuleList(Stage(w, b, tasks) for w, b in zip(widths[:-1], blocks[:-1], strict=True))
-        self.see = nn.Conv2d(config.beside, widths[1], 1) if config.beside else None
+        self.see = nn.Conv2d(config.beside, config.finer**2 * widths[1], 1) if config.beside else None
         self.leave = nn.Conv2d(widths[0], 2 * sum(BANDS), 1)
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
@@ -95,6 +96,11 @@ class Translator(nn.Module):
     def features(self, picture: Tensor) -> Tensor:
         """Picture (B, 3, H, W) -> the first features (B, C, H/4, W/4)."""
         return self.enter(F.pixel_unshuffle(picture, CELL).to(self.enter.weight.dtype))
+
+    def seen(self, beside: Tensor) -> Tensor:
+        """What the network sees beside the picture (B, `config.beside`, ., .) -> features (B, C', H/8, W/8)."""
+        assert self.see is not None
+        return F.pixel_shuffle(self.see(beside.to(self.see.weight.dtype)), self.config.finer)
 
     def change(self, x: Tensor) -> Tensor:
         """The last features (B, C, h, w) -> masks and residuals of all bands (B, 126, h, w)."""
@@ -109,7 +115,8 @@ class Translator(nn.Module):
             picture: (B, 3, H, W) in -1..1, H and W multiples of `config.unit`.
             task: (B,) numbers into `config.tasks`, or (B, T) weights of all of them.
             strength: 0..1, factor of the change, for all or for each (B, 1, 1, 1).
-            beside: (B, `config.beside`, H/8, W/8), where the network sees more than the picture.
+            beside: (B, `config.beside`, H/8, W/8), or 1/`config.finer` of that in height and width, where the network
+                sees more than the picture.
         """
         x = self.there[0](self.features(picture), task)  # (B, C, H/4, W/4)
         passed = []
@@ -117,7 +124,7 @@ class Translator(nn.Module):
             passed.append(x)
             x = down(F.pixel_unshuffle(x, 2))  # (B, C', h/2, w/2)
             if self.see is not None and len(passed) == 1:
-                x = x + self.see(beside.to(x.dtype))
+                x = x + self.seen(beside)
             x = stage(x, task)
         for up, stage in reversed(list(zip(self.up, self.back, strict=True))):
             x = stage(passed.pop() + F.pixel_shuffle(up(x), 2), task)  # (B, C, 2h, 2w)

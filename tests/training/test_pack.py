@@ -104,7 +104,7 @@ def test_golden_files_decode_without_torch(packs: dict[str, Pack], name: str) ->
     assert levels_apart(pixels, np.asarray(Image.open(GOLDEN / f"{name}.png"))) <= 1
 
 
-@pytest.mark.parametrize("name", ["dots-q100.lapic", "grey-q50.lapic", "photo-q10.lapic"])
+@pytest.mark.parametrize("name", ["dots-q100.lapic", "fast-q40.lapic", "grey-q50.lapic", "photo-q10.lapic"])
 @pytest.mark.parametrize(("scale", "realism"), [(8, 0), (1, 0.4), (1, 1)])
 def test_other_views_of_golden_files(packs: dict[str, Pack], name: str, scale: int, realism: float) -> None:
     model_pack, data = of_file(packs, name)

@@ -16,8 +16,10 @@ from lapic.codec.decode import decoder, realism
 from lapic.codec.decode.decoder import View
 from lapic.codec.defaults import DEFAULT_MODEL
 from lapic.codec.encode import encoder
+from lapic.codec.model import translator_weights
 from lapic.codec.model.codec_weights import Model, load
 from lapic.codec.model.shipped import WEIGHTS
+from lapic.codec.nets.translator import Translator
 from lapic.training.export import export_translator
 from lapic.training.loop import train
 from lapic.training.perceptual import Perceptual
@@ -85,9 +87,31 @@ def test_a_realistic_decode_in_pieces_shows_no_seam(realistic: Model, coffee: np
         assert decoder.decode_pixels(realistic, header, tiles, View(scale, realism=1)).shape[0] == -(-200 // scale)
 
 
-@pytest.mark.parametrize("effort", [0, 2])
-def test_training_decodes_as_the_decoder_does(coffee: np.ndarray, effort: int) -> None:
-    model = load(dtype=torch.float32)
+def test_behind_the_second_generation_it_sees_the_body(
+    coffee: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its features lie at 1/16 of the size: a change of one changes its own 16 x 16 pixels, and no piece shows a
+    seam."""
+    model = load("fast", dtype=torch.float32)
+    torch.manual_seed(0)
+    net = Translator(realism.config_for(model.config))
+    torch.nn.init.normal_(net.leave.weight, std=0.01)
+    features = torch.randn(1, model.config.coarse, 3, 4)
+    changed = features.clone()
+    changed[:, :, 1, 2] += 1
+    where = (net.seen(changed) != net.seen(features)).any(1)[0].nonzero()
+    assert where.unique(dim=0).tolist() == [[2, 4], [2, 5], [3, 4], [3, 5]]
+    translator_weights.save(tmp_path / "fast.safetensors", net, {"model": model.identity.hex()})
+    monkeypatch.setattr(realism, "REALISM", tmp_path)
+    header, tiles = read(encoder.encode_pixels(model, coffee, 20, effort=0))
+    whole = decoder.decode_pixels(model, header, tiles, View(realism=1)).astype(int)
+    assert np.abs(whole - decoder.decode_pixels(model, header, tiles)).mean() > 1
+    assert np.abs(whole - decoder.decode_pixels(model, header, tiles, View(realism=1, piece=3))).max() <= 1
+
+
+@pytest.mark.parametrize(("name", "effort"), [(DEFAULT_MODEL, 0), (DEFAULT_MODEL, 2), ("fast", 0), ("fast", 2)])
+def test_training_decodes_as_the_decoder_does(coffee: np.ndarray, name: str, effort: int) -> None:
+    model = load(name, dtype=torch.float32)
     part = torch.from_numpy(coffee[:192, :256].copy()).permute(2, 0, 1)[None]
     found, _, _ = decode_frozen(model, part, torch.tensor([40 * 256]), effort)
     header, tiles = read(encoder.encode_pixels(model, coffee[:192, :256], 40, effort=effort))
@@ -108,13 +132,14 @@ def test_latents_of_several_qualities_are_searched_together(coffee: np.ndarray) 
     assert (errors[1] < errors[0]).all()
 
 
-def test_an_untrained_one_changes_nothing() -> None:
+@pytest.mark.parametrize("name", [DEFAULT_MODEL, "fast"])
+def test_an_untrained_one_changes_nothing(name: str) -> None:
     torch.manual_seed(0)
-    model = TrainableFinisher(DEFAULT_MODEL)
+    model = TrainableFinisher(name)
     part = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
     made, faithful, latent = model(part, torch.tensor([256, 12800]), 1.0)
     assert torch.allclose(made, faithful, atol=1e-5)
-    assert latent.shape == (2, load().config.latent, 4, 4)
+    assert latent.shape == (2, load(name).config.latent, 4, 4)
 
 
 def test_validation_measures_and_shows(backbone: Path, tmp_path: Path) -> None:

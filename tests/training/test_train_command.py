@@ -186,7 +186,6 @@ def test_damaged_shards_and_pictures_in_them_are_named(tmp_path: Path) -> None:
     [
         (["codec", "--init", "fast", "--quarter", "64"], "generation 2 have no stage at 1/4: leave out --quarter"),
         (["codec", "--generation", "2", "--quarter", "64"], "generation 2 have no stage at 1/4: leave out --quarter"),
-        (["adversarial", "--model", "fast"], "a codec of generation 1, which fast is not"),
         (["codec", "--precision", "16-mixed"], "take bf16-mixed or 32-true"),
     ],
 )

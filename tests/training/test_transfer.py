@@ -9,7 +9,7 @@ import torch
 from click.testing import CliRunner
 from safetensors import safe_open
 
-from lapic.codec.decode.realism import REALISM
+from lapic.codec.decode.realism import REALISM, config_for
 from lapic.codec.defaults import DEFAULT_MODEL
 from lapic.codec.model import translator_weights
 from lapic.codec.model.codec_weights import Model, load
@@ -59,6 +59,20 @@ def test_features_that_drifted_are_found_again(tmp_path: Path, monkeypatch: pyte
     )
     assert before > 0.05
     assert after < 0.1 * before
+
+
+def test_it_goes_from_one_generation_to_another(tmp_path: Path) -> None:
+    """The features of the second lie at half of the resolution."""
+    out = tmp_path / "fast.safetensors"
+    before, after = transfer.transfer(
+        DEFAULT_MODEL, "fast", SHIPPED, EXAMPLES, out, lowest=20, highest=40, crops=20, edge=128
+    )
+    assert before == 1
+    assert after < 0.9
+    net, card = translator_weights.read(str(out))
+    codec = load("fast")
+    assert net.config == config_for(codec.config)
+    assert card["model"] == codec.identity.hex()
 
 
 def test_the_command(tmp_path: Path) -> None:

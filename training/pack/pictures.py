@@ -135,16 +135,20 @@ def filter_graph() -> bytes:
 def realism_graph(weights: Weights) -> bytes:
     """A picture and the synthesis' features -> the realistic picture (lapic.codec.decode.realism)."""
     graph = PictureGraph("realism", weights)
-    fine, coarse, beside = len(weights["enter.weight"]), *weights["see.weight"].shape[:2]
+    fine, coarse = len(weights["enter.weight"]), len(weights["down.0.weight"])
+    seen, beside = weights["see.weight"].shape[:2]
     picture = graph.input("picture", [1, 3, "H", "W"])
-    features = graph.input("features", [1, beside, "h8", "w8"])
+    features = graph.input("features", [1, beside, "h", "w"])
 
     def stage(x: str, name: str, channels: int) -> str:
         row = graph.input(name.replace(".", "_"), [1, 2 * channels, 1, 1])
         return graph.blocks(graph.modulate(x, row, channels), f"{name}.blocks")
 
     here = stage(graph.cells(picture, "enter", 4), "there.0", fine)
-    below = graph.apply("Add", graph.cells(here, "down.0", 2), graph.point(features, "see"))
+    see = graph.point(features, "see")
+    if seen > coarse:
+        see = graph.shuffle(see, 2)
+    below = graph.apply("Add", graph.cells(here, "down.0", 2), see)
     up = graph.shuffle(graph.point(stage(below, "there.1", coarse), "up.0"), 2)
     x = stage(graph.apply("Add", here, up), "back.0", fine)
     strength = graph.input("strength", [1])

@@ -26,7 +26,7 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Random weights of a realistic decoder for the shipped models."""
     torch.manual_seed(0)
     config = load().config
-    net = Translator(realism.config_for(config.levels, config.fine))
+    net = Translator(realism.config_for(config))
     torch.nn.init.normal_(net.leave.weight, std=0.003)
     folder = tmp_path / "realism"
     folder.mkdir()
