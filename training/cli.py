@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
+from math import isinf
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ def _train(options: Any, recipe: Callable) -> None:
     """Train by a recipe."""
     from lapic.training.loop import train
 
+    if options.decay_minutes and isinf(options.max_minutes):
+        raise click.UsageError("--decay-minutes needs --max-minutes")
     keep_freed_memory()  # a step takes a tenth less time: its tensors are those of the step before
     with one_line_errors():
         train(options, lambda part: recipe(options, part=part))

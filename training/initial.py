@@ -86,8 +86,13 @@ def deepen(model: TrainableCodec, coarse: int, fine: int) -> TrainableCodec:
 
     Args:
         coarse: blocks at 1/16 beyond the synthesis', if the model's analysis has none. fine: likewise at 1/8.
+
+    Raises:
+        ValueError: the model is of generation 2, which has no more blocks, and some are wanted.
     """
     config = model.config
+    if config.generation != 1 and (coarse or fine):
+        raise ValueError("networks of generation 2 get no more blocks: leave out --more-coarse and --more-fine")
     config = replace(config, more_coarse=config.more_coarse or coarse, more_fine=config.more_fine or fine)
     grown = TrainableCodec(config)
     _keep_scale(grown.transforms.analysis)

@@ -13,7 +13,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from lapic.codec.nets.config import Config
+from lapic.codec.nets.config import SECOND, Config
 from lapic.training import cuda_graph
 from lapic.training.cli import main
 from lapic.training.cuda_graph import CudaGraphOptions, GraphTrainer, learning_rate, train_with_cuda_graph
@@ -71,6 +71,13 @@ def test_some_crops_are_noise_and_some_are_patterns() -> None:
     assert 70 < len(last) < 130  # a 16th
     assert set(last) <= patterns
     assert len(set(last)) > 20
+
+
+@pytest.mark.parametrize("more", [(1, 0), (0, 1)])
+def test_networks_of_generation_2_get_no_more_blocks(more: tuple[int, int]) -> None:
+    model = TrainableCodec(dataclasses.replace(SECOND, latent=32, hyper=8, coarse=32, fine=16, wide=32, context=0))
+    with pytest.raises(ValueError, match="leave out --more-coarse and --more-fine"):
+        deepen(model, *more)
 
 
 def test_a_deeper_analysis_gives_the_same_at_first(coffee: np.ndarray) -> None:

@@ -209,6 +209,15 @@ def test_options_of_an_adversarial_loss_need_one(
     assert not started
 
 
+def test_minutes_of_decay_need_an_end(started: list, tmp_path: Path) -> None:
+    words = ["codec", "--data", EXAMPLES, "--out", tmp_path / "run", "--decay-minutes", "5"]
+    result = run_train(*words)
+    assert (result.exit_code, "--decay-minutes needs --max-minutes" in result.output) == (2, True)
+    assert not started
+    assert run_train(*words, "--max-minutes", "9").exit_code == 0
+    assert len(started) == 1
+
+
 def test_documented_runs_for_a_time_lower_their_learning_rate() -> None:
     root = EXAMPLES.parent
     for path in (root / "docs" / "TRAINING.md", *EXAMPLES.glob("*.py")):
