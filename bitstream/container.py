@@ -153,8 +153,7 @@ def write(header: Header, tiles: list[Tile]) -> bytes:
     head += write_varint(header.width) + write_varint(header.height)
     if header.chunks:
         head += _write_chunks(header.chunks)
-    for tile in tiles:
-        head += write_varint(len(tile.payload)) + tile.crc.to_bytes(4, "little")
+    head += b"".join(write_varint(len(tile.payload)) + tile.crc.to_bytes(4, "little") for tile in tiles)
     check = zlib.crc32(head).to_bytes(4, "little")
     return b"".join([SIGNATURE, head, check, *(tile.payload for tile in tiles)])
 

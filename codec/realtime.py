@@ -104,14 +104,19 @@ class RealtimeDecoder:
 
     def stream(self, files: Iterable[bytes]) -> Iterator[Tensor]:
         """The pictures of files one after another, each as by a call; one is read while the one before is computed."""
-        before: Launched | None = None
-        for data in files:
-            launched = self._launch(data)
+        launches, before = map(self._launch, files), None
+        while True:
+            try:
+                launched = next(launches, None)
+            except Exception:
+                if before:  # is no worse for it
+                    yield before.checked()
+                raise
             if before:
                 yield before.checked()
+            if not launched:
+                return
             before = launched
-        if before:
-            yield before.checked()
 
     @isolated
     @torch.inference_mode()

@@ -108,7 +108,8 @@ def set_threads(threads: int) -> None:
         default: list[int] = []
         _in_new_thread(lambda: default.append(torch.get_num_threads()))
         torch.set_num_threads(threads)
-        _in_new_thread(lambda: torch.set_num_threads(default[0]))
+        if default:
+            _in_new_thread(lambda: torch.set_num_threads(default[0]))
 
 
 def workers() -> int:
@@ -141,20 +142,21 @@ def in_threads(
 
     Returns:
         The results, in the order of the items. An error of one item, or in this thread, stops the others, see
-        `stop_if_asked`.
+        `stop_if_asked`. Where no thread can be started, this one does all.
     """
     import torch
 
     count = min(workers(), len(items), most or len(items))
-    threads = torch.get_num_threads() // max(1, count) if spread else 1
-    if count < 2:
-        results = []
-        with threads_for(max(1, threads)):
-            for item in items:
-                results.append(work(item))
-                done(len(results))
-        return results
-    return _Shared(work, items, count, max(1, threads)).results(done)
+    threads = max(1, torch.get_num_threads() // max(1, count) if spread else 1)
+    shared = _Shared(work, items, count, threads).results(done) if count > 1 else None
+    if shared is not None:
+        return shared
+    results = []
+    with threads_for(threads):
+        for item in items:
+            results.append(work(item))
+            done(len(results))
+    return results
 
 
 def in_free_threads(work: Callable[[Item], object], items: Sequence[Item]) -> None:
@@ -204,8 +206,9 @@ class _Shared(Generic[Item, Result]):
             self.finished.put(error)
             self.stop.set()
 
-    def results(self, done: Callable[[int], object]) -> list[Result]:
-        """Start the threads and return the results, once all are there."""
+    def results(self, done: Callable[[int], object]) -> list[Result] | None:
+        """Start the threads and return the results, once all are there; None if not even one thread can be started, as
+        in a thread that goes on after the program's main thread has ended."""
         found: dict[int, Result] = {}
         runs: list[Future[None]] = []
         try:
@@ -218,9 +221,11 @@ class _Shared(Generic[Item, Result]):
                 number, result = finished
                 found[number] = result
                 done(len(found))
-        except BaseException:
+        except BaseException as error:
             self.stop.set()
-            raise
+            if runs or not isinstance(error, RuntimeError):
+                raise
+            return None
         finally:
             wait(runs)
         return [found[number] for number in range(len(self.items))]
@@ -262,7 +267,10 @@ def stop_if_asked() -> None:
 
 def _in_new_thread(work: Callable[[], None]) -> None:
     thread = threading.Thread(target=work)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError:  # Python 3.12 starts none after its main thread has ended
+        return
     thread.join()
 
 

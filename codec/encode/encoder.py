@@ -54,8 +54,8 @@ def encode_pixels(
         chunks: metadata by chunk type, see `bitstream.container`.
         progress: called with the parts done and the parts in all: tiles, or with effort pieces of the search.
         effort: 0..9, how long to search for better symbols, see `codec.encode.search`.
-        piece: edge, in latents, of the squares that are analysed at a time, unless a tile is larger; 0 for
-            `tiling.piece_edge`.
+        piece: edge, in latents, of the squares that are analysed at a time, a multiple of a tile's, unless a tile is
+            larger; 0 for `tiling.piece_edge`.
         lanes: split each tile's data into lanes that are decoded in parallel, see `bitstream.entropy`.
         tune: what the search lowers: square errors ("psnr") or those of `codec.encode.appearance` ("eye").
 

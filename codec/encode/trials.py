@@ -139,7 +139,7 @@ class Trials:
             elif not self.effort:
                 excess = self.draft(place)
             else:
-                excess = self._decibels(psnr(self.pixels, decode_pixels(place.model(), *bitstream.read(data))))
+                excess = self._decibels(self._psnr_of(place.model(), data))
             self.files[place] = Trial(place, excess, data)
         return self.files[place]
 
@@ -166,7 +166,7 @@ class Trials:
         """The error for a target out of reach, with the figure of the nearest file."""
         height, width = self.pixels.shape[:2]
         if self.target.kind == "size":
-            gives, wanted = f"{len(trial.data)} bytes", f"{self.target.size:g}"
+            gives, wanted = f"{len(trial.data)} bytes", f"{self.target.size:.15g}"
         elif self.target.kind == "bpp":
             gives, wanted = f"{8 * len(trial.data) / (height * width):.3f} bpp", f"{self.target.bpp:g}"
         else:
@@ -206,6 +206,11 @@ class Trials:
         if model.identity not in self.latents:
             self.latents[model.identity] = list(analyse(model, self.pixels, self.tile))
         return self.latents[model.identity]
+
+    def _psnr_of(self, model: Model, data: bytes) -> float:
+        """PSNR in dB of a file's picture. A grey one that came as RGB decodes to three equal channels."""
+        decoded = decode_pixels(model, *bitstream.read(data))
+        return psnr(self.pixels, decoded[..., 0] if self.pixels.ndim < decoded.ndim else decoded)
 
     @torch.no_grad()
     def _draft_psnr(self, place: Place) -> float:

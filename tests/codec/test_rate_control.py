@@ -38,6 +38,13 @@ def test_psnr_is_reached(small: Image.Image, decibel: float) -> None:
     assert psnr(small, found) == pytest.approx(decibel, abs=0.1)
 
 
+def test_psnr_is_reached_where_grey_came_as_rgb(small: Image.Image) -> None:
+    grey = small.crop((0, 0, 96, 80)).convert("L").convert("RGB")
+    found = lapic.decode(lapic.encode(grey, psnr=31, effort=1))
+    assert found.mode == "RGB"
+    assert psnr(grey, found) == pytest.approx(31, abs=0.1)
+
+
 @pytest.mark.parametrize(("bpp", "model"), [(0.6, "eye"), (2.0, "eye-high")])
 def test_it_is_the_file_of_that_quality(bpp: float, model: str, small: Image.Image) -> None:
     data = lapic.encode(small, bpp=bpp, tile=64, effort=1)
@@ -118,6 +125,12 @@ def test_what_cannot_be_reached_is_said_with_the_nearest_that_can(small: Image.I
         with pytest.raises(lapic.Error, match=f"cannot be reached: {sentence}$"):
             lapic.encode(small, **target, effort=effort)
     assert lapic.encode(small, size=len(least), effort=effort) == least
+
+
+def test_a_large_size_out_of_reach_is_said_in_full() -> None:
+    tried = trials.Trials(np.zeros((1, 1), np.uint8), trials.Target(size=1_234_567), 0, None, 0, False, "eye", print)
+    found = trials.Trial(trials.Place(load, 1), 0.1, bytes(1_234_568))
+    assert str(tried.refusal(found)).endswith("quality 1 gives 1234568 bytes, more than 1234567")
 
 
 @pytest.mark.parametrize(

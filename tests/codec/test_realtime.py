@@ -4,6 +4,7 @@ import copy
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -60,6 +61,28 @@ def test_a_stream_of_files_gives_their_pictures(
         assert picture.shape == expected.shape
         assert np.abs(picture.cpu().numpy().astype(int) - expected).max() <= (0 if DEVICE == "cpu" else 4)
     assert not torch.equal(shown[0], shown[1])
+
+
+def test_a_stream_gives_all_pictures_before_a_file_that_is_no_good(
+    decoder: realtime.RealtimeDecoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def launch(data: bytes) -> realtime.Launched:
+        if data != b"good":
+            raise Error("not a lapic file")
+        return realtime.Launched(torch.zeros(40, 50, 3), torch.tensor(True), None)
+
+    def files() -> Iterator[bytes]:
+        yield b"good"
+        raise OSError("the camera is gone")
+
+    monkeypatch.setattr(decoder, "_launch", launch)
+    for stream, error in (([b"good", b"bad", b"good"], Error), (files(), OSError)):
+        pictures = decoder.stream(stream)
+        assert next(pictures).shape == (40, 50, 3)
+        with pytest.raises(error):
+            next(pictures)
+    assert len(list(decoder.stream([b"good"] * 3))) == 3
+    assert not list(decoder.stream([]))
 
 
 def test_what_it_is_not_for_is_refused(decoder: realtime.RealtimeDecoder, small: Image.Image) -> None:

@@ -202,6 +202,25 @@ def test_a_thread_that_cannot_be_started_stops_the_others(four_threads: None, mo
     assert runs[0].done()
 
 
+def test_where_no_thread_can_be_started_the_work_is_done_in_this_one(
+    four_threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a thread that goes on after the main thread has ended; with Python 3.12 none can be started at all then."""
+
+    def fails(*_: object) -> None:
+        raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+
+    told: list[int] = []
+    with isolation():
+        for owner, name in ((ThreadPoolExecutor, "submit"), (threading.Thread, "start")):
+            monkeypatch.setattr(owner, name, fails)
+            found = threads.in_threads(lambda item: (item, threading.current_thread()), range(3), done=told.append)
+            assert found == [(item, threading.current_thread()) for item in range(3)]
+    monkeypatch.undo()
+    assert told == [1, 2, 3] * 2
+    assert torch.get_num_threads() == 4
+
+
 @pytest.mark.parametrize("enabled", [False, True])
 def test_work_in_threads_has_the_precision_of_the_call(four_threads: None, enabled: bool) -> None:
     layer, x = torch.nn.Conv2d(3, 3, 1), torch.ones(1, 3, 2, 2)
