@@ -43,7 +43,9 @@ class LowTranslator(nn.Module):
 
     def forward(self, low: Tensor) -> Tensor:
         """Translate."""
-        x = F.leaky_relu(F.instance_norm(self.enter(low)), SLOPE)  # (B, 16, h, w), no learned scale or shift
+        x = self.enter(low)  # (B, 16, h, w)
+        normal = F.instance_norm(x) if x.shape[-2:].numel() > 1 else torch.zeros_like(x)  # no learned scale or shift
+        x = F.leaky_relu(normal, SLOPE)
         x = self.blocks(F.leaky_relu(self.widen(x), SLOPE))  # (B, 64, h, w)
         x = self.leave(F.leaky_relu(self.narrow(x), SLOPE))
         return torch.tanh(low + x)

@@ -31,7 +31,8 @@ def scale(mode: str, low: float, high: float, bits: int = 16) -> tuple[float, fl
 
 
 def _scale_of(image: Image.Image, values: NDArray) -> tuple[float, float, str]:
-    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+    finite = values[np.isfinite(values)] if image.mode == "F" else values
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
     bits = getattr(image, "tag_v2", {}).get(258)
     deepest = bits[0] if isinstance(bits, tuple) and bits and bits[0] in range(9, 17) else 16
     return scale(image.mode, low, high, deepest)
@@ -52,13 +53,14 @@ def note_of(image: Image.Image, bits: int = 32) -> str:
 
 def _values(image: Image.Image) -> NDArray:
     values = np.asarray(image)
-    return np.nan_to_num(values, posinf=0, neginf=0) if image.mode == "F" else values
+    return np.nan_to_num(values, posinf=np.inf, neginf=-np.inf) if image.mode == "F" else values
 
 
 def to_eight_bits(image: Image.Image) -> Image.Image:
     """An image of one of DEEP_MODES as mode L, or LA where one of its values means transparent.
 
-    16 bits: 0..65535 becomes 0..255. Floats: 0..1 becomes 0..255 if all lie there, else they are clipped to 0..255.
+    16 bits: 0..65535 becomes 0..255. Floats: 0..1 becomes 0..255 if all finite ones lie there, else they are clipped to
+    0..255; NaN becomes 0.
     32-bit integers: as 16 bits if they fit, with a sign around mid grey; else their own range becomes 0..255.
     """
     values = _values(image)

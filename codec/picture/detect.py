@@ -22,14 +22,16 @@ NEIGHBOURS = 6  # that a face must be found at; fewer take more of what is no fa
 LETTERS = 4  # that make a row of text
 SMALLEST_LETTER, LARGEST_LETTER = 6, 0.2  # height: pixels, and share of the picture's
 SALIENT = 0.15  # share of a picture that is salient at most
+NARROWEST = 3  # pixels, of what the detectors take
 
 Box = tuple[float, float, float, float]  # x, y, width, height
+Boxes = NDArray[np.float64]  # (N, 4)
 Grey = NDArray[np.uint8]
 
 
 def found(kind: str, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     """How far each place of 16 x 16 pixels belongs to what a detector finds, (ceil(H/16), ceil(W/16)), 0..1; all 0 if
-    it finds nothing.
+    it finds nothing, as in pictures too narrow for it.
 
     Args:
         kind: one of KINDS; "auto" is faces and text, and where there are none what is salient.
@@ -40,7 +42,10 @@ def found(kind: str, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     """
     cv2 = _opencv()
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) if pixels.ndim == 3 else pixels
+    rows, columns = (-(-edge // LATENT) for edge in grey.shape)
     factor = min(1.0, EDGE / max(grey.shape))
+    if round(factor * min(grey.shape)) < NARROWEST:
+        return np.zeros((rows, columns))
     small = cv2.resize(grey, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA) if factor < 1 else grey
     small = np.ascontiguousarray(small)
     boxes: list[Box] = []
@@ -53,7 +58,6 @@ def found(kind: str, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
         cv2.rectangle(mask, (int(x), int(y)), (round(x + width) - 1, round(y + height) - 1), 255, cv2.FILLED)
     if kind == "auto" and not boxes:
         mask = _salient(cv2, small)
-    rows, columns = (-(-edge // LATENT) for edge in grey.shape)
     whole = cv2.resize(mask, grey.shape[::-1], interpolation=cv2.INTER_LINEAR)
     padded = np.pad(whole, [(0, -edge % LATENT) for edge in grey.shape], mode="edge")
     return padded.reshape(rows, LATENT, columns, LATENT).mean((1, 3)) / 255
@@ -91,12 +95,15 @@ def _text(cv2: Any, grey: Grey) -> list[Box]:
     """The boxes of rows of text."""
     letters = {box for box in _letters(cv2, grey) if SMALLEST_LETTER <= box[3] <= LARGEST_LETTER * grey.shape[0]}
     rows: list[list[Box]] = []
+    last = np.empty((len(letters), 4))  # letter of each row
     for letter in sorted(letters):
-        row = next((row for row in reversed(rows) if _continues(row[-1], letter)), None)
-        if row is None:
+        before = np.flatnonzero(_continues(last[: len(rows)], letter))
+        if not len(before):
             rows.append([letter])
-        elif letter[0] >= row[-1][0] + row[-1][2] / 2:  # beside the last one, not within it
-            row.append(letter)
+            last[len(rows) - 1] = letter
+        elif letter[0] >= last[before[-1], 0] + last[before[-1], 2] / 2:  # beside the last one, not within it
+            rows[before[-1]].append(letter)
+            last[before[-1]] = letter
     boxes = [_around(row) for row in rows if len(row) >= LETTERS]
     return [_grown(box, box[3] / 4, grey.shape) for box in boxes]
 
@@ -110,11 +117,12 @@ def _letters(cv2: Any, grey: Grey) -> Iterable[Box]:
             yield int(x), int(y), int(width), int(height)
 
 
-def _continues(last: Box, letter: Box) -> bool:
-    """Whether a letter stands in a row behind another: alike in height, at the same height, and close."""
-    alike = 0.65 <= letter[3] / last[3] <= 1.55
-    level = abs(letter[1] + letter[3] / 2 - last[1] - last[3] / 2) <= 0.3 * max(letter[3], last[3])
-    return alike and level and letter[0] <= last[0] + last[2] + 0.8 * max(letter[3], last[3])
+def _continues(last: Boxes, letter: Box) -> NDArray[np.bool_]:
+    """Whether a letter stands in a row behind each of others: alike in height, at the same height, and close."""
+    left, top, width, height = last.T
+    ratio, larger = letter[3] / height, np.maximum(letter[3], height)
+    level = np.abs(letter[1] + letter[3] / 2 - top - height / 2) <= 0.3 * larger
+    return (ratio >= 0.65) & (ratio <= 1.55) & level & (letter[0] <= left + width + 0.8 * larger)
 
 
 def _around(boxes: list[Box]) -> Box:

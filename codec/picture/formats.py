@@ -46,7 +46,7 @@ FORMATS = {
         Format("MPO", **_JPEG, lossless=False),
         Format("WEBP", ("RGB", "RGBA"), **_WHOLE, lossless=False),
         Format("AVIF", ("L", "RGB", "RGBA"), **_WHOLE, lossless=False),
-        Format("JXL", ALL, **_WHOLE, lossless=False),
+        Format("JXL", ALL, exif=ANY, xmp=ANY, lossless=False),  # its plugin writes sRGB, whatever the profile
         Format("HEIF", ("L", "RGB", "RGBA"), **_WHOLE, lossless=False),
         Format("JPEG2000", ALL),
         Format("BMP", resolution=True),

@@ -8,7 +8,7 @@ from PIL import Image
 
 from lapic.bitstream.container import EXIF, ICC, MAX_METADATA, XMP, as_bytes
 from lapic.codec.picture import colour, exif
-from lapic.codec.picture.depth import DEEP_MODES
+from lapic.codec.picture.depth import DEEP_MODES, to_eight_bits
 
 GREY_MODES = {"1", "L", "LA", "La"} | DEEP_MODES
 CONVERTED_MODES = {"CMYK", "LAB"}  # into sRGB, so that their profile has no more meaning
@@ -46,7 +46,7 @@ def collect(image: Image.Image, loaded: bool = True) -> Metadata:
         result.orientation = exif.orientation(block) or _xmp_orientation(xmp)
     elif not loaded:
         value = getattr(image, "tag_v2", {}).get(exif.ORIENTATION)
-        result.orientation = int(value) if value in range(1, 9) else 1
+        result.orientation = int(value) if value in range(1, 9) else _xmp_orientation(xmp)
     if result.orientation != 1:
         block, xmp = exif.upright(block), _XMP_ORIENTATION.sub(rb"\g<1>1", xmp)
     _add_chunk(result, EXIF, _with_resolution(image, block, result.notes))
@@ -56,11 +56,18 @@ def collect(image: Image.Image, loaded: bool = True) -> Metadata:
 
 
 def with_replaced(image: Image.Image, contents: dict[str, bytes]) -> Image.Image:
-    """A copy of an image with other metadata, "icc_profile", "exif" or "xmp", which are left out where empty."""
-    copied = image.copy()
+    """A copy of an image with other metadata, "icc_profile", "exif" or "xmp", which are left out where empty. An empty
+    profile leaves one by which the pixels are converted, and an image of DEEP_MODES becomes L or LA."""
+    if image.mode in DEEP_MODES:  # whose depth the tags of a TIFF tell
+        copied = to_eight_bits(image)
+        copied.info = {key: value for key, value in image.info.items() if key != "transparency"}
+    else:
+        copied = image.copy()
     if image.format == "TIFF":  # a copy has no tags
         copied.info["exif"] = _exif(image, [])
     for name, content in contents.items():
+        if name == "icc_profile" and not content and image.mode in CONVERTED_MODES:
+            continue
         for key in SOURCES[name]:
             copied.info.pop(key, None)
         if name == "exif" and not content:

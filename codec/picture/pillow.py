@@ -103,10 +103,15 @@ def apply_orientation(image: Image.Image, orientation: int) -> Image.Image:
 
 
 def stripped(image: Image.Image) -> Image.Image:
-    """An image without its metadata, upright; a transparent colour is kept."""
+    """An image without its metadata, upright; a transparent colour is kept, and a profile by which `from_pil` converts
+    the pixels. One of DEEP_MODES becomes L or LA."""
     load_pixels(image)
-    image = apply_orientation(image, metadata.collect(image).orientation).copy()
-    image.info = {key: image.info[key] for key in ("transparency",) if key in image.info}
+    image = apply_orientation(image, metadata.collect(image).orientation)
+    if image.mode in DEEP_MODES:  # while the tags of a TIFF tell the depth
+        return depth_module.to_eight_bits(image)
+    kept = ("transparency", "icc_profile") if image.mode in CONVERTED_MODES else ("transparency",)
+    image = image.copy()
+    image.info = {key: image.info[key] for key in kept if key in image.info}
     return image
 
 

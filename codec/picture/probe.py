@@ -17,6 +17,8 @@ PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 XMP_NAME, XMP_MORE = b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.adobe.com/xmp/extension/\0"
 PNG_XMP = b"XML:com.adobe.xmp"
 _RAW_PROFILE = b"Raw profile type "
+_RAW_EXIF = {_RAW_PROFILE + b"exif", _RAW_PROFILE + b"APP1"}
+_KEPT_TEXT = {PNG_XMP, _RAW_PROFILE + b"xmp"} | _RAW_EXIF
 _PNG_TEXT = {b"tEXt", b"zTXt", b"iTXt"}
 _PNG_METADATA = _PNG_TEXT | {b"iCCP", b"eXIf", b"gAMA", b"cHRM", b"pHYs", b"sRGB"}
 _HEAD = 2**16  # bytes in which the marker of JPEG 2000 is looked for
@@ -136,16 +138,21 @@ def _png_texts(source: bytes) -> list[str]:
     names, others = [], []
     for chunk_type, start, end in png_chunks(source):
         if chunk_type in _PNG_TEXT:
-            name = source[start : min(end, start + 80)].split(b"\0")[0]
-            if name != PNG_XMP and not name.startswith(_RAW_PROFILE):
-                names.append(re.sub(r"[^ -~\xa1-\xff]", "?", name.decode("latin-1"))[:40])
-            elif name == _RAW_PROFILE + b"iptc":
+            name = _text_name(source, start, end)
+            if name == _RAW_PROFILE + b"iptc":
                 others.append("IPTC data are not kept")
+            elif name not in _KEPT_TEXT:
+                names.append(re.sub(r"[^ -~\xa1-\xff]", "?", name.decode("latin-1"))[:40])
         elif chunk_type == b"caBX":
             others.append("content credentials are not kept")
     names = list(dict.fromkeys(names))
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return ([f"text is not kept: {', '.join(names[:5])}{more}"] if names else []) + others
+
+
+def _text_name(source: bytes, start: int, end: int) -> bytes:
+    """The keyword of a text chunk of a PNG."""
+    return bytes(source[start : min(end, start + 80)]).split(b"\0")[0]
 
 
 def without_metadata(source: bytes) -> tuple[bytes, dict[str, Any]] | None:
@@ -196,12 +203,12 @@ def png_metadata(source: bytes) -> dict[str, Any]:
     the names of damaged metadata. Of several chunks of one kind the last counts, as in Pillow."""
     info: dict[str, Any] = {}
     unread = []
-    last: dict[bytes, tuple[int, int]] = {}
+    last: dict[tuple[bytes, bytes], tuple[int, int]] = {}
     for chunk_type, start, end in png_chunks(source):
-        is_xmp = source[start : start + len(PNG_XMP) + 1] == PNG_XMP + b"\0"
-        if chunk_type in _PNG_METADATA and (is_xmp or chunk_type not in _PNG_TEXT):
-            last[chunk_type] = start, end
-    for chunk_type, (start, end) in last.items():
+        name = _text_name(source, start, end) if chunk_type in _PNG_TEXT else b""
+        if chunk_type in _PNG_METADATA - _PNG_TEXT or name in _KEPT_TEXT:
+            last[chunk_type, name] = start, end
+    for (chunk_type, name), (start, end) in last.items():
         intact = zlib.crc32(source[start - 4 : end]) == struct.unpack_from(">I", source, end)[0]
         try:
             info |= _chunk_info(chunk_type, source[start:end]) if intact else {}
@@ -209,8 +216,8 @@ def png_metadata(source: bytes) -> dict[str, Any]:
             intact = False
         if not intact and chunk_type in (b"iCCP", b"eXIf"):
             unread.append({b"iCCP": "the ICC profile", b"eXIf": "EXIF"}[chunk_type])
-        elif not intact and source[start:end].startswith(PNG_XMP):
-            unread.append("XMP")
+        elif not intact and name:
+            unread.append("EXIF" if name in _RAW_EXIF else "XMP")
     return info | ({"unread": unread} if unread else {})
 
 
@@ -220,9 +227,15 @@ def _chunk_info(chunk_type: bytes, body: bytes) -> dict[str, Any]:
         return {"exif": exif.PREFIX + body}
     if chunk_type == b"iCCP":
         return {"icc_profile": _inflate(body.split(b"\0", 1)[1][1:])}
-    if chunk_type == b"iTXt" and body.startswith(PNG_XMP + b"\0"):
-        _, _, text = body[len(PNG_XMP) + 3 :].split(b"\0", 2)
-        return {"xmp": _inflate(text) if body[len(PNG_XMP) + 1] else text}
+    if chunk_type in _PNG_TEXT:
+        name, text = body.split(b"\0", 1)
+        compressed = chunk_type == b"zTXt" or (chunk_type == b"iTXt" and text[:1] != b"\0")
+        if chunk_type == b"iTXt":
+            _, _, text = text[2:].split(b"\0", 2)
+        elif compressed:
+            text = text[1:]
+        text = _inflate(text) if compressed else text
+        return {"xmp": text} if name == PNG_XMP else {name.decode(): text.decode("latin-1")}
     if chunk_type == b"gAMA":
         return {"gamma": struct.unpack(">I", body)[0] / 100_000}
     if chunk_type == b"cHRM":

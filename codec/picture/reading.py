@@ -10,6 +10,9 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from lapic.bitstream import Error
 from lapic.codec.picture import depth, probe
 
+_PAGED = ("TIFF", "MPO")  # formats whose frames differ in size and metadata
+_OF_PAGE = ("icc_profile", "dpi", "jfif_unit", "jfif_density")  # that Pillow keeps for pages without them
+
 
 def identify(file: IO[bytes]) -> ImageFile.ImageFile:
     """Open a picture file as Image.open does, without Pillow's limit of pixels, which is one for the whole process:
@@ -69,7 +72,10 @@ def _load(source: bytes, max_pixels: int | None) -> Image.Image:
     if cicp:
         image.info["cicp"] = cicp
     key = image.info.get("transparency")
-    if image.mode == "RGB" and isinstance(key, tuple) and probe.depth(image, source) == 16:
+    bits = 8 if key is None else probe.depth(image, source)
+    if image.mode == "L" and image.format == "PNG" and bits < 8 and isinstance(key, int) and key < 2**bits:
+        image.info["transparency"] = key * 255 // (2**bits - 1)  # scaled as Pillow scales the pixels
+    if image.mode == "RGB" and isinstance(key, tuple) and bits == 16:
         image.putalpha(depth.transparent_where(image, _low_bytes(source)))
         del image.info["transparency"]
     return image
@@ -115,12 +121,12 @@ def frames(image: Image.Image, max_pixels: int | None, notes: list[str]) -> Iter
     Raises:
         Error: a frame has more than `max_pixels` pixels. Pages of TIFF and MPO are checked before the first is read.
     """
-    if image.format in ("TIFF", "MPO"):
+    if image.format in _PAGED:
         number = 0
         while _seek(image, number) == "":
             check_pixels(image, max_pixels)
             number += 1
-        image.seek(0)
+        _seek(image, 0)
     number, reason = 0, ""
     while not reason:
         reason = _seek(image, number)
@@ -141,21 +147,28 @@ def frames(image: Image.Image, max_pixels: int | None, notes: list[str]) -> Iter
 
 
 def _seek(image: Image.Image, number: int) -> str:
-    """Go to a frame. Returns "" for success, "end" after the last frame, else why it cannot be read."""
+    """Go to a frame, whose metadata alone are in `info` then. Returns "" for success, "end" after the last frame, else
+    why it cannot be read."""
+    before = dict(image.info)
+    if image.format in _PAGED and number != image.tell():
+        for key in (*_OF_PAGE, "xmp"):
+            image.info.pop(key, None)
     try:
         image.seek(number)
-    except EOFError:
-        return "end"
     except MemoryError:
         raise
     except Exception as error:  # Pillow raises many types
-        return reason_of(error)
+        image.info = before
+        return "end" if isinstance(error, EOFError) else reason_of(error)
     return ""
 
 
 def count_frames(image: Image.Image) -> int:
     """How many frames or pages an image has. Raises `Error` if the file is damaged so that they cannot be counted."""
+    before = {key: image.info[key] for key in _OF_PAGE if key in image.info}
     try:
-        return getattr(image, "n_frames", 1)
+        count = getattr(image, "n_frames", 1)
     except Exception as error:  # Pillow raises many types
         raise Error(reason_of(error)) from None
+    image.info = {key: value for key, value in image.info.items() if key not in _OF_PAGE} | before
+    return count

@@ -135,7 +135,8 @@ def _eight_bits(image: Any, name: str, mode: str) -> tuple[Any, str]:
     low = high = 0.0
     if mode in ("F", "I"):  # their range decides, and takes a pass over all rows
         whole = vips_package().Image.new_from_file(name, fail_on="error")
-        low, high = whole.min(), whole.max()
+        finite = (whole.abs() < float("inf")).ifthenelse(whole, 0)
+        low, high = finite.min(), finite.max()
     zero, full, rule = depth.scale(mode, low, high)
     scaled = ((image.cast("double") - zero) * (255 / max(full - zero, 1e-9))).rint().cast("uchar")
     bits = 16 if image.format in ("short", "ushort") else 32

@@ -134,7 +134,7 @@ def _save(image: Image.Image, form: Format, kept: dict[str, Any]) -> tuple[bytes
     """The bytes of a file with these metadata, and what is lost, each as a short note."""
     options: dict[str, Any] = {"icc_profile": None} | kept  # None: not the one in the image's `info`
     notes: list[str] = []
-    if form.name in {"JPEG", "MPO", "WEBP", "AVIF", "JXL", "HEIF"}:
+    if form.name in {"JPEG", "MPO", "WEBP", "AVIF", "JXL", "HEIF", "PDF"}:
         options["quality"] = QUALITY
     finish: Callable[[bytes], bytes] = bytes
     if form.name == "PNG" and kept.get("xmp"):

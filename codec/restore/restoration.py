@@ -14,7 +14,7 @@ from lapic.bitstream.container import ICC
 from lapic.codec.arguments import Progress, no_progress
 from lapic.codec.model.translator_weights import load
 from lapic.codec.picture import colour, pillow, planes
-from lapic.codec.restore.translation import translate_pixels
+from lapic.codec.restore.translation import count_pieces, translate_pixels
 
 RESTORERS = {
     "jpeg": "jpeg",
@@ -115,8 +115,13 @@ def restore_pixels(
     translator = load(RESTORERS[task] + LOOKS[look], device)
     if task != "upscale":
         return translate_pixels(translator, pixels, task, strength, progress)
-    for _ in range(scale // 2):
-        size = (2 * pixels.shape[1], 2 * pixels.shape[0])
+    sizes = [(factor * pixels.shape[1], factor * pixels.shape[0]) for factor in (2, 4) if factor <= scale]
+    steps = [count_pieces(*size) for size in sizes]
+    for number, size in enumerate(sizes):
+
+        def report(done: int, _: int, before: int = sum(steps[:number])) -> None:
+            progress(before + done, sum(steps))
+
         pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
-        pixels = translate_pixels(translator, pixels, task, strength, progress)
+        pixels = translate_pixels(translator, pixels, task, strength, report)
     return pixels

@@ -22,6 +22,11 @@ def _to_pixels(result: Tensor, like: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return pixels.reshape(*pixels.shape[:2], *like.shape[2:])
 
 
+def count_pieces(width: int, height: int) -> int:
+    """How many pieces a `Translator` computes for a picture of this size in pixels."""
+    return len(list(latent_bounds(width, height).cut(PIECE)))
+
+
 @isolated
 @torch.inference_mode()
 def translate_pixels(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from lapic.codec.picture import colour, pillow
+from lapic.codec.picture import colour, metadata, pillow
 
 SRGB = ImageCms.createProfile("sRGB")
 RAMP = Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16))
@@ -151,8 +151,8 @@ def test_a_profile_of_another_space_is_converted_or_dropped_with_a_word(
         assert np.abs(in_srgb(image, profile)[..., 1] - wanted).max() < 2
 
 
-def test_cmyk_is_converted_by_its_profile() -> None:
-    """A profile which says that every ink, but none on white paper, is mid grey: what no plain conversion gives."""
+def cmyk() -> Image.Image:
+    """A ramp whose profile says that every ink, but none on white paper, is mid grey: no plain conversion does that."""
     inks = 4
     lut = b"mft1" + bytes(4) + bytes([inks, 3, 2, 0]) + struct.pack(">9i", *(65536 * (n % 4 == 0) for n in range(9)))
     lut += bytes(range(256)) * inks + bytes([137, 128, 128]) * 2**inks + bytes(range(256)) * 3
@@ -161,9 +161,17 @@ def test_cmyk_is_converted_by_its_profile() -> None:
     profile[12:16], profile[20:24], profile[8:12] = b"prtr", b"Lab ", b"\2\x40\0\0"
     image = RAMP.convert("RGB").convert("CMYK")
     image.info["icc_profile"] = bytes(profile)
+    return image
+
+
+def test_cmyk_is_converted_by_its_profile() -> None:
+    image = cmyk()
     pixels, chunks = pillow.from_pil(image)
     assert b"iccp" not in chunks
     assert "CMYK becomes RGB" in pillow.unsupported(image)
     assert pixels[:8].std() < 1  # of the ramp's dark half nothing is left
+    for without in (pillow.stripped(image), metadata.with_replaced(image, {"icc_profile": b""})):
+        assert np.array_equal(pillow.from_pil(without)[0], pixels)
+        assert not pillow.from_pil(without)[1]
     image.info["icc_profile"] = b"\0" * 16 + b"CMYK damaged"
     assert pillow.from_pil(image)[0][:8].std() > 20

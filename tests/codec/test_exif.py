@@ -8,8 +8,9 @@ import warnings
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from lapic.codec.picture import exif, pillow, reading
+from lapic.codec.picture import exif, metadata, pillow, reading
 
 SMALL = Image.new("RGB", (8, 6), (90, 20, 30))
 
@@ -102,6 +103,22 @@ def test_an_orientation_in_xmp_is_applied_once() -> None:
     pixels, chunks = pillow.from_pil(pillow.open_image(out.getvalue()))
     assert pixels.shape == (8, 6, 3)
     assert chunks[b"xmpd"] == xmp.replace(b'"6"', b'"1"')
+
+
+@pytest.mark.parametrize("tag", [None, 1, 6])
+def test_a_tiff_is_turned_alike_before_and_after_it_is_read(tag: int | None) -> None:
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><r tiff:Orientation="6"/></x:xmpmeta>'
+    tags = ImageFileDirectory_v2()
+    tags.tagtype[700] = 1
+    tags[700] = xmp
+    if tag:
+        tags[0x0112] = tag
+    out = io.BytesIO()
+    SMALL.save(out, "TIFF", tiffinfo=tags)
+    turned = pillow.open_image(out.getvalue()).size == SMALL.size[::-1]
+    collected = metadata.collect(reading.identify(io.BytesIO(out.getvalue())), loaded=False)
+    assert (collected.orientation == 6) == turned == (tag != 1)
+    assert (collected.chunks[b"xmpd"] == xmp) == (not turned)
 
 
 def test_mutated_exif_never_stops_a_picture() -> None:

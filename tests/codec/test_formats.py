@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from lapic.bitstream import Error
-from lapic.codec.picture import exif, pillow
+from lapic.codec.picture import exif, pillow, saving
 from lapic.codec.picture.formats import ANY, FORMATS, NOT_WRITTEN, Format
 
 PAGE = Path(__file__).parents[2] / "docs" / "FORMATS.md"
@@ -49,7 +49,8 @@ def page() -> str:
     for suffix, kind in sorted(Image.registered_extensions().items()):
         if suffix not in NOT_WRITTEN:
             suffixes.setdefault(kind, []).append(suffix)
-    plugins = {"JXL": [".jxl (with pillow-jxl-plugin)"], "HEIF": [".heic (with pillow-heif)"]}
+    plugins = {"JXL": [".jxl (in programs that import pillow_jxl)"],
+               "HEIF": [".heic (in programs that register pillow_heif)"]}  # fmt: skip
     for form in FORMATS.values():
         names = ", ".join(plugins.get(form.name) or suffixes[form.name])
         alpha = "yes" if form.alpha else "-"
@@ -156,6 +157,19 @@ def test_metadata_that_a_writer_refuses_are_left_out_with_a_note(monkeypatch: py
     data, notes = pillow.picture_bytes(sample("RGB"), ".webp")
     assert notes == ["EXIF cannot be written as WEBP and is left out"]
     assert Image.open(io.BytesIO(data)).info["xmp"] == XMP
+
+
+def test_a_profile_is_not_said_to_be_in_a_jxl() -> None:
+    kept, notes = saving.fitting_metadata({"icc_profile": ICC, "xmp": XMP}, FORMATS["JXL"], grey=False)
+    assert kept == {"xmp": XMP}
+    assert notes == ["the ICC profile is left out: JXL has no place for it"]
+
+
+def test_a_pdf_holds_a_jpeg_of_the_same_quality(photo: Image.Image) -> None:
+    small = photo.crop((0, 0, 64, 48))
+    pdf, jpeg = (pillow.picture_bytes(small, suffix)[0] for suffix in (".pdf", ".jpg"))
+    with Image.open(io.BytesIO(pdf[pdf.index(b"\xff\xd8\xff") :])) as inside, Image.open(io.BytesIO(jpeg)) as plain:
+        assert np.array_equal(np.asarray(inside), np.asarray(plain))
 
 
 def test_a_resolution_travels_in_exif() -> None:

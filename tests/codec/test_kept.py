@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from PIL import Image, ImageFile, PngImagePlugin
+from PIL import Image, ImageFile, PngImagePlugin, TiffImagePlugin
 
 import lapic
 from lapic import bitstream
 from lapic.bitstream.container import ALPHA
 from lapic.codec.cli import main
-from lapic.codec.picture import pillow
+from lapic.codec.picture import colour, metadata, pillow, reading
 
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF/></x:xmpmeta>'
 RAMP = np.tile(np.arange(64, dtype=np.uint8) * 4, (48, 1))
@@ -108,6 +108,46 @@ def test_nan_is_black() -> None:
     assert np.abs(pixels[1:].astype(int) - RAMP[1:]).max() <= 1
 
 
+def test_infinities_are_black_and_white() -> None:
+    values = RAMP.astype(np.float32) / 255
+    values[0, :2] = np.inf, -np.inf
+    image = Image.fromarray(values)
+    pixels, _ = pillow.from_pil(image)
+    assert pixels[0, :2].tolist() == [255, 0]
+    assert np.abs(pixels[1:].astype(int) - RAMP[1:]).max() <= 1
+    assert pillow.unsupported(image) == ["32-bit floating point becomes 8 bits: 0..1 becomes 0..255"]
+
+
+def twelve_bits() -> bytes:
+    """A TIFF of two rows of eight values from 0 to 4095."""
+    values = "".join(f"{value:012b}" for value in np.linspace(0, 4095, 16).astype(int))
+    tags = [(256, 4, 8), (257, 4, 2), (258, 3, 12), (259, 3, 1), (262, 3, 1), (273, 4, 8 + 2 + 12 * 9 + 4), (277, 3, 1),
+            (278, 4, 2), (279, 4, 24)]  # fmt: skip
+    entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
+    return struct.pack("<2sHIH", b"II", 42, 8, 9) + entries + bytes(4) + int(values, 2).to_bytes(24, "big")
+
+
+def test_twelve_bits_stay_bright_without_or_with_other_metadata() -> None:
+    expected, _ = pillow.from_pil(pillow.open_image(twelve_bits()))
+    assert (expected.min(), expected.max()) == (0, 255)
+    stripped = pillow.stripped(pillow.open_image(twelve_bits()))
+    replaced = metadata.with_replaced(pillow.open_image(twelve_bits()), {"xmp": XMP})
+    for image, chunks in ((stripped, {}), (replaced, {b"xmpd": XMP})):
+        pixels, found = pillow.from_pil(image)
+        assert np.array_equal(pixels, expected)
+        assert found == chunks
+
+
+@pytest.mark.parametrize(("bits", "key"), [(1, 1), (2, 1), (4, 5)])
+def test_one_transparent_grey_of_few_bits(bits: int, key: int) -> None:
+    source = png((8 // bits, 1), bits, 0, bytes([0, 0b01011011]), [(b"tRNS", struct.pack(">H", key))])
+    values = [0b01011011 >> shift & 2**bits - 1 for shift in range(8 - bits, -1, -bits)]
+    pixels, chunks = pillow.from_pil(pillow.open_image(source))
+    assert pixels[0].tolist() == [value * 255 // (2**bits - 1) for value in values]
+    alpha = np.asarray(pillow.read_alpha(chunks, (8 // bits, 1)))
+    assert alpha[0].tolist() == [0 if value == key else 255 for value in values]
+
+
 @pytest.mark.parametrize("colour", [0, 2])
 def test_one_transparent_colour_of_16_bits(colour: int, tmp_path: Path) -> None:
     values = np.tile(np.arange(64, dtype=np.uint16), (48, 1)) + 0x1200  # they differ in their low bytes alone
@@ -171,6 +211,17 @@ def test_metadata_that_imagemagick_wrote_as_text_are_kept(tmp_path: Path) -> Non
     assert notes == []
     assert lapic.decode(made).size == (48, 64)
     assert "exif" in lapic.decode(made).info
+    too_long = b"Title\0\0" + zlib.compress(bytes(2 * 2**20))  # Pillow refuses the file because of it
+    for kind, body in ((b"tEXt", text), (b"zTXt", b"\0" + zlib.compress(text)), (b"iTXt", bytes(4) + text)):
+        source = plain_png((kind, b"Raw profile type exif\0" + body), (b"zTXt", too_long))
+        image = pillow.open_image(source)
+        assert pillow.unsupported(image, source) == ["text is not kept: Title"]
+        pixels, chunks = pillow.from_pil(image)
+        assert pixels.shape == (64, 48)
+        assert b"exif" in chunks
+    for kind, note in ((b"8bim", "text is not kept: Raw profile type 8bim"), (b"iptc", "IPTC data are not kept")):
+        source = plain_png((b"tEXt", b"Raw profile type " + kind + b"\0" + text))
+        assert pillow.unsupported(pillow.open_image(source), source) == [note]
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif", ".avif"])
@@ -278,6 +329,36 @@ def test_pages_are_checked_before_they_are_decoded(tmp_path: Path) -> None:
     assert not (tmp_path / "pages").exists()
     assert run_lapic("encode", tmp_path / "a.tif", tmp_path / "pages", "--frames", "-e", 0).exit_code == 0
     assert lapic.info((tmp_path / "pages" / "frame-0002.lapic").read_bytes())["width"] == 900
+
+
+def two_pages(form: str, profile: bytes, first: bool) -> bytes:
+    """A file of two pages, of which one has a profile and 300 dpi."""
+    out, image, more = io.BytesIO(), Image.fromarray(RAMP), {"icc_profile": profile, "dpi": (300, 300)}
+    if form == "MPO":
+        image.save(out, form, save_all=True, append_images=[image], **more)
+        whole = out.getvalue()
+        at = whole.rindex(b"ICC_PROFILE")  # of the second page
+        whole = whole[:at] + b"no" + whole[at + 2 :]
+        at = whole.rindex(b"JFIF")
+        return whole[:at] + b"no" + whole[at + 2 :]
+    writer = TiffImagePlugin.AppendingTiffWriter(out, True)
+    for has in (first, not first):
+        image.encoderinfo, image.encoderconfig = more if has else {}, ()
+        TiffImagePlugin._save(image, writer, "")
+        writer.newFrame()
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(("form", "first"), [("TIFF", True), ("TIFF", False), ("MPO", True)])
+def test_each_page_has_its_own_metadata(form: str, first: bool) -> None:
+    profile = colour.grey_profile(colour.power_curve(1.8))
+    source = two_pages(form, profile, first)
+    image = pillow.open_image(source)
+    assert pillow.unsupported(image, source) == ["only the first of 2 frames is kept: see --frames"]
+    kept = {b"iccp", b"exif"}
+    assert set(pillow.from_pil(image)[1]) == (kept if first else set())
+    found = [set(pillow.from_pil(page)[1]) for page in reading.frames(image, None, [])]
+    assert found == ([kept, set()] if first else [set(), kept])
 
 
 @pytest.mark.filterwarnings("ignore")

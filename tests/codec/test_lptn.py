@@ -82,6 +82,12 @@ def test_the_output_is_that_of_the_equations(bands: int, size: tuple[int, int]) 
     assert torch.allclose(found, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("size", [(8, 8), (8, 9)])
+def test_the_smallest_pictures_are_translated(size: tuple[int, int]) -> None:
+    with torch.no_grad():
+        assert LPTN(bands=3)(torch.zeros(1, 3, *size)).isfinite().all()
+
+
 def test_what_cannot_be_decomposed_is_refused() -> None:
     with pytest.raises(ValueError, match="too small"):
         LPTN(bands=5)(torch.zeros(1, 3, 31, 400))

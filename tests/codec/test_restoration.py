@@ -155,6 +155,14 @@ def test_a_picture_in_pieces_is_the_whole_picture(monkeypatch: pytest.MonkeyPatc
     assert steps == [(n, 6) for n in range(1, 7)]
 
 
+def test_two_doublings_are_one_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(translation, "PIECE", 48 // tiling.LATENT)
+    steps: list[tuple[int, int]] = []
+    made = lapic.restore(Image.new("L", (32, 16)), "upscale", scale=4, progress=lambda *step: steps.append(step))
+    assert made.size == (128, 64)
+    assert steps == [(n, 8) for n in range(1, 9)]
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (333, 7), (17, 16)])
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "LA", "P", "1", "CMYK", "I;16"])
 def test_every_mode_and_size(size: tuple[int, int], mode: str) -> None:

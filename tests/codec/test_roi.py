@@ -361,6 +361,24 @@ def test_auto_finds_what_stands_out() -> None:
 
 
 @HAS_OPENCV
+@pytest.mark.parametrize("kind", detect.KINDS)
+@pytest.mark.parametrize("shape", [(1, 1), (300, 2), (1, 5000, 3), (5000, 5)])
+def test_nothing_is_found_in_a_line(kind: str, shape: tuple[int, ...]) -> None:
+    level = detect.found(kind, np.random.default_rng(0).integers(0, 256, shape, np.uint8))
+    assert level.shape == (-(-shape[0] // 16), -(-shape[1] // 16))
+    assert not level.any()
+
+
+@HAS_OPENCV
+def test_noise_is_not_compared_letter_by_letter(monkeypatch: pytest.MonkeyPatch) -> None:
+    continues, compared, noise = detect._continues, [], np.random.default_rng(0).integers(0, 256, (200, 200), np.uint8)
+    monkeypatch.setattr(detect, "_continues", lambda *both: compared.append(both) or continues(*both))
+    letters = set(detect._letters(detect._opencv(), noise))
+    detect.found("text", noise)
+    assert 100 < len(compared) <= len(letters)
+
+
+@HAS_OPENCV
 def test_a_picture_without_faces_is_encoded_as_without(tmp_path: Path) -> None:
     Image.linear_gradient("L").convert("RGB").save(tmp_path / "a.png")
     outputs = []
