@@ -1,6 +1,7 @@
 """The command `lapic`. Nothing heavy is imported before a command needs it."""
 
 import json
+import sys
 from functools import partial
 from typing import Any
 
@@ -33,6 +34,7 @@ from lapic.codec.command.options import (
     convert_files,
     convert_to_pictures,
     is_there,
+    named_inputs,
     named_places,
     refuse_cluster,
 )
@@ -164,7 +166,7 @@ def info(file: str, model: str | None, as_json: bool) -> None:
     """Show what is in a .lapic file and how many bytes each part takes."""
     from lapic.codec import files
 
-    file = files.local_name(file)
+    [file] = named_inputs([file])
     with about(file):
         facts = api.info(files.read_input(file), model=model)
     if as_json:
@@ -217,9 +219,14 @@ def run() -> None:
     quiet_pillow()
     keep_freed_memory()
     collect_seldom()
+    stdout = sys.stdout
     with boundary():
         try:
             main(prog_name="lapic")
+        except SystemExit:
+            if sys.stdout is not stdout:  # click replaces it when the reader of the help that it prints is gone
+                sys.exit(streams.BROKEN_PIPE)
+            raise
         except OSError as error:  # click printed help, for commands have a boundary of their own
             raise Error(f"cannot write to standard output: {error.strerror}") from None
         finally:

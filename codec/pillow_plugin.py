@@ -59,9 +59,10 @@ class LapicImageFile(ImageFile.ImageFile):
                     raise SyntaxError(str(error)) from None
 
     def draft(self, mode: str | None, size: tuple[int, int] | None) -> tuple[str, tuple[int, int, float, float]] | None:
-        """Choose the smallest scaled decode that is at least `size`; its mode stays as it is."""
+        """Choose the smallest scaled decode that is at least `size`, or the whole picture; its mode stays as it is."""
         if not self.tile or size is None:
             return None
+        self._scale, self._size = 1, self._full
         for scale in (8, 4, 2):
             small = -(-self._full[0] // scale), -(-self._full[1] // scale)
             if small[0] >= size[0] and small[1] >= size[1]:

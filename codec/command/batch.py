@@ -72,12 +72,14 @@ def plan(inputs: Iterable[str], output: str, suffixes: set[str], to: str, recurs
     pairs: dict[str, str] = {}
     for name in inputs:
         try:
-            found = sources(name, suffixes, recursive, result.listing)
+            found = [
+                (source, files.target_of(output, inside, to))
+                for source, inside in sources(name, suffixes, recursive, result.listing)
+            ]
         except Error as error:
             result.failed[name] = str(error)
             continue
-        for source, inside in found:
-            target = files.target_of(output, inside, to)
+        for source, target in found:
             if pairs.get(target, source) != source:
                 raise Error(f"{pairs[target]} and {source} would both become {target}")
             pairs[target] = source

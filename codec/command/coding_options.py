@@ -27,8 +27,8 @@ class _Crop(click.ParamType):
             numbers = tuple(int(number) for number in value.split(","))
         except ValueError:
             numbers = ()
-        if len(numbers) != 4:
-            self.fail(f"{value!r} is not four integers such as 0,0,640,480", param, ctx)
+        if len(numbers) != 4 or min(numbers[:2]) < 0 or min(numbers[2:]) < 1:
+            self.fail(f"{value!r} is no part of a picture such as 0,0,640,480", param, ctx)
         return numbers
 
 

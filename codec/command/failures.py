@@ -39,10 +39,11 @@ def reason(error: BaseException) -> str:
 
 def named(reason: str, source: str, target: str = "-") -> str:
     """The reason after the name of the source, unless it begins with the name of source or target."""
-    for name in map(printable, (source, target)):
+    shown = "standard input" if source == "-" else printable(source)
+    for name in (shown, printable(target)):
         if re.match(rf"(cannot \w+ )?{re.escape(name)}(:| exists| matches)", reason):
             return reason
-    return f"{'standard input' if source == '-' else printable(source)}: {reason}"
+    return f"{shown}: {reason}"
 
 
 def attempt(work: Callable[[Any], dict[str, Any]], job: Any) -> dict[str, Any]:

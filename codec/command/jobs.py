@@ -105,7 +105,7 @@ def everywhere(job: Any) -> Any:
 
 
 def copy_times(job: Job) -> None:
-    """Give the target the times of the source, if the job asks for it and both are local."""
-    if job.keep_times and not files.is_address(job.source) and not files.is_address(job.target):
+    """Give the target the times of the source, if the job asks for it and both are local; standard input has none."""
+    if job.keep_times and job.source != "-" and not files.is_address(job.source) and not files.is_address(job.target):
         times = Path(job.source).stat()
         os.utime(job.target, ns=(times.st_atime_ns, times.st_mtime_ns))

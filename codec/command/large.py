@@ -62,7 +62,7 @@ def is_large_file(name: str) -> bool:
         return False
     try:
         vips_package().Image.new_from_file(name, access="sequential")
-    except vips_package().Error:
+    except (vips_package().Error, UnicodeEncodeError):  # libvips takes names in UTF-8 alone
         return False
     return True
 

@@ -35,10 +35,15 @@ def check_manifest(name: str, sources: Iterable[str], targets: Iterable[str]) ->
     taken = {_absolute(one) for one in (*sources, *targets) if one != "-"}
     if not taken.isdisjoint({_absolute(name), name if files.is_address(name) else os.path.realpath(name)}):
         raise Error(f"the manifest {name} would replace a file that is read or written")
+    _refuse_others(name)
+    files.check_absent(name, force=True)
+
+
+def _refuse_others(name: str) -> None:
+    """Raise `Error` if a file exists that by its name is no manifest."""
     there = files.exists(name) if files.is_address(name) else os.path.isfile(name)
     if there and not name.lower().endswith(SUFFIXES):
         raise Error(f"{name} exists, and by its name is no manifest: {', '.join(SUFFIXES)} would be replaced")
-    files.check_absent(name, force=True)
 
 
 def _absolute(name: str) -> str:
@@ -51,7 +56,7 @@ def write_manifest(report: Report, name: str) -> None:
     .parquet, as JSON lines for .jsonl, else as one JSON array.
 
     Raises:
-        Error: it cannot be written, or pyarrow is missing for Parquet.
+        Error: it cannot be written, exists and is no manifest by its name, or pyarrow is missing for Parquet.
     """
     name = files.local_name(name)
     if name.lower().endswith(".parquet"):
@@ -60,6 +65,8 @@ def write_manifest(report: Report, name: str) -> None:
         data = "".join(json.dumps(row) + "\n" for row in report.rows).encode()
     else:
         data = (json.dumps(report.rows, indent=1) + "\n").encode()
+    if name not in STANDARD_OUTPUT:
+        _refuse_others(name)  # it may have come meanwhile, as a frame of an animation
     files.write_output(name, data)
 
 

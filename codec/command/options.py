@@ -31,9 +31,11 @@ def _known_colour(context: Any, parameter: Any, value: str) -> str:
     from PIL import ImageColor
 
     try:
-        ImageColor.getrgb(value)
+        known = max(ImageColor.getrgb(value)) <= 255  # Pillow takes rgb(300,0,0)
     except ValueError:
-        raise click.BadParameter(f"{value!r} is not a colour such as white, black or #ffeedd") from None
+        known = False
+    if not known:
+        raise click.BadParameter(f"{value!r} is not a colour such as white, black or #ffeedd")
     return value
 
 
@@ -90,12 +92,17 @@ class Batch:
 def named_places(inputs: tuple[str, ...], output: str) -> tuple[tuple[str, ...], str]:
     """The inputs and the output of a command line as later functions expect them: file:// addresses as paths, and
     standard output as "-". Raises `Error` for addresses that hold a password, and UsageError for empty names."""
+    *_, output = names = named_inputs((*inputs, output))
+    return names[:-1], "-" if output in STANDARD_OUTPUT else output
+
+
+def named_inputs(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names of a command line as later functions expect them; raises as `named_places` does."""
     from lapic.codec import files
 
-    if "" in (*inputs, output):
+    if "" in names:
         raise click.UsageError("a name is empty")
-    output = files.local_name(output)
-    return tuple(map(files.local_name, inputs)), "-" if output in STANDARD_OUTPUT else output
+    return tuple(map(files.local_name, names))
 
 
 def refuse_cluster(cluster: str | None) -> None:
@@ -137,13 +144,14 @@ def convert_files(
 
     Raises:
         Error: there is nothing to do, two inputs would become the same file, or the manifest cannot be written.
+        UsageError: the output is standard output.
     """
     from lapic.codec.command.batch import Report, plan, process
     from lapic.codec.command.cluster import cluster_of
     from lapic.codec.command.manifest import check_manifest, write_manifest
 
     if output == "-":
-        raise Error("several files cannot go to standard output: name a folder")
+        raise click.UsageError("several files cannot go to standard output: name a folder")
     todo = plan(inputs, output, suffixes, to, batch.recursive)
     left_out = todo.listing.summary()
     if not todo.pairs and not todo.failed:
@@ -243,7 +251,7 @@ def convert_to_pictures(
     Args:
         work: converts the file of a job. job: the class of the jobs, a `codec.command.jobs.PictureJob`.
         suffixes: of the files to take from folders.
-        suffix: of the pictures without its dot; None takes that of `output`, or png for folders and pipes.
+        suffix: of the pictures without its dot; None takes that of `output`, or png for folders and standard output.
         settings: fields of the job.
 
     Raises:

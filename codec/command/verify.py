@@ -12,7 +12,18 @@ from lapic.bitstream.error import Error
 from lapic.codec import defaults, files
 from lapic.codec.command.console import one_line_errors, print_stderr, write_line
 from lapic.codec.command.failures import attempt, named
-from lapic.codec.command.options import CLUSTER, DEVICE, JOBS, MANIFEST, MAX_PIXELS, MODEL, QUIET, RECURSIVE
+from lapic.codec.command.options import (
+    CLUSTER,
+    DEVICE,
+    JOBS,
+    MANIFEST,
+    MAX_PIXELS,
+    MODEL,
+    QUIET,
+    RECURSIVE,
+    named_inputs,
+)
+from lapic.codec.streams import STANDARD_OUTPUT
 
 
 @dataclass(frozen=True)
@@ -52,17 +63,18 @@ def verify(
     from lapic.codec.command.manifest import check_manifest, write_manifest
 
     report = batch.Report()
+    prints = not quiet and (not manifest or files.local_name(manifest) not in STANDARD_OUTPUT)
 
     def add(source: str, outcome: dict[str, Any]) -> None:
         report.rows.append({"source": source, "status": "failed" if "error" in outcome else "done"} | outcome)
         if "error" in outcome:
             print_stderr(f"lapic: {named(outcome['error'], source)}")
-        elif not quiet and manifest != "-":
+        elif prints:
             write_line(f"{source}: {outcome['contents']}")
 
     found: list[VerifyJob] = []
     listed = files.Listing()
-    for name in map(files.local_name, names):
+    for name in named_inputs(names):
         listing = files.Listing()
         outcome = attempt(lambda name, into=listing: {"files": batch.sources(name, {".lapic"}, recursive, into)}, name)
         if "error" in outcome:
@@ -93,10 +105,13 @@ def _check(found: list[VerifyJob], jobs: int, cluster: str | None, add: Callable
     from lapic.codec.command.jobs import everywhere
     from lapic.codec.command.workers import run
 
-    elsewhere = [job for job in found if (jobs > 1 or cluster) and job.source != "-" and not files.is_own(job.source)]
-    for job in [job for job in found if job not in elsewhere]:
+    here: list[VerifyJob] = []
+    elsewhere: list[VerifyJob] = []
+    for job in found:
+        (elsewhere if (jobs > 1 or cluster) and not files.is_own(job.source) else here).append(job)
+    for job in here:
         add(job.source, attempt(verify_job, job))
     if elsewhere:
-        calls = [(verify_job, everywhere(job)) for job in elsewhere]
+        calls = [(verify_job, everywhere(job) if cluster else job) for job in elsewhere]
         with cluster_of(cluster, elsewhere[0].device) if cluster else nullcontext(min(jobs, len(calls))) as workers:
             run(calls, workers, lambda number, outcome: add(elsewhere[number].source, outcome))

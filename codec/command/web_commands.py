@@ -30,14 +30,16 @@ def view(files: tuple[str, ...], no_browser: bool) -> None:
     page, pictures, failed = page_folder(), [], False
     not_shown = picture_suffixes() - SHOWN
     for name in files:
-        found = attempt(
-            lambda name: {"paths": [_readable(path, not_shown) for path in files_in(Path(name), SHOWN)]}, name
-        )
-        if "error" in found:
-            failed = True
-            print_stderr(f"lapic: {named(found['error'], name)}")
-        else:
-            pictures += found["paths"]
+        listed = attempt(lambda name: {"paths": list(files_in(Path(name), SHOWN))}, name)
+        outcomes = [(name, listed)] if "error" in listed else [
+            (str(path), attempt(lambda path: {"path": _readable(path, not_shown)}, path)) for path in listed["paths"]
+        ]  # fmt: skip
+        for source, outcome in outcomes:
+            if "error" in outcome:
+                failed = True
+                print_stderr(f"lapic: {named(outcome['error'], source)}")
+            else:
+                pictures.append(outcome["path"])
     if not pictures:
         if not failed:
             raise Error("there are no pictures to show")

@@ -206,8 +206,8 @@ def are_of_different_formats(a: str, b: str) -> bool:
 
 
 def is_folder(name: str) -> bool:
-    """Whether a name or an address is that of a folder. Raises `Error` if an address cannot be asked."""
-    return remote.is_folder(name) if is_address(name) else os.path.isdir(name)
+    """Whether a name or an address is that of a folder; "-" is not. Raises `Error` if an address cannot be asked."""
+    return remote.is_folder(name) if is_address(name) else name != "-" and os.path.isdir(name)
 
 
 def matches(name: str) -> list[str]:
@@ -254,7 +254,10 @@ def inside(name: str, folder: str | None) -> str:
 
 
 def target_of(folder: str, name: str, suffix: str) -> str:
-    """The name in a folder of what is made of the file `name`, with another suffix."""
+    """The name in a folder of what is made of the file `name`, with another suffix. Raises `Error` if it is empty, as
+    for the address of a web server without a path."""
+    if not name:
+        raise Error("it has no name by which its output could be called")
     if is_address(folder):
         return remote.join(folder, str(PurePosixPath(*Path(name).parts).with_suffix(suffix)))
     return str(Path(folder) / Path(name).with_suffix(suffix))
@@ -269,9 +272,9 @@ def existing(names: Iterable[str]) -> set[str]:
 
 
 def exists(name: str) -> bool:
-    """Whether something exists under a name; an address costs one question, no listing. Raises `Error` if it cannot be
-    asked."""
-    return remote.exists(name) if is_address(name) else os.path.exists(name)
+    """Whether something exists under a name, but "-"; an address costs one question, no listing. Raises `Error` if it
+    cannot be asked."""
+    return remote.exists(name) if is_address(name) else name != "-" and os.path.exists(name)
 
 
 def make_parent(name: str) -> None:
@@ -286,5 +289,7 @@ def make_parent(name: str) -> None:
 
 
 def is_own(name: str) -> bool:
-    """Whether other processes cannot open a name: it is a pipe or device, or an address in this process' memory."""
-    return not remote.is_shared(name) if is_address(name) else os.path.exists(name) and not os.path.isfile(name)
+    """Whether other processes cannot open a name: "-", a pipe or device, or an address in this process' memory."""
+    if is_address(name):
+        return not remote.is_shared(name)
+    return name == "-" or (os.path.exists(name) and not os.path.isfile(name))

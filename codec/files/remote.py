@@ -139,7 +139,8 @@ def matches(address: str) -> list[str]:
         filesystem, path = _open(address)
         if filesystem.exists(path):
             return [address]
-        base = address[: glob.magic_check.search(address).start()].rpartition("/")[0]  # type: ignore[union-attr]
+        before = address[: glob.magic_check.search(address).start()]  # type: ignore[union-attr]
+        base = before[: before.rindex("/") + 1]
         start = filesystem._strip_protocol(base)
         return [join(base, _below(found, start)) for found in _sorted(filesystem.glob(path))]
 
@@ -157,7 +158,8 @@ def list_folder(address: str, suffixes: Collection[str], recursive: bool) -> Lis
         listing.unreadable[address] = str(error).removeprefix(f"cannot read {address}: ")
         return listing
     for file in found:
-        name = PurePosixPath(_below(file, path))
+        below = _below(file, path)
+        name = PurePosixPath(below)
         if not name.name:  # what some tools leave in the place of a folder
             continue
         if any(part.startswith(".") for part in name.parts):
@@ -165,7 +167,7 @@ def list_folder(address: str, suffixes: Collection[str], recursive: bool) -> Lis
         elif name.suffix.lower() not in suffixes:
             listing.left_out[others(suffixes)] += 1
         else:
-            listing.files.append(join(address, str(name)))
+            listing.files.append(join(address, below))
     return listing
 
 
@@ -186,8 +188,8 @@ def existing(addresses: Collection[str]) -> set[str]:
     if not addresses:
         return set()
     scheme = next(iter(addresses)).partition("://")[0]
-    parents = [posixpath.dirname(address.partition("://")[2]) for address in addresses]
-    base = f"{scheme}://{posixpath.commonpath(parents)}"
+    folders = [address.partition("://")[2].split("/")[:-1] for address in addresses]
+    base = f"{scheme}://{'/'.join(os.path.commonprefix(folders))}"  # noqa: RUF071, they are lists of parts
     return set(all_files(base)) & set(addresses)
 
 
@@ -223,7 +225,8 @@ def _open(address: str) -> tuple[Any, str]:
 
 
 def _below(path: str, folder: str) -> str:
-    return path.removeprefix(folder.rstrip("/")).lstrip("/")
+    """The part of a path below that of a folder; names of objects may have empty parts, as in a//b.png."""
+    return path.removeprefix(folder.rstrip("/")).removeprefix("/")
 
 
 def _sorted(paths: Collection[str]) -> list[str]:

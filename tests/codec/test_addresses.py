@@ -296,6 +296,34 @@ def test_a_password_is_refused_in_every_address(option: str, photo: Image.Image,
     assert "secret" not in result.output
 
 
+def test_names_with_empty_parts(photo: Image.Image, tmp_path: Path) -> None:
+    """As objects of S3 may have them: a//b is another one than a/b."""
+    for name in ("in/a.png", "in//b.png", "in/deep//c.png"):
+        remote.write(f"memory://empty/{name}", png(photo), force=True)
+    assert run_lapic("encode", "-e", 0, "-r", "memory://empty/in", tmp_path).exit_code == 0
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*")) == [
+        "a.lapic", "b.lapic", "deep/c.lapic",
+    ]  # fmt: skip
+    for _ in range(2):
+        result = run_lapic("encode", "-e", 0, "memory://empty/in", "memory://empty//out//", "--skip-existing")
+        assert result.exit_code == 0, result.stderr
+    assert "1 skipped" in result.stderr
+
+
+def test_a_pattern_in_the_first_part_of_an_address(photo: Image.Image) -> None:
+    remote.write("memory://first.png", png(photo), force=True)
+    assert files.matches("memory://fir*.png") == ["memory://first.png"]
+
+
+def test_an_address_without_a_name_does_not_stop_the_others(photo: Image.Image, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png(photo))
+    result = run_lapic("encode", "-e", 0, "http://127.0.0.1:1?photo=1", tmp_path / "a.png", f"{tmp_path}/out/")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines() == [
+        "lapic: http://127.0.0.1:1?photo=1: it has no name by which its output could be called", "1 done, 1 failed",
+    ]  # fmt: skip
+
+
 def test_names_of_web_addresses_are_resolved() -> None:
     assert remote.inside("http://host/a%20b%C3%A9.png?x=1", None) == "a bé.png"
     assert remote.inside("http://host/in/sub%20folder/%2e%2e", "http://host/in/") == "sub folder/%2e%2e"

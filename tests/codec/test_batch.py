@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ import lapic
 from lapic.codec import files
 from lapic.codec.cli import main
 from lapic.codec.command.convert import verify_file
+from lapic.codec.command.verify import VerifyJob
 
 LAPIC = [sys.executable, "-m", "lapic.codec.cli"]
 
@@ -85,6 +87,15 @@ def test_two_files_that_would_become_one(tree: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_standard_input_goes_into_a_folder(jobs: int, tree: Path, tmp_path: Path) -> None:
+    data = (tree / "a.png").read_bytes()
+    result = CliRunner().invoke(main, ["encode", "-e", "0", "-", f"{tmp_path}/out/", "-j", str(jobs)], input=data)
+    assert (result.exit_code, result.stderr) == (0, "1 done\n")
+    with Image.open(tree / "a.png") as image:
+        assert (tmp_path / "out" / "-.lapic").read_bytes() == lapic.encode(image, effort=0)
+
+
 def test_nothing_is_replaced_without_force(tree: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
@@ -123,6 +134,23 @@ def test_a_vanished_or_unreadable_input(tree: Path, tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "gone.png" in result.stderr
     assert (tmp_path / "out" / "a.lapic").exists()
+
+
+def test_verify_hands_each_name_to_a_worker_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def run(calls: list, workers: int, listen: Callable[[int, dict], None]) -> None:
+        for number, (_, job) in enumerate(calls):
+            asked.append(job.source)
+            listen(number, {"contents": "whole"})
+
+    def compare(*_: object) -> bool:
+        raise AssertionError("every file is compared with every other one")
+
+    monkeypatch.setattr("lapic.codec.command.workers.run", run)
+    monkeypatch.setattr(VerifyJob, "__eq__", compare)
+    result = run_lapic("verify", "a.lapic", "b.lapic", "c.lapic", "-j", 2)
+    assert (result.exit_code, asked) == (0, ["a.lapic", "b.lapic", "c.lapic"])
 
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

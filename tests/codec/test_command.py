@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ import lapic
 from lapic.codec import api, files
 from lapic.codec.cli import main
 from lapic.codec.command import batch
+from lapic.codec.command.failures import named
 
 LAPIC = [sys.executable, "-m", "lapic"]
 SHELL = f"{shlex.quote(sys.executable)} -m lapic"
@@ -178,8 +180,8 @@ def test_a_full_or_closed_standard_output_is_one_line(command: str, end: str, re
 
 
 def test_a_reader_that_is_gone_ends_it_quietly(coded: Path) -> None:
-    found = shell("{ sleep 0.1; LAPIC info o.lapic; echo $? >&2; } | true", coded)
-    assert found.stderr == "141\n"
+    found = shell("{ sleep 0.1; LAPIC info o.lapic; echo $? >&2; LAPIC --help; echo $? >&2; } | true", coded)
+    assert found.stderr == "141\n141\n"
 
 
 def test_standard_output_holds_results_alone(
@@ -206,6 +208,25 @@ def test_the_name_of_standard_output_is_standard_output(coded: Path) -> None:
     assert np.array_equal(
         np.asarray(Image.open(coded / "o.ppm")), np.asarray(lapic.decode((coded / "o.lapic").read_bytes()))
     )
+
+
+@pytest.mark.parametrize("make", [Path.touch, Path.mkdir])
+def test_what_is_called_like_standard_output_is_not_in_the_way(
+    make: Callable[[Path], None], coded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(coded)
+    make(coded / "-")
+    result = run_lapic("decode", "o.lapic", "-", "--skip-existing")
+    assert result.stdout_bytes.startswith(b"\x89PNG")
+    result = CliRunner().invoke(main, ["verify", "-", "-r"], input=(coded / "o.lapic").read_bytes())
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
+def test_standard_input_is_named_once() -> None:
+    assert named("cannot read standard input: Bad file descriptor", "-") == (
+        "cannot read standard input: Bad file descriptor"
+    )
+    assert named("not a lapic file: it is empty", "-") == "standard input: not a lapic file: it is empty"
 
 
 # ---- names

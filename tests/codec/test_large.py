@@ -1,3 +1,4 @@
+import os
 import struct
 from importlib.util import find_spec
 from pathlib import Path
@@ -267,3 +268,11 @@ def test_what_an_output_loses_is_said(picture: Image.Image, tmp_path: Path) -> N
         assert found.info["xmp"] == picture.info["xmp"]
     assert run_lapic("decode", "--strict", tmp_path / "a.lapic", tmp_path / "b.tif")[0] == 1
     assert not (tmp_path / "b.tif").exists()
+
+
+def test_a_name_that_is_no_utf8_is_read_at_once(picture: Image.Image, tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"\xff.png")
+    picture.save(path)
+    assert not large.is_large_file(str(path))
+    picture.save(tmp_path / "named.png")
+    assert large.is_large_file(str(tmp_path / "named.png"))

@@ -51,6 +51,20 @@ def test_no_picture_is_replaced_by_a_manifest(
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
+def test_no_frame_is_replaced_by_a_manifest(folder: Path) -> None:
+    (folder / "out").mkdir()
+    frame = folder / "out" / "frame-0001.lapic"
+    result = run_lapic("encode", "-e", 0, "--frames", folder / "a.png", folder / "out", "--json", frame, "--quiet")
+    assert (result.exit_code, "by its name is no manifest" in result.stderr) == (1, True)
+    assert lapic.info(frame.read_bytes())["width"] == 64
+
+
+@pytest.mark.parametrize("name", ["-", "/dev/stdout", "file:///dev/stdout"])
+def test_on_standard_output_a_manifest_is_alone(name: str, folder: Path) -> None:
+    result = run_lapic("verify", folder / "a.lapic", "--json", name)
+    assert [row["status"] for row in json.loads(result.stdout)] == ["done"]
+
+
 def test_a_manifest_replaces_an_earlier_one(folder: Path) -> None:
     for name in ("all.json", "all.jsonl"):
         (folder / name).write_text("of an earlier run")

@@ -123,6 +123,12 @@ def test_draft_decodes_a_smaller_picture(file: Path) -> None:
         assert image.size == (113, 75)
         assert np.array_equal(np.asarray(image), np.asarray(lapic.decode(file.read_bytes(), scale=4)))
     with Image.open(file) as image:
+        image.draft("RGB", (30, 20))
+        image.draft("RGB", (100, 70))
+        assert image.size == (113, 75)
+        assert image.draft("RGB", (400, 250)) is None
+        assert (image.size, np.asarray(image).shape) == ((451, 300), (300, 451, 3))
+    with Image.open(file) as image:
         image.thumbnail((60, 60))  # which uses draft
         assert image.size == (60, 40)
         image.load()

@@ -11,6 +11,7 @@ import webbrowser
 from collections.abc import Iterator
 from http.server import ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -190,6 +191,26 @@ def test_a_folder_gives_its_pictures(page: Path, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(PageServer, "serve_forever", lambda self: served.extend(self.site.pictures))
     assert run_lapic("view", folder, "--no-browser").exit_code == 0
     assert [path.name for path in served] == ["a.PNG", "b.lapic"]
+
+
+def test_one_unreadable_picture_of_a_folder_does_not_stop_the_others(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.png", "b.png", "c.png"):
+        (tmp_path / name).write_bytes(b"x")
+    served: list[Path] = []
+    whole = Path.open
+
+    def refuse(path: Path, *arguments: Any, **options: Any) -> Any:
+        if path.name == "b.png":
+            raise PermissionError(13, "Permission denied", str(path))
+        return whole(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(PageServer, "serve_forever", lambda self: served.extend(self.site.pictures))
+    result = run_lapic("view", tmp_path, "--no-browser")
+    assert (result.exit_code, result.stderr) == (1, f"lapic: {tmp_path}/b.png: Permission denied\n")
+    assert [path.name for path in served] == ["a.png", "c.png"]
 
 
 def test_what_browsers_do_not_open_is_one_line(page: Path, tmp_path: Path) -> None:
