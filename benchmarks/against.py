@@ -53,11 +53,13 @@ def main() -> None:
     parser.add_argument("--codec", default="lapic")
     parser.add_argument("--peers", help="names of the other file's codecs, joined by commas; all by default")
     given = parser.parse_args()
-    peers = curves_of(given.peers_results)
+    ours, peers = curves_of(given.results), curves_of(given.peers_results)
+    if given.codec not in ours:
+        raise SystemExit(f"{given.results} has no points of {given.codec}")
     wanted = given.peers.split(",") if given.peers else list(peers)
     if missing := [name for name in wanted if name not in peers]:
         raise SystemExit(f"{given.peers_results} has no points of {', '.join(missing)}")
-    found = against(curves_of(given.results)[given.codec], [peers[name] for name in wanted])
+    found = against(ours[given.codec], [peers[name] for name in wanted])
     command = shlex.join(["python", "benchmarks/against.py", *map(without_folders, sys.argv[1:])])
     print(text_of({"name": found.pop("name"), "command": command, **found}))
 

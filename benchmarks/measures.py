@@ -117,7 +117,9 @@ def main() -> None:
     parser.add_argument("--jobs", type=int)
     parser.add_argument("--lpips-backbone", type=Path)
     given = parser.parse_args()
-    codecs = tuple(given.codecs.split(","))
+    codecs, anchors = tuple(given.codecs.split(",")), given.anchors.split(",")
+    if missing := [name for name in anchors if name not in codecs]:
+        parser.error(f"--anchors: {', '.join(missing)} is not among --codecs")
     ladders = {
         name: LADDERS[name] for name in dict.fromkeys(one.partition("@")[0] for one in codecs) if name in LADDERS
     }
@@ -140,9 +142,7 @@ def main() -> None:
         stage_progress,
     )
     results = json.loads(path.read_text())
-    given.results.write_text(
-        results_of(results, given.title, results["command"], given.anchors.split(","), given.spans)
-    )
+    given.results.write_text(results_of(results, given.title, results["command"], anchors, given.spans))
     print(given.results)
 
 

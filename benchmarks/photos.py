@@ -10,6 +10,7 @@ pictures call lapic's two columns "before" and "now"; the page calls them by the
 """
 
 import argparse
+import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -74,7 +75,8 @@ class Bench:
     def best(self, codec: Codec, path: Path, pixels: Pixels, limit: int) -> tuple[bytes, Point]:
         """The best file of at most `limit` bytes, or the smallest there is, with its measures."""
         key = json.dumps([files.digest_of(path), codec.name, codec.version, limit, self.metrics])
-        file = self.files / f"{path.stem}-{codec.folder}-{limit}{codec.suffix}"
+        digest = hashlib.sha256(key.encode()).hexdigest()[:8]
+        file = self.files / f"{path.stem}-{codec.folder}-{limit}-{digest}{codec.suffix}"
         if key not in self.cache.points or not file.exists():
             data, quality = fitting(codec, pixels, limit)
             file.write_bytes(data)

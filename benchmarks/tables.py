@@ -76,7 +76,7 @@ def plane(points: list[dict[str, float]]) -> Table:
             f"{one['quality']:g}, {one['bpp']:.3f}",
             one["realism"],
             round(one["psnr"], 2),
-            round(one["lpips"], 4),
+            rounded(one.get("lpips"), 4),
             rounded(one.get("fd_mobilenetv2"), 1),
         ]
         for one in sorted(points, key=lambda one: (one["quality"], one["realism"]))
@@ -125,7 +125,9 @@ def tables(results: dict[str, Any]) -> list[Table]:
     curves = [Curve(**curve) for curve in results["curves"]]
     found = [rate_distortion(curves), differences(curves), published_differences(curves[0])]
     if results["plane"]:
-        found += [plane(results["plane"]), same_rate(curves, results["plane"])]
+        found.append(plane(results["plane"]))
+        if all("lpips" in one for one in results["plane"]):
+            found.append(same_rate(curves, results["plane"]))
     machine = "{cores} cores, {processor}; Python {python}".format(**results["machine"])
     origin = {"command": results["command"], "machine": machine, "date": results["made"][:10]}
     return [table | origin for table in found]

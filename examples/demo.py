@@ -23,7 +23,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out/demo.png"))
     arguments = parser.parse_args()
     pairs = []
-    lapic.decode(lapic.encode(Image.new("RGB", (64, 64)), 50))  # load the model before the clock runs
+    noise = Image.effect_noise((64, 64), 64).convert("RGB")  # has the model of photos, a flat picture that of drawings
+    lapic.decode(lapic.encode(noise, arguments.quality))  # load it before the clock runs
     print(f"quality {arguments.quality:g}")
     print(f"{'photo':16}{'pixels':>12}{'bytes':>9}{'bpp':>8}{'PSNR dB':>9}{'encode s':>10}{'decode s':>10}")
     for name in SAMPLES:

@@ -1,5 +1,6 @@
 """Every script in benchmarks/ runs, on a tiny picture with its smallest settings, or says why it cannot run here."""
 
+import dataclasses
 import importlib
 import json
 import runpy
@@ -76,6 +77,8 @@ def test_against(run: Run, tmp_path: Path) -> None:
     assert str(tmp_path) not in made["command"]
     with pytest.raises(SystemExit, match="no points of b"):
         run("against", *files, "--codec", "a", "--peers", "b")
+    with pytest.raises(SystemExit, match=r"ours\.json has no points of lapic"):
+        run("against", *files)
 
 
 def test_before_after(run: Run, picture: Path, tmp_path: Path) -> None:
@@ -219,6 +222,15 @@ def test_measures(run: Run, picture: Path, backbone: Path, tmp_path: Path) -> No
     assert "between 90 and 99 bpp" in results["notes"][-1]
 
 
+def test_measures_needs_its_anchors(run: Run, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """Which is said before anything is measured."""
+    asked = ["--out", tmp_path / "out", "--results", tmp_path / "made.json", "--title", "A title"]
+    with pytest.raises(SystemExit, match="2"):
+        run("measures", picture.parent, *asked, "--codecs", "lapic,avif")
+    assert "--anchors: jxl is not among --codecs" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_training_curve(run: Run, tmp_path: Path) -> None:
     page, plot = tmp_path / "page.md", tmp_path / "plot.png"
     head = "| set | shares in training | gigapixels | effort | search | PSNR | SSIMULACRA2 | MS-SSIM | LPIPS |"
@@ -255,6 +267,24 @@ def test_photos(run: Run, picture: Path, backbone: Path, tmp_path: Path) -> None
     sizes = [int(line.split("|")[2].split("(")[0].replace(",", "")) for line in page.splitlines() if " bpp)" in line]
     assert len(sizes) == 4
     assert max(sizes) == sizes[2]  # AVIF's
+
+
+@needs("lpips", "lightning_fabric")
+@pytest.mark.usefixtures("run")
+def test_photos_keeps_the_files_of_other_versions(
+    picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as of a model that was trained anew in the same place."""
+    from lapic.codec.evaluation import codecs, metrics
+
+    monkeypatch.setattr(metrics, "usable", lambda *_: ("psnr",))
+    photos = importlib.import_module("photos")
+    pixels, jpeg = np.asarray(Image.open(picture)), codecs.make("jpeg")
+    grey = dataclasses.replace(jpeg, version="another", encode=lambda *_: jpeg.encode(np.zeros_like(pixels), 5))
+    bench = photos.Bench(tmp_path, {}, None)
+    first, _ = bench.best(jpeg, picture, pixels, 900)
+    assert bench.best(grey, picture, pixels, 900)[0] != first
+    assert bench.best(jpeg, picture, pixels, 900)[0] == first
 
 
 @needs("lpips", "lightning_fabric")
@@ -328,6 +358,10 @@ def test_tables(run: Run, tmp_path: Path) -> None:
     results["curves"] = [curve | {"name": name, "label": name} for name in ("lapic", "jpeg")]
     (tmp_path / "results.json").write_text(json.dumps(results))
     assert {table["name"] for table in json.loads(run("tables", tmp_path / "results.json"))} > {"points", "lapic"}
+    results["plane"] = [{"quality": 20, "realism": realism, "bpp": 0.2, "psnr": 30} for realism in (0, 1)]
+    (tmp_path / "results.json").write_text(json.dumps(results))  # LPIPS was not measured
+    shown = json.loads(run("tables", tmp_path / "results.json"))[-1]
+    assert (shown["name"], [row[3] for row in shown["rows"]]) == ("plane", [None, None])
 
 
 def test_translate(run: Run) -> None:

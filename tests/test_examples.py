@@ -1,12 +1,15 @@
 """The programs of examples/."""
 
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from lapic.codec.picture.drawn import is_drawn
 from tests.conftest import EXAMPLES
 
 
@@ -23,6 +26,25 @@ def test_pairs_are_made_of_photos(tmp_path: Path) -> None:
     for name in ("dusk", "day"):
         [made] = (tmp_path / "out" / name).iterdir()
         assert Image.open(made).size == (32, 24)
+
+
+def test_the_model_of_photos_is_loaded_before_the_clock_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes before the samples is no drawing, for which another model may serve."""
+    coded: list[tuple[bool, float]] = []
+
+    def encode(image: Image.Image, quality: float) -> bytes:
+        coded.append((is_drawn(np.asarray(image)), quality))
+        return b""
+
+    def end(_: bytes) -> None:
+        raise SystemExit
+
+    monkeypatch.setattr("lapic.encode", encode)
+    monkeypatch.setattr("lapic.decode", end)
+    monkeypatch.setattr(sys, "argv", ["demo.py", "--quality", "80"])
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(EXAMPLES / "demo.py"), run_name="__main__")
+    assert coded == [(False, 80)]
 
 
 @pytest.mark.parametrize("photos", ["absent", "empty", "notes.txt"])

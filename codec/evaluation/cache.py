@@ -26,11 +26,11 @@ class Cache:
         self.path = path
         self.points: dict[str, Point] = {}
         if path.exists():
-            for line in path.read_text().splitlines():
+            for line in path.read_text(errors="replace").splitlines():
                 try:
                     stored = json.loads(line)
                     self.points[stored["key"]] = stored["point"]
-                except (ValueError, KeyError):
+                except (ValueError, KeyError, TypeError):
                     continue
 
     def add(self, key: str, point: Point) -> None:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ class Codec:
     """
 
     name: str
-    label: str
+    label: str = field(compare=False)
     suffix: str
     ladder: tuple[float, ...]
     span: tuple[float, float]
@@ -39,6 +39,13 @@ class Codec:
     def folder(self) -> str:
         """The name as that of a folder."""
         return re.sub(r"[^\w@.+=-]", "_", self.name)
+
+
+def told_apart(found: list[Codec]) -> list[Codec]:
+    """The codecs; those that share a label, such as models of one name from different folders, are labelled by their
+    names."""
+    labels = [codec.label for codec in found]
+    return [replace(one, label=one.name) if labels.count(one.label) > 1 else one for one in found]
 
 
 class Unavailable(Exception):

@@ -32,6 +32,20 @@ def _open(data: bytes) -> Pixels:
     return np.array(Image.open(io.BytesIO(data)).convert("RGB"))
 
 
+def _open_on(threads: int, settings: Any, name: str) -> Callable[[bytes], Pixels]:
+    """`_open` on so many threads, for a plugin that takes their number from a variable of the module `settings`."""
+
+    def decode(data: bytes) -> Pixels:
+        before = getattr(settings, name)
+        setattr(settings, name, threads)
+        try:
+            return _open(data)
+        finally:
+            setattr(settings, name, before)
+
+    return decode
+
+
 def _pillow(form: str, feature: str) -> str:
     """Version text of a library inside Pillow, or `Unavailable`."""
     if not features.check(feature):
@@ -50,14 +64,14 @@ def _plugin(module: str, package: str) -> str:
 
 def _by_pillow(
     name: str, label: str, suffix: str, ladder: tuple[float, ...], span: tuple[float, float], text: str, form: str,
-    **settings: Any,
+    decode: Callable[[bytes], Pixels] = _open, **settings: Any,
 ) -> Codec:  # fmt: skip
     """A codec that Pillow writes as `form` at an integer `quality`, with fixed further settings."""
 
     def encode(pixels: Pixels, quality: float) -> bytes:
         return _save(pixels, form, quality=round(quality), **settings)
 
-    return Codec(name, label, suffix, ladder, span, 1, text, encode, _open)
+    return Codec(name, label, suffix, ladder, span, 1, text, encode, decode)
 
 
 def _jpeg(threads: int) -> Codec:
@@ -91,13 +105,14 @@ def _avif(threads: int, variant: str = "") -> Codec:
         raise Error(f"avif@{variant} is not like avif@s3 (speed 0 to 10)")
     speed = int(variant[1:] or AVIF_SPEED)
     ladder, span, text = (15, 30, 45, 60, 75, 90), (0, 99), _pillow("AVIF", "avif")
+    from PIL import AvifImagePlugin
+
     library, tune = _libaom(), "tune=iq" if _still_tune_is_iq() else "default tune"
     settings = {"subsampling": "4:4:4", "max_threads": threads, "speed": speed}
     label = f"AVIF, speed {speed} ({library}, {tune})"
     text = f"{text.replace(', ', ', libavif ')}, {library}, 4:4:4, speed {speed}, {tune} by default"
-    return _by_pillow(
-        "@".join(["avif", variant] if variant else ["avif"]), label, ".avif", ladder, span, text, "AVIF", **settings
-    )
+    name, decode = f"avif@{variant}" if variant else "avif", _open_on(threads, AvifImagePlugin, "DEFAULT_MAX_THREADS")
+    return _by_pillow(name, label, ".avif", ladder, span, text, "AVIF", decode, **settings)
 
 
 def _libaom() -> str:
@@ -135,9 +150,11 @@ def _jpegli(threads: int) -> Codec:
 
 def _jxl(threads: int) -> Codec:
     ladder, span, text = (10, 30, 50, 70, 85, 94), (1, 99), _plugin("pillow_jxl", "pillow-jxl-plugin")
+    from pillow_jxl import JpegXLImagePlugin
+
     settings = {"effort": JXL_EFFORT, "num_threads": threads}
-    text = f"{text}, effort {JXL_EFFORT}"
-    return _by_pillow("jxl", f"JPEG XL, effort {JXL_EFFORT}", ".jxl", ladder, span, text, "JXL", **settings)
+    text, decode = f"{text}, effort {JXL_EFFORT}", _open_on(threads, JpegXLImagePlugin, "DECODE_THREADS")
+    return _by_pillow("jxl", f"JPEG XL, effort {JXL_EFFORT}", ".jxl", ladder, span, text, "JXL", decode, **settings)
 
 
 def _heic(threads: int) -> Codec:
@@ -145,7 +162,8 @@ def _heic(threads: int) -> Codec:
     import pillow_heif
 
     pillow_heif.register_heif_opener()
-    return _by_pillow("heic", "HEIC (4:2:0)", ".heic", ladder, span, text, "HEIF")
+    decode = _open_on(threads, pillow_heif.options, "DECODE_THREADS")
+    return _by_pillow("heic", "HEIC (4:2:0)", ".heic", ladder, span, text, "HEIF", decode)
 
 
 @lru_cache(maxsize=8)

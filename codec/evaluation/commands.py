@@ -119,6 +119,9 @@ def evaluate(pictures: tuple[str, ...], out: str, codecs: str, metrics: str, qua
 
     if settings["cluster"] and files.is_address(out):
         raise click.UsageError("--cluster needs a folder for --out that all machines see")
+    given = [name for name, _ in qualities]
+    if twice := [name for name in dict.fromkeys(given) if given.count(name) > 1]:
+        raise click.UsageError(f"--qualities names {', '.join(twice)} twice")
     names = _names_of(metrics)
     if "psnr" not in names:
         names = ("psnr", *names)
@@ -180,10 +183,15 @@ def plot(results: tuple[Path, ...], out: Path, published: bool) -> None:
     """Draw several evaluations (their results.json) together."""
     from lapic.codec.evaluation import curves as curve_module
     from lapic.codec.evaluation import plots
-    from lapic.codec.evaluation.results import read_curves
+    from lapic.codec.evaluation.results import read_curves, read_lpips_net
 
     names = _unlike_names(results)
     evaluations = plots.named_apart(list(zip(names, map(read_curves, results), strict=True)))
+    nets = {net for path in results if (net := read_lpips_net(path))}
+    if len(nets) > 1:
+        print_stderr(f"LPIPS is not drawn: it is by different networks, {' and '.join(sorted(nets))}")
+        for curve in (curve for curves in evaluations for curve in curves):
+            curve.metrics.pop("lpips", None)
     out.mkdir(parents=True, exist_ok=True)
     drawn = plots.draw(evaluations, curve_module.published() if published else [], out, ", ".join(names))
     if not drawn:

@@ -32,14 +32,27 @@ def fid_kid(a: Path, b: Path, inception: Path | None = None) -> dict[str, float]
         fid, kid_mean and kid_std, the latter two over random subsets of at most 1000 pictures.
 
     Raises:
-        Error: a folder has fewer than two pictures, or the weights cannot be had.
+        Error: a folder has fewer than two pictures or one that cannot be read, or the weights cannot be had.
     """
-    sizes = [len(list(files_in(folder, picture_suffixes()))) for folder in (a, b)]
+    paths = [list(files_in(folder, picture_suffixes())) for folder in (a, b)]
+    sizes = [len(some) for some in paths]
     if min(sizes) < 2:
         raise Error(f"FID and KID need two pictures or more in each folder, here are {sizes[0]} and {sizes[1]}")
     import_torchvision()
     import torch
     import torch_fidelity
+
+    class Pictures(torch.utils.data.Dataset):
+        """Pictures of files, (3, H, W): torch-fidelity by itself leaves formats out and drops transparency."""
+
+        def __init__(self, paths: list[Path]) -> None:
+            self.paths = paths
+
+        def __len__(self) -> int:
+            return len(self.paths)
+
+        def __getitem__(self, number: int) -> torch.Tensor:
+            return torch.from_numpy(_picture(self.paths[number]).transpose(2, 0, 1).copy())
 
     if inception is not None:
         try:
@@ -48,8 +61,10 @@ def fid_kid(a: Path, b: Path, inception: Path | None = None) -> dict[str, float]
             raise Error(f"{inception} holds no weights that can be read") from None
     try:
         found = torch_fidelity.calculate_metrics(
-            input1=str(a),
-            input2=str(b),
+            input1=Pictures(paths[0]),
+            input2=Pictures(paths[1]),
+            batch_size=1,  # their sizes may differ
+            save_cpu_ram=True,  # reads them in this process, so that an error is as it was raised
             cuda=torch.cuda.is_available(),
             fid=True,
             kid=True,
@@ -85,10 +100,13 @@ def mobilenet_distances(a: Path, b: Path) -> dict[str, float]:
 
 def _pictures(folder: Path) -> Iterator[NDArray[np.uint8]]:
     """The pictures of a folder, (H, W, 3). Raises `Error` with the name of one that cannot be read."""
-    for path in files_in(folder, picture_suffixes()):
-        with about(str(path)):
-            pixels = load_rgb(path)
-        yield pixels
+    yield from map(_picture, files_in(folder, picture_suffixes()))
+
+
+def _picture(path: Path) -> NDArray[np.uint8]:
+    """A picture, (H, W, 3). Raises `Error` with its name if it cannot be read."""
+    with about(str(path)):
+        return load_rgb(path)
 
 
 def distances(x: NDArray[np.float64], y: NDArray[np.float64]) -> dict[str, float]:

@@ -11,7 +11,7 @@ from lapic.codec.command.failures import named
 from lapic.codec.command.workers import Call, RemotePool, WorkerPool, cores, run, worker_pool
 from lapic.codec.evaluation import codecs, metrics, pictures, plane
 from lapic.codec.evaluation.cache import Cache, Point, file_of, key_of, shown
-from lapic.codec.evaluation.codec import Codec, Unavailable
+from lapic.codec.evaluation.codec import Codec, Unavailable, told_apart
 from lapic.codec.evaluation.curves import mean_curves, published
 from lapic.codec.evaluation.matching import MatchJob, match
 from lapic.codec.evaluation.measure import Job, MemoryJob, check, measure, memory
@@ -127,8 +127,9 @@ def _begin(options: Options, say: Say, watch: Watch, processes: WorkerPool | Rem
             say(f"{name} is skipped: {reason}")
     if not found:
         raise Error("there is no codec to measure")
-    measured = {name for codec_ in found for name in (codec_.name, codec_.base)}
-    unknown = {name for name, _ in options.qualities} - measured
+    found = told_apart(found)
+    asked = {part for name in names for part in (name, name.partition("@")[0])}
+    unknown = {name for name, _ in options.qualities} - asked
     if unknown:
         raise Error(f"qualities were given for {', '.join(sorted(unknown))}, which is not measured")
     _tell_qualities_left_out(options, found, say)
@@ -308,5 +309,5 @@ def _memory(session: _Session, points: list[Point]) -> dict[str, Point]:
     }
 
 
-def _pixels(point: Point) -> float:
-    return point["bytes"] / point["bpp"]
+def _pixels(point: Point) -> int:
+    return round(8 * point["bytes"] / point["bpp"])

@@ -17,6 +17,7 @@ from lapic.codec.api import decode
 from lapic.codec.evaluation import codecs
 from lapic.codec.evaluation.metrics import all_metrics
 from lapic.codec.evaluation.peak import PeakMemory
+from lapic.codec.memory import give_back_freed_memory
 from lapic.codec.picture.pillow import from_pil, open_image, read_alpha, to_pil
 from lapic.codec.picture.planes import in_colour
 from lapic.codec.picture.saving import compose
@@ -85,14 +86,17 @@ def _timed(work: Callable[[], Result]) -> tuple[Result, float]:
     return result, time.perf_counter() - began
 
 
-@lru_cache(maxsize=16)
-def _warm(name: str, threads: int) -> codecs.Codec:
-    """A codec that has coded one small picture, so that loading is not timed."""
+@lru_cache(maxsize=256)
+def _warm(name: str, quality: float, threads: int) -> codecs.Codec:
+    """A codec that has coded two small pictures at a quality, so that loading what serves it is not timed: a flat one
+    and noise, because drawings and photos may have different models."""
     import torch
 
     torch.set_num_threads(threads)
     codec = codecs.make(name, threads)
-    codec.decode(codec.encode(np.full((64, 64, 3), 128, np.uint8), codec.ladder[0]))
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    for pixels in (np.full_like(noise, 128), noise):
+        codec.decode(codec.encode(pixels, quality))
     return codec
 
 
@@ -105,7 +109,7 @@ def measure(job: Job) -> dict[str, Any]:
     Raises:
         Whatever a codec raises.
     """
-    codec = _warm(job.codec, job.threads)
+    codec = _warm(job.codec, job.quality, job.threads)
     pixels = _original(job.picture)
     encode_s = job.encoded
     if encode_s is None:
@@ -143,11 +147,13 @@ class MemoryJob:
 def memory(job: MemoryJob) -> dict[str, float]:
     """{"mib": how far the process grew at its peak}.
 
-    To be called in a fresh process: memory that was freed before would be taken again and not be seen.
+    To be called in a fresh process: memory that was freed before would be taken again and not be seen, so what loading
+    leaves behind is given back first.
     """
-    codec = _warm(job.codec, job.threads)
+    codec = _warm(job.codec, job.quality, job.threads)
     pixels = load_rgb(job.picture) if job.file is None else None
     data = b"" if job.file is None else files.read_input(str(job.file))
+    give_back_freed_memory()
     with PeakMemory() as used:
         _ = codec.decode(data) if pixels is None else codec.encode(pixels, job.quality)
     return {"mib": (used.peak - used.before) / 2**20}

@@ -18,8 +18,9 @@ from lapic.codec.evaluation import butteraugli, metric
 from lapic.codec.metrics import psnr
 
 METRICS = tuple(one.name for one in metric.ALL)
-LPIPS_NETS = ("squeeze", "alex", "vgg")
+LPIPS_NETS = {"squeeze": 17, "alex": 31, "vgg": 16}  # and the least edge of which their layers leave something
 MS_SSIM_MIN_EDGE = 161  # four halvings of an 11-pixel window
+BLOCK = 8  # edge below which SSIMULACRA2 and Butteraugli take all pictures for the same
 
 
 def _tensor(pixels: NDArray[np.uint8]) -> Any:
@@ -141,7 +142,8 @@ def all_metrics(
     net: str = "squeeze",
     backbone: Path | None = None,
 ) -> dict[str, float | None]:
-    """The wanted metrics of two pictures (H, W, 3), and `ms_ssim_db` beside `ms_ssim`.
+    """The wanted metrics of two pictures (H, W, 3), and `ms_ssim_db` beside `ms_ssim`; None for those that are not
+    defined for pictures as small as these.
 
     Raises:
         Error: the pictures differ in size, or LPIPS has no backbone.
@@ -149,6 +151,7 @@ def all_metrics(
     if a.shape != b.shape:
         sizes = " and ".join(f"{p.shape[1]} x {p.shape[0]}" for p in (a, b))
         raise Error(f"the pictures differ in size: {sizes}")
+    edge = min(a.shape[:2])
     found: dict[str, float | None] = {}
     if "psnr" in wanted:
         found["psnr"] = psnr(a, b)
@@ -156,11 +159,11 @@ def all_metrics(
         similarity = ms_ssim(a, b)
         found |= {"ms_ssim": similarity, "ms_ssim_db": None if similarity is None else decibel(similarity)}
     if "ssimulacra2" in wanted:
-        found["ssimulacra2"] = ssimulacra2(a, b)
+        found["ssimulacra2"] = ssimulacra2(a, b) if edge >= BLOCK else None
     if "lpips" in wanted:
-        found["lpips"] = lpips(a, b, net, backbone)
+        found["lpips"] = lpips(a, b, net, backbone) if edge >= LPIPS_NETS[net] else None
     if "butteraugli" in wanted:
-        found["butteraugli"] = butteraugli.butteraugli(a, b)
+        found["butteraugli"] = butteraugli.butteraugli(a, b) if edge >= BLOCK else None
     if "flip" in wanted:
         found["flip"] = flip(a, b)
     return found

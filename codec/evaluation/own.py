@@ -46,7 +46,7 @@ def lapic(threads: int, variant: str = "") -> Codec:
         name=f"lapic@{variant}" if variant else "lapic",
         label=", ".join(["lapic", *(_shown(key, value) for key, value in given.items())]),
         suffix=".lapic",
-        ladder=tuple(quality for quality in LADDER if low <= quality <= high),
+        ladder=_ladder(low, high),
         span=(low, high),
         step=1 / 256,
         version=f"lapic {codec.__version__}, {encoded}, {_weights(models, realism)}",
@@ -54,6 +54,13 @@ def lapic(threads: int, variant: str = "") -> Codec:
         decode=decode,
         encoder="@".join(["lapic", *_without_realism(variant)]) if realism else None,
     )
+
+
+def _ladder(low: float, high: float) -> tuple[float, ...]:
+    """The qualities from `low` to `high` that are measured by default; these two and the middle if `LADDER` has not
+    even two of them."""
+    inside = tuple(quality for quality in LADDER if low <= quality <= high)
+    return inside if len(inside) > 1 else tuple(sorted({low, (low + high) / 2, high}))
 
 
 def _settings(variant: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Pictures and results of an evaluation that are at addresses: both are copied, for codecs measure local files."""
 
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ SOURCES = "sources"  # the folder in that of the results for pictures from addre
 
 
 def fetch(places: tuple[str, ...], out: Path, say: Callable[[str], None]) -> tuple[tuple[Path, ...], bool]:
-    """The local paths of files and folders; pictures at addresses are copied below `out`.
+    """The local paths of files and folders; pictures at addresses are copied below `out`, each once.
 
     Args:
         say: hears one line about each address that cannot be read.
@@ -20,14 +21,16 @@ def fetch(places: tuple[str, ...], out: Path, say: Callable[[str], None]) -> tup
     Returns:
         The paths, and whether all addresses could be read.
     """
-    paths, complete = [], True
+    paths, complete, copied = [], True, set[str]()
     for number, place in enumerate(places):
         if not files.is_address(place):
             paths.append(Path(place))
             continue
         folder = out / SOURCES / str(number)
         try:
-            paths += [_copy(source, folder) for source in _pictures(place)]
+            sources = [source for source in _pictures(place) if source not in copied]
+            paths += _copies(sources, folder)
+            copied.update(sources)
         except Error as error:
             say(f"lapic: {error}")
             complete = False
@@ -50,11 +53,17 @@ def _pictures(address: str) -> list[str]:
     return found
 
 
-def _copy(source: str, folder: Path) -> Path:
-    path = folder / files.inside(source, None)
-    files.make_parent(str(path))
-    files.write_output(str(path), files.read_input(source))
-    return path
+def _copies(sources: list[str], folder: Path) -> list[Path]:
+    """Copies of pictures in a folder, of those that share a name all but the first in folders of their own below it."""
+    copies, seen = [], Counter[str]()
+    for source in sources:
+        name = files.inside(source, None)
+        seen[name] += 1
+        path = folder / name if seen[name] == 1 else folder / str(seen[name]) / name
+        files.make_parent(str(path))
+        files.write_output(str(path), files.read_input(source))
+        copies.append(path)
+    return copies
 
 
 @contextmanager

@@ -23,16 +23,18 @@ def rows_of(
 ) -> list[dict[str, Any]]:
     """Means over the pictures at every quality and realism: quality, realism, bpp, psnr, lpips if it was measured, and
     the distances between MobileNetV2 features of all decoded and all original pictures' patches, if they can be had.
+    Where a picture failed there is no row.
 
     Args:
         points: measured ones; their files are decoded again. say, watch: as for `codec.evaluation.evaluate.evaluate`.
     """
     groups = []
     for realism in realisms:
-        mine = [point for point in points if point["codec"] == name_of(realism) and "error" not in point]
+        mine = [point for point in points if point["codec"] == name_of(realism)]
+        failed = {point["quality"] for point in mine if "error" in point}
         groups += [
             (realism, quality, [point for point in mine if point["quality"] == quality])
-            for quality in sorted({point["quality"] for point in mine})
+            for quality in sorted({point["quality"] for point in mine} - failed)
         ]
     try:
         wanted = mobilenet_features(load_rgb(path) for path in originals.values())

@@ -1,11 +1,13 @@
 """Rate-distortion plots and cost plots, each as SVG and PNG."""
 
+import io
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 
+from lapic.codec import files
 from lapic.codec.evaluation.curves import DRAWN, Curve, bd
 from lapic.codec.evaluation.metric import ALL, Metric
 
@@ -22,6 +24,7 @@ STYLE = {
     "axes.spines.right": False,
     "svg.hashsalt": "lapic",  # the same plot gives the same file
     "svg.fonttype": "none",
+    "text.parse_math": False,  # a "$" in a name begins no formula
 }
 COLOURS = {
     "lapic": "#000000",
@@ -63,11 +66,13 @@ def _styled(evaluations: list[list[Curve]], published: list[Curve]) -> list[_Dra
 
 
 def _write(figure: "pyplot.Figure", out: Path, name: str) -> list[Path]:
-    paths = [out / f"{name}.svg", out / f"{name}.png"]
-    figure.savefig(paths[0], metadata={"Date": None})
-    figure.savefig(paths[1], dpi=130)
+    made = {out / f"{name}.svg": {"metadata": {"Date": None}}, out / f"{name}.png": {"dpi": 130}}
+    for path, settings in made.items():
+        data = io.BytesIO()
+        figure.savefig(data, format=path.suffix[1:], **settings)
+        files.write_output(str(path), data.getvalue())
     pyplot.close(figure)
-    return paths
+    return list(made)
 
 
 def draw(evaluations: list[list[Curve]], published: list[Curve], out: Path, title: str) -> dict[str, list[Path]]:

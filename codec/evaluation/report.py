@@ -215,7 +215,7 @@ def write_report(
         pictures=pictures,
     )
     path = out / "report.html"
-    files.write_output(str(path), page.encode())
+    files.write_output(str(path), page.encode(errors="backslashreplace"))
     return path
 
 

@@ -1,6 +1,7 @@
 """The record of an evaluation: every raw point, with what it was measured by and on."""
 
 import csv
+import io
 import json
 import math
 import platform
@@ -106,14 +107,15 @@ def write_results(
 
 
 def _write_csv(path: Path, points: list[Point]) -> None:
-    """All points as a table."""
+    """All points as a table; of names that are no Unicode the odd bytes are escaped."""
     columns: dict[str, None] = {}
     for point in points:
         columns |= dict.fromkeys(point)
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(columns))
-        writer.writeheader()
-        writer.writerows(points)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(columns))
+    writer.writeheader()
+    writer.writerows(points)
+    files.write_output(str(path), text.getvalue().encode(errors="backslashreplace"))
 
 
 def read_curves(path: Path) -> list[Curve]:
@@ -128,6 +130,12 @@ def read_curves(path: Path) -> list[Curve]:
     if not curves:
         raise Error(f"{path} holds no curves")
     return curves
+
+
+def read_lpips_net(path: Path) -> str | None:
+    """The network of LPIPS in a results.json that `read_curves` reads; None if it is not said."""
+    net = json.loads(path.read_text()).get("lpips_net")
+    return None if net is None else str(net)
 
 
 def _is_whole(curve: Curve) -> bool:

@@ -1,5 +1,6 @@
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,6 +38,33 @@ def test_distances_of_a_set_to_itself_and_to_another(folders, tmp_path: Path, mo
     assert set(same) == {"fid", "kid_mean", "kid_std"}
     assert abs(same["fid"]) < 1e-3 * max(1.0, other["fid"])
     assert other["fid"] > 0
+
+
+def test_all_pictures_of_a_folder_count(folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of another size, of another format than PNG and JPEG, and with transparency, which is on white."""
+    shutil.copytree(folders[0], tmp_path / "x")
+    clear = Image.new("RGBA", (80, 90), (255, 0, 0, 255))
+    clear.putpixel((0, 0), (0, 0, 0, 0))
+    clear.save(tmp_path / "x" / "3.webp", lossless=True)
+    import_torchvision()
+    seen: dict[str, list[torch.Tensor]] = {}
+
+    def calculate(**settings: Any) -> dict[str, float]:
+        for name in ("input1", "input2"):
+            seen[name] = list(torch.utils.data.DataLoader(settings[name], batch_size=settings["batch_size"]))
+        assert settings["kid_subset_size"] == 3
+        return dict.fromkeys(
+            ("frechet_inception_distance", "kernel_inception_distance_mean", "kernel_inception_distance_std"), 0.0
+        )
+
+    monkeypatch.setattr("torch_fidelity.calculate_metrics", calculate)
+    fid_kid(tmp_path / "x", folders[1])
+    assert [tuple(one.shape) for one in seen["input1"]] == [(1, 3, 160, 120)] * 3 + [(1, 3, 90, 80)]
+    assert seen["input1"][3][0, :, 0, :2].tolist() == [[255, 255], [255, 0], [255, 0]]
+    assert len(seen["input2"]) == 3
+    (tmp_path / "x" / "4.tif").write_bytes(b"II*")
+    with pytest.raises(Error, match=r"x/4\.tif: "):
+        fid_kid(tmp_path / "x", folders[1])
 
 
 def test_a_file_that_holds_no_weights_is_named(folders) -> None:

@@ -1,6 +1,7 @@
 import csv
 import dataclasses
 import http.client
+import importlib
 import json
 import os
 import shutil
@@ -19,11 +20,12 @@ from PIL import Image
 import lapic
 from lapic.codec.cli import main
 from lapic.codec.compat import import_torchvision
-from lapic.codec.evaluation import butteraugli, codecs
+from lapic.codec.evaluation import butteraugli, codecs, evaluate, measure
 from lapic.codec.evaluation.matching import quality_at_size
 from lapic.codec.evaluation.metrics import lpips_model
 from lapic.codec.evaluation.results import versions_of
 from lapic.codec.metrics import psnr
+from lapic.codec.picture.drawn import is_drawn
 
 SMALL = ["--qualities", "lapic=20,50,80", "--qualities", "jpeg=10,50,90", "--metrics", "psnr,ms_ssim"]
 
@@ -273,7 +275,7 @@ def test_missing_codecs_and_metrics_are_skipped_with_a_word(
     codecs.make.cache_clear()
     code, text = run_lapic(
         "evaluate", pictures / "left.png", "--out", tmp_path, "--codecs", "jpeg,heic", "--qualities", "jpeg=50",
-        "--metrics", "psnr,lpips", "--no-report",
+        "--qualities", "heic=50", "--metrics", "psnr,lpips", "--no-report",
     )  # fmt: skip
     assert code == 0, text
     assert "heic is skipped: pip install nothing" in text
@@ -310,6 +312,30 @@ def test_interrupted_and_resumed(pictures: Path, tmp_path: Path) -> None:
     assert len([line for line in cache.read_text().splitlines() if "psnr" in line]) == 96
 
 
+def test_pictures_of_one_size_have_one_size() -> None:
+    """Their pixels are known from bytes and bits a pixel: of 500 x 333 whole numbers, for memory is measured with the
+    last of the largest pictures."""
+    sizes = {evaluate._pixels({"bytes": size, "bpp": 8 * size / (500 * 333)}) for size in range(5000, 6000)}
+    assert sizes == {500 * 333}
+
+
+def test_no_model_is_loaded_while_a_clock_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What serves a quality and what serves drawings or photos may be different models."""
+    coded: list[tuple[float, bool]] = []
+
+    def encode(pixels: np.ndarray, quality: float) -> bytes:
+        coded.append((quality, is_drawn(pixels)))
+        return b""
+
+    codec_ = dataclasses.replace(codecs.make("jpeg"), encode=encode, decode=lambda data: np.empty((0, 0, 3), np.uint8))
+    monkeypatch.setattr(codecs, "make", lambda *_: codec_)
+    measure._warm.cache_clear()
+    for quality in (20.0, 80.0, 20.0):
+        measure._warm("jpeg", quality, 1)
+    measure._warm.cache_clear()
+    assert sorted(coded) == [(20, False), (20, True), (80, False), (80, True)]
+
+
 @pytest.mark.parametrize("name", ["jpeg", "jpegli", "jpeg2000", "webp", "avif", "jxl", "heic"])
 def test_peers_give_back_the_picture_and_grow_with_quality(name: str, photo: Image.Image) -> None:
     peer = codecs.make(name)
@@ -321,6 +347,31 @@ def test_peers_give_back_the_picture_and_grow_with_quality(name: str, photo: Ima
         quality.append(psnr(pixels, peer.decode(data)))
     assert sizes[0] < sizes[1] / 4
     assert quality[0] + 5 < quality[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "decoder"),
+    [
+        ("avif", "PIL._avif.AvifDecoder"),
+        ("jxl", "pillow_jxl.JpegXLImagePlugin.Decoder"),
+        ("heic", "_pillow_heif.load_file"),
+    ],
+)
+def test_peers_decode_on_as_many_threads_as_they_are_told(
+    name: str, decoder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peer = codecs.make(name, threads=3)
+    data = peer.encode(np.zeros((16, 16, 3), np.uint8), 50)
+    module, _, function = decoder.rpartition(".")
+    plain, seen = getattr(importlib.import_module(module), function), []
+
+    def record(*given: object, **named: object) -> object:
+        seen.extend(one for one in (*given, *named.values()) if type(one) is int)
+        return plain(*given, **named)
+
+    monkeypatch.setattr(decoder, record)
+    assert peer.decode(data).shape == (16, 16, 3)
+    assert 3 in seen
 
 
 def test_zoo_models_code_files_of_any_size() -> None:
@@ -447,6 +498,14 @@ def test_qualities_that_a_codec_does_not_have_are_named(pictures: Path, tmp_path
     assert "WebP (4:2:0) has qualities 0 to 100: 101 left out" in text
     points = json.loads((tmp_path / "results.json").read_text())["points"]
     assert [(point["codec"], point["quality"]) for point in points] == [("jpeg", 50)]
+
+
+def test_qualities_of_a_codec_are_given_once(pictures: Path, tmp_path: Path) -> None:
+    twice = ["--qualities", "jpeg=10", "--qualities", "webp=20", "--qualities", "jpeg=60"]
+    code, text = run_lapic("evaluate", pictures, "--out", tmp_path / "out", "--codecs", "jpeg,webp", *twice)
+    assert code == 2
+    assert "--qualities names jpeg twice" in text
+    assert not (tmp_path / "out").exists()
 
 
 def test_bad_requests_get_one_line(pictures: Path, tmp_path: Path) -> None:

@@ -38,6 +38,23 @@ def test_ms_ssim_of_a_small_picture_is_undefined(pair) -> None:
     assert metrics.ms_ssim(*(p[:161, :400] for p in pair)) is not None
 
 
+def test_metrics_of_tiny_pictures_are_undefined(pair, tmp_path: Path) -> None:
+    """Where the layers of LPIPS' network leave nothing, and where packages take any two pictures for the same."""
+    torchvision = import_torchvision()
+    features = torchvision.models.squeezenet1_1().features.state_dict()
+    np.savez(tmp_path / "a.npz", **{f"features.{name}": value.numpy() for name, value in features.items()})
+    least = {"lpips": 17, "ssimulacra2": 8} | ({"butteraugli": 8} if shutil.which(butteraugli.PROGRAM) else {})
+    for name, edge in least.items():
+        below, enough = (
+            metrics.all_metrics(*(p[100 : 100 + size, 100:200] for p in pair), (name,), "squeeze", tmp_path / "a.npz")
+            for size in (edge - 1, edge)
+        )
+        assert below == {name: None}
+        assert enough[name] is not None
+    for net, edge in (("alex", 31), ("vgg", 16)):
+        assert metrics.all_metrics(*(p[:200, : edge - 1] for p in pair), ("lpips",), net) == {"lpips": None}
+
+
 def test_ssimulacra2_is_that_of_the_package(pair, tmp_path: Path) -> None:
     from ssimulacra2 import compute_ssimulacra2
 

@@ -8,8 +8,8 @@ from PIL import Image
 
 import lapic
 from lapic.bitstream import Error
-from lapic.codec.evaluation import codecs
-from lapic.codec.evaluation.codec import Unavailable
+from lapic.codec.evaluation import codecs, own
+from lapic.codec.evaluation.codec import Unavailable, told_apart
 from lapic.codec.evaluation.cost import add_costs
 from lapic.codec.evaluation.curves import Curve
 from lapic.codec.model.shipped import WEIGHTS
@@ -33,9 +33,9 @@ def test_settings_are_joined(small: np.ndarray) -> None:
 
 
 def test_models_serve_the_qualities_that_they_were_trained_for(small: np.ndarray, tmp_path: Path) -> None:
-    own = tmp_path / "own.safetensors"
-    own.write_bytes(PHOTO.read_bytes())
-    low, both = codecs.make(f"lapic@e0+model={own}"), codecs.make(f"lapic@e0+model={own}+model={HIGH}")
+    mine = tmp_path / "own.safetensors"
+    mine.write_bytes(PHOTO.read_bytes())
+    low, both = codecs.make(f"lapic@e0+model={mine}"), codecs.make(f"lapic@e0+model={mine}+model={HIGH}")
     assert (low.label, both.label) == ("lapic, effort 0, own", "lapic, effort 0, own and photo-high")
     assert (low.span, both.span) == ((1, 60), (1, 100))
     assert (low.ladder, both.ladder) == ((5, 20, 40, 60), (5, 20, 40, 60, 80, 100))
@@ -45,7 +45,29 @@ def test_models_serve_the_qualities_that_they_were_trained_for(small: np.ndarray
         assert data == lapic.encode(Image.fromarray(small), quality, effort=0, model=name)
         assert np.array_equal(both.decode(data), np.asarray(lapic.decode(data)))
     with pytest.raises(Unavailable, match="realistic"):
-        codecs.make(f"lapic@r0.5+model={own}")
+        codecs.make(f"lapic@r0.5+model={mine}")
+
+
+@pytest.mark.parametrize(
+    ("span", "ladder"), [((62, 78), (62, 70, 78)), ((30, 50), (30, 40, 50)), ((50, 50), (50,)), ((1, 40), (5, 20, 40))]
+)
+def test_models_of_few_qualities_are_measured_at_some(
+    span: tuple[float, float], ladder: tuple[float, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own, "_qualities", lambda _: span)
+    assert own.lapic(1, f"model={PHOTO}").ladder == ladder
+
+
+def test_models_of_one_name_can_be_told_apart(tmp_path: Path) -> None:
+    """As those of two runs of training are; labels are what plots and tables show."""
+    for run in ("a", "b"):
+        (tmp_path / run).mkdir()
+        (tmp_path / run / "own.safetensors").write_bytes(PHOTO.read_bytes())
+    names = [f"lapic@model={tmp_path}/{run}/own.safetensors" for run in ("a", "b")]
+    made = [codecs.make(name) for name in ("jpeg", *names)]
+    found = told_apart(made)
+    assert [one.label for one in found] == ["JPEG (4:2:0)", *names]
+    assert found == made  # labels tell nothing of what is coded
 
 
 @pytest.mark.parametrize(

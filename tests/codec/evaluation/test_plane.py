@@ -62,6 +62,23 @@ def test_the_same_files_decoded_with_more_and_more_realism(weights: Path, photo:
     assert all(path.stat().st_size > 1000 for paths in drawn.values() for path in paths)
 
 
+def test_means_over_fewer_pictures_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they are from the curves: a codec failed on one picture."""
+
+    def no_features(_: object) -> None:
+        raise Error("no weights")
+
+    monkeypatch.setattr(plane, "mobilenet_features", no_features)
+    points = [
+        {"codec": "lapic", "quality": quality, "picture": picture, "bpp": 0.1, "psnr": 30.0}
+        for quality in (20, 60)
+        for picture in ("a", "b")
+    ]
+    points[3] = {"codec": "lapic", "quality": 60, "picture": "b", "error": "broke"}
+    rows = plane.rows_of(points, (0.0,), tmp_path, {}, lambda _: None, lambda *_: lambda: None)
+    assert [row["quality"] for row in rows] == [20]
+
+
 def test_what_realism_costs_is_counted(weights: Path) -> None:
     found = cost(load())
     assert 5 < found["realism"] < 20

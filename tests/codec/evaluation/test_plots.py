@@ -1,5 +1,6 @@
 """What plots show of evaluations, by `lapic plot`."""
 
+import contextlib
 import json
 import re
 from pathlib import Path
@@ -43,6 +44,38 @@ def test_labels_that_differ_stay(tmp_path: Path) -> None:
     code, text = plot(tmp_path, store(tmp_path / "a.json", LAPIC), store(tmp_path / "b.json", JPEG))
     assert code == 0, text
     assert ">lapic<" in (tmp_path / "rd-psnr.svg").read_text()
+
+
+def test_names_are_no_formulas(tmp_path: Path) -> None:
+    code, text = plot(tmp_path, *(store(tmp_path / name / "results.json", LAPIC) for name in (r"x$\frac$", "y")))
+    assert code == 0, text
+    assert r">lapic, x$\frac$<" in (tmp_path / "rd-psnr.svg").read_text()
+
+
+def test_plots_appear_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def draw_half(figure: Figure, target: object, **_: object) -> None:
+        with open(target, "wb") if isinstance(target, Path) else contextlib.nullcontext(target) as file:
+            file.write(b"half")
+        raise KeyboardInterrupt
+
+    (tmp_path / "rd-psnr.svg").write_text("an older plot")
+    monkeypatch.setattr(Figure, "savefig", draw_half)
+    code, _ = plot(tmp_path, store(tmp_path / "a.json", LAPIC))
+    assert code == 130
+    assert (tmp_path / "rd-psnr.svg").read_text() == "an older plot"
+
+
+def test_lpips_of_different_networks_is_not_drawn_together(tmp_path: Path) -> None:
+    curve = LAPIC | {"metrics": {"psnr": [29.0, 33, 36], "lpips": [0.3, 0.2, 0.1]}}
+    for name, net in (("a", "alex"), ("b", "squeeze"), ("c", "alex")):
+        (tmp_path / f"{name}.json").write_text(json.dumps({"curves": [curve], "lpips_net": net}))
+    code, text = plot(tmp_path / "apart", tmp_path / "a.json", tmp_path / "b.json")
+    assert code == 0
+    assert text.splitlines()[0] == "LPIPS is not drawn: it is by different networks, alex and squeeze"
+    assert not (tmp_path / "apart" / "rd-lpips.svg").exists()
+    code, _ = plot(tmp_path / "alike", tmp_path / "a.json", tmp_path / "c.json")
+    assert code == 0
+    assert (tmp_path / "alike" / "rd-lpips.svg").exists()
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from PIL import Image
 from lapic.codec.cli import main
 from lapic.codec.evaluation.curves import Curve
 from lapic.codec.evaluation.report import write_report
+from lapic.codec.evaluation.results import _write_csv
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -124,6 +125,14 @@ def test_what_others_have_written_is_text(tmp_path: Path) -> None:
     assert "{{ 7 * 6 }}" in page
     assert page.count("</script>") == 3
     assert '<svg id="plot-a">' in page
+
+
+def test_names_need_not_be_unicode(tmp_path: Path) -> None:
+    """A Latin-1 name in a file system of UTF-8, as Python has it; in the table and in the report."""
+    name = b"caf\xe9".decode(errors="surrogateescape")
+    assert r"caf\udce9" in write_page(tmp_path, name, "")
+    _write_csv(tmp_path / "results.csv", [{"picture": name, "bpp": 0.5}, {"picture": "b", "bpp": 1, "psnr": 30}])
+    assert (tmp_path / "results.csv").read_text().splitlines() == ["picture,bpp,psnr", r"caf\udce9,0.5,", "b,1,30"]
 
 
 def test_failures_have_a_part_only_if_there_are_any(tmp_path: Path) -> None:
