@@ -87,6 +87,7 @@ def test_a_file_that_is_taken_away_is_shown_again(show: Callable[[str], Any]) ->
     hear(page, "a", "load")
     page.evaluate("() => document.getElementById('a').removeAttribute('src')")
     page.wait_for_function("() => document.getElementById('a').naturalWidth === 0")
+    assert value(page, "a", "element.shadowRoot.querySelector('canvas').width") == 0, "its pixels are freed"
     page.evaluate("() => { heard.length = 0; document.getElementById('a').src = 'photo.lapic'; }")
     hear(page, "a", "load")
     assert value(page, "a", "element.naturalWidth") == 163

@@ -40,7 +40,8 @@ export function linkedSource(address: string, base = location.href): Source {
         const where = url.host ? `from ${url.host} ` : "";
         refuse(name, `links open files of this site alone: download it ${where}and drop it here`);
       }
-      return entryOf(await (await answerOf(url, name)).blob(), name);
+      const answer = await answerOf(url, name);
+      return entryOf(await answer.blob().catch(() => refuse(name, "cannot be read: the connection broke")), name);
     },
   };
 }

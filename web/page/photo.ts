@@ -12,8 +12,10 @@ export async function decodePhoto(blob: Blob): Promise<ImageBitmap> {
   } catch {
     throw new PageError("not a picture that this browser can open");
   }
-  if (bitmap.width * bitmap.height > MOST_PIXELS) {
-    throw new PageError(`${bitmap.width} x ${bitmap.height} is more than ${MOST_PIXELS} pixels`);
+  const { width, height } = bitmap;
+  if (width * height > MOST_PIXELS) {
+    bitmap.close();
+    throw new PageError(`${width} x ${height} is more than ${MOST_PIXELS} pixels`);
   }
   return bitmap;
 }

@@ -10,8 +10,3 @@ export function sentence(error: unknown): string {
   if (error instanceof RangeError || /memory|allocation/i.test(text)) return "not enough memory";
   return `${text} (unexpected: please report it)`;
 }
-
-/** Whether a task ended because it was told to. */
-export function isAborted(error: unknown, signal: AbortSignal): boolean {
-  return signal.aborted && (error === signal.reason || (error instanceof DOMException && error.name === "AbortError"));
-}

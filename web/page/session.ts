@@ -2,7 +2,7 @@ import { decode, encode, info } from "../src/lapic.ts";
 import type { Entry } from "./entry.ts";
 import { fitPeer, type Peer } from "./peers.ts";
 import { decodePhoto, pixelsOf } from "./photo.ts";
-import { isAborted, sentence } from "./sentence.ts";
+import { sentence } from "./sentence.ts";
 import { emptyState, nameOf, realismOf, type Form, type State, type Version } from "./state.ts";
 
 const PEERS: readonly Form[] = ["jpeg", "webp", "avif"];
@@ -82,7 +82,7 @@ export class Session {
       await work(signal);
       this.set({ task: null, done: null });
     } catch (error) {
-      if (isAborted(error, signal)) return;
+      if (signal.aborted) return; // a newer task has begun, and what became of this one is no news
       this.state.preview?.close();
       this.set({ preview: null, task: null, done: null, error: sentence(error) });
     }
@@ -154,8 +154,12 @@ export class Session {
 
   private async preview(image: ImageData, signal: AbortSignal): Promise<void> {
     const bitmap = await createImageBitmap(image);
-    if (signal.aborted || this.state.versions.size) bitmap.close();
-    else this.set({ preview: bitmap });
+    if (signal.aborted || this.state.versions.size) {
+      bitmap.close();
+      return;
+    }
+    this.state.preview?.close();
+    this.set({ preview: bitmap });
   }
 
   private missing(failed: Map<Form, unknown>): Form | undefined {

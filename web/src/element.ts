@@ -222,12 +222,13 @@ export class LapicImage extends HTMLElement {
     this.dispatchEvent(new ErrorEvent("error", { message, error }));
   }
 
-  /** Show no picture. */
+  /** Show no picture, and free its memory. */
   private clear(): void {
     this.file = null;
     this.sized = null;
     this.drawn = null;
     this.canvas.hidden = true;
+    Object.assign(this.canvas, { width: 0, height: 0 });
   }
 
   private showAlt(): void {

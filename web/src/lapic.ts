@@ -67,14 +67,21 @@ export async function decode(bytes: Bytes, options: DecodeOptions = {}): Promise
 /**
  * The bytes of a .lapic file of a picture, those of `lapic encode --effort 0` in float32; alpha is kept losslessly.
  *
- * @throws LapicError an option is out of range, or the picture is too large.
+ * @throws LapicError an option is out of range, the picture is too large, or its colours are neither sRGB nor have a
+ *   profile.
  */
-export async function encode({ data, width, height }: ImageData, options: EncodeOptions = {}): Promise<Uint8Array> {
+export async function encode(
+  { data, width, height, colorSpace }: ImageData,
+  options: EncodeOptions = {},
+): Promise<Uint8Array> {
   const { quality = DEFAULT_QUALITY, metadata = {}, signal, progress } = options;
   if (!(quality >= 1 && quality <= 100)) throw new LapicError(`quality ${quality} is not in 1..100`);
   if (!(data instanceof Uint8ClampedArray)) throw new LapicError("the picture has no bytes of 8 bits a channel");
   if (![width, height].every((edge) => Number.isInteger(edge) && edge > 0) || data.length !== 4 * width * height) {
     throw new LapicError(`${data.length} bytes are no RGBA picture of ${width} x ${height}`);
+  }
+  if (colorSpace && colorSpace !== "srgb" && !metadata.icc) {
+    throw new LapicError(`the pixels are in ${colorSpace}: give its ICC profile, or read them as sRGB`);
   }
   const pixels = { data: data as Uint8ClampedArray<ArrayBuffer>, width, height };
   const job = { kind: "encode", pixels, quality, metadata: metadataOf(metadata) } as const;
@@ -95,13 +102,14 @@ function metadataOf(given: NonNullable<EncodeOptions["metadata"]>): Metadata {
   return Object.fromEntries(content.map(([name, bytes]) => [name, octets(bytes!, `the metadata ${name}`)]));
 }
 
-/** The bytes of what is named, without those around a view. */
+/** The bytes of what is named, without those around a view, in memory that is not shared. */
 function octets(bytes: Bytes, what = "a file"): Uint8Array {
   if (bytes instanceof ArrayBuffer) return new Uint8Array(bytes);
   if (!ArrayBuffer.isView(bytes))
     throw new LapicError(`the bytes of ${what} are needed, not ${typeof bytes}: read it first`);
   const view = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  return view.length === bytes.buffer.byteLength ? view : view.slice();
+  const isAll = bytes.buffer instanceof ArrayBuffer && view.length === bytes.buffer.byteLength;
+  return isAll ? view : view.slice();
 }
 
 function image({ data, width, height }: Pixels): ImageData {

@@ -58,6 +58,9 @@ export function fetchFrom(folder: URL): ReadPart {
       const reason = response ? `the server says ${response.status}` : "it cannot be reached";
       throw new LapicError(`the model cannot be loaded: ${name}: ${reason}`);
     }
-    return new Uint8Array(await response.arrayBuffer());
+    const body = await response.arrayBuffer().catch(() => {
+      throw new LapicError(`the model cannot be loaded: ${name}: the connection broke`);
+    });
+    return new Uint8Array(body);
   };
 }

@@ -15,7 +15,12 @@ export async function fetchBytes(src: string, signal: AbortSignal): Promise<Uint
     throw new LapicError(`cannot read ${src}: the server does not answer, or does not allow it`);
   }
   if (!response.ok) throw new LapicError(`cannot read ${src}: the server answers ${response.status}`);
-  return new Uint8Array(await response.arrayBuffer());
+  try {
+    return new Uint8Array(await response.arrayBuffer());
+  } catch (error) {
+    if (signal.aborted) throw error;
+    throw new LapicError(`cannot read ${src}: the connection broke`);
+  }
 }
 
 /** The realism that an attribute asks for, limited to 0..1; 0 if it is no number. */
@@ -28,6 +33,7 @@ export function realismIn(text: string | null | undefined): number {
 export function turnToLoad(element: Element, signal: AbortSignal): Promise<void> {
   if (element.getAttribute("loading")?.toLowerCase() !== "lazy") return Promise.resolve();
   return new Promise((resolve, reject) => {
+    signal.throwIfAborted();
     const watcher = new IntersectionObserver(
       (entries) => {
         if (!entries.some((entry) => entry.isIntersecting)) return;

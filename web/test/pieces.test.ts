@@ -48,6 +48,18 @@ test("pieces, and the first look at them, give the whole picture", { skip: noPac
   );
 });
 
+test("alpha at 1/8 lies on the grid of the colours", { skip: noPacks }, async () => {
+  const pixels = waves(33, 17);
+  for (let at = 0; at < 33 * 17; at++) pixels.data[4 * at + 3] = at % 33 < 16 ? 40 : at % 33 < 32 ? 200 : 90;
+  const model = await new Library(readPack).forQuality(30, "eye");
+  const bytes = await encodePicture(model, pixels, { quality: 30 * 256, chunks: new Map() }, STEPS);
+  for (const piece of [undefined, 1]) {
+    const look = await decodePicture(model, await readFile(bytes), { scale: 8, realism: 0, piece }, STEPS);
+    const alpha = Array.from({ length: 15 }, (_, at) => look.data[4 * at + 3]);
+    assert.deepEqual(alpha, [1, 2, 3].flatMap(() => [40, 40, 200, 200, 90]));
+  }
+});
+
 test("pieces of a picture with regions give the whole picture", { skip: noPacks }, async () => {
   const file = await readFile(golden("regions-q40.lapic"));
   const model = await new Library(readPack).byId(file.header.model);

@@ -136,30 +136,21 @@ class Decode {
   }
 }
 
-/** Write the alpha of a part of the output, each pixel the mean of those that it stands for. */
+/** Write the alpha of a part of the output, each pixel the mean of those that its colours stand for. */
 function writeAlphaPart(alpha: Plane, scale: number, part: Rect, out: Pixels): void {
-  const [across, down] = [alpha.width / out.width, alpha.height / out.height];
   for (let row = part.top; row < part.bottom; row++) {
     for (let column = part.left; column < part.right; column++) {
-      out.data[4 * (row * out.width + column) + 3] =
-        scale === 1
-          ? alpha.data[row * alpha.width + column]!
-          : boxMean(alpha, row * down, (row + 1) * down, column * across, (column + 1) * across);
+      out.data[4 * (row * out.width + column) + 3] = boxMean(alpha, scale * row, scale * column, scale);
     }
   }
 }
 
-/** The mean over rows top..bottom and columns left..right, which may begin and end within a pixel. */
-function boxMean({ data, width, height }: Plane, top: number, bottom: number, left: number, right: number): number {
+/** The mean of a square of `edge` pixels, as far as there are pixels. */
+function boxMean({ data, width, height }: Plane, top: number, left: number, edge: number): number {
+  const [bottom, right] = [Math.min(top + edge, height), Math.min(left + edge, width)];
   let sum = 0;
-  let weight = 0;
-  for (let row = Math.floor(top); row < Math.min(Math.ceil(bottom), height); row++) {
-    const tall = Math.min(row + 1, bottom) - Math.max(row, top);
-    for (let column = Math.floor(left); column < Math.min(Math.ceil(right), width); column++) {
-      const share = tall * (Math.min(column + 1, right) - Math.max(column, left));
-      sum += share * data[row * width + column]!;
-      weight += share;
-    }
+  for (let row = top; row < bottom; row++) {
+    for (let column = left; column < right; column++) sum += data[row * width + column]!;
   }
-  return sum / weight;
+  return sum / ((bottom - top) * (right - left));
 }

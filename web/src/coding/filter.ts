@@ -21,7 +21,7 @@ export function readFilter(model: Model, body: Uint8Array): Filter {
   if (!body.length || body[0]! > FINEST) throw new LapicError("the filter is damaged: its step is unknown");
   const coefficients = readCoefficients(model, body.subarray(1));
   const opponent = model.matrix("filter.opponent").values;
-  const taps = model.matrix("filter.taps").values; // (76, 3, 5, 5)
+  const taps = model.matrix("filter.taps").values; // (75, 3, 5, 5)
   const step = 2 ** (-body[0]! / 2);
   const weight = (red: number, feature: number) =>
     step * [0, 1, 2].reduce((sum, o) => sum + opponent[3 * o + red]! * coefficients[FEATURES * o + feature]!, 0);
