@@ -23,10 +23,13 @@ from lapic.bitstream.container import QUALITY_MAP
 from lapic.bitstream.quality_map import write_map
 from lapic.codec.decode import decoder
 from lapic.codec.decode.decoder import View
+from lapic.codec.decode.realism import config_for
 from lapic.codec.encode import encoder
 from lapic.codec.exact import hyper
+from lapic.codec.model import translator_weights
 from lapic.codec.model.codec_weights import Model, load, save
 from lapic.codec.nets.network import Config
+from lapic.codec.nets.translator import Translator
 from lapic.codec.selftest import GOLDEN, golden
 from lapic.training.cli import main
 from lapic.training.pack import export
@@ -299,6 +302,32 @@ def test_a_model_of_the_second_generation(tmp_path: Path, photo: Image.Image) ->
         for file in (data, mapped):
             expected_view = decoder.decode_pixels(model, *bitstream.read(file), View(scale))
             assert levels_apart(pack.decode(tiny, file, scale)[0], expected_view) <= 1
+
+
+def test_realism_behind_the_second_generation(
+    tmp_path: Path, photo: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The graph takes the body's features, at 1/16 of the size, as the graph `features` gives them."""
+    path = second_generation(TINY, tmp_path / "tiny.safetensors")
+    model = load(str(path), dtype=torch.float32)
+    torch.manual_seed(0)
+    net = Translator(config_for(model.config))
+    for name, parameter in net.named_parameters():
+        if name.endswith("task.table"):
+            torch.nn.init.normal_(parameter, std=0.1)
+    torch.nn.init.normal_(net.leave.weight, std=0.01)
+    (tmp_path / "realism").mkdir()
+    translator_weights.save(tmp_path / "realism" / "tiny.safetensors", net, {"model": model.identity.hex()})
+    monkeypatch.setattr("lapic.codec.decode.realism.REALISM", tmp_path / "realism")
+    assert run_train("onnx", path, tmp_path / "pack").exit_code == 0
+    tiny = Pack(tmp_path / "pack")
+    assert [tiny.sizes[letter] for letter in "BEGR"] == [TINY.coarse, 64, 128, 2 * TINY.levels]
+    data = pack.encode(tiny, np.asarray(photo)[:70, :93], 50)
+    faithful = pack.decode(tiny, data)[0]
+    for degree in (0.4, 1):
+        expected = decoder.decode_pixels(model, *bitstream.read(data), View(realism=degree))
+        assert levels_apart(faithful, expected) > 1
+        assert levels_apart(pack.decode(tiny, data, realism=degree)[0], expected) <= 1
 
 
 def test_what_is_no_model_gets_one_line(tmp_path: Path) -> None:
