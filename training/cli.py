@@ -274,6 +274,8 @@ def export(
             raise click.UsageError("--beside takes the mean of codecs alone")
         if interpolate != 1 and kind != "codec":
             raise click.UsageError("--interpolate is for codecs alone")
+        if (data or crops) and kind not in ("codec", "synthesis"):
+            raise click.UsageError("--data and --crops are for codecs alone")
         fit: dict[str, Any] = {"data": data, "folder": folder} | ({"crops": crops} if crops else {})
         if kind == "synthesis":
             path, identity = export_synthesis(checkpoint, name, **fit)

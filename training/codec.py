@@ -122,14 +122,28 @@ def _start(options: CodecOptions, config: Config, crops: Crops) -> tuple[Trainab
     return model, prior_training(options.out, {})
 
 
-def recipe(options: CodecOptions, config: Config = Config(), part: tuple[int, int] = (0, 1)) -> Recipe:
-    """The recipe for process `part` = (rank, count); with `options.init` that model's configuration is used. Raises
-    ValueError if there is a teacher for networks that cannot follow one, or a stage at 1/4 for some that have none."""
+def _check_networks(options: CodecOptions, config: Config) -> None:
+    """Raise ValueError if there is a teacher for networks that cannot follow it, a stage at 1/4 for some that have
+    none, or a context of all their channels, or if the run that is resumed has networks of another generation."""
     if options.teacher and (options.init or options.generation != 2):
         raise ValueError("a teacher is for a new model of generation 2")
-    generation = load(options.init).config.generation if options.init else options.generation
-    if options.quarter and generation == 2:
+    wanted = load(options.init).config if options.init else SECOND if options.generation == 2 else config
+    if options.quarter and wanted.generation == 2:
         raise ValueError("networks of generation 2 have no stage at 1/4: leave out --quarter")
+    if options.context >= wanted.latent:
+        raise ValueError(f"the context must be of fewer channels than the latent's {wanted.latent}")
+    teacher = load(options.teacher).config if options.teacher else None
+    if teacher and (teacher.generation != 1 or teacher.latent < wanted.latent):
+        raise ValueError(f"{options.teacher} is no teacher: it must be of generation 1, with {wanted.latent} channels")
+    resumed = resumed_options(options.out).get("config")
+    if resumed and Config(**resumed).generation != wanted.generation:
+        raise ValueError(f"{options.out} holds another run, of networks of another generation: name another --out")
+
+
+def recipe(options: CodecOptions, config: Config = Config(), part: tuple[int, int] = (0, 1)) -> Recipe:
+    """The recipe for process `part` = (rank, count); with `options.init` that model's configuration is used. Raises
+    ValueError if the options do not fit each other or the run that is resumed."""
+    _check_networks(options, config)
     starts = checked_digests(options.out, init=options.init, teacher=options.teacher)
     crops = read_crops(options, part)
     model, prior = _start(options, config, crops)

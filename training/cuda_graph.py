@@ -5,6 +5,7 @@ captured as a CUDA graph and replayed until the time is over.
 to start some thousand small kernels. On a CPU, to try it out, steps are taken one by one without either.
 """
 
+import io
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -26,8 +27,10 @@ from lapic.training.muon import Muon, StackedMuon
 from lapic.training.rate_distortion import QualityOptions, TrainableCodec, check_qualities, loss, random_qualities
 from lapic.training.run_files import (
     CsvLog,
+    check_resumed,
     digests_of,
     megapixels_per_step,
+    resumed_options,
     text,
     training_of,
     write_checkpoint,
@@ -159,12 +162,16 @@ def train_with_cuda_graph(options: CudaGraphOptions) -> Path:
 
     Raises:
         ValueError: no quality is left between the lowest and the highest, the networks do not take crops of that size,
-            the distortion's shares add up to more than 1, or there is no such device.
+            the distortion's shares add up to more than 1, there is no such device, or the folder holds a run that can
+            be resumed or started from other weights.
         FileNotFoundError: there are no pictures.
     """
     check_qualities(options.lowest, options.highest)
     check_patch(options.patch, QualityOptions.patch_unit)
     check_device(options.device)
+    if "steps" in resumed_options(options.out):
+        raise ValueError(f"{options.out} holds a run that can be resumed: name another --out")
+    check_resumed(options.out, asdict(options), ("init",))
     begun = time.monotonic()
     torch.manual_seed(options.seed)
     starts = digests_of(init=options.init)
@@ -200,10 +207,12 @@ def train_with_cuda_graph(options: CudaGraphOptions) -> Path:
 
 
 def save(out: Path, model: TrainableCodec, step: int, seconds: float) -> Path:
-    """Write the checkpoint after so many steps and seconds, for `training.export`, and return its path."""
+    """Write the checkpoint after so many steps and seconds, for `training.export`, and return its path. Raises OSError
+    if that fails."""
     weights = {k: v.half() if k.startswith("transforms.") else v for k, v in model.state_dict().items()}
-    state = {"average": weights, "step": step, "seconds": seconds}
-    return write_checkpoint(out, lambda path: torch.save(state, path))
+    whole = io.BytesIO()  # to a file torch gives no reason if the disk is full
+    torch.save({"average": weights, "step": step, "seconds": seconds}, whole)
+    return write_checkpoint(out, lambda path: path.write_bytes(whole.getbuffer()))
 
 
 def write_log(log: CsvLog, options: CudaGraphOptions, step: int, speed: float, figures: Tensor) -> None:

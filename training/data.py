@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lapic.codec import files
 from lapic.codec.command.failures import about
-from lapic.training.shards import list_shards, rgb_of, shard_pictures
+from lapic.training.shards import list_files, list_shards, rgb_of, shard_pictures
 
 Item = TypeVar("Item")
 NOISE_FRACTION = 1 / 32  # of the crops are noise, on which a codec of photos alone spends four times the bits
@@ -28,8 +28,8 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".tif", ".tiff", 
 
 
 def list_pictures(folder: Path) -> list[Path]:
-    """All picture files below `folder`, sorted. Raises FileNotFoundError when there is none."""
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    """All picture files below `folder` but hidden ones, sorted. Raises FileNotFoundError when there is none."""
+    paths = list_files(folder, SUFFIXES)
     if not paths:
         raise FileNotFoundError(f"no pictures in {folder}")
     return paths

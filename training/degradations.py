@@ -1,7 +1,7 @@
 """Degradations that restorers are trained on, applied on the fly: those of other codecs, cameras and scalers.
 
 Every degradation takes pixels, (H, W, 3) or grey (H, W), uint8, and a NumPy generator that gives all random values,
-and return pixels of the same shape.
+and returns pixels of the same shape.
 """
 
 import io

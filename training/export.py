@@ -26,7 +26,7 @@ from lapic.training.curvature import with_curvature
 from lapic.training.data import Crops
 from lapic.training.qualities import ALL_QUALITIES
 from lapic.training.rate_distortion import TrainableCodec
-from lapic.training.run_files import check_identity, check_start, read_options
+from lapic.training.run_files import check_identity, check_start, damaged_checkpoint, read_options
 from lapic.training.whitening import WhitenedTranslator
 
 # Pictures on which curvatures are measured, and their edge in pixels: with 8 pictures they vary by a tenth.
@@ -46,8 +46,10 @@ def _codec_card(state: dict, options: dict) -> dict[str, str]:
 
 
 def _read_run(checkpoint: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A checkpoint's state and its run's options."""
-    return torch.load(checkpoint, map_location="cpu", weights_only=True), read_options(checkpoint.parent)
+    """A checkpoint's state and its run's options. Raises `Error` if one of them is damaged."""
+    with damaged_checkpoint(checkpoint):
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    return state, read_options(checkpoint.parent)
 
 
 def _averaged(state: dict[str, Any], options: dict[str, Any]) -> TrainableCodec:
@@ -117,9 +119,10 @@ def export_checkpoint(
         The file and the model id.
 
     Raises:
-        ValueError: the integer bound does not hold, the run did not start from weights but `interpolate` is below 1, or
-            one of `beside` started from others.
-        Error: `interpolate` is below 1 and the weights that the run started from have changed since.
+        ValueError: the integer bound does not hold, `interpolate` is below 1 but the run did not start from weights of
+            the same shape, or one of `beside` started from others.
+        Error: a file of the run is damaged, or `interpolate` is below 1 and the weights that the run started from have
+            changed since.
     """
     state, options = _read_run(checkpoint)
     path = _place(name, folder)
@@ -158,7 +161,10 @@ def interpolate_weights(average: TrainableCodec, options: dict[str, Any], keep: 
     if not start:
         raise ValueError("interpolation is between two sets of weights, and this run started from none")
     check_start(options, option, start)
-    loop.interpolate(average, trainable(start)[0], keep)
+    model, _ = trainable(start)
+    if model.config != average.config:
+        raise ValueError(f"interpolation is between networks of one shape, and {start} lacks parts of this run's")
+    loop.interpolate(average, model, keep)
 
 
 def export_synthesis(

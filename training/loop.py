@@ -23,6 +23,7 @@ from lapic.training.run_files import (
     CsvLog,
     check_resumed,
     checkpoint_of,
+    damaged_checkpoint,
     megapixels_per_step,
     text,
     write_checkpoint,
@@ -149,12 +150,13 @@ class Trainer:
         return state
 
     def resume(self) -> None:
-        """Go on from the run's checkpoint if there is one."""
+        """Go on from the run's checkpoint if there is one. Raises `Error` if it cannot be loaded."""
         checkpoint = checkpoint_of(self.options.out)
         if not checkpoint.exists():
             return
         state = self._checkpoint_state()
-        self.fabric.load(checkpoint, state)
+        with damaged_checkpoint(checkpoint):
+            self.fabric.load(checkpoint, state)
         self.step, self.seconds = state["step"], state["seconds"]
         for group in self._parameter_groups(*self.optimisers):
             if "share" in group:  # the name of lr_scale in older checkpoints
@@ -288,7 +290,7 @@ def train(options: Options, prepare: Callable[[tuple[int, int]], Recipe]) -> nn.
     Raises:
         ValueError: the networks do not take crops of that size, they do not train at that precision, or the folder
             holds another run.
-        Error: another process failed.
+        Error: another process failed, or a file of the run is damaged.
     """
     check_patch(options.patch, options.patch_unit)
     options = replace(options, precision=precision_of(options.precision, options.accelerator))

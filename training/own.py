@@ -116,8 +116,9 @@ def train_own(options: OwnOptions) -> Own:
     Prints how far it is. On a CPU SIGINT ends the training early; what was learned is exported and measured.
 
     Raises:
-        Error: `out` cannot be written, there are too few pictures, or too few minutes for all stages.
-        OSError: a picture cannot be read, or there is none.
+        Error: `out` cannot be written, there are too few pictures, one cannot be measured, or there are too few minutes
+            for all stages.
+        FileNotFoundError: there are no pictures.
     """
     if not 0 < options.minutes < math.inf:
         raise Error(f"the minutes must be finite and above 0, not {options.minutes:g}")

@@ -8,8 +8,8 @@ from lapic.codec.model.codec_weights import default_dtype
 def precision_of(wanted: str, accelerator: str) -> str:
     """Lightning Fabric's name of a precision. For "auto" that is bfloat16 autocast where the device computes in that,
     else float32: a processor that emulates bfloat16 takes five times as long. Raises ValueError for float16, whose
-    gradients would have to be scaled."""
-    if wanted.startswith("16"):
+    gradients would have to be scaled, and for weights in bfloat16."""
+    if wanted.startswith("16") or wanted == "bf16-true":
         raise ValueError(f"networks are not trained at the precision {wanted}: take bf16-mixed or 32-true")
     if wanted != "auto":
         return wanted

@@ -5,6 +5,7 @@ LPIPS and a discriminator that sees the decoded latents too, D(x, y). The weight
 the realism, drawn for each step, so that one network learns all degrees from faithful to realistic.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lapic.codec.decode import realism
 from lapic.codec.defaults import DEFAULT_MODEL
@@ -90,13 +92,15 @@ class TrainableFinisher(nn.Module):
 
 
 @torch.no_grad()
-def validate(model: TrainableFinisher, pictures: list[Tensor], lpips: nn.Module, out: Path) -> Figures:
-    """LPIPS and PSNR of the faithful and the realistic decode, means over pictures (3, H, W) uint8, and as `score` the
-    ratio of their LPIPS. Writes validation.png: original, faithful and realistic, a row for each."""
+def validate(
+    model: TrainableFinisher, pictures: list[Tensor], lpips: nn.Module, out: Path, qualities: Sequence[int] = QUALITIES
+) -> Figures:
+    """LPIPS and PSNR of the faithful and the realistic decode at `qualities`, means over pictures (3, H, W) uint8, and
+    as `score` the ratio of their LPIPS. Writes validation.png: original, faithful and realistic, a row for each."""
     device = next(model.parameters()).device
     figures: Figures = {}
     rows = []
-    for quality in QUALITIES:
+    for quality in qualities:
         fixed = levels.fixed_point(quality, device)
         found = []
         for number, picture in enumerate(pictures):
@@ -110,9 +114,11 @@ def validate(model: TrainableFinisher, pictures: list[Tensor], lpips: nn.Module,
         columns = np.mean(found, axis=0).tolist()
         names = ("lpips0", "lpips1", "psnr0", "psnr1")
         figures |= {f"{name}@{quality}": value for name, value in zip(names, columns, strict=True)}
+    widest = max(row.shape[2] for row in rows)
+    rows = [F.pad(row, (0, widest - row.shape[2]), value=-1) for row in rows]
     sheet = to_pixels(torch.cat(rows, dim=1), channels=3).cpu().numpy()
     Image.fromarray(sheet).save(out / "validation.png")
-    left = [figures[f"lpips1@{quality}"] / figures[f"lpips0@{quality}"] for quality in QUALITIES]
+    left = [figures[f"lpips1@{quality}"] / figures[f"lpips0@{quality}"] for quality in qualities]
     return {"score": sum(left) / len(left)} | figures
 
 
@@ -126,16 +132,21 @@ def _middle(pixels: NDArray[np.uint8]) -> Tensor:
 
 
 def recipe(options: RealismOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
-    """The recipe for process `part` = (rank, count). Raises ValueError if it would validate by no measure."""
+    """The recipe for process `part` = (rank, count). Raises ValueError if it would validate by no measure, or if
+    the codec is for no quality at which realism is learned."""
     if options.validation and not options.lpips:
         raise ValueError("--validation measures by LPIPS: give --lpips a weight above 0")
     codec = load(options.model)
+    lowest, highest = of_model(options.model)
+    highest = min(highest, options.highest)
+    if lowest > highest:
+        raise ValueError(f"realism is learned up to quality {options.highest}: {codec.name} is for higher ones")
+    qualities = sorted({min(max(quality, lowest), highest) for quality in QUALITIES})
     starts = checked_digests(options.out, model=options.model)
     crops = Crops(options.data, options.patch, options.seed, part=part)
     print(f"{len(crops.pictures)} pictures, {crops.megapixels:.0f} megapixels")
     paths = list_pictures(options.validation) if options.validation else []
     held_out = [_middle(read_rgb(path)) for path in paths]
-    lowest, highest = of_model(options.model)
     model = TrainableFinisher(options.model)
     prior = start(model, options, crops, f"a realistic decoder for the model {codec.name}")
     models: Models = {"model": model}
@@ -145,7 +156,7 @@ def recipe(options: RealismOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
 
     def generator(models: Models, batch: Batch, shared: dict[str, Any]) -> tuple[Tensor, Figures]:
         (pixels,) = batch
-        quality = random_qualities(pixels, lowest, min(options.highest, highest))
+        quality = random_qualities(pixels, lowest, highest)
         chance, partial = torch.rand(2).tolist()
         how_real = 1.0 if chance < FULL_SHARE else partial
         realistic, _, latent = models["model"](pixels, quality, how_real, random_effort())
@@ -154,12 +165,15 @@ def recipe(options: RealismOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
         more, figures = paired.generator(options, lpips, models, pictures, shared)
         return options.distortion * distance + how_real * more, {"rmse": distance.item()} | figures
 
+    def validation(average: nn.Module) -> Figures:
+        return validate(average, held_out, lpips, options.out, qualities)
+
     return Recipe(
         models=models,
         optimisers=paired.optimisers(models, optimisers(model.net)),
         losses=paired.losses(options, generator),
         batch=lambda step: (torch.from_numpy(crops.batch(step, options.batch)),),
-        validate=(lambda average: validate(average, held_out, lpips, options.out)) if held_out and lpips else None,
+        validate=validation if held_out else None,
         notes={
             "kind": "translator",
             "config": asdict(model.net.config),

@@ -134,10 +134,12 @@ def start(model: Any, options: Any, crops: Crops, wanted: str) -> Figures:
 
 
 def recipe(options: RestorationOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
-    """The recipe for process `part` = (rank, count)."""
+    """The recipe for process `part` = (rank, count). Raises ValueError if a held-out picture is too small."""
     crops = Crops(options.data, options.patch, options.seed, part=part)
     print(f"{len(crops.pictures)} pictures, {crops.megapixels:.0f} megapixels")
     held_out = [read_rgb(path) for path in (list_pictures(options.validation) if options.validation else [])]
+    if any(min(picture.shape[:2]) < EDGE for picture in held_out):
+        raise ValueError(f"edges of held-out pictures are of {EDGE} pixels or more")
     model = TrainableRestorer(TranslatorConfig(options.tasks, options.widths, options.blocks))
     wanted = f"a restorer of this size with the tasks {', '.join(options.tasks)}"
     prior = start(model, options, crops, wanted)

@@ -2,13 +2,15 @@
 
 import csv
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from lapic.bitstream import Error
 from lapic.codec import files
+from lapic.codec.command.failures import reason
 from lapic.codec.model.shipped import find_model
 
 CHOSEN = ("cycle", "gan", "init", "model", "net", "tasks")  # options that a run keeps when it is resumed
@@ -17,15 +19,20 @@ FORMER_NAMES = {"brought": "prior_training"}  # keys of options.json in older ru
 
 def write_options(options: Any, notes: dict[str, Any]) -> None:
     """Write the options of a run, a dataclass with the folder `out`, and what an export needs besides (`notes`) to
-    options.json."""
+    options.json, whole or not at all. Raises `Error` if that fails."""
     described = asdict(options) | notes
-    (options.out / "options.json").write_text(json.dumps(described, default=str, indent=2))
+    files.write_output(str(options.out / "options.json"), json.dumps(described, default=str, indent=2).encode())
 
 
 def read_options(out: Path) -> dict[str, Any]:
-    """The options and notes of the run in the folder `out`. Raises OSError if there are none."""
-    described = json.loads((out / "options.json").read_text())
-    return {FORMER_NAMES.get(key, key): value for key, value in described.items()}
+    """The options and notes of the run in the folder `out`. Raises OSError if there are none, and `Error` if they are
+    damaged."""
+    path = out / "options.json"
+    try:
+        described = json.loads(path.read_text())
+        return {FORMER_NAMES.get(key, key): value for key, value in described.items()}
+    except (ValueError, AttributeError):
+        raise Error(f"{path} is damaged") from None
 
 
 def resumed_options(out: Path) -> dict[str, Any]:
@@ -91,7 +98,7 @@ def checkpoint_of(out: Path) -> Path:
 
 
 def write_checkpoint(out: Path, write: Callable[[Path], object], is_first: bool = True) -> Path:
-    """Replace a run's checkpoint, whole or not at all, and return its path.
+    """Replace a run's checkpoint, whole or not at all, and return its path. Raises what `write` does.
 
     Args:
         write: writes the new checkpoint to a path; every process calls it.
@@ -99,10 +106,31 @@ def write_checkpoint(out: Path, write: Callable[[Path], object], is_first: bool 
     """
     path = checkpoint_of(out)
     new = path.with_suffix(".new")
-    write(new)
+    try:
+        write(new)
+    except BaseException:
+        if is_first:
+            new.unlink(missing_ok=True)
+        raise
     if is_first:
         new.replace(path)
     return path
+
+
+@contextmanager
+def damaged_checkpoint(path: Path) -> Iterator[None]:
+    """Raise any exception that loading a checkpoint causes as an `Error` about it; those of the system and a lack of
+    memory as they are."""
+    try:
+        yield
+    except OSError:
+        raise
+    except KeyError:
+        raise Error(f"{path} is of a run that cannot be resumed: name another --out") from None
+    except Exception as error:
+        if reason(error) == "not enough memory":
+            raise
+        raise Error(f"{path} is damaged, or of other networks") from error
 
 
 def prior_training(out: Path, card: dict[str, str]) -> dict[str, float]:

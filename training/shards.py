@@ -15,7 +15,13 @@ from lapic.codec.picture.planes import in_colour
 
 def list_shards(folder: Path) -> list[Path]:
     """All tar files below `folder`, sorted."""
-    return sorted(folder.rglob("*.tar"))
+    return list_files(folder, {".tar"})
+
+
+def list_files(folder: Path, suffixes: set[str]) -> list[Path]:
+    """All files below `folder` with one of these suffixes, sorted, without hidden ones and those in hidden folders."""
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
+    return sorted(path for path in found if not any(name[0] == "." for name in path.relative_to(folder).parts))
 
 
 def shard_pictures(shards: list[Path], suffixes: set[str], part: tuple[int, int] = (0, 1)) -> Iterator[np.ndarray]:
@@ -35,7 +41,8 @@ def shard_pictures(shards: list[Path], suffixes: set[str], part: tuple[int, int]
     rank, count = part
     by_shard = len(shards) >= count
     mine = shards[rank::count] if by_shard else shards
-    samples = webdataset.WebDataset([str(shard) for shard in mine], shardshuffle=False, nodesplitter=_all_of_them)
+    names = [str(shard.absolute()) for shard in mine]  # one with a colon could be taken for an address
+    samples = webdataset.WebDataset(names, shardshuffle=False, nodesplitter=_all_of_them)
     for number, (name, data) in enumerate(_pictures(_readable(samples), suffixes)):
         if by_shard or number % count == rank:
             with about(name):

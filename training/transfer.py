@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lapic.bitstream import Error
+from lapic.codec import files
 from lapic.codec.decode import realism as realistic_decoder
 from lapic.codec.model import translator_weights
 from lapic.codec.model.codec_weights import load
@@ -41,10 +42,12 @@ def transfer(
         of the fit: by the old convolution, 1 where it does not fit the new features, and by the new one.
 
     Raises:
-        Error: a file cannot be read, is no realistic decoder, or is that of another codec than `old`.
+        Error: a file cannot be read, is no realistic decoder, or is that of another codec than `old`; or `out` cannot
+            be written.
         ValueError: `lowest` is above `highest`.
     """
     check_qualities(lowest, highest)
+    files.check_absent(str(out), force=True)
     net, card = translator_weights.read(str(realistic))
     if not isinstance(net, Translator) or net.see is None:
         raise Error(f"{realistic} is not a realistic decoder")

@@ -21,7 +21,7 @@ from lapic.training.paired import Discriminators, PairedOptions
 from lapic.training.perceptual import Style
 from lapic.training.rate_distortion import normalise
 from lapic.training.restoration import optimisers
-from lapic.training.run_files import prior_training
+from lapic.training.run_files import prior_training, resumed_options
 from lapic.training.whitening import WhitenedTranslator
 
 TASK = "translate"
@@ -110,12 +110,16 @@ def _optimisers(net: nn.Module) -> list[torch.optim.Optimizer]:
 
 
 def recipe(options: TranslationOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
-    """The recipe for process `part` = (rank, count). Raises ValueError if the folders do not make a run, or if
-    `options.init` cannot start it."""
-    given = {name for name in ("pairs", "source", "target", "style") if getattr(options, name)}
+    """The recipe for process `part` = (rank, count). Raises ValueError if the folders do not make a run, if
+    `options.init` cannot start it, or if the run that is resumed learns in another way."""
+    names = ("pairs", "source", "target", "style")
+    given = {name for name in names if getattr(options, name)}
     ways = ({"pairs"}, _paired), ({"source", "style"}, _styled), ({"source", "target"}, _unpaired)
     for needed, make in ways:
         if given == needed and (make is _unpaired or not options.cycle):
+            before = resumed_options(options.out)
+            if before and {name for name in names if before.get(name)} != given:
+                raise ValueError(f"{options.out} holds another run, which learns in another way: name another --out")
             _initial(options)  # what is wrong with it is said before pictures are read
             return make(options, part)
     raise ValueError(

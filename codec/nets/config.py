@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Config:
-    """Channels and depth of a model. The defaults are those of the shipped model."""
+    """Channels and depth of a model. The defaults are those of the models of generation 1 that ship, but for the stage
+    at 1/4, the context and the additional blocks of the analysis."""
 
     latent: int = 384  # M, at 1/16; unused channels cost no bits, too few limit the highest quality
     hyper: int = 96  # Z, at 1/64

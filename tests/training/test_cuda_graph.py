@@ -270,3 +270,24 @@ def test_shares_of_hard_crops_do_not_fall_with_the_batch() -> None:
         assert len({crop.numpy().tobytes() for crop in found[:3]}) == 3
     few = sum(int((crops(40) != 90).flatten(1).any(1).sum()) for _ in range(100))
     assert 330 < few < 420  # of 4000: 125 and 250
+
+
+def test_a_run_that_can_be_resumed_or_is_another_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.pt").write_bytes(b"weeks of work")
+    for described, reason in (
+        ({"init": "photo", "steps": 9}, "holds a run that can be resumed: name another --out"),
+        ({"init": "eye"}, "holds another run, with init eye, not photo"),
+    ):
+        (tmp_path / "options.json").write_text(json.dumps(described))
+        with pytest.raises(ValueError, match=reason):
+            train_with_cuda_graph(dataclasses.replace(OPTIONS, out=tmp_path, minutes=0))
+    assert (tmp_path / "checkpoint.pt").read_bytes() == b"weeks of work"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_checkpoint_on_a_full_disk_fails_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.pt").write_bytes(b"older")
+    (tmp_path / "checkpoint.new").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        cuda_graph.save(tmp_path, torch.nn.Linear(1, 1), 1, 1.0)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"older"]

@@ -209,3 +209,30 @@ def test_a_run_whose_codec_has_changed_does_not_go_on(run: Path, tmp_path: Path)
 def test_a_validation_without_its_measure_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="--validation measures by LPIPS: give --lpips a weight above 0"):
         recipe(RealismOptions(data=tmp_path, out=tmp_path, validation=EXAMPLES, lpips=0.0))
+
+
+def test_a_validation_shows_pictures_of_several_sizes_at_the_models_qualities(tmp_path: Path) -> None:
+    pictures = [torch.zeros(3, *size, dtype=torch.uint8) for size in ((64, 128), (128, 64))]
+    figures = validate(TrainableFinisher("fast"), pictures, torch.nn.L1Loss(), tmp_path, (56,))
+    assert list(figures) == ["score", "lpips0@56", "lpips1@56", "psnr0@56", "psnr1@56"]
+    with Image.open(tmp_path / "validation.png") as sheet:
+        assert sheet.size == (3 * 128, 64 + 128)
+
+
+def test_realism_is_learned_at_the_qualities_of_its_codec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[int]] = []
+    monkeypatch.setattr("lapic.training.paired.perceptual", lambda options: torch.nn.L1Loss())
+    monkeypatch.setattr("lapic.training.realism.start", lambda *_: {})
+    monkeypatch.setattr("lapic.training.realism.validate", lambda *given: asked.append(given[-1]))
+    (tmp_path / "held").mkdir()
+    Image.new("RGB", (64, 64)).save(tmp_path / "held" / "one.png")
+    common = dict(data=EXAMPLES, out=tmp_path, model="fast", patch=64)
+    for of_model in ((1, 60), (20, 40), (56, 100)):
+        monkeypatch.setattr("lapic.training.realism.of_model", lambda name, both=of_model: both)
+        made = recipe(RealismOptions(**common, validation=tmp_path / "held"))
+        assert made.validate is not None
+        made.validate(made.models["model"])
+    assert asked == [[10, 30, 50], [20, 30, 40], [56]]
+    monkeypatch.setattr("lapic.training.realism.of_model", lambda name: (90, 98))
+    with pytest.raises(ValueError, match="realism is learned up to quality 80: fast is for higher ones"):
+        recipe(RealismOptions(**common, lpips=0.0))

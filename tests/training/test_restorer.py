@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from lapic.codec.model.translator_weights import read
 from lapic.codec.nets.translator import Translator, TranslatorConfig
@@ -127,3 +128,9 @@ def test_a_flat_picture_that_no_damage_changes_is_no_division_by_zero() -> None:
     model = restoration.TrainableRestorer(TranslatorConfig(tasks=("jpeg", "upscale"), widths=(16, 24), blocks=(1, 1)))
     report = restoration.validate(model, [np.full((64, 64, 3), 128, np.uint8)])
     assert all(abs(value) < 1e-3 for value in report.values()), report
+
+
+def test_held_out_pictures_that_are_too_small_are_refused(tmp_path: Path) -> None:
+    Image.new("RGB", (100, 15)).save(tmp_path / "flat.png")
+    with pytest.raises(ValueError, match="edges of held-out pictures are of 16 pixels or more"):
+        recipe(options(tmp_path / "run", validation=tmp_path))

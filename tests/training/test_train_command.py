@@ -1,6 +1,7 @@
 """The command `lapic-train`: what is wrong is one line, before any training."""
 
 import dataclasses
+import errno
 import os
 import signal
 import subprocess
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner, Result
+from lightning_fabric import Fabric
 from PIL import Image
 
 import lapic
@@ -144,15 +147,20 @@ def test_a_run_of_another_kind_or_model_is_not_resumed(tmp_path: Path) -> None:
 def test_a_damaged_checkpoint_is_one_line(contents: bytes, tmp_path: Path) -> None:
     (tmp_path / "checkpoint.pt").write_bytes(contents)
     (tmp_path / "options.json").write_text('{"kind": "translator", "config": {}}')
-    fails_with(run_train("export", tmp_path / "checkpoint.pt", "a", "--folder", tmp_path))
+    fails_with(run_train("export", tmp_path / "checkpoint.pt", "a", "--folder", tmp_path), "checkpoint.pt is damaged")
     assert not (tmp_path / "a.safetensors").exists()
 
 
-def test_interpolation_is_for_codecs(tmp_path: Path) -> None:
+def test_options_of_a_codecs_export_are_for_codecs(tmp_path: Path) -> None:
     (tmp_path / "checkpoint.pt").write_bytes(b"")
     (tmp_path / "options.json").write_text('{"kind": "translator"}')
-    result = run_train("export", tmp_path / "checkpoint.pt", "a", "--interpolate", "0.5")
-    assert (result.exit_code, "--interpolate is for codecs alone" in result.output) == (2, True)
+    for given, reason in (
+        (["--interpolate", "0.5"], "--interpolate is for codecs alone"),
+        (["--crops", "3"], "--data and --crops are for codecs alone"),
+        (["--data", EXAMPLES], "--data and --crops are for codecs alone"),
+    ):
+        result = run_train("export", tmp_path / "checkpoint.pt", "a", "--folder", tmp_path, *given)
+        assert (result.exit_code, reason in result.output) == (2, True)
 
 
 def test_pictures_of_16_bits_are_read_by_their_range(tmp_path: Path) -> None:
@@ -187,6 +195,8 @@ def test_damaged_shards_and_pictures_in_them_are_named(tmp_path: Path) -> None:
         (["codec", "--init", "fast", "--quarter", "64"], "generation 2 have no stage at 1/4: leave out --quarter"),
         (["codec", "--generation", "2", "--quarter", "64"], "generation 2 have no stage at 1/4: leave out --quarter"),
         (["codec", "--precision", "16-mixed"], "take bf16-mixed or 32-true"),
+        (["codec", "--context", "384"], "the context must be of fewer channels than the latent's 384"),
+        (["codec", "--generation", "2", "--teacher", "fast"], "fast is no teacher: it must be of generation 1"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_before_data_is_read(
@@ -241,3 +251,61 @@ def test_an_export_of_a_decoder_takes_the_data_and_crops_that_are_given(
     assert run_train(*base).exit_code == 0
     assert run_train(*base, "--data", EXAMPLES, "--crops", 9, "--folder", tmp_path).exit_code == 0
     assert seen == [{"data": None, "folder": None}, {"data": EXAMPLES, "folder": tmp_path, "crops": 9}]
+
+
+def test_checkpoints_that_cannot_be_resumed_are_named(tmp_path: Path) -> None:
+    net = torch.nn.Linear(1, 1)
+    recipe = loop.Recipe(
+        models={"model": net},
+        optimisers={"model": [torch.optim.SGD([{"params": list(net.parameters()), "lr_scale": 1.0}])]},
+        losses={},
+        batch=lambda step: (torch.ones(1, 1),),
+    )
+    trainer = loop.Trainer(loop.Options(tmp_path), Fabric(accelerator="cpu", devices=1), recipe)
+    checkpoint = run_files.checkpoint_of(tmp_path)
+    torch.save({"average": net.state_dict(), "step": 9, "seconds": 1.0}, checkpoint)  # of a run with --cuda-graph
+    with pytest.raises(lapic.Error, match=r"checkpoint\.pt is of a run that cannot be resumed: name another --out"):
+        trainer.resume()
+    for contents in (b"", b"text", checkpoint.read_bytes()[:-100]):
+        checkpoint.write_bytes(contents)
+        with pytest.raises(lapic.Error, match=r"checkpoint\.pt is damaged"):
+            trainer.resume()
+
+
+def test_options_of_a_run_are_written_whole_and_damage_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = loop.Options(tmp_path)
+    run_files.write_options(first, {"kind": "first"})
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(lapic.Error, match="No space left on device"):
+            run_files.write_options(first, {"kind": "second"})
+    assert run_files.read_options(tmp_path)["kind"] == "first"
+    assert [path.name for path in tmp_path.iterdir()] == ["options.json"]
+    for contents in ("", '{"kind": "fir', "[]"):
+        (tmp_path / "options.json").write_text(contents)
+        with pytest.raises(lapic.Error, match=r"options\.json is damaged"):
+            run_files.read_options(tmp_path)
+
+
+def test_folders_and_hidden_files_are_no_pictures(tmp_path: Path) -> None:
+    for name in ("album.png", ".trash", "more.jpg"):
+        (tmp_path / name).mkdir()
+    for name in ("._a.png", ".trash/b.png", "more.jpg/c.PNG", "d.webp", "e.txt", "._f.tar", "g.tar"):
+        (tmp_path / name).touch()
+    assert data.list_pictures(tmp_path) == [tmp_path / "d.webp", tmp_path / "more.jpg" / "c.PNG"]
+    assert list_shards(tmp_path) == [tmp_path / "g.tar"]
+
+
+def test_a_shard_may_have_a_colon_in_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("webdataset")
+    (tmp_path / "trip:2026").mkdir()
+    with tarfile.open(tmp_path / "trip:2026" / "a.tar", "w") as tar:
+        tar.add(EXAMPLES / "coffee.png", "0.png")
+    monkeypatch.chdir(tmp_path)
+    assert len(list(shard_pictures(list_shards(Path("trip:2026")), {".png"}))) == 1

@@ -73,9 +73,9 @@ def test_precision_is_what_the_processor_computes_in(monkeypatch: pytest.MonkeyP
         assert precision_of("64-true", "cpu") == "64-true"
 
 
-@pytest.mark.parametrize("precision", ["16-mixed", "16-true", "16"])
-def test_float16_is_refused(precision: str, tmp_path: Path) -> None:
-    """Its gradients are scaled, and their clipping and checks are not made for that."""
+@pytest.mark.parametrize("precision", ["16-mixed", "16-true", "16", "bf16-true"])
+def test_other_half_precisions_are_refused(precision: str, tmp_path: Path) -> None:
+    """Its gradients are scaled, and their clipping and checks are not made for that. Nor are networks in bfloat16."""
     with pytest.raises(ValueError, match=f"precision {precision}: take bf16-mixed or 32-true"):
         train_codec(options(tmp_path / "run", precision=precision), TINY)
     assert not (tmp_path / "run").exists()
@@ -585,3 +585,16 @@ def test_weights_that_have_no_place_are_not_dropped() -> None:
     model = TrainableCodec(dataclasses.replace(TINY, more_fine=0))
     with pytest.raises(ValueError, match="no place for"):
         deepen(model, 0, -1)
+
+
+def test_there_is_nothing_between_networks_of_two_shapes() -> None:
+    model = TrainableCodec(dataclasses.replace(trainable("fast")[0].config, context=0))
+    with pytest.raises(ValueError, match="networks of one shape, and fast lacks parts of this run's"):
+        interpolate_weights(model, {"init": "fast"}, 0.5)
+
+
+def test_a_run_of_another_generation_is_not_resumed(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.pt").write_bytes(b"")
+    (tmp_path / "options.json").write_text(json.dumps({"config": dataclasses.asdict(TINY)}))
+    with pytest.raises(ValueError, match="holds another run, of networks of another generation: name another --out"):
+        recipe(options(tmp_path, generation=2))

@@ -9,6 +9,7 @@ import torch
 from click.testing import CliRunner
 from safetensors import safe_open
 
+from lapic.bitstream import Error
 from lapic.codec.decode.realism import REALISM, config_for
 from lapic.codec.defaults import DEFAULT_MODEL
 from lapic.codec.model import translator_weights
@@ -94,3 +95,8 @@ def test_the_command(tmp_path: Path) -> None:
     found = CliRunner().invoke(main, arguments)
     assert found.exit_code == 1
     assert "is not a realistic decoder" in found.output
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_any_work(tmp_path: Path) -> None:
+    with pytest.raises(Error, match=r"cannot write .*: No such file or directory"):
+        transfer.transfer(DEFAULT_MODEL, "fast", SHIPPED, tmp_path, tmp_path / "none" / "a.safetensors", **FEW)

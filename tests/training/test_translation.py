@@ -10,7 +10,7 @@ import lapic
 from lapic.codec.decode.realism import REALISM
 from lapic.codec.model.translator_weights import read, save
 from lapic.codec.nets.lptn import LPTN
-from lapic.training import adversarial, perceptual
+from lapic.training import adversarial, perceptual, run_files
 from lapic.training.adversarial import (
     MultiScaleDiscriminator,
     accuracy,
@@ -267,3 +267,10 @@ def test_a_realistic_decoder_starts_no_translator(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["translator", "--out", str(tmp_path / "run"), *map(str, given)])
     assert result.exit_code == 1
     assert "photo.safetensors is a realistic decoder, which reads more than a picture" in result.output
+
+
+def test_a_run_that_learns_in_another_way_is_not_resumed(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.pt").write_bytes(b"")
+    run_files.write_options(TranslationOptions(tmp_path, source=EXAMPLES, target=EXAMPLES), {})
+    with pytest.raises(ValueError, match="holds another run, which learns in another way: name another --out"):
+        recipe(TranslationOptions(tmp_path, source=EXAMPLES, style=EXAMPLES / "coffee.png"))
