@@ -20,6 +20,15 @@ def no_progress(done: int, total: int) -> None:
     """The default `Progress`, which does nothing."""
 
 
+def reporter(progress: Progress | None) -> Progress:
+    """The function that is called during work, `no_progress` for None. Raises TypeError: it cannot be called."""
+    if progress is None:
+        return no_progress
+    if not callable(progress):
+        raise TypeError(f"progress is a function progress(done, total), not {type(progress).__name__}")
+    return progress
+
+
 def number(name: str, value: Any, low: float, high: float) -> float:
     """A real number as a float.
 
@@ -49,11 +58,12 @@ def whole(name: str, value: Any, low: int, high: int) -> int:
 
 
 def one_of(name: str, value: Any, choices: tuple[Any, ...]) -> Any:
-    """The choice that equals a value. Raises ValueError: there is none."""
-    for choice in choices:
-        if type(value) is not bool and value == choice:
-            return choice
-    raise ValueError(f"{name} {value!r} is none of {', '.join(map(str, choices))}")
+    """The choice, a string or a number, that equals a value. Raises ValueError: there is none."""
+    if isinstance(value, str | Real) and not isinstance(value, bool):
+        for choice in choices:
+            if value == choice:
+                return choice
+    raise ValueError(f"{name} {_on_one_line(value)} is none of {', '.join(map(str, choices))}")
 
 
 def target(name: str, value: Any) -> float | None:
@@ -76,9 +86,9 @@ def rectangle(name: str, value: Any) -> tuple[int, int, int, int]:
     try:
         x, y, width, height = (whole(name, part, -(2**31), 2**31) for part in value)
     except TypeError:
-        raise TypeError(f"{name} is x, y, width, height, four whole numbers, not {value!r}") from None
+        raise TypeError(f"{name} is x, y, width, height, four whole numbers, not {_on_one_line(value)}") from None
     except ValueError:
-        raise ValueError(f"{name} is x, y, width, height, four whole numbers, not {value!r}") from None
+        raise ValueError(f"{name} is x, y, width, height, four whole numbers, not {_on_one_line(value)}") from None
     return x, y, width, height
 
 
@@ -105,6 +115,11 @@ def check_image(image: Any) -> None:
         if getattr(image, "fp", None) is None and isinstance(error, AttributeError | AssertionError):
             reason = "its file is closed"
         raise Error(f"the image cannot be read: {reason}") from None
+
+
+def _on_one_line(value: Any) -> str:
+    """A value as Python writes it, without the line breaks that arrays have."""
+    return " ".join(repr(value).split())
 
 
 def _real(name: str, value: Any) -> Any:

@@ -88,6 +88,7 @@ class LapicImageFile(ImageFile.ImageFile):
             except bitstream.Error as error:
                 raise OSError(str(error)) from None
             self.im = decoded.im
+            self.readonly = 0
             self._mode, self._size = decoded.mode, decoded.size
             self.tile = []
             if self.fp and self._exclusive_fp and self._close_exclusive_fp_after_loading:
@@ -138,7 +139,8 @@ def _content(key: str, value: Any) -> bytes:
     if value is None:
         return b""
     if key == "exif" and isinstance(value, Image.Exif):
-        return value.tobytes()
+        block = value.tobytes()
+        return block if len(block) > len(Image.Exif().tobytes()) else b""
     if isinstance(value, str) and (key == "xmp" or not value):
         return value.encode()
     try:

@@ -5,7 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lapic.codec.api.types import Info, ModelName, RegionsInfo, Roi, Salvaged
-from lapic.codec.arguments import Progress, no_progress
+from lapic.codec.arguments import Progress
 from lapic.codec.defaults import AUTO_MODEL, DEFAULT_EFFORT, DEFAULT_QUALITY, DEFAULT_TUNE, MAX_PIXELS, TUNES
 from lapic.codec.host import isolated
 
@@ -85,13 +85,13 @@ def encode(
     targets = [arguments.target(name, value) for name, value in (("size", size), ("bpp", bpp), ("psnr", psnr))]
     effort, tile = arguments.whole("effort", effort, 0, 9), arguments.whole("tile", tile, 0, MAX_EDGE)
     arguments.one_of("tune", tune, TUNES)
+    report = arguments.reporter(progress)
     arguments.check_image(image)
     pixels, chunks = pillow.from_pil(image)
     if model == AUTO_MODEL and tune != "psnr" and is_drawn(pixels):
         tune = "psnr"
     pixels, chunks = planes.simplify(pixels, chunks, keep_hidden)
     where = pick_device(device)
-    report = progress or no_progress
     weights = weights_of(roi, pixels)
     if any(value is not None for value in targets):
         from lapic.codec.encode.target import Stretch, encode_to_target
@@ -201,12 +201,13 @@ def _decode(
     if max_pixels is not None:
         limit = arguments.number("max_pixels", max_pixels, 0, float("inf"))
         max_pixels = None if limit == float("inf") else int(limit)
+    report = arguments.reporter(progress)
     header, tiles = decoder.read(data, crop, max_pixels, salvage=damaged)
     loaded = load_by_id(header.model, pick_device(device), given=model)
     alpha = pillow.read_alpha(header.chunks, (header.width, header.height), max_pixels)
     holes: list[Any] = []
     view = decoder.View(scale, crop, realism=realism)
-    pixels = decoder.decode_pixels(loaded, header, tiles, view, progress or no_progress, holes if damaged else None)
+    pixels = decoder.decode_pixels(loaded, header, tiles, view, report, holes if damaged else None)
     if alpha is not None:
         alpha = Image.fromarray(decoder.alpha_of(np.asarray(alpha), view, header))
     missing = [(hole.left, hole.top, hole.right, hole.bottom) for hole in holes]

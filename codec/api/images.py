@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from lapic.codec.api.types import ModelName
-from lapic.codec.arguments import Progress, no_progress
+from lapic.codec.arguments import Progress
 from lapic.codec.host import isolated
 
 if TYPE_CHECKING:
@@ -49,14 +49,14 @@ def restore(
     arguments.one_of("task", task, ("auto", *restoration.RESTORERS))
     scale = arguments.one_of("scale", scale, (2, 4))
     arguments.one_of("look", look, tuple(restoration.LOOKS))
-    strength = arguments.number("strength", strength, 0, 1)
+    strength, report = arguments.number("strength", strength, 0, 1), arguments.reporter(progress)
     lossy = restoration.is_lossy(image)  # which Pillow forgets when the pixels are read
     arguments.check_image(image)
     where = pick_device(device)
 
     def repair(pixels: Any) -> Any:
         chosen = restoration.pick_task(lossy, pixels) if task == "auto" else task
-        return restoration.restore_pixels(pixels, chosen, where, strength, scale, look, progress or no_progress)
+        return restoration.restore_pixels(pixels, chosen, where, strength, scale, look, report)
 
     return restoration.map_pixels(image, repair)
 
@@ -90,13 +90,12 @@ def translate(
     from lapic.codec.model.codec_weights import pick_device
     from lapic.codec.restore import restoration, translation
 
-    strength = arguments.number("strength", strength, 0, 1)
+    strength, report = arguments.number("strength", strength, 0, 1), arguments.reporter(progress)
     arguments.check_image(image)
     if isinstance(model, str) and model.startswith("grey:"):
         factor = translation.read_factor(model)
         return restoration.map_pixels(image, lambda pixels: translation.grey_density(pixels, factor, strength))
     loaded = translator_weights.load(model, pick_device(device))
-    report = progress or no_progress
     return restoration.map_pixels(
         image, lambda pixels: translation.translate_pixels(loaded, pixels, "", strength, report)
     )

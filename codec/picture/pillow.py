@@ -46,7 +46,7 @@ def is_lossless_webp(image: Image.Image) -> bool:
     if image.format != "WEBP":
         return False
     file = getattr(image, "fp", None)
-    if "lossless" in image.info or file is None or file.closed:
+    if "lossless" in image.info or file is None or getattr(file, "closed", False):
         return image.info.get("lossless", False)
     place = file.tell()
     file.seek(0)
@@ -140,6 +140,7 @@ def from_pil(image: Image.Image) -> tuple[NDArray[np.uint8], dict[bytes, bytes]]
         else:
             image = image.convert("RGBA")
             alpha = image.getchannel("A")
+        alpha.info = {}  # of the picture, which a PNG would hold once more
         chunks[ALPHA] = _png(alpha)
         image = image.convert("RGB")
         image = image.getchannel("G") if grey else image
@@ -150,6 +151,8 @@ def to_pil(pixels: NDArray[np.uint8], alpha: Image.Image | None, chunks: dict[by
     """An image of mode L, LA, RGB or RGBA from uint8 pixels (H, W, 3) or (H, W), an alpha channel of the same size and
     the metadata in a file's chunks."""
     image = Image.fromarray(pixels)
+    if image.readonly:  # it shares the memory of the pixels
+        image = image.copy()
     if alpha is not None:
         image.putalpha(alpha)
     for chunk_type, key in ((ICC, "icc_profile"), (EXIF, "exif"), (XMP, "xmp")):

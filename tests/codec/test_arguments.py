@@ -117,6 +117,37 @@ def test_settings_of_other_numeric_types(data: bytes) -> None:
     assert np.array_equal(np.asarray(lapic.decode(data, scale=2.0, crop=[4.0, 4, 16, 16])), np.asarray(expected))
 
 
+def test_choices_are_told_from_arrays_and_truth_values(small: Image.Image, data: bytes) -> None:
+    grid = np.zeros((40, 4))
+    for settings in ({"scale": np.array([2, 4])}, {"scale": np.bool_(True)}, {"scale": grid}):
+        assert "scale" in refused(ValueError, lapic.decode, data, **settings)
+    assert "crop" in refused(TypeError, lapic.decode, data, crop=grid)
+    assert "tune" in refused(ValueError, lapic.encode, small, tune=grid)
+    assert "task" in refused(ValueError, lapic.restore, small, np.array(["jpeg", "denoise"]))
+
+
+def test_progress_is_any_callable(small: Image.Image, data: bytes) -> None:
+    class Steps(list[tuple[int, int]]):
+        """A list, which is false while it is empty, as a host's recorder may be."""
+
+        def __call__(self, done: int, total: int) -> None:
+            self.append((done, total))
+
+    for function, given, settings in (
+        (lapic.encode, small, {"effort": 0}),
+        (lapic.decode, data, {}),
+        (lapic.salvage, data, {}),
+        (lapic.restore, small, {}),
+        (lapic.translate, small, {"model": "jpeg"}),
+    ):
+        steps = Steps()
+        function(given, **settings, progress=steps)
+        assert steps == [(1, 1)]
+        for wrong in (0, 7, "progress", [print]):
+            text = refused(TypeError, function, given, **settings, progress=wrong)
+            assert text == f"progress is a function progress(done, total), not {type(wrong).__name__}"
+
+
 @pytest.mark.parametrize("other", ["photo.png", Path("photo.png"), None, b"", np.zeros((4, 4, 3), np.uint8)])
 def test_what_is_no_image(other: Any) -> None:
     for function, given in ((lapic.encode, []), (lapic.restore, []), (lapic.translate, ["grey:1"])):

@@ -1,10 +1,12 @@
 import io
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
 import lapic
+from lapic.bitstream.container import ALPHA
 from lapic.codec.metrics import psnr
 from lapic.codec.picture import pillow
 
@@ -84,6 +86,22 @@ def test_orientation_is_applied_once(photo: Image.Image) -> None:
     assert found.size == (300, 451)
     assert found.getexif().get(0x0112, 1) == 1
     assert psnr(found, photo.transpose(Image.Transpose.ROTATE_270)) > 30
+
+
+@pytest.mark.parametrize("info", [{"icc_profile": bytes(range(256)) * 40}, {"transparency": (0, 0, 0)}])
+def test_alpha_holds_nothing_of_the_picture(photo: Image.Image, info: dict[str, Any]) -> None:
+    image = photo.crop((0, 0, 64, 64)).convert("RGBA")
+    plain = pillow.from_pil(image)[1][ALPHA]
+    image.info |= info
+    assert pillow.from_pil(image)[1][ALPHA] == plain
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "LA", "RGBA"])
+def test_decoded_images_can_be_changed(photo: Image.Image, mode: str) -> None:
+    image = lapic.decode(lapic.encode(photo.crop((0, 0, 32, 32)).convert(mode), effort=0))
+    value = (5,) * len(mode) if len(mode) > 1 else 5
+    image.load()[3, 4] = value
+    assert image.getpixel((3, 4)) == value
 
 
 def test_a_damaged_alpha_channel_is_named(photo: Image.Image) -> None:

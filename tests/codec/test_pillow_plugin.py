@@ -136,6 +136,17 @@ def test_draft_decodes_a_smaller_picture(file: Path) -> None:
         assert np.asarray(image).shape == (40, 60, 3)
 
 
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
+def test_the_pixels_of_an_opened_file_can_be_changed(photo: Image.Image, mode: str) -> None:
+    out = io.BytesIO()
+    photo.crop((100, 60, 120, 80)).convert(mode).save(out, "LAPIC", effort=0)
+    with Image.open(out) as image:
+        pixels = image.load()
+        value = tuple(range(1, 1 + len(mode)))
+        pixels[3, 4] = value if len(mode) > 1 else value[0]
+        assert np.asarray(image)[4, 3].tolist() == (list(value) if len(mode) > 1 else value[0])
+
+
 def test_modes_and_metadata(photo: Image.Image) -> None:
     grey = photo.convert("LA")
     grey.info["icc_profile"] = b"profile of some kind"
@@ -202,6 +213,15 @@ def test_metadata_of_a_wrong_type_are_refused(photo: Image.Image) -> None:
                 small.save(out, "LAPIC", effort=0, **{key: wrong})
     small.save(out, "LAPIC", effort=0, xmp="<ä/>")
     assert Image.open(out).info["xmp"] == "<ä/>".encode()
+
+
+def test_an_exif_without_entries_is_left_out(photo: Image.Image) -> None:
+    small, gps = photo.crop((0, 0, 20, 20)), Image.Exif()
+    gps.get_ifd(0x8825)[1] = "N"
+    for given, kept in ((small.getexif(), False), (Image.Exif(), False), (gps, True)):
+        out = io.BytesIO()
+        small.save(out, "LAPIC", effort=0, exif=given)
+        assert ("exif" in Image.open(out).info) is kept
 
 
 def test_metadata_left_out_are_left_out_of_each_place(photo: Image.Image) -> None:
