@@ -152,6 +152,12 @@ def test_the_tensors_of_the_second_generation_are_those_of_the_page() -> None:
     check_tensors(WEIGHTS / "fast.safetensors", {*exact_tensors(SECOND), *synthesis}, SECOND)
 
 
+def test_the_realistic_decoder_of_the_second_generation_is_that_of_the_page() -> None:
+    others = {tensor for tensor in float_tensors(9) if not tensor[0].startswith("see.")}
+    see = set(float_tensors(9, "", "layer of the second generation", SECOND))
+    assert others | see == found_in(WEIGHTS / "realism" / "fast.safetensors", ("",))
+
+
 def check_tensors(path: Path, listed: Tensors, sizes: Sizes) -> None:
     assert listed == found_in(path, ("integers.", SYNTHESIS))
     others = {
