@@ -102,12 +102,12 @@ def collapse(bands: list[np.ndarray]) -> np.ndarray:
 def synthesis(
     latent: np.ndarray, quality: int | np.ndarray, tensors: Weights, scale: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The picture (3, 16h / scale, 16w / scale) of latents (M, h, w) and of one quality or (h, w), and the features at
-    1/8, which the second generation has not."""
+    """The picture (3, 16h / scale, 16w / scale) of latents (M, h, w) and of one quality or (h, w), and the last
+    features."""
     prefix = "transforms.synthesis."
     net = Network({name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)})
     if "pairs.0.widen.weight" in net.w:
-        return second_synthesis(net, latent, quality, scale), np.empty(0)
+        return second_synthesis(net, latent, quality, scale)
     base = shuffle(net.point(latent, "linear"), 2)
     linear = shuffle(base, 8)
     x = net.modulate(net.point(latent, "enter"), level(net.w["enter_level.table"], quality))
@@ -131,8 +131,10 @@ def cells(x: np.ndarray) -> np.ndarray:
     return x.reshape(4, 4, c, h, w).transpose(2, 3, 0, 4, 1).reshape(c, 4 * h, 4 * w)
 
 
-def second_synthesis(net: Network, latent: np.ndarray, quality: int | np.ndarray, scale: int) -> np.ndarray:
-    """The same picture by the networks of the second generation."""
+def second_synthesis(
+    net: Network, latent: np.ndarray, quality: int | np.ndarray, scale: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The same by the networks of the second generation."""
     x = net.point(latent, "enter")
     for number in range(2):
         x = net.modulate(x, level(net.w[f"body_levels.{number}.table"], quality))
@@ -148,7 +150,7 @@ def second_synthesis(net: Network, latent: np.ndarray, quality: int | np.ndarray
     picture = cells(linear + net.point(r, "leave"))
     for _ in range({1: 0, 2: 1, 4: 2, 8: 3}[scale]):
         picture = reduce(picture)
-    return picture
+    return picture, x
 
 
 def filtered_small(picture: np.ndarray, coefficients: np.ndarray, n: int) -> np.ndarray:
@@ -171,7 +173,9 @@ def realistic(picture: np.ndarray, features: np.ndarray, quality: int, realism: 
         return net.blocks(net.modulate(x, rows @ net.w[f"{name}.task.table"]), f"{name}.blocks")
 
     x = stage(net.point(unshuffle(picture, 4), "enter"), "there.0")
-    y = stage(net.point(unshuffle(x, 2), "down.0") + net.point(features, "see"), "there.1")
+    seen = net.point(features, "see")
+    seen = shuffle(seen, 2) if len(seen) > len(net.w["down.0.weight"]) else seen
+    y = stage(net.point(unshuffle(x, 2), "down.0") + seen, "there.1")
     change = net.point(stage(x + shuffle(net.point(y, "up.0"), 2), "back.0"), "leave")
     masks, residuals = bands_of(change[:63], 2), bands_of(change[63:], 2)
     half = reduce(picture)

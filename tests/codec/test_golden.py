@@ -83,7 +83,8 @@ def test_the_reference_decoder_finds_the_same_pixels(name: str) -> None:
     assert np.abs(found.astype(int) - np.asarray(Image.open(GOLDEN / f"{name}.png"))).max() <= 1
 
 
-@pytest.mark.parametrize("name", ["dots-q100.lapic", "grey-q50.lapic", "regions-q40.lapic"])  # filter, grey, map
+# filter, second generation, grey, map
+@pytest.mark.parametrize("name", ["dots-q100.lapic", "fast-q40.lapic", "grey-q50.lapic", "regions-q40.lapic"])
 @pytest.mark.parametrize(("scale", "realism"), [(2, 0), (4, 0), (8, 0), (1, 0.5), (2, 1)])
 def test_the_reference_decoder_makes_the_same_views(name: str, scale: int, realism: float) -> None:
     data = (GOLDEN / name).read_bytes()
