@@ -166,7 +166,7 @@ def info(file: str, model: str | None, as_json: bool) -> None:
     """Show what is in a .lapic file and how many bytes each part takes."""
     from lapic.codec import files
 
-    [file] = named_inputs([file])
+    [file] = named_inputs((file,))
     with about(file):
         facts = api.info(files.read_input(file), model=model)
     if as_json:

@@ -74,7 +74,8 @@ RUN = [
         "--precision",
         default="auto",
         show_default=True,
-        help="Lightning Fabric's, but no float16; auto: bf16-mixed where the device computes in that, else 32-true.",
+        help="Lightning Fabric's, but neither float16 nor bf16-true; auto: bf16-mixed where the device computes in "
+        "that, else 32-true.",
     ),
     click.option("--accelerator", default="auto", show_default=True, help="cpu, cuda or auto."),
     click.option("--devices", type=click.IntRange(1), default=1, show_default=True, help="Processes on each machine."),

@@ -134,7 +134,9 @@ def _check_networks(options: CodecOptions, config: Config) -> None:
         raise ValueError(f"the context must be of fewer channels than the latent's {wanted.latent}")
     teacher = load(options.teacher).config if options.teacher else None
     if teacher and (teacher.generation != 1 or teacher.latent < wanted.latent):
-        raise ValueError(f"{options.teacher} is no teacher: it must be of generation 1, with {wanted.latent} channels")
+        raise ValueError(
+            f"{options.teacher} is no teacher: it must be of generation 1, with at least {wanted.latent} channels"
+        )
     resumed = resumed_options(options.out).get("config")
     if resumed and Config(**resumed).generation != wanted.generation:
         raise ValueError(f"{options.out} holds another run, of networks of another generation: name another --out")

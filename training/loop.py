@@ -14,6 +14,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from lapic.bitstream import Error
 from lapic.training.data import check_patch, prefetch
 from lapic.training.muon import Muon
 from lapic.training.precision import precision_of
@@ -156,7 +157,10 @@ class Trainer:
             return
         state = self._checkpoint_state()
         with damaged_checkpoint(checkpoint):
-            self.fabric.load(checkpoint, state)
+            try:
+                self.fabric.load(checkpoint, state)
+            except KeyError:
+                raise Error(f"{checkpoint} is of a run that cannot be resumed: name another --out") from None
         self.step, self.seconds = state["step"], state["seconds"]
         for group in self._parameter_groups(*self.optimisers):
             if "share" in group:  # the name of lr_scale in older checkpoints

@@ -123,10 +123,8 @@ def damaged_checkpoint(path: Path) -> Iterator[None]:
     memory as they are."""
     try:
         yield
-    except OSError:
+    except (OSError, Error):
         raise
-    except KeyError:
-        raise Error(f"{path} is of a run that cannot be resumed: name another --out") from None
     except Exception as error:
         if reason(error) == "not enough memory":
             raise

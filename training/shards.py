@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lapic.bitstream import Error
+from lapic.codec import files
 from lapic.codec.command.failures import about
 from lapic.codec.picture.pillow import from_pil, open_image
 from lapic.codec.picture.planes import in_colour
@@ -20,8 +21,7 @@ def list_shards(folder: Path) -> list[Path]:
 
 def list_files(folder: Path, suffixes: set[str]) -> list[Path]:
     """All files below `folder` with one of these suffixes, sorted, without hidden ones and those in hidden folders."""
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
-    return sorted(path for path in found if not any(name[0] == "." for name in path.relative_to(folder).parts))
+    return [Path(name) for name in files.list_folder(folder, suffixes, recursive=True).files]
 
 
 def shard_pictures(shards: list[Path], suffixes: set[str], part: tuple[int, int] = (0, 1)) -> Iterator[np.ndarray]:

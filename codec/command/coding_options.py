@@ -28,7 +28,7 @@ class _Crop(click.ParamType):
         except ValueError:
             numbers = ()
         if len(numbers) != 4 or min(numbers[:2]) < 0 or min(numbers[2:]) < 1:
-            self.fail(f"{value!r} is no part of a picture such as 0,0,640,480", param, ctx)
+            self.fail(f"{value!r} is not x,y,width,height in pixels, such as 0,0,640,480", param, ctx)
         return numbers
 
 

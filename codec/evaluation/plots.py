@@ -15,6 +15,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.text import Annotation
+from matplotlib.ticker import LogLocator, NullFormatter
 
 STYLE = {
     "font.size": 9,
@@ -184,6 +185,9 @@ def _rate_over_cost(drawn: list[_Drawn], anchor: Curve, out: Path, title: str) -
                 labels.append(axes.annotate(one.curve.label, (cost, rate), **beside, fontsize=8))
             axes.axhline(0, color="black", linewidth=0.8)
             axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter("{x:g}")  # the scale's own formatters write formulas
+            axes.xaxis.set_minor_formatter(NullFormatter())
             axes.margins(x=0.2, y=0.1)
             axes.set_xlabel(axis_label)
             axes.set_ylabel(f"BD-rate (PSNR) against {anchor.label}, % (lower is better)")

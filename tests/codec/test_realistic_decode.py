@@ -14,9 +14,11 @@ def picture(photo: Image.Image) -> Image.Image:
     return photo.crop((60, 40, 348, 264))
 
 
-@pytest.mark.parametrize("quality", [10, 30, 60, 80])
-def test_detail_comes_back_for_little_fidelity(quality: int, picture: Image.Image) -> None:
-    data = lapic.encode(picture, quality)
+@pytest.mark.parametrize(
+    ("model", "quality"), [*(("auto", quality) for quality in (10, 30, 60, 80)), *(("fast", q) for q in (10, 30, 60))]
+)
+def test_detail_comes_back_for_little_fidelity(model: str, quality: int, picture: Image.Image) -> None:
+    data = lapic.encode(picture, quality, model=model)
     faithful, half, realistic = (lapic.decode(data, realism=r) for r in (0, 0.5, 1))
     wanted = detail(picture)
     assert detail(faithful) < detail(half)

@@ -143,7 +143,7 @@ def test_a_run_of_another_kind_or_model_is_not_resumed(tmp_path: Path) -> None:
     fails_with(run_train("decoder", *base), "holds another run, with model photo, not eye: name another --out")
 
 
-@pytest.mark.parametrize("contents", [b"", b"text", b"PK\x03\x04 cut"])
+@pytest.mark.parametrize("contents", [b"", b"text", b"hello", b"PK\x03\x04 cut"])
 def test_a_damaged_checkpoint_is_one_line(contents: bytes, tmp_path: Path) -> None:
     (tmp_path / "checkpoint.pt").write_bytes(contents)
     (tmp_path / "options.json").write_text('{"kind": "translator", "config": {}}')

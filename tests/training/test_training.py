@@ -75,7 +75,7 @@ def test_precision_is_what_the_processor_computes_in(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("precision", ["16-mixed", "16-true", "16", "bf16-true"])
 def test_other_half_precisions_are_refused(precision: str, tmp_path: Path) -> None:
-    """Its gradients are scaled, and their clipping and checks are not made for that. Nor are networks in bfloat16."""
+    """Gradients of float16 would have to be scaled; weights in bfloat16 lose small steps."""
     with pytest.raises(ValueError, match=f"precision {precision}: take bf16-mixed or 32-true"):
         train_codec(options(tmp_path / "run", precision=precision), TINY)
     assert not (tmp_path / "run").exists()

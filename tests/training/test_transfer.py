@@ -62,7 +62,7 @@ def test_features_that_drifted_are_found_again(tmp_path: Path, monkeypatch: pyte
     assert after < 0.1 * before
 
 
-def test_it_goes_from_one_generation_to_another(tmp_path: Path) -> None:
+def test_it_goes_from_one_generation_to_another(coffee: np.ndarray, tmp_path: Path) -> None:
     """The features of the second lie at half of the resolution."""
     out = tmp_path / "fast.safetensors"
     before, after = transfer.transfer(
@@ -71,8 +71,14 @@ def test_it_goes_from_one_generation_to_another(tmp_path: Path) -> None:
     assert before == 1
     assert after < 0.9
     net, card = translator_weights.read(str(out))
-    codec = load("fast")
+    codec = load("fast", dtype=torch.float32)
     assert net.config == config_for(codec.config)
+    pixels, quality = torch.from_numpy(coffee[:128, :256].copy()).permute(2, 0, 1)[None], torch.tensor([30 * 256])
+    (_, old, _), (_, new, _) = (decode_frozen(load(name, dtype=torch.float32), pixels, quality)
+                                for name in (DEFAULT_MODEL, "fast"))  # fmt: skip
+    wanted, _ = translator_weights.read(str(SHIPPED))
+    found, expected = net.seen(new), wanted.seen(old)
+    assert (found - expected).square().mean() < 0.9 * expected.var()
     assert card["model"] == codec.identity.hex()
 
 

@@ -28,9 +28,9 @@ def test_a_golden_file_gives_its_pixels(browser: Browser, name: str) -> None:
     assert np.array_equal(found[..., 3], alpha)
 
 
-@pytest.mark.parametrize(
-    "name", ["photo-q10.lapic", "grey-q50.lapic", "metadata-q30.lapic", "alpha-q70.lapic", "regions-q40.lapic"]
-)
+@pytest.mark.parametrize("name", [f"{name}.lapic" for name in (
+    "photo-q10", "grey-q50", "metadata-q30", "alpha-q70", "regions-q40", "fast-q40",
+)])  # fmt: skip
 def test_an_eighth_and_realism_are_those_of_the_codec(browser: Browser, name: str) -> None:
     data = (GOLDEN / name).read_bytes()
     for view in ({"scale": 8}, {"realism": 1}, {"realism": 0.6}, {"scale": 8, "realism": 0.6}):

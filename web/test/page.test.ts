@@ -41,7 +41,7 @@ test("a linked file whose bytes end early is named", async () => {
   );
 });
 
-test("a first look that is shown anew frees the one before", async () => {
+test("a first look that is shown anew frees the one before", { timeout: 10_000 }, async () => {
   const facts = { width: 8, height: 8, quality: 50, realism: true };
   const pixels = { data: new Uint8ClampedArray(4), width: 1, height: 1 };
   const worker = class {

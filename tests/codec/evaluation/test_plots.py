@@ -95,6 +95,14 @@ def test_every_measured_curve_is_in_the_picture(tmp_path: Path, figures: dict[st
     assert 42 < axes.get_ylim()[1] < 45
 
 
+def test_costs_are_written_as_numbers(tmp_path: Path) -> None:
+    drawn = [Curve(**shown, seconds={"decode_s": cost}) for shown, cost in ((LAPIC, 0.01), (JPEG, 0.5))]
+    plots.draw([drawn], [], tmp_path, "title")
+    text = (tmp_path / "bd-over-decode.svg").read_text()
+    assert ">0.1<" in text
+    assert "mathdefault" not in text
+
+
 def test_names_beside_costs_cover_none_another(tmp_path: Path, figures: dict[str, Figure]) -> None:
     alike = [
         Curve(f"c{number}", f"codec {number}", JPEG["bpp"], JPEG["metrics"], seconds={"decode_s": 0.1})

@@ -140,7 +140,9 @@ class Decode {
 function writeAlphaPart(alpha: Plane, scale: number, part: Rect, out: Pixels): void {
   for (let row = part.top; row < part.bottom; row++) {
     for (let column = part.left; column < part.right; column++) {
-      out.data[4 * (row * out.width + column) + 3] = boxMean(alpha, scale * row, scale * column, scale);
+      const value =
+        scale === 1 ? alpha.data[row * alpha.width + column]! : boxMean(alpha, scale * row, scale * column, scale);
+      out.data[4 * (row * out.width + column) + 3] = value;
     }
   }
 }
