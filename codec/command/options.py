@@ -92,8 +92,8 @@ class Batch:
 def named_places(inputs: tuple[str, ...], output: str) -> tuple[tuple[str, ...], str]:
     """The inputs and the output of a command line as later functions expect them: file:// addresses as paths, and
     standard output as "-". Raises `Error` for addresses that hold a password, and UsageError for empty names."""
-    *_, output = names = named_inputs((*inputs, output))
-    return names[:-1], "-" if output in STANDARD_OUTPUT else output
+    *names, output = named_inputs((*inputs, output))
+    return tuple(names), "-" if output in STANDARD_OUTPUT else output
 
 
 def named_inputs(names: tuple[str, ...]) -> tuple[str, ...]:

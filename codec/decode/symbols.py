@@ -91,8 +91,7 @@ class TileLatents:
         """
         self._free(input_rect, next_top)
         shape = (1, self.model.config.latent, input_rect.height, input_rect.width)
-        layout = {"dtype": torch.float32, "device": self.model.device, "memory_format": torch.channels_last}
-        out = torch.empty(shape, **layout)
+        out = torch.empty(shape, dtype=torch.float32, device=self.model.device, memory_format=torch.channels_last)
         fresh = [tile for tile in self.touched(input_rect) if tile not in self.held]
         self.held |= {tile: (tile, latent) for tile, latent in zip(fresh, self._decoded(fresh), strict=True)}
         copy_shared(dict(self.held.values()), out, input_rect)

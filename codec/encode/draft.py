@@ -130,8 +130,7 @@ class Draft:
         region = piece.grow(HALO, self.bounds)
         shown = {rect: tile for rect, tile in self.tiles.items() if rect.overlaps(region)}
         shape = (1, model.config.latent, region.height, region.width)
-        layout = {"dtype": torch.float32, "device": self.quality.device, "memory_format": torch.channels_last}
-        latent = torch.empty(shape, **layout)
+        latent = torch.empty(shape, dtype=torch.float32, device=self.quality.device, memory_format=torch.channels_last)
         for rect, tile in shown.items():
             window = rect.grow(0, region)
             copy_shared({window: shown_latents(model, tile.coded.part(window.within(rect)))}, latent, region)
