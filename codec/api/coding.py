@@ -40,8 +40,9 @@ def encode(
             ICC profile, EXIF and XMP are kept. RGB whose channels are equal is coded as grey and comes back as RGB.
         quality: 1 (smallest) to 100 (best).
         model: "auto" (the shipped model that was trained for the quality and the tune; of drawn pictures, such as text,
-            screenshots and patterns, those of the tune "psnr"), name of a shipped model, path of a weights file, or
-            name of an own model in one of `lapic.codec.model.shipped.model_folders`. A decoder needs that model too.
+            screenshots and patterns, those of the tune "psnr"), name of a shipped model ("eye" and "photo" mean
+            "eye-high" and "photo-high" above quality 60), path of a weights file, or name of an own model in one of
+            `lapic.codec.model.shipped.model_folders`. A decoder needs that model too.
         tile: edge of the independently coded tiles in pixels, 64 times a power of two up to 2^20, or 0 for one tile; a
             tile, cut at the picture's border, has at most 2^16 places of 16 x 16 pixels.
         device: "auto" (a GPU if there is one), "cpu" or "cuda".
@@ -96,9 +97,9 @@ def encode(
     if any(value is not None for value in targets):
         from lapic.codec.encode.target import Stretch, encode_to_target
         from lapic.codec.encode.trials import Target
-        from lapic.codec.model.shipped import QUALITY_RANGES
+        from lapic.codec.model.shipped import pair_for
 
-        served = QUALITY_RANGES[tune] if model == AUTO_MODEL else {model: load(model, where).qualities}
+        served = pair_for(model, tune) or {str(model): load(model, where).qualities}
         stretches = [Stretch(partial(load, name, where), *qualities) for name, qualities in served.items()]
         return encode_to_target(stretches, pixels, Target(*targets), tile, chunks, effort, lanes, tune, report, weights)
     loaded = load_for(model, quality, where, tune)

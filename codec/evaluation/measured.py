@@ -4,13 +4,13 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from lapic.bitstream import Error
-from lapic.codec import defaults
 from lapic.codec.arguments import Progress, no_progress
 from lapic.codec.command.convert import encode_file
 from lapic.codec.command.failures import attempt
 from lapic.codec.command.jobs import EncodeJob
 from lapic.codec.evaluation.measure import load_rgb
 from lapic.codec.evaluation.metrics import METRICS, all_metrics
+from lapic.codec.model.shipped import pair_for
 
 
 @dataclass(frozen=True)
@@ -48,5 +48,5 @@ def encode_and_measure(job: MeasuredJob, progress: Progress = no_progress) -> di
 
 
 def _measure(job: MeasuredJob) -> dict[str, Any]:
-    model = None if job.model == defaults.AUTO_MODEL else job.model
+    model = None if pair_for(job.model, job.tune) else job.model
     return all_metrics(load_rgb(job.source), load_rgb(job.target, model), job.metrics)

@@ -19,11 +19,20 @@ from torch import Tensor
 
 from lapic.bitstream import Error, Tables
 from lapic.codec import files
-from lapic.codec.defaults import AUTO_MODEL, DEFAULT_MODEL, DEFAULT_TUNE
+from lapic.codec.defaults import DEFAULT_MODEL, DEFAULT_TUNE
 from lapic.codec.exact import hyper
 from lapic.codec.exact.quantise import thresholds
 from lapic.codec.host import isolated
-from lapic.codec.model.shipped import check_model, file_state, find_model, model_for, model_id, name_of, unreadable
+from lapic.codec.model.shipped import (
+    check_model,
+    file_state,
+    find_model,
+    model_for,
+    model_id,
+    name_of,
+    pair_for,
+    unreadable,
+)
 from lapic.codec.nets import levels
 from lapic.codec.nets.config import Config
 from lapic.codec.nets.network import Transforms
@@ -297,11 +306,12 @@ def load_by_id(
 
 
 def load_for(name: str | os.PathLike[str], quality: float, device: str = "cpu", tune: str = DEFAULT_TUNE) -> Model:
-    """The model to encode with at a quality 1..100: one by name as for `load`, or for "auto" the shipped one that was
-    trained for the quality and the tune. Raises `Error` as `load` does, and if the named model was not trained for the
-    quality."""
-    if name == AUTO_MODEL:
-        return load(model_for(quality, tune), device)
+    """The model to encode with at a quality 1..100: one by name as for `load`, or of a pair of shipped models, see
+    `pair_for`, the one that was trained for the quality. Raises `Error` as `load` does, and if the named model was not
+    trained for the quality."""
+    pair = pair_for(name, tune)
+    if pair:
+        return load(model_for(quality, pair), device)
     model = load(name, device)
     low, high = model.qualities
     if not low <= quality <= high:

@@ -12,14 +12,16 @@ from safetensors import SafetensorError, safe_open
 
 from lapic.bitstream import Error
 from lapic.codec import files
+from lapic.codec.defaults import AUTO_MODEL
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 SUFFIX = ".safetensors"
 FOLDERS_VARIABLE = "LAPIC_MODELS"  # the environment variable that names folders of own models
 HIGH_QUALITY = 60  # above it a second model is used, which was trained for these qualities alone
 LOW, HIGH = (1.0, HIGH_QUALITY), (HIGH_QUALITY + 1 / 256, 100.0)  # in steps of 1/256
-QUALITY_RANGES = {"eye": {"eye": LOW, "eye-high": HIGH}, "psnr": {"photo": LOW, "photo-high": HIGH}}  # by the tune
-SERVED = QUALITY_RANGES["eye"] | QUALITY_RANGES["psnr"] | {"fast": LOW}  # by the model
+PAIRS = {name: {name: LOW, f"{name}-high": HIGH} for name in ("eye", "photo")}  # by the first model's name
+QUALITY_RANGES = {"eye": PAIRS["eye"], "psnr": PAIRS["photo"]}  # of the models of "auto", by the tune
+SERVED = PAIRS["eye"] | PAIRS["photo"] | {"fast": LOW}  # by the model
 TRANSLATOR_KINDS = {"translator": "a translator", "lptn": "an LPTN translator"}  # by the kind in their metadata
 
 
@@ -124,9 +126,16 @@ def find_model(name: str | os.PathLike[str]) -> Path:
     raise Error(f"weights {text[:200]!r} cannot be read: there is no such file, and no such model (installed: {have})")
 
 
-def model_for(quality: float, tune: str) -> str:
-    """Name of the shipped model that photos are encoded with at a quality 1..100, by what a file is to be best by."""
-    return next(name for name, (_, highest) in QUALITY_RANGES[tune].items() if quality <= highest)
+def pair_for(name: str | os.PathLike[str], tune: str) -> dict[str, tuple[float, float]] | None:
+    """The two shipped models that serve all qualities between them, with their qualities, for a model's name as an
+    encoder takes it: those of the tune for "auto", those whose first has the name. None for all other names and
+    paths."""
+    return QUALITY_RANGES[tune] if name == AUTO_MODEL else PAIRS.get(str(name))
+
+
+def model_for(quality: float, pair: dict[str, tuple[float, float]]) -> str:
+    """Name of the one of a pair of models that encodes at a quality 1..100."""
+    return next(name for name, (_, highest) in pair.items() if quality <= highest)
 
 
 def name_of(model_id: bytes) -> str:

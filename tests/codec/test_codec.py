@@ -15,7 +15,7 @@ from lapic.codec.decode.decoder import View
 from lapic.codec.encode import encoder
 from lapic.codec.metrics import psnr
 from lapic.codec.model.codec_weights import default_dtype, load, load_by_id
-from lapic.codec.model.shipped import HIGH_QUALITY, name_of
+from lapic.codec.model.shipped import HIGH_QUALITY, PAIRS, WEIGHTS, name_of
 from lapic.codec.nets.levels import fixed_point
 from lapic.codec.picture.tiling import latent_bounds, tile_edge
 from tests.conftest import difference
@@ -242,18 +242,29 @@ def test_the_model_goes_by_the_quality(photo: Image.Image) -> None:
     for tune, name in (("eye", "eye"), ("psnr", "photo")):
         assert [model_at(quality, tune=tune) for quality in (1, HIGH_QUALITY)] == [name] * 2
         assert [model_at(quality, tune=tune) for quality in (HIGH_QUALITY + 1 / 256, 100)] == [f"{name}-high"] * 2
-    assert model_at(30, model="photo") == "photo"
+    for name in PAIRS:
+        for tune in ("eye", "psnr"):
+            assert [model_at(quality, model=name, tune=tune) for quality in (60, 61)] == [name, f"{name}-high"]
     assert model_at(90, model="photo-high") == "photo-high"
 
 
 def test_a_model_serves_the_qualities_that_it_learned(photo: Image.Image) -> None:
-    small = photo.resize((90, 60))
-    for model, quality in (("photo", 61), ("photo-high", 59)):
-        with pytest.raises(lapic.Error, match=f"{model} is for qualities .*: quality {quality} needs another"):
+    small, weights = photo.resize((90, 60)), str(WEIGHTS / "photo.safetensors")
+    for model, quality in ((weights, 61), ("photo-high", 59)):
+        with pytest.raises(lapic.Error, match=f"model photo.* is for qualities .*: quality {quality} needs another"):
             lapic.encode(small, quality, model=model)
     assert lapic.info(lapic.encode(small, model="photo-high", bpp=2.5, effort=0))["quality"] >= HIGH_QUALITY
-    with pytest.raises(lapic.Error, match="cannot be reached: quality 60 gives"):
-        lapic.encode(small, model="photo-high", bpp=0.1, effort=0)
+    for model, bpp in ((weights, 8), ("photo-high", 0.1)):
+        with pytest.raises(lapic.Error, match="cannot be reached: quality 60 gives"):
+            lapic.encode(small, model=model, bpp=bpp, effort=0)
+
+
+def test_a_name_that_stands_for_two_models_reaches_the_targets_of_both(photo: Image.Image) -> None:
+    small = photo.resize((90, 60))
+    for bpp, name in ((1.0, "photo"), (2.5, "photo-high")):
+        data = lapic.encode(small, model="photo", bpp=bpp, effort=0)
+        assert lapic.info(data)["model"]["name"] == name
+        assert 8 * len(data) / (90 * 60) == pytest.approx(bpp, rel=0.03)
 
 
 def test_info_adds_up(photo: Image.Image) -> None:

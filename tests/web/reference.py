@@ -8,7 +8,7 @@ from lapic import bitstream
 from lapic.codec.decode import decoder
 from lapic.codec.encode import encoder
 from lapic.codec.model.codec_weights import load, load_by_id
-from lapic.codec.model.shipped import model_for
+from lapic.codec.model.shipped import QUALITY_RANGES, model_for
 from lapic.codec.picture import pillow, planes
 
 
@@ -23,5 +23,5 @@ def decode(data: bytes, scale: int = 1, realism: float = 0.0) -> np.ndarray:
 def encode(image: Image.Image, quality: float) -> bytes:
     """The file without a search."""
     pixels, chunks = planes.simplify(*pillow.from_pil(image))
-    model = load(model_for(quality, "eye"), "cpu", torch.float32)
+    model = load(model_for(quality, QUALITY_RANGES["eye"]), "cpu", torch.float32)
     return encoder.encode_pixels(model, pixels, quality, chunks=chunks)

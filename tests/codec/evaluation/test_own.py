@@ -22,6 +22,16 @@ def small(photo: Image.Image) -> np.ndarray:
     return np.asarray(photo.crop((0, 0, 96, 64)))
 
 
+def test_a_name_that_stands_for_two_models_serves_the_qualities_of_both(small: np.ndarray) -> None:
+    made = codecs.make("lapic@e0+model=photo")
+    assert (made.label, made.span) == ("lapic, effort 0, photo", (1, 100))
+    assert own.decodes_with("lapic@model=photo", 80) == ("photo-high", 0)
+    for quality, name in ((60, "photo"), (60.5, "photo-high")):
+        data = made.encode(small, quality)
+        assert lapic.info(data)["model"]["name"] == name
+        assert np.array_equal(made.decode(data), np.asarray(lapic.decode(data)))
+
+
 def test_settings_are_joined(small: np.ndarray) -> None:
     made = codecs.make("lapic@e2+psnr")
     assert made.label == "lapic, effort 2, tune psnr"
