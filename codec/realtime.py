@@ -18,6 +18,8 @@ from triton.runtime import JITFunction
 from lapic import bitstream
 from lapic.bitstream import MISMATCH, Error, Header, Payload, PixelFormat
 from lapic.bitstream.container import QUALITY_MAP
+from lapic.bitstream.entropy import LANES_MAX
+from lapic.codec import arguments
 from lapic.codec.decode import picture_filter
 from lapic.codec.decode.decoder import View, synthesise
 from lapic.codec.decode.picture_filter import FEATURES, of_coefficients
@@ -25,7 +27,7 @@ from lapic.codec.encode.draft import Rounded
 from lapic.codec.encode.encoder import code_tile, round_latents
 from lapic.codec.gpu.entropy_decode import decode_packed, lane_range
 from lapic.codec.gpu.entropy_encode import Pushed, payload_of, push
-from lapic.codec.gpu.graph import capture_graph
+from lapic.codec.gpu.graph import capture_graph, on_device
 from lapic.codec.gpu.packed import PackedTile, pack
 from lapic.codec.gpu.synthesis import FusedSynthesis, fusible
 from lapic.codec.host import isolated
@@ -34,6 +36,8 @@ from lapic.codec.model.latents import shown_latents
 from lapic.codec.nets import levels
 from lapic.codec.picture.tensors import to_picture, to_pixels
 from lapic.codec.picture.tiling import LATENT, latent_bounds
+
+COUNT_MAX = 2**31 - 1  # words that a kernel can count
 
 
 @dataclass(frozen=True)
@@ -75,14 +79,18 @@ class RealtimeDecoder:
         lanes, words: what files have at most; the words are of 32 bits. Without figures enough for 1.5 bits a pixel.
 
     Raises:
+        ValueError: no file of one tile has that size, or lanes or words are out of range.
+        TypeError: lanes or words are no numbers.
         Error: the model is on a CPU, and Triton's interpreter is not on.
     """
 
     @isolated
     def __init__(self, model: Model, width: int, height: int, lanes: int = 0, words: int = 0) -> None:
         _check_device(model)
+        Header(width, height, PixelFormat.RGB, 1, model.identity, 0, {}).check()
         self.model, self.width, self.height = model, width, height
-        self.words = words or 3 * width * height // 64 + 64
+        self.words = arguments.whole("words", words, 0, COUNT_MAX) or 3 * width * height // 64 + 64
+        lanes = arguments.whole("lanes", lanes, 0, LANES_MAX)
         self.lanes = lanes or self.words // 256 + 1  # they are half as long again
         numbers = partial(torch.zeros, PackedTile.size(self.lanes, self.words), dtype=torch.int32)
         pinned = {"device": "cpu", "pin_memory": model.device.type == "cuda"}
@@ -125,22 +133,24 @@ class RealtimeDecoder:
         header, tiles = bitstream.read(data)
         payload = self._payload(header, tiles)
         self.host.reverse()
-        self.packed.copy_(pack(payload, header.quality, tiles[0].crc, self.host[0]))
-        own = picture_filter.read(self.model, header.chunks)
-        if own:
-            for place, part in zip(vars(self.filter).values(), vars(own).values(), strict=True):
-                place.copy_(part)
-        kind = (own is not None, 3 if header.pixel_format == PixelFormat.RGB else 1)
-        if kind not in self.graphs:
-            self.graphs[kind] = capture_graph(lambda: self.decode_packed(*kind), self.model.device)
-        picture, whole = self.graphs[kind]()
-        picture = picture.expand(-1, -1, header.channels)
-        if self.model.device.type != "cuda":
-            return Launched(picture.contiguous(), whole, None)
-        on_host = torch.empty(whole.shape, dtype=torch.bool, pin_memory=True).copy_(whole, non_blocking=True)
-        launched = Launched(picture.clone(), on_host, torch.cuda.Event())
-        launched.done.record()
-        return launched
+        with on_device(self.model.device):
+            self.packed.copy_(pack(payload, header.quality, tiles[0].crc, self.host[0]))
+            own = picture_filter.read(self.model, header.chunks)
+            if own:
+                for place, part in zip(vars(self.filter).values(), vars(own).values(), strict=True):
+                    place.copy_(part)
+            kind = (own is not None, 3 if header.pixel_format == PixelFormat.RGB else 1)
+            if kind not in self.graphs:
+                self.graphs[kind] = capture_graph(lambda: self.decode_packed(*kind), self.model.device)
+            picture, whole = self.graphs[kind]()
+            with torch.inference_mode(False):  # so that the picture can be changed in place
+                picture = picture.expand(-1, -1, header.channels).clone(memory_format=torch.contiguous_format)
+            if self.model.device.type != "cuda":
+                return Launched(picture, whole, None)
+            on_host = torch.empty(whole.shape, dtype=torch.bool, pin_memory=True).copy_(whole, non_blocking=True)
+            launched = Launched(picture, on_host, torch.cuda.Event())
+            launched.done.record()
+            return launched
 
     def _payload(self, header: Header, tiles: list[bitstream.Tile]) -> Payload:
         """What is to be decoded. Raises `Error` if this decoder is not for the file."""
@@ -188,12 +198,14 @@ class RealtimeEncoder:
     synchronisation.
 
     Args:
-        lanes, capacity: how many lanes a file may have, 2,900 latents that are not 0 each, and how many words of 32
-            bits each lane.
+        lanes: how many a file may have, one for each 2,900 latents that are not 0. Where `lapic.encode` makes more of
+            them, these are longer, and the bytes differ.
+        capacity: how many words of 32 bits a lane may have. With more the host codes the picture.
 
     Raises:
-        ValueError: the quality is out of range.
-        Error: the model is on a CPU, and Triton's interpreter is not on.
+        ValueError: the quality, lanes or capacity is out of range, or no file of one tile has that size.
+        TypeError: lanes or capacity is no number.
+        Error: the model was not trained for the quality; or it is on a CPU, and Triton's interpreter is not on.
     """
 
     @isolated
@@ -201,9 +213,11 @@ class RealtimeEncoder:
         self, model: Model, width: int, height: int, quality: float, lanes: int = 2048, capacity: int = 4096
     ) -> None:
         _check_device(model)
-        self.model, self.lanes, self.capacity = model, lanes, capacity
         self.header = Header(width, height, PixelFormat.RGB, quality, model.identity, 0, {})
         self.header.check()
+        model.check_quality(quality)
+        self.model, self.lanes = model, arguments.whole("lanes", lanes, 1, LANES_MAX)
+        self.capacity = arguments.whole("capacity", capacity, 1, COUNT_MAX // self.lanes)
         self.quality = levels.fixed_point(quality, model.device)
         self.level = levels.nearest_level(self.quality, len(model.tables.hyper))
         self.pixels = torch.zeros(height, width, 3, dtype=torch.uint8, device=model.device)
@@ -223,10 +237,11 @@ class RealtimeEncoder:
             raise TypeError(f"a picture is a tensor of torch.uint8, not {found}")
         if pixels.shape != self.pixels.shape:
             raise ValueError(f"this encoder is for pictures {tuple(self.pixels.shape)}, not {tuple(pixels.shape)}")
-        self.pixels.copy_(pixels)
-        if self.graph is None:
-            self.graph = capture_graph(self.encode_pixels, self.model.device)
-        rounded, pushed = self.graph()
+        with on_device(self.model.device):
+            self.pixels.copy_(pixels)
+            if self.graph is None:
+                self.graph = capture_graph(self.encode_pixels, self.model.device)
+            rounded, pushed = self.graph()
         payload = payload_of(pushed)
         if payload is None:
             return bitstream.write(self.header, [code_tile(self.model, rounded, int(self.level), lanes=True)])

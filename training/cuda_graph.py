@@ -194,7 +194,7 @@ def train_with_cuda_graph(options: CudaGraphOptions) -> Path:
         number += CLOCK_EVERY
         model.hyper_synthesis.keep_exact()
         if trainer.on_gpu:
-            torch.cuda.synchronize()  # the clock is read when the steps are done, not when they are queued
+            torch.cuda.synchronize(options.device)  # the clock is read when steps are done, not when queued
         if number % options.log_every < CLOCK_EVERY:
             speed = number / (time.monotonic() - first)
             write_log(log, options, number, speed, trainer.figures / (number - logged))

@@ -61,10 +61,11 @@ def _product(x: Tensor, weight: Tensor) -> Tensor:
 
 def _activated(total: Tensor, bias: Tensor, one: int, least: int, most: int, dtype: torch.dtype) -> Tensor:
     out = torch.empty_like(total, dtype=dtype)
-    _activate[(triton.cdiv(total.numel(), BLOCK),)](
-        total.contiguous(), bias.contiguous(), out, total.numel(), total[0, 0].numel(), bias.numel(),
-        ONE=one, LEAST=least, MOST=most, BLOCK=BLOCK,
-    )  # fmt: skip
+    with torch.cuda.device_of(total):  # kernels go to the current GPU
+        _activate[(triton.cdiv(total.numel(), BLOCK),)](
+            total.contiguous(), bias.contiguous(), out, total.numel(), total[0, 0].numel(), bias.numel(),
+            ONE=one, LEAST=least, MOST=most, BLOCK=BLOCK,
+        )  # fmt: skip
     return out
 
 
@@ -82,9 +83,10 @@ class DeviceArithmetic(Arithmetic):
     def depth(self, x: Tensor, weights: Mapping[str, Tensor], name: str) -> Tensor:
         """As `Arithmetic.depth`, of float16 or float32."""
         out, taps, bias = torch.empty_like(x), weights[f"{name}.weight"], weights[f"{name}.bias"]
-        _filter[(triton.cdiv(x.numel(), BLOCK),)](
-            x, taps, bias, out, x.numel(), *x.shape[2:], len(bias), ONE=WEIGHT_ONE, MOST=ACTIVATION_MAX, BLOCK=BLOCK
-        )
+        with torch.cuda.device_of(x):
+            _filter[(triton.cdiv(x.numel(), BLOCK),)](
+                x, taps, bias, out, x.numel(), *x.shape[2:], len(bias), ONE=WEIGHT_ONE, MOST=ACTIVATION_MAX, BLOCK=BLOCK
+            )
         return out
 
     def parameters(self, sums: Tensor) -> tuple[Tensor, Tensor]:

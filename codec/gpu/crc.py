@@ -5,14 +5,14 @@ chunks, each times x^(8 n) modulo the CRC's polynomial, n bytes following the ch
 `bitstream.symbols_crc`. The multiplication is that of zlib's crc32_combine.
 """
 
-from functools import lru_cache
-
 import numpy as np
 import torch
 import triton
 import triton.language as tl
 from numpy.typing import NDArray
 from torch import Tensor
+
+from lapic.codec.gpu.graph import cached_on_device
 
 POLYNOMIAL = tl.constexpr(0xEDB88320)  # bits reversed, x^0 is the highest one
 ONES = 0xFFFFFFFF
@@ -71,7 +71,7 @@ def _signed(values: NDArray[np.uint64]) -> Tensor:
     return torch.from_numpy(values.astype(np.uint32).view(np.int32))
 
 
-@lru_cache(maxsize=8)
+@cached_on_device(maxsize=8)
 def _constants(places: int, latents: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """For so many numbers of the hyper-latent, and so many latents: the CRC's table, the factors of the chunks of both,
     and what the ones add that a register begins with, and ends with."""

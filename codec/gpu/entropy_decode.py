@@ -6,8 +6,6 @@ a CUDA graph (`codec.realtime`). rANS is Duda, "Asymmetric numeral systems", arX
 other on a GPU are Giesen, "Interleaved entropy coders", arXiv 1402.3392.
 """
 
-from functools import lru_cache
-
 import torch
 import triton
 import triton.language as tl
@@ -17,6 +15,7 @@ from lapic.bitstream import MISMATCH, Error, Header, Payload, Tile
 from lapic.bitstream.entropy import SYMBOL_MAX
 from lapic.codec.exact.context import Coded, Pass
 from lapic.codec.gpu.crc import symbols_crc
+from lapic.codec.gpu.graph import cached_on_device, on_device
 from lapic.codec.gpu.packed import ESCAPES_MAX, PackedTile, pack
 from lapic.codec.gpu.tables import DeviceTables, tables_of
 from lapic.codec.model.codec_weights import Model
@@ -143,7 +142,7 @@ def _put_escapes(escapes, values, taken, out):
     tl.store(taken, first + tl.load(escapes) + beyond * 2 * ESCAPES)  # which no payload has
 
 
-@lru_cache(maxsize=16)
+@cached_on_device(maxsize=16)
 def _raster(channels: int, plane: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Channel and place of each number of an array (channels, plane)."""
     channel = torch.arange(channels, device=device, dtype=torch.int16)
@@ -227,7 +226,8 @@ def decode_packed(model: Model, packed: PackedTile, size: tuple[int, int]) -> tu
 def decode_symbols(model: Model, header: Header, tile: Tile, rect: Rect, payload: Payload) -> tuple[Tensor, Coded]:
     """As `codec.decode.symbols.decode_symbols`, of a payload that `fits`, on the model's device."""
     packed = pack(payload, header.quality, tile.crc).to(model.device)
-    z, coded, whole = decode_packed(model, packed, (rect.height, rect.width))
+    with on_device(model.device):
+        z, coded, whole = decode_packed(model, packed, (rect.height, rect.width))
     if not whole:
         raise Error(MISMATCH)
     return z, coded

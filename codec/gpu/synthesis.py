@@ -23,6 +23,7 @@ from lapic.codec.nets.network import Block, Synthesis
 # The most channels of a block that runs as two kernels. One weight matrix of 128 x 128 float16 is 32 KiB, which a GPU's
 # shared memory holds beside the features that it is multiplied with; wider blocks run layer by layer.
 WIDEST = 128
+FUSED_WIDTHS = {16, 32, 64, WIDEST}  # powers of two, of 16 or more: Triton multiplies no other matrices
 # Places of which a program of `_mix` or `_filter` makes all channels. With more places each loaded weight is used more
 # often, but 64 places of 128 channels are already 8192 sums in registers, 64 for each thread of 4 warps.
 MIX_BLOCK = FILTER_BLOCK = 64
@@ -150,7 +151,7 @@ class FusedBlock:
 
 def fusible(config: Config) -> bool:
     """Whether `FusedSynthesis` is for a model of this shape."""
-    return 0 < config.quarter <= WIDEST and config.fine <= WIDEST
+    return {config.quarter, config.fine} <= FUSED_WIDTHS and (config.coarse > WIDEST or config.coarse in FUSED_WIDTHS)
 
 
 class FusedSynthesis:

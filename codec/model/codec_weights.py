@@ -74,6 +74,13 @@ class Model:
         """The lowest and the highest quality that it was trained for; others may give artefacts."""
         return float(self.card.get("lowest", 1)), float(self.card.get("highest", 100))
 
+    def check_quality(self, quality: float) -> None:
+        """Raise `Error` if the model was not trained for a quality 1..100."""
+        low, high = self.qualities
+        if not low <= quality <= high:
+            span = f"qualities {low:g} to {high:g}"
+            raise Error(f"the model {self.name} is for {span}: quality {quality:g} needs another")
+
 
 def identity(integers: dict[str, Tensor], tables: Tables) -> bytes:
     """First four bytes of the SHA-256 over the integer tensors (sorted by name, as little-endian int32) and tables."""
@@ -313,7 +320,5 @@ def load_for(name: str | os.PathLike[str], quality: float, device: str = "cpu", 
     if pair:
         return load(model_for(quality, pair), device)
     model = load(name, device)
-    low, high = model.qualities
-    if not low <= quality <= high:
-        raise Error(f"the model {model.name} is for qualities {low:g} to {high:g}: quality {quality:g} needs another")
+    model.check_quality(quality)
     return model

@@ -11,6 +11,7 @@ from lapic.codec.exact import context, hyper
 from lapic.codec.model import latents
 from lapic.codec.model.codec_weights import load
 from lapic.codec.nets import levels
+from lapic.codec.nets.config import SECOND, Config
 from lapic.codec.nets.network import assemble
 from lapic.codec.picture import tensors
 
@@ -51,6 +52,36 @@ def test_the_exact_networks_say_the_same(batch: int, height: int, width: int, ma
     assert torch.equal(expected.mean, found.mean)
     assert torch.equal(expected.index, found.index)
     assert expected.index.unique().numel() > 20
+
+
+def test_the_exact_layers_run_where_their_numbers_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels go to the current GPU, which may be another one."""
+    within = kernels.torch.cuda.device_of
+    asked: list[torch.Tensor] = []
+    monkeypatch.setattr(kernels.torch.cuda, "device_of", lambda x: asked.append(x) or within(x))
+    x = torch.zeros(1, 2, 3, 4, device=DEVICE)
+    weights = {"a.weight": torch.ones(2, 9, device=DEVICE), "a.bias": torch.ones(2, device=DEVICE)}
+    kernels.DEVICE.depth(x, weights, "a")
+    kernels.DEVICE.activation(x)
+    assert [one is x for one in asked] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (Config(quarter=64), True),
+        (Config(quarter=16, fine=32, coarse=64), True),
+        (Config(quarter=48), False),  # no power of two
+        (Config(quarter=8), False),  # too few for a product
+        (Config(quarter=64, fine=96), False),
+        (Config(quarter=64, fine=256), False),
+        (Config(quarter=64, coarse=96), False),
+        (Config(), False),
+        (SECOND, False),
+    ],
+)
+def test_the_kernels_are_for_some_widths(config: Config, expected: bool) -> None:
+    assert synthesis.fusible(config) == expected
 
 
 def test_the_fused_synthesis_makes_the_same_picture(photo: Image.Image) -> None:

@@ -5,8 +5,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,10 +19,13 @@ import lapic
 from lapic import bitstream
 from lapic.bitstream import Error, entropy
 from lapic.codec.decode import picture_filter
+from lapic.codec.model import latents
 from lapic.codec.model.codec_weights import load, load_for
+from lapic.codec.picture.tiling import Rect
 
 triton = pytest.importorskip("triton", reason="Triton is not installed: nothing can run the kernel")
 from lapic.codec import realtime  # noqa: E402, it imports Triton
+from lapic.codec.exact import kernels  # noqa: E402
 from lapic.codec.gpu import crc, entropy_decode, entropy_encode, pyramid, synthesis  # noqa: E402
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -58,6 +63,7 @@ def test_a_stream_of_files_gives_their_pictures(
     for data, picture in zip(files, shown, strict=True):
         expected = np.asarray(lapic.decode(data, device="cpu")).reshape(40, 50, -1)
         assert picture.dtype == torch.uint8
+        assert not picture.is_inference()  # or it could not be changed in place
         assert picture.shape == expected.shape
         assert np.abs(picture.cpu().numpy().astype(int) - expected).max() <= (0 if DEVICE == "cpu" else 4)
     assert not torch.equal(shown[0], shown[1])
@@ -136,6 +142,60 @@ def test_tensors_that_are_no_such_pictures_are_refused() -> None:
             encode(torch.zeros(shape, dtype=torch.uint8, device=DEVICE))
 
 
+def test_arguments_out_of_range_are_refused() -> None:
+    model = load("eye", DEVICE)
+    make, encoder = realtime.RealtimeDecoder, partial(realtime.RealtimeEncoder, model, 50, 40, 20)
+    for attempt, reason in (
+        (lambda: make(model, 0, 40), "a picture of 0 x 40 does not fit the format"),
+        (lambda: make(model, 8192, 8192), "a tile of 8192 x 8192 has more than 65536 places of 16 x 16 pixels"),
+        (lambda: make(model, 50, 40, lanes=-1), "lanes -1 is outside 0 to 65536"),
+        (lambda: make(model, 50, 40, words=-1), "words -1 is outside 0 to 2147483647"),
+        (lambda: encoder(lanes=0), "lanes 0 is outside 1 to 65536"),
+        (lambda: encoder(capacity=0), "capacity 0 is outside 1 to 1048575"),
+        (lambda: encoder(lanes=65536, capacity=32768), "capacity 32768 is outside 1 to 32767"),
+    ):
+        with pytest.raises(ValueError, match=f"^{reason}$"):
+            attempt()
+    with pytest.raises(Error, match=r"^the model eye is for qualities 1 to 60: quality 90 needs another$"):
+        realtime.RealtimeEncoder(model, 50, 40, 90)
+
+
+def test_all_is_launched_on_the_device_of_the_model(
+    decoder: realtime.RealtimeDecoder, small: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Triton launches on the current GPU, which need not be the model's."""
+    entered: list[torch.device] = []
+
+    @contextmanager
+    def on_device(device: torch.device) -> Iterator[None]:
+        entered.append(device)
+        yield
+        entered.clear()
+
+    def work(*_: object) -> tuple[object, ...]:
+        assert entered == [model.device]
+        return made
+
+    model, encode = decoder.model, realtime.RealtimeEncoder(decoder.model, 50, 40, 20)
+    for module in (realtime, entropy_decode):
+        monkeypatch.setattr(module, "on_device", on_device)
+    monkeypatch.setattr(decoder, "decode_packed", work)
+    monkeypatch.setattr(encode, "encode_pixels", work)
+    monkeypatch.setattr(entropy_decode, "decode_packed", work)
+    monkeypatch.setattr(realtime, "payload_of", lambda _: b"")
+    monkeypatch.setattr(realtime, "capture_graph", lambda work, _: work)
+    monkeypatch.setattr(decoder, "graphs", {})
+    data = lapic.encode(small, 5, effort=0)
+    header, [tile] = bitstream.read(data)
+    made = torch.zeros(40, 50, 3, dtype=torch.uint8), torch.tensor(True)
+    assert torch.equal(decoder(data).cpu(), made[0])
+    made = None, SimpleNamespace(crc=0)
+    encode(torch.zeros(40, 50, 3, dtype=torch.uint8))
+    made = 1, 2, True
+    payload = bitstream.read_payload(tile.payload)
+    assert entropy_decode.decode_symbols(model, header, tile, Rect(0, 0, 3, 4), payload) == (1, 2)
+
+
 def test_a_cpu_without_the_interpreter_is_refused() -> None:
     code = """
 import lapic
@@ -164,19 +224,23 @@ class Nothing:
         pass
 
 
-def test_it_runs_without_host_synchronisation(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["photo", "fast"])
+def test_it_runs_without_host_synchronisation(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Tensors without contents, whose numbers nobody can ask for, go all the way."""
-    meta, model = torch.device("meta"), load("photo", dtype=torch.float16)
+    meta, model = torch.device("meta"), load(name, dtype=torch.float16)
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # which does not know such a device
-    for module in (crc, entropy_decode, entropy_encode, pyramid, synthesis):
-        for name, value in vars(module).items():
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda *_: False)
+    monkeypatch.setattr(latents, "arithmetic_on", lambda _: kernels.DEVICE)
+    for module in (crc, entropy_decode, entropy_encode, kernels, pyramid, synthesis):
+        for kernel, value in vars(module).items():
             if isinstance(value, triton.runtime.KernelInterface):
-                monkeypatch.setattr(module, name, Nothing())
-    moved = {name: getattr(model, name).to(meta) for name in ("centroid", "threshold")}
-    moved["integers"] = {name: tensor.to(meta) for name, tensor in model.integers.items()}
+                monkeypatch.setattr(module, kernel, Nothing())
+    moved = {part: getattr(model, part).to(meta) for part in ("centroid", "threshold")}
+    moved["integers"] = {part: tensor.to(meta) for part, tensor in model.integers.items()}
     empty = replace(model, **moved, device=meta, transforms=copy.deepcopy(model.transforms).to(meta))
     with torch.inference_mode():
         decoder = realtime.RealtimeDecoder(empty, 700, 600)
+        assert (decoder.fused is not None) == (name == "photo")
         (picture, whole), (other, _) = (decoder.decode_packed(filtered, channels=3) for filtered in (True, False))
         rounded, pushed = realtime.RealtimeEncoder(empty, 700, 600, quality=30).encode_pixels()
     assert picture.shape == other.shape == (600, 700, 3)

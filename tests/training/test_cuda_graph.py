@@ -244,9 +244,12 @@ def test_the_log_has_the_means_of_the_steps_since_its_last_row(
 ) -> None:
     class Counting(GraphTrainer):
         def captured_step(self) -> Callable[[], None]:
+            self.on_gpu = True
             self.figures += 3  # by the steps that warm it up
             return lambda: self.figures.add_(torch.tensor([7.0, 1.0, 2.0, 0.0]))
 
+    waited: list[str] = []
+    monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
     monkeypatch.setattr(cuda_graph, "GraphTrainer", Counting)
     monkeypatch.setattr(cuda_graph, "time", SimpleNamespace(monotonic=map(float, itertools.count()).__next__))
     train_with_cuda_graph(dataclasses.replace(OPTIONS, out=tmp_path, minutes=0.5, log_every=log_every))
@@ -256,6 +259,7 @@ def test_the_log_has_the_means_of_the_steps_since_its_last_row(
     for row in rows:
         assert [float(row[name]) for name in ("loss", "bpp", "mse", "skipped")] == [7, 1, 2, 0]
     assert json.loads((tmp_path / "options.json").read_text())["sha256"].keys() == {"init"}
+    assert set(waited) == {OPTIONS.device}  # which need not be torch's current one
 
 
 def test_shares_of_hard_crops_do_not_fall_with_the_batch() -> None:
