@@ -14,6 +14,7 @@ from lapic.codec.command import interrupts, restore_commands, web_commands
 from lapic.codec.command.coding_options import DECODE_OPTIONS, ENCODE_OPTIONS
 from lapic.codec.command.console import (
     boundary,
+    is_given,
     one_line_errors,
     print_stderr,
     quiet_pillow,
@@ -90,8 +91,8 @@ def encode(
     from lapic.codec.command.jobs import EncodeJob
 
     has_target = sum(settings[target] is not None for target in ("size", "bpp", "psnr"))
-    if has_target > 1:
-        raise click.UsageError("--size, --bpp and --psnr exclude each other")
+    if has_target + is_given(click.get_current_context(), "quality") > 1:
+        raise click.UsageError("--quality, --size, --bpp and --psnr exclude each other")
     inputs, output = named_places(inputs, output)
     work, job_class = encode_file, EncodeJob
     if metrics:

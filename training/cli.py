@@ -10,12 +10,11 @@ from typing import Any
 import click
 
 from lapic.codec.command import interrupts
-from lapic.codec.command.console import Finite, with_options
+from lapic.codec.command.console import Finite, is_given, with_options
 from lapic.codec.memory import keep_freed_memory
 from lapic.training.cli_checks import (
     check_losses,
     fill_qualities,
-    is_given,
     missing_packages,
     one_line_errors,
     options_of,

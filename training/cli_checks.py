@@ -6,14 +6,9 @@ from dataclasses import fields
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
+from lapic.codec.command.console import is_given
 from lapic.codec.command.failures import reason, show_traceback
-
-
-def is_given(context: click.Context, name: str) -> bool:
-    """Whether an option stands on the command line."""
-    return context.get_parameter_source(name) is not ParameterSource.DEFAULT
 
 
 def options_of(context: click.Context, kind: type, options: dict[str, Any], refusal: str) -> dict[str, Any]:

@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
-from lapic.codec.command.console import Finite
+from lapic.codec.command.console import Finite, is_given
 from lapic.codec.defaults import DEFAULT_MODEL, DEFAULT_TUNE, TUNES
 
 
@@ -138,8 +137,7 @@ INIT = click.option("--init", help="Start from a shipped model's name or a weigh
 
 def _needs_eye(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
     """Refuse an option of --objective eye without that. Raises UsageError."""
-    is_given = context.get_parameter_source(parameter.name) is not ParameterSource.DEFAULT
-    if is_given and context.params["objective"] != "eye":
+    if is_given(context, str(parameter.name)) and context.params["objective"] != "eye":
         raise click.UsageError(f"{parameter.opts[0]} needs --objective eye")
     return value
 

@@ -45,10 +45,10 @@ def encode(
             `lapic.codec.model.shipped.model_folders`. A decoder needs that model too.
         tile: edge of the independently coded tiles in pixels, 64 times a power of two up to 2^20, or 0 for one tile; a
             tile, cut at the picture's border, has at most 2^16 places of 16 x 16 pixels.
-        device: "auto" (a GPU if there is one), "cpu" or "cuda".
+        device: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:N".
         size, bpp, psnr: instead of a quality, one target that is searched for: at most so many bytes, about so many
             bits per pixel of the whole file, or about so many dB. A UserWarning says what was found where nothing comes
-            within 2 % or 0.1 dB, as it happens between two models.
+            within 2 % of the bits or 0.1 dB, as it happens between two models.
         effort: 0 (one pass) to 9, how long to search for a smaller file of the same quality; decoding takes no longer.
         tune: what the file is to be best by: "eye", how it looks (model and search lower square error mixed with
             SSIMULACRA2's terms), or "psnr", square error alone.
@@ -72,7 +72,8 @@ def encode(
         ValueError: quality, target, tile, effort, tune or device is out of range, more than one target is given, or
             a region does not fit the image.
         TypeError: an argument is of a wrong type.
-        Error: the image, a mask or the model cannot be read, no quality reaches the target, or OpenCV is missing.
+        Error: the image, a mask or the model cannot be read, no quality reaches the target, or OpenCV or the device is
+            missing.
     """
     from lapic.bitstream.container import MAX_EDGE
     from lapic.codec import arguments
@@ -131,7 +132,7 @@ def decode(
             and in the folders of own models, see `lapic.codec.model.shipped.model_folders`.
         scale: 1, 2, 4 or 8 for a picture of 1/scale of the size, rounded up; smaller is faster.
         crop: (x, y, width, height), a part of the full-size picture in its pixels; only what it needs is decoded.
-        device: "auto" (a GPU if there is one), "cpu" or "cuda".
+        device: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:N".
         max_pixels: refuse files that declare more, or larger crops; None for no limit.
         progress: called as progress(done, total).
         realism: 0 for the picture nearest to the original, to 1 for the one that looks most like a photo: texture that
@@ -142,7 +143,7 @@ def decode(
 
     Raises:
         Error: not a lapic file, damaged (see `salvage`), too large, or made for a model that is not installed, is not
-            the given one or, with `realism`, has no realistic decoder.
+            the given one or, with `realism`, has no realistic decoder, or the device is missing.
         ValueError: scale, crop, realism or device is not possible.
         TypeError: an argument is of a wrong type.
     """

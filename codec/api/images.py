@@ -30,7 +30,7 @@ def restore(
         strength: 0 (change nothing) to 1.
         scale: 2 or 4, for upscale.
         look: "faithful" (the least error) or "realistic" (sharper, with texture that is likely but invented).
-        device: "auto" (a GPU if there is one), "cpu" or "cuda".
+        device: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:N".
         progress: called as progress(done, total).
 
     Returns:
@@ -40,7 +40,7 @@ def restore(
     Raises:
         ValueError: task, strength, scale, look or device is not possible.
         TypeError: an argument is of a wrong type.
-        Error: the image cannot be read.
+        Error: the image cannot be read, or the device is missing.
     """
     from lapic.codec import arguments
     from lapic.codec.model.codec_weights import pick_device
@@ -77,11 +77,11 @@ def translate(
         model: weights file of a translator or of an LPTN (`lapic-train translator` makes them), or "grey:FACTOR": the
             mean of the channels times a factor, clipped.
         strength: 0 (change nothing) to 1. Below 1 "grey:FACTOR" leaves colour images in colour.
-        device: "auto" (a GPU if there is one), "cpu" or "cuda".
+        device: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:N".
         progress: called as progress(done, total).
 
     Raises:
-        Error: the image or the model cannot be read, or the image is too small for it.
+        Error: the image or the model cannot be read, the image is too small for it, or the device is missing.
         ValueError: strength, factor or device is not possible.
         TypeError: an argument is of a wrong type.
     """

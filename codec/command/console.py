@@ -11,12 +11,18 @@ from functools import wraps
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from lapic.bitstream.error import Error
 from lapic.codec import streams
 from lapic.codec.command import interrupts
 from lapic.codec.command.failures import reason, show_traceback
 from lapic.codec.streams import printable, write_stderr
+
+
+def is_given(context: click.Context, name: str) -> bool:
+    """Whether an option stands on the command line."""
+    return context.get_parameter_source(name) is not ParameterSource.DEFAULT
 
 
 def print_stderr(line: str) -> None:

@@ -85,6 +85,8 @@ def _level(item: Any, pixels: NDArray[np.uint8]) -> tuple[Weights, float]:
         return _of_rectangle(arguments.rectangle("a region", item[:4]), size), weight
     if isinstance(item, str | os.PathLike):
         return _of_mask(_opened(os.fspath(item), size), size), WEIGHT
+    if np.isscalar(item) or isinstance(item, list | tuple):
+        raise TypeError(f"a region is (x, y, width, height) with or without a weight, a mask or a word, not {item!r}")
     arguments.check_image(item)
     return _of_mask(item, size), WEIGHT
 

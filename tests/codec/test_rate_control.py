@@ -1,4 +1,6 @@
+import math
 import warnings
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -8,8 +10,10 @@ from click.testing import CliRunner
 from PIL import Image
 
 import lapic
+from lapic.bitstream import Header
 from lapic.codec.cli import main
 from lapic.codec.encode import trials
+from lapic.codec.encode.target import SPARE_FILES, Stretch, encode_to_target
 from lapic.codec.metrics import psnr
 from lapic.codec.model.codec_weights import load
 from lapic.codec.model.shipped import HIGH_QUALITY
@@ -163,6 +167,95 @@ def test_few_files_are_made_with_all_effort(
         assert psnr(small, lapic.decode(data)) == pytest.approx(target["psnr"], abs=0.1)
 
 
+def scattered(quality: int) -> float:
+    return 1 + 0.05 * (quality * 2654435761 % 997) / 997
+
+
+def mostly_larger(quality: int) -> float:
+    return 1.03 if quality % 8 else 1.0
+
+
+def in_steps(width: float, quality: int) -> float:
+    """As if qualities were rounded up to multiples of a width."""
+    return 1.04 ** (math.ceil(quality / 256 / width) * width - quality / 256)
+
+
+STEP = 2000 * 1.04**30
+
+
+@pytest.mark.parametrize(
+    ("change", "sizes"),
+    [
+        (scattered, (3000, 9000, 20_000)),
+        (mostly_larger, (9000, 11_000)),
+        (partial(in_steps, 0.75), (round(STEP) - 3, round(0.985 * STEP))),
+        (partial(in_steps, 1), (round(STEP) - 3, round(0.985 * STEP), round(0.95 * STEP))),
+        (partial(in_steps, 3), (round(0.95 * STEP),)),
+    ],
+)
+@pytest.mark.parametrize("kind", ["size", "bpp"])
+def test_files_whose_sizes_scatter_around_the_drafts(
+    change: Callable[[int], float], sizes: tuple[int, ...], kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+
+    def encode_latents(_: object, header: Header, latents: object, pixels: object, effort: int, *rest: object) -> bytes:
+        made.append(effort)
+        return bytes(round(2000 * 1.04**header.quality * (change(round(256 * header.quality)) if effort else 1)))
+
+    monkeypatch.setattr(trials, "encode_latents", encode_latents)
+    monkeypatch.setattr(trials, "analyse", lambda *_: [])
+    stretches = [Stretch(partial(load, "eye"), 1, 100)]
+    for size in sizes:
+        made.clear()
+        wanted = trials.Target(size=size) if kind == "size" else trials.Target(bpp=size / 32)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            data = encode_to_target(stretches, np.zeros((16, 16, 3), np.uint8), wanted, 0, effort=2)
+        off = abs(len(data) / size - 1)
+        files = made.count(2)
+        assert files == trials.FILES or (files < trials.FILES and off < 0.0101) or off > 0.015
+        assert files <= trials.FILES + SPARE_FILES
+        assert made.count(0) <= files + 2  # the logarithm of the size is a straight line here
+        assert off < 0.07
+        assert kind != "size" or len(data) <= size
+        assert len(caught) == (kind == "bpp" and abs(np.log(len(data) / size)) > 0.02)
+
+
+@pytest.mark.parametrize("at", [1.5, 5, 30, 70, 99])
+@pytest.mark.parametrize(
+    "logarithm",
+    [
+        lambda quality: 4 * (quality / 100) ** 4,
+        lambda quality: 4 * min(1, quality / 20) + quality / 1000,
+        lambda quality: max(0, quality - 80) / 5 + quality / 1000,
+        math.log,
+    ],
+)
+def test_few_drafts_find_the_size_where_its_curve_is_bent(
+    logarithm: Callable[[float], float], at: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[float] = []
+
+    def encode_latents(_: object, header: Header, *rest: object) -> bytes:
+        made.append(header.quality)
+        return bytes(round(1000 * math.exp(logarithm(header.quality))))
+
+    monkeypatch.setattr(trials, "encode_latents", encode_latents)
+    monkeypatch.setattr(trials, "analyse", lambda *_: [])
+    size = round(1000 * math.exp(logarithm(at)))
+    stretches = [Stretch(partial(load, "eye"), 1, 100)]
+    data = encode_to_target(stretches, np.zeros((16, 16, 3), np.uint8), trials.Target(size=size), 0)
+    assert 0.99 * size <= len(data) <= size
+    assert len(made) == len(set(made)) <= 12
+    made.clear()
+    largest = encode_to_target(stretches, np.zeros((16, 16, 3), np.uint8), trials.Target(size=10**6), 0)
+    assert len(largest) == round(1000 * math.exp(logarithm(100)))
+    with pytest.raises(lapic.Error, match="quality 1 gives"):
+        encode_to_target(stretches, np.zeros((16, 16, 3), np.uint8), trials.Target(size=500), 0)
+    assert sorted(made) == [1, 1, 100, 100]  # the ends alone
+
+
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_a_drafts_psnr_is_that_of_its_file(photo: Image.Image, mode: str) -> None:
     image = photo.convert(mode)
@@ -214,4 +307,7 @@ def test_on_the_command_line(small: Image.Image, tmp_path: Path) -> None:
     assert "quality " in result.stderr
     assert 2940 <= (tmp_path / "a.lapic").stat().st_size <= 3000
     assert CliRunner().invoke(main, ["encode", *names, "--size", "much"]).exit_code == 2
-    assert CliRunner().invoke(main, ["encode", *names, "--size", "3k", "--bpp", "1"]).exit_code == 2
+    for two in (["--size", "3k", "--bpp", "1"], ["-q", "50", "--psnr", "35"]):
+        refused = CliRunner().invoke(main, ["encode", *names, *two])
+        assert refused.exit_code == 2
+        assert "--quality, --size, --bpp and --psnr exclude each other" in refused.stderr
