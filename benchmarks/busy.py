@@ -8,7 +8,6 @@
 
 import argparse
 import multiprocessing
-import os
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,8 @@ from pathlib import Path
 
 from PIL import Image
 from timing import measure
+
+from lapic.codec.command.workers import cores
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -58,7 +59,7 @@ def main() -> None:
     parser.add_argument("--commands", default="encode,encode -e 0,decode")
     parser.add_argument("--size", help="that the picture is brought to first")
     options = parser.parse_args()
-    print(f"{os.cpu_count()} cores, {options.beside} computing processes; seconds with the start of Python and torch")
+    print(f"{cores()} cores, {options.beside} computing processes; seconds with the start of Python and torch")
     with tempfile.TemporaryDirectory() as folder:
         file, back = str(Path(folder, "a.lapic")), str(Path(folder, "a.png"))
         picture, commands = options.picture, {}

@@ -30,6 +30,7 @@ from lapic.codec.command import batch
 from lapic.codec.command.cluster import cluster_of
 from lapic.codec.command.convert import encode_file
 from lapic.codec.command.jobs import EncodeJob
+from lapic.codec.command.workers import cores
 
 MEMORY = 80 * 2**20  # bytes of a node's object store
 PHOTOS, MEGAPIXELS = 1_000_000_000, 12.0  # of the calculation, and of each photo in it
@@ -148,7 +149,7 @@ def local_photos(files: int, size: int) -> Iterator[tuple[Path, Path]]:
 def overhead(files: int, size: int, effort: int, actors: int) -> None:
     """Print seconds a file of a plain batch and of a cluster of one node, with as many processes."""
     with local_photos(files, size) as (source, out), nodes_of([actors]) as cluster:
-        found = {"plain": rate(source, out, effort, max(2, actors), None)}
+        found = {"plain": rate(source, out, effort, actors, None)}
         found["cluster"] = rate(source, out, effort, 1, cluster.address)
     for name, one in found.items():
         print(f"{name:8} {one['file_s']:.4f} s a file, the first after {one['start_s']:.1f} s")
@@ -164,7 +165,7 @@ def scale(files: int, size: int, effort: int, actors: list[int], out: Path | Non
                 found = rate(source, target, effort, 1, cluster.address)
             curve[str(count)] = {"mp_per_s": size * size / 1e6 / found["file_s"], "start_s": found["start_s"]}
             print(f"{count} actors: {curve[str(count)]['mp_per_s']:.3g} megapixels/s", file=sys.stderr)
-    results = {"cores": os.cpu_count(), "files": files, "size": size, "effort": effort, "actors": curve}
+    results = {"cores": cores(), "files": files, "size": size, "effort": effort, "actors": curve}
     if out:
         out.write_text(json.dumps(results, indent=1) + "\n")
     print(table(results))
@@ -204,6 +205,8 @@ def main() -> None:
         print(table(json.loads(given.table.read_text())))
     elif given.scale:
         scale(given.files, given.size or 512, given.effort, given.scale, given.out)
+    elif given.overhead and given.actors < 2:
+        parser.error("--overhead needs 2 --actors or more: with one a plain batch has no worker")
     elif given.overhead:
         overhead(given.files, given.size or 512, given.effort, given.actors)
     else:

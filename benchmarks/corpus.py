@@ -63,6 +63,8 @@ def main() -> None:
     parser.add_argument("--verbose", action="store_true", help="list the refused files too")
     arguments = parser.parse_args()
     paths = sorted(path for path in arguments.folder.rglob("*") if path.is_file())
+    if not paths:
+        raise SystemExit(f"no files in {arguments.folder}")
     counts: Counter[str] = Counter()
 
     def listen(number: int, found: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
-"""Time and peak memory from file to file against the number of pixels; large pictures go row by row (extra `large`).
+"""Time and peak memory from file to file against the number of pixels; large pictures go row by row. Needs the
+extras `large` and `evaluation`.
 
-    python benchmarks/gigapixel.py PHOTO [--edges 316,1000,3162,10000,30000] [--folder /tmp]
+    python benchmarks/gigapixel.py PHOTO [--edges 64,316,1000,3162,10000,30000] [--folder /tmp]
 
 Each picture is PHOTO, repeated to a square, as a tiled TIFF. Every run is a process of its own; the start of Python and
 torch, which a picture of 64 x 64 pixels takes alone, is the first row. The crop is 1000 x 1000 pixels from the middle.

@@ -176,8 +176,10 @@ def main() -> None:
     parser.add_argument("--edge", type=int, default=256)
     parser.add_argument("--results", type=Path)
     given = parser.parse_args()
-    before, now = codecs.make(given.before), codecs.make(given.now)
     wanted = tuple(given.kinds.split(",")) if given.kinds else ("",)
+    if unknown := [start for start in wanted if not any(name.startswith(start) for name in KINDS)]:
+        parser.error(f"--kinds: no picture begins with {', '.join(unknown)}; there are {', '.join(KINDS)}")
+    before, now = codecs.make(given.before), codecs.make(given.now)
     rows = []
     for name, draw in KINDS.items():
         if name.startswith(wanted):

@@ -41,11 +41,14 @@ def main() -> None:
     parser.add_argument("--limit", type=int)
     parser.add_argument("--cases", default=",".join(CASES), help="which of the damages, all by default")
     options = parser.parse_args()
+    cases = options.cases.split(",")
+    if unknown := [name for name in cases if name not in CASES]:
+        parser.error(f"--cases: {', '.join(unknown)} is none of {', '.join(CASES)}")
     clean = [read_rgb(path) for path in list_pictures(options.folder)[: options.limit]]
     clean = [np.ascontiguousarray(pixels[: len(pixels) // 2 * 2, : pixels.shape[1] // 2 * 2]) for pixels in clean]
     wanted = mobilenet_features(clean)
     print("| damage | | PSNR, dB | LPIPS | FD |\n|---|---|---|---|---|")
-    for name in options.cases.split(","):
+    for name in cases:
         task, harm = CASES[name]
         damaged = [harm(pixels) for pixels in clean]
         sets = {"damaged": [full_size(pixels, like) for pixels, like in zip(damaged, clean, strict=True)]}

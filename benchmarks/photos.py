@@ -169,6 +169,8 @@ def main() -> None:
     given = parser.parse_args()
     choice = json.loads(given.choice.read_text())
     photos = [one for one in choice["photos"] if not given.only or one["picture"] in given.only.split(",")]
+    if given.only and (unknown := sorted(set(given.only.split(",")) - {one["picture"] for one in photos})):
+        raise SystemExit(f"{given.choice} has no photo {', '.join(unknown)}")
     names = {"before": given.before, "now": given.now, "AVIF": "avif", "JPEG XL": "jxl"}
     columns = {label: codecs.make(name) for label, name in names.items()}
     called = {label: ON_PAGE.get(name, label) for label, name in names.items()}

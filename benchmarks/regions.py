@@ -44,9 +44,13 @@ def main() -> None:
     parser.add_argument("--only", default="", help="names of photos, without their suffixes")
     arguments = parser.parse_args()
     rows = []
-    for path in list_pictures(arguments.folder):
-        if arguments.only and path.stem not in arguments.only.split(","):
-            continue
+    paths = list_pictures(arguments.folder)
+    if arguments.only:
+        wanted = arguments.only.split(",")
+        if missing := sorted(set(wanted) - {path.stem for path in paths}):
+            raise SystemExit(f"there is no picture {', '.join(missing)} in {arguments.folder}")
+        paths = [path for path in paths if path.stem in wanted]
+    for path in paths:
         with Image.open(path) as image:
             photo = Image.fromarray(np.asarray(image.convert("RGB")))
         x, y, width, height = middle(*photo.size, arguments.share)
@@ -69,9 +73,8 @@ def main() -> None:
             f"outside {before[1]:.2f} {after[1] - before[1]:+.2f} dB",
             flush=True,
         )
-    if rows:
-        more, within, outside = np.mean(rows, axis=0)
-        print(f"mean of {len(rows)}: bytes {more:+.2%}, inside {within:+.2f} dB, outside {outside:+.2f} dB")
+    more, within, outside = np.mean(rows, axis=0)
+    print(f"mean of {len(rows)}: bytes {more:+.2%}, inside {within:+.2f} dB, outside {outside:+.2f} dB")
 
 
 if __name__ == "__main__":

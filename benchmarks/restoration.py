@@ -92,6 +92,7 @@ def full_size(pixels: Pixels, like: Pixels) -> Pixels:
     return np.asarray(Image.fromarray(pixels).resize(like.shape[1::-1], Image.Resampling.BICUBIC))
 
 
+SETS = ("live1", "classic5", "kodak", "set5", "set14")
 Triple = tuple[Pixels, Pixels, Pixels]  # clean, damaged, restored
 Triples = Callable[[Iterable[Pixels]], Iterator[Triple]]
 Measure = Callable[[Pixels, Pixels], float]
@@ -136,9 +137,11 @@ def main() -> None:
     """Measure and print one Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--sets", default="live1,classic5,kodak,set5,set14")
+    parser.add_argument("--sets", default=",".join(SETS))
     parser.add_argument("--limit", type=int)
     options = parser.parse_args()
+    if unknown := [name for name in options.sets.split(",") if name not in SETS]:
+        parser.error(f"--sets: {', '.join(unknown)} is none of {', '.join(SETS)}")
 
     def read(name: str) -> list[Pixels]:
         paths = list_pictures(options.folder / name)[: options.limit] if name in options.sets.split(",") else []

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import pillow_jxl  # noqa: F401, lets Pillow write JPEG XL
 import torch
+from measures import without_folders
 from PIL import Image
 from tables import Table, column, document, rounded
 from timing import measure
@@ -127,7 +128,7 @@ def seconds(options: argparse.Namespace, image: Image.Image, is_large: bool) -> 
     """The medians for a picture, printed as they are found."""
     found = {}
     for name, work in jobs(options, image, is_large).items():
-        found[name] = measure(work, options.rounds).median
+        found[name] = measure(work, options.rounds, torch.device(options.device)).median
         print(f"{image.width} x {image.height}  {name:40}{found[name]:9.3f} s", flush=True)
     return found
 
@@ -140,13 +141,14 @@ def table(options: argparse.Namespace, photo: Times, large: Times, memory: dict[
         [name, *(rounded(one.get(name), 3) for one in (photo, large)), rounded(memory.get(name), 2)] for name in photo
     ]
     given = {name: getattr(options, name) for name in ("models", "threads", "rounds", "device")}
-    flags = [word for name, value in given.items() for word in (f"--{name}", str(value))]
+    given |= {name: "{}x{}".format(*getattr(options, name)) for name in ("small", "large")}
+    flags = [Path(options.picture).name, *(word for name, value in given.items() for word in (f"--{name}", str(value)))]
     dtype = str(default_dtype(torch.device(options.device))).removeprefix("torch.")
     return {
         "name": "cpu",
         "caption": f"Medians of {options.rounds} rounds, {options.threads} threads. Peak memory is that of a process "
         "which encodes the large picture and decodes it.",
-        "command": shlex.join(["python", "benchmarks/speed.py", Path(options.picture).name, *flags]),
+        "command": shlex.join(["python", "benchmarks/speed.py", *map(without_folders, flags)]),
         "machine": f"{cores()} cores, networks in {dtype}; torch {torch.__version__}",
         "date": date.today().isoformat(),
         "columns": columns,

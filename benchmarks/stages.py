@@ -158,7 +158,7 @@ def main() -> None:
                 decoder.decode_pixels(model, header, tiles)
             for name, times in TIMES.items():
                 sums[name].append(sum(times))
-    print(f"{pixels.shape[0]} x {pixels.shape[1]}, quality {arguments.quality:g}, {model.device}, {model.dtype}, "
+    print(f"{pixels.shape[1]} x {pixels.shape[0]}, quality {arguments.quality:g}, {model.device}, {model.dtype}, "
           f"{arguments.threads} threads")  # fmt: skip
     for dtype, (rate, bandwidth) in floors.items():
         print(f"{dtype}: {rate:.0f} GMAC/s, {bandwidth / 1000:.1f} GB/s")

@@ -2,8 +2,8 @@
 
     python benchmarks/translate.py [--width 1920] [--height 1080] [--threads 2] [--rounds 5] [--device cpu]
 
-From tensor to tensor, random weights (they take the same time), in float32 and in what the
-device computes fastest: bfloat16 on some CPUs, float16 on GPUs. Medians, least and greatest.
+From tensor to tensor, edges rounded up to multiples of 32, random weights (they take the same time), in float32 and in
+what the device computes fastest: bfloat16 on some CPUs, float16 on GPUs. Medians, least and greatest.
 """
 
 import argparse
@@ -29,15 +29,15 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     device = torch.device(options.device)
-    height = -(-options.height // 32) * 32
-    picture = torch.rand(1, 3, height, options.width, device=device) * 2 - 1
+    width, height = (-(-edge // 32) * 32 for edge in (options.width, options.height))
+    picture = torch.rand(1, 3, height, width, device=device) * 2 - 1
     task = torch.zeros(1, dtype=torch.long)
     ours = Translator(TranslatorConfig(tasks=("any",))).eval()
     nets = {"lapic's translator": (ours, lambda x: ours(x, task.to(x.device)))}
     for bands in (3, 4, 5):
         net = LPTN(bands).eval()
         nets[f"LPTN, {bands} bands"] = (net, net)
-    print(f"{options.width} x {height}\n")
+    print(f"{width} x {height}\n")
     print("| network | kMAC/pixel | numbers | seconds | megapixels/s |\n|---|---|---|---|---|")
     for name, (net, run) in nets.items():
         inputs = (torch.zeros(1, 3, SIZE, SIZE), *((task,) if net is ours else ()))
@@ -51,7 +51,7 @@ def main() -> None:
 
             timing = measure(work, options.rounds, device)
             number = str(dtype).removeprefix("torch.")
-            speed = options.width * height / timing.median / 1e6
+            speed = width * height / timing.median / 1e6
             print(
                 f"| {name} | {cost:.1f} | {number} | {timing.median:.3f} ({timing.least:.3f} to {timing.greatest:.3f}) "
                 f"| {speed:.2f} |",

@@ -4,6 +4,7 @@ python examples/demo.py [--quality 50] [--out out/demo.png]
 """
 
 import argparse
+import sys
 import time
 from pathlib import Path
 
@@ -22,6 +23,8 @@ def main() -> None:
     parser.add_argument("--quality", type=float, default=defaults.DEFAULT_QUALITY)
     parser.add_argument("--out", type=Path, default=Path("out/demo.png"))
     arguments = parser.parse_args()
+    if not 1 <= arguments.quality <= 100:
+        parser.error(f"--quality {arguments.quality:g} is outside 1 to 100")
     pairs = []
     noise = Image.effect_noise((64, 64), 64).convert("RGB")  # has the model of photos, a flat picture that of drawings
     lapic.decode(lapic.encode(noise, arguments.quality))  # load it before the clock runs
@@ -47,8 +50,11 @@ def main() -> None:
         sheet.paste(original, (0, top))
         sheet.paste(decoded, (original.width, top))
         top += original.height
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(arguments.out)
+    try:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        sheet.save(arguments.out)
+    except (OSError, ValueError) as error:  # ValueError: no picture format has this suffix
+        sys.exit(f"cannot write {arguments.out}: {error}")
     print(f"originals (left) and decoded pictures (right): {arguments.out}")
 
 

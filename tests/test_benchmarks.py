@@ -1,5 +1,6 @@
 """Every script in benchmarks/ runs, on a tiny picture with its smallest settings, or says why it cannot run here."""
 
+import contextlib
 import dataclasses
 import importlib
 import json
@@ -9,12 +10,14 @@ import sys
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from lapic.codec.model.shipped import WEIGHTS
 from tests.conftest import EXAMPLES
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
@@ -94,15 +97,31 @@ def test_busy(run: Run, picture: Path) -> None:
     assert rows[-1].startswith("encode -e 0 ")
 
 
+def test_busy_and_cluster_count_the_cores_that_they_may_use(
+    run: Run, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lapic.codec.command.workers.cores", lambda: 77)
+    assert run("busy", picture, "--beside", 0, "--runs", 1, "--commands", "encode -e 0").startswith("77 cores")
+    cluster = importlib.import_module("cluster")
+    monkeypatch.setattr(cluster, "nodes_of", lambda cpus: contextlib.nullcontext(mock.Mock()))
+    monkeypatch.setattr(cluster, "rate", lambda *_: {"start_s": 1.0, "file_s": 0.5})
+    cluster.scale(1, 8, 0, [1], tmp_path / "scale.json")
+    assert json.loads((tmp_path / "scale.json").read_text())["cores"] == 77
+
+
 def test_cluster(run: Run, tmp_path: Path) -> None:
     """The calculation alone: a cluster takes long to start, and tests/codec/test_cluster.py has one."""
     curve = {"1": {"mp_per_s": 0.5, "start_s": 9}, "4": {"mp_per_s": 1.2, "start_s": 9}}
     (tmp_path / "scale.json").write_text(json.dumps({"cores": 2, "actors": curve}))
     assert "5,555,556 core hours" in run("cluster", "--table", tmp_path / "scale.json")
+    with pytest.raises(SystemExit, match="2"):  # a plain batch would have two processes
+        run("cluster", "--overhead", "--actors", 1, "--files", 1)
 
 
 def test_corpus(run: Run, picture: Path) -> None:
     assert run("corpus", picture.parent, "--jobs", 1) == "1 files: 1 encoded\n"
+    with pytest.raises(SystemExit, match="no files in nowhere"):
+        run("corpus", "nowhere")
 
 
 def test_cost(run: Run) -> None:
@@ -269,6 +288,27 @@ def test_photos(run: Run, picture: Path, backbone: Path, tmp_path: Path) -> None
     assert max(sizes) == sizes[2]  # AVIF's
 
 
+@pytest.mark.parametrize(
+    ("script", "options"),
+    [("looks", ["--cases", "JPEG 20,typo"]), ("limits", ["--kinds", "flat,typo"]), ("regions", ["--only", "a,typo"]),
+     ("restoration", ["--sets", "set5,typo"]), ("photos", ["--work", "W", "--only", "kodim08,typo"])],
+)  # fmt: skip
+@needs("bjontegaard", "lpips", "lightning_fabric", "pytorch_msssim", "ssimulacra2")
+def test_names_that_do_not_exist_are_refused(
+    script: str, options: list[str], run: Run, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Before anything is measured or written."""
+    monkeypatch.chdir(tmp_path)
+    more = ["--page", "page.md", "--pictures", "pictures"] if script == "photos" else []
+    with pytest.raises(SystemExit) as ended:
+        run(script, *([] if script == "limits" else [picture.parent]), *options, *more)
+    said = capsys.readouterr()
+    assert "typo" in f"{ended.value} {said.err}"
+    assert not said.out
+    assert not list(tmp_path.iterdir())
+
+
 @needs("lpips", "lightning_fabric")
 @pytest.mark.usefixtures("run")
 def test_photos_keeps_the_files_of_other_versions(
@@ -316,10 +356,13 @@ def test_side_by_side(run: Run, picture: Path, tmp_path: Path) -> None:
 @needs("compressai", "pillow_jxl")
 def test_speed(run: Run, picture: Path, tmp_path: Path) -> None:
     out, sizes = tmp_path / "speed.json", ["--small", "64x48", "--large", "48x32"]
-    said = run("speed", picture, "--models", "fast", "--threads", 1, "--rounds", 1, *sizes, "--results", out)
+    asked = ["--models", WEIGHTS / "fast.safetensors", "--threads", 1, "--rounds", 1, *sizes, "--results", out]
+    said = run("speed", picture, *asked)
     assert "times as fast as mbt2018-mean" in said
     assert "peak memory, 48x32" in said
     [table] = json.loads(out.read_text())["tables"]
+    assert " --models fast.safetensors " in table["command"]
+    assert table["command"].endswith(" --small 64x48 --large 48x32")
     rows = {name: figures for name, *figures in table["rows"]}
     assert all(figure > 0 for figure in rows["lapic --model fast encode"])
     assert rows["mbt2018-mean compress"][1:] == [None, None]
@@ -339,6 +382,7 @@ def test_stages(run: Run, picture: Path) -> None:
 
     before = context.run_passes
     table = run("stages", picture, "--threads", 1, "--rounds", 1)
+    assert table.startswith("48 x 32, ")
     assert "synthesis: stage at 1/4" in table
     assert "hyper-synthesis, exact" in table
     for stage in (
@@ -367,3 +411,4 @@ def test_tables(run: Run, tmp_path: Path) -> None:
 def test_translate(run: Run) -> None:
     table = run("translate", "--width", 64, "--height", 64, "--threads", 1, "--rounds", 1)
     assert "| lapic's translator | 24.4 | float32 |" in table
+    assert "64 x 64" in run("translate", "--width", 50, "--height", 40, "--threads", 1, "--rounds", 1)

@@ -12,6 +12,18 @@ from PIL import Image
 from lapic.codec.picture.drawn import is_drawn
 from tests.conftest import EXAMPLES
 
+QUICK = """
+import io, lapic, runpy, sys
+from PIL import Image
+def encode(image, quality):
+    made = io.BytesIO()
+    image.save(made, "png")
+    return made.getvalue()
+lapic.encode, lapic.decode = encode, lambda data: Image.open(io.BytesIO(data))
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""  # a program with a codec that takes no time
+
 
 def dusk_pairs(photos: Path, out: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, EXAMPLES / "dusk_pairs.py", photos, out / "dusk", out / "day", "--edge", "32"]
@@ -45,6 +57,22 @@ def test_the_model_of_photos_is_loaded_before_the_clock_runs(monkeypatch: pytest
     with pytest.raises(SystemExit):
         runpy.run_path(str(EXAMPLES / "demo.py"), run_name="__main__")
     assert coded == [(False, 80)]
+
+
+@pytest.mark.parametrize(
+    ("quality", "out", "code", "said"),
+    [(0, "demo.png", 2, "--quality 0 is outside 1 to 100"), (50, "demo.txt", 1, "cannot write demo.txt: "),
+     (50, "file/demo.png", 1, "cannot write file/demo.png: ")],
+)  # fmt: skip
+def test_the_demonstration_says_in_one_line_what_is_wrong(
+    quality: int, out: str, code: int, said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    command = [sys.executable, "-c", QUICK, EXAMPLES / "demo.py", "--quality", str(quality), "--out", out]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert ended.returncode == code
+    assert said in ended.stderr.splitlines()[-1]
+    assert "Traceback" not in ended.stderr
 
 
 @pytest.mark.parametrize("photos", ["absent", "empty", "notes.txt"])
