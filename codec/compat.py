@@ -35,7 +35,7 @@ def import_compressai() -> ModuleType:
         ModuleNotFoundError: CompressAI is not installed (extra `training` or `evaluation`).
     """
     if importlib.util.find_spec("compressai") is None:
-        raise ModuleNotFoundError("CompressAI is missing: pip install 'lapic[training]'")
+        raise ModuleNotFoundError("CompressAI is missing: pip install 'lapic[training]'", name="compressai")
     import_torchvision()
     import compressai
 

@@ -90,7 +90,7 @@ def write(data: bytes | str) -> None:
         stream.write(data.encode("utf-8", "backslashreplace") if isinstance(data, str) else data)
         stream.flush()
     except OSError as error:
-        _discard(stream)
+        discard(stream)
         if isinstance(error, BrokenPipeError):
             sys.exit(BROKEN_PIPE)
         raise Error(f"cannot write to standard output: {error.strerror}") from None
@@ -111,7 +111,7 @@ def write_stderr(text: str, line: bool = False) -> None:
             stream.write(text)
             stream.flush()
     except (OSError, ValueError):
-        _discard(stream)
+        discard(stream)
 
 
 def flush() -> None:
@@ -119,7 +119,7 @@ def flush() -> None:
     try:
         sys.stdout.flush()
     except OSError as error:
-        _discard(sys.stdout)
+        discard(sys.stdout)
         raise Error(f"cannot write to standard output: {error.strerror}") from None
 
 
@@ -133,7 +133,7 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def _discard(stream: Any) -> None:
+def discard(stream: Any) -> None:
     """Discard what a stream still holds: Python would try to write it again at exit, and print an error."""
     with suppress(OSError, ValueError, AttributeError):
         null = os.open(os.devnull, os.O_WRONLY)

@@ -13,10 +13,11 @@ from lapic.codec.command import interrupts
 from lapic.codec.command.console import Finite, is_given, with_options
 from lapic.codec.memory import keep_freed_memory
 from lapic.training.cli_checks import (
+    Commands,
     check_losses,
     fill_qualities,
-    missing_packages,
     one_line_errors,
+    one_line_output,
     options_of,
 )
 from lapic.training.cli_options import (
@@ -45,7 +46,7 @@ def _train(options: Any, recipe: Callable) -> None:
         train(options, lambda part: recipe(options, part=part))
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Train lapic's networks and export their weights."""
 
@@ -222,7 +223,7 @@ def own(**options: Any) -> None:
     trained on one GPU if there is one, else on the CPU; there Ctrl-C ends the training early, and what was learned is
     exported and measured.
     """
-    with missing_packages(), one_line_errors():
+    with one_line_errors():
         from lapic.training.own import OwnOptions, summary, train_own
 
         given = OwnOptions(**options)
@@ -307,7 +308,8 @@ def run() -> None:
     """The entry point of the process: SIGTERM ends it with temporary files removed."""
     interrupts.end_on_sigterm()
     try:
-        main(prog_name="lapic-train")
+        with one_line_output():
+            main(prog_name="lapic-train")
     except interrupts.Ended as ended:
         print(f"lapic-train: {ended.reason}", file=sys.stderr)
         raise

@@ -1,5 +1,7 @@
 """What the commands of `lapic-train` share besides options: checks, and failures as one line."""
 
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
@@ -7,8 +9,11 @@ from typing import Any
 
 import click
 
+from lapic.codec import streams
 from lapic.codec.command.console import is_given
 from lapic.codec.command.failures import reason, show_traceback
+
+TRAINING = ("compressai", "lightning_fabric", "webdataset")  # what the extra `training` brings
 
 
 def options_of(context: click.Context, kind: type, options: dict[str, Any], refusal: str) -> dict[str, Any]:
@@ -65,10 +70,29 @@ def fill_qualities(options: dict[str, Any], model: str | None) -> None:
             options[name] = quality
 
 
+class Commands(click.Group):
+    """Commands that name in one line a package that is missing, and the extra of lapic that brings it."""
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run the command that was chosen. Raises ClickException if it needs a package that is not installed."""
+        try:
+            return super().invoke(context)
+        except ModuleNotFoundError as error:
+            extra = "training" if error.name in TRAINING else "evaluation"
+            raise click.ClickException(f"{error.name} is missing: pip install 'lapic[{extra}]'") from None
+
+
 @contextmanager
-def missing_packages() -> Iterator[None]:
-    """Turn a missing package of the extra `evaluation` into one line."""
+def one_line_output() -> Iterator[None]:
+    """Turn a working folder that is gone, and a standard output that is full or closed, into one line and exit code
+    1."""
+    streams.open_closed()
+    try:
+        os.getcwd()
+    except OSError as error:  # libraries would end the process without a word
+        sys.exit(f"lapic-train: the working folder cannot be used: {error.strerror}")
     try:
         yield
-    except ModuleNotFoundError as error:
-        raise click.ClickException(f"{error.name} is missing: pip install 'lapic[evaluation]'") from None
+    except OSError as error:  # click prints help and results; all else that fails is one line already
+        streams.discard(sys.stdout)
+        sys.exit(f"lapic-train: cannot write to standard output: {error.strerror}")

@@ -309,3 +309,44 @@ def test_a_shard_may_have_a_colon_in_its_path(tmp_path: Path, monkeypatch: pytes
         tar.add(EXAMPLES / "coffee.png", "0.png")
     monkeypatch.chdir(tmp_path)
     assert len(list(shard_pictures(list_shards(Path("trip:2026")), {".png"}))) == 1
+
+
+@pytest.mark.parametrize("command", ["codec", "decoder", "entropy", "adversarial", "restorer", "translator", "own"])
+def test_without_the_extra_training_one_line_names_it(command: str, tmp_path: Path) -> None:
+    """As where only the extra `evaluation` is installed, which `own` needs too."""
+    without = "import sys; sys.modules['lightning_fabric'] = None\nfrom lapic.training.cli import run; run()"
+    more = {"restorer": ["--task", "jpeg"], "translator": ["--pairs", EXAMPLES, EXAMPLES]}
+    given = [EXAMPLES] if command == "own" else more.get(command, [])
+    given += [] if command in ("own", "translator") else ["--data", EXAMPLES]
+    arguments = [command, *given, "--out", tmp_path / "out"]
+    ended = subprocess.run([sys.executable, "-c", without, *map(str, arguments)], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == "Error: lightning_fabric is missing: pip install 'lapic[training]'\n"
+
+
+def test_a_package_that_a_loss_needs_is_named_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "lpips", None)
+    asked = ("restorer", "--task", "jpeg", "--data", EXAMPLES, "--gan", "--lpips", 1, "--patch", 64, "--batch", 1)
+    result = run_train(*asked, "--out", tmp_path / "run", "--accelerator", "cpu", "--max-minutes", 0.01)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1] == "Error: lpips is missing: pip install 'lapic[evaluation]'"
+
+
+@pytest.mark.parametrize("command", [["--help"], ["grey", "--pairs", str(EXAMPLES), str(EXAMPLES)]])
+@pytest.mark.parametrize(("end", "reason"), [("> /dev/full", "No space left on device"), (">&-", "Bad file")])
+def test_a_full_or_closed_standard_output_is_one_line(command: list[str], end: str, reason: str) -> None:
+    shell = ["sh", "-c", f'"$@" {end}', "sh", sys.executable, "-m", "lapic.training.cli", *command]
+    ended = subprocess.run(shell, capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith(f"lapic-train: cannot write to standard output: {reason}")
+    assert len(ended.stderr.splitlines()) == 1
+
+
+def test_a_working_folder_that_is_gone_is_one_line(tmp_path: Path) -> None:
+    program = "import os; os.rmdir(os.getcwd()); from lapic.training.cli import run; run()"
+    root = Path(lapic.__file__).parents[1]
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    command = [sys.executable, "-P", "-c", program, "grey", "--pairs", EXAMPLES, EXAMPLES]
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (ended.returncode, len(ended.stderr.splitlines())) == (1, 1), ended.stderr
+    assert ended.stderr.startswith("lapic-train: the working folder cannot be used: ")
