@@ -92,6 +92,18 @@ def test_headers_that_cannot_be(changed: dict[str, Any]) -> None:
         Header(**good | changed).check()
 
 
+@pytest.mark.parametrize("quality", [1, 100])
+def test_the_ends_of_the_qualities_are_written_and_read(quality: float) -> None:
+    header = Header(5, 5, PixelFormat.RGB, quality, b"abcd", 0)
+    assert bitstream.read(bitstream.write(header, [Tile(b"", 0)]))[0] == header
+
+
+def test_a_file_has_as_many_tiles_as_its_grid_and_an_id_of_four_bytes() -> None:
+    for model, tiles, message in [(b"abcd", 0, "1 x 2 tiles"), (b"abcd", 3, "1 x 2 tiles"), (b"abc", 2, "four bytes")]:
+        with pytest.raises(ValueError, match=message):
+            bitstream.write(Header(65, 5, PixelFormat.RGB, 50, model, 64), tiles * [Tile(b"", 0)])
+
+
 def test_a_header_with_a_huge_tile_is_refused() -> None:
     head = bytes([0]) + b"abcd" + bytes([15 << 4]) + (256).to_bytes(2, "little") + 2 * write_varint(4097)
     head += write_varint(5) + bytes(4)
@@ -145,7 +157,7 @@ def test_what_no_reader_would_take_is_not_written() -> None:
     write({XMP: bytes(16 * 2**20)})
     with pytest.raises(Error, match="metadata b'xmpd'"):
         write({XMP: bytes(16 * 2**20 + 1)})
-    write({b"a%03d" % number: b"" for number in range(1000)})
+    write({number.to_bytes(4, "big"): b"" for number in range(1024)})
     for chunks in ({number.to_bytes(4, "big"): b"" for number in range(1025)}, {b"abc": b""}):
         with pytest.raises(ValueError, match="chunk"):
             write(chunks)
@@ -185,6 +197,15 @@ def test_varints(value: int) -> None:
     assert not reader.left
     with pytest.raises(Error):
         Reader(write_varint(value)).varint(largest=value - 1)
+
+
+def test_a_varint_is_refused_as_soon_as_it_is_too_large() -> None:
+    with pytest.raises(Error, match="larger than 4294967295"):
+        Reader(write_varint(2**32)).varint()
+    reader = Reader(b"\x80" * 1000 + b"\x00")
+    with pytest.raises(Error, match="larger"):
+        reader.varint()
+    assert reader.position <= 11
 
 
 def test_longer_forms_of_a_varint_are_refused() -> None:

@@ -34,6 +34,24 @@ def random_tables(seed: int, channels: int = 3) -> Tables:
     return tables
 
 
+@pytest.mark.parametrize(
+    ("hyper", "latent", "message"),
+    [
+        ([2**24 - 2, 1, 1], [2**24 - 1, 0, 0, 1], "below 1"),
+        ([2**24 - 1, 0, 1], [2**24 - 3, 1, 1, 1], "below 1"),
+        ([2**24 - 2, 1, 1], [2**24 - 4, 1, 1, 1], "does not sum"),
+        ([2**24 - 1, 1, 1], [2**24 - 3, 1, 1, 1], "does not sum"),
+        ([2**24 - 1, 1], [2**24 - 3, 1, 1, 1], "wrong length"),
+        ([2**24 - 2, 1, 1], [2**24 - 2, 1, 1], "wrong length"),
+    ],
+)
+def test_tables_that_are_none(hyper: list[int], latent: list[int], message: str) -> None:
+    good = np.array([2**24 - 3, 1, 1, 1], np.int32)
+    Tables(np.array([[[2**24 - 2, 1, 1]]], np.int32), [good]).check()
+    with pytest.raises(ValueError, match=message):
+        Tables(np.array([[hyper]], np.int32), [good, np.array(latent, np.int32)]).check()
+
+
 @settings(deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),

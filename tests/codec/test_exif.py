@@ -38,6 +38,7 @@ def oriented(kind: str, order: str = "<") -> bytes:
         "long": block([(0x0112, 4, 1, struct.pack(order + "I", 6))], order),
         "two shorts": block([(0x0112, 3, 2, struct.pack(order + "HH", 6, 6))], order),
         "text": block([(0x0112, 2, 2, b"6\0\0\0")], order),
+        "long text": block([(0x0112, 2, 5, outside)], order, b"6\0\0\0\0"),
         "rational": block([(0x0112, 5, 1, outside)], order, struct.pack(order + "II", 12, 2)),
         "double": block([(0x0112, 12, 1, outside)], order, struct.pack(order + "d", 6)),
     }[kind]
@@ -50,7 +51,7 @@ def jpeg(exif_data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
-@pytest.mark.parametrize("kind", ["short", "byte", "long", "two shorts", "text", "rational", "double"])
+@pytest.mark.parametrize("kind", ["short", "byte", "long", "two shorts", "text", "long text", "rational", "double"])
 def test_an_orientation_of_any_type_turns_the_picture(kind: str, order: str) -> None:
     data = oriented(kind, order)
     pixels, chunks = pillow.from_pil(pillow.open_image(jpeg(data)))
@@ -143,6 +144,52 @@ def test_mutated_exif_never_stops_a_picture() -> None:
             for suffix in (".tif", ".jpg", ".png", ".webp"):
                 found = pillow.open_image(pillow.picture_bytes(made, suffix)[0])
                 assert found.size == made.size
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_block_of_no_byte_order_holds_nothing(order: str) -> None:
+    data = block([(0x0112, 3, 1, struct.pack(order + "HH", 6, 6))], order, after=38)
+    assert (exif.orientation(data), exif.has_thumbnail(data)) == (6, True)
+    data = data.replace(b"II*", b"XX*").replace(b"MM\0*", b"XX\0*")
+    assert (exif.is_readable(data), exif.orientation(data), exif.has_thumbnail(data)) == (False, 0, False)
+    assert exif.upright(data) == data
+
+
+def test_the_prefix_may_be_there_twice() -> None:
+    data = oriented("short")
+    assert exif.orientation(exif.PREFIX + data) == exif.orientation(data.removeprefix(exif.PREFIX)) == 6
+    assert exif.with_prefix(exif.PREFIX + data) == exif.with_prefix(data.removeprefix(exif.PREFIX)) == data
+
+
+@pytest.mark.parametrize(
+    ("unit", "tags", "expected"),
+    [
+        (2, [0x011A, 0x011B], (100, 50)),
+        (3, [0x011A, 0x011B], (254, 127)),
+        (2, [0x011A], (100, 100)),
+        (2, [0x011B], (50, 50)),
+        (2, [], None),
+    ],
+)
+def test_the_resolution_is_in_inches(unit: int, tags: list[int], expected: tuple[float, float] | None) -> None:
+    places = {tag: struct.pack("<I", 8 + 2 + 12 * (len(tags) + 1) + 4 + 8 * (tag - 0x011A)) for tag in (0x011A, 0x011B)}
+    entries = [(tag, 5, 1, places[tag]) for tag in tags] + [(0x0128, 3, 1, struct.pack("<HH", unit, 0))]
+    assert exif.resolution(block(entries, values=struct.pack("<IIII", 100, 1, 100, 2))) == expected
+
+
+def test_a_resolution_alone_makes_a_block_that_pillow_reads() -> None:
+    made, data = Image.Exif(), exif.of_resolution((300, 150.5))
+    made.load(data)
+    assert struct.unpack_from(">H", data, 6 + 8) == (len(made),)  # tags in the directory
+    assert dict(made) == {exif.X_RESOLUTION: 300, exif.Y_RESOLUTION: 150.5, exif.RESOLUTION_UNIT: 2}
+
+
+def test_a_tiff_keeps_its_resolution_beside_other_tags() -> None:
+    out = io.BytesIO()
+    SMALL.save(out, "TIFF", dpi=(300, 200), description="a cat")
+    collected = metadata.collect(pillow.open_image(out.getvalue()))
+    assert exif.resolution(collected.chunks[b"exif"]) == (300, 200)
+    assert not collected.notes
 
 
 def test_a_resolution_of_a_type_that_is_no_number_is_ignored() -> None:

@@ -138,6 +138,21 @@ def test_twelve_bits_stay_bright_without_or_with_other_metadata() -> None:
         assert found == chunks
 
 
+@pytest.mark.parametrize("mode", ["RGB", "CMYK"])
+def test_what_is_replaced_changes_nothing_else(mode: str) -> None:
+    image = Image.new(mode, (2, 2))
+    image.info = before = {"icc_profile": b"profile", "exif": b"exif", "xmp": XMP, "dpi": (300, 300)}
+    converted = mode == "CMYK"  # by its profile
+    for given, expected in (
+        ({"icc_profile": b"other"}, {**before, "icc_profile": b"other"}),
+        ({"icc_profile": b""}, before if converted else {**before, "icc_profile": b""}),
+        ({"exif": b"other"}, {**before, "exif": b"other"}),
+        ({"exif": b""}, {"icc_profile": b"profile", "exif": b"", "xmp": XMP}),
+        ({"xmp": b""}, {**before, "xmp": b""}),
+    ):
+        assert metadata.with_replaced(image, given).info == expected
+
+
 @pytest.mark.parametrize(("bits", "key"), [(1, 1), (2, 1), (4, 5)])
 def test_one_transparent_grey_of_few_bits(bits: int, key: int) -> None:
     source = png((8 // bits, 1), bits, 0, bytes([0, 0b01011011]), [(b"tRNS", struct.pack(">H", key))])

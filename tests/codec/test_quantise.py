@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 
 from lapic.codec.exact.quantise import KAPPA, dequantise, quantise, thresholds
@@ -25,6 +26,19 @@ def test_rounding_makes_the_cost_small() -> None:
             assert costs[found] <= min(costs.values()) + 1e-6 or abs(residual) >= abs(nearest) - 0.06
 
 
+def test_thresholds_are_where_a_magnitude_is_worth_its_bits() -> None:
+    tables = load().tables
+    found = thresholds(tables)
+    assert found.shape == (64, 4)
+    assert not found[:, 0].any()
+    for row, counts in zip(found.tolist(), tables.latent, strict=True):
+        width = len(counts) // 2 - 1
+        for magnitude in range(1, 4):
+            known = min(magnitude, width)  # a narrow table says nothing of larger ones
+            bits = np.log2(counts[width + known - 1] / counts[width + known])
+            assert row[magnitude] == pytest.approx(np.clip(bits / (2 * KAPPA), 0, 0.45), abs=1e-6)
+
+
 def test_small_residuals_become_zero_as_the_rule_says() -> None:
     """Those that are not looked at."""
     generator = torch.Generator().manual_seed(3)
@@ -45,7 +59,7 @@ def test_small_residuals_become_zero_as_the_rule_says() -> None:
 
 def test_large_residuals_survive() -> None:
     index = torch.arange(64.0)
-    for value in (1.0, -1.0, 5.0, 700.0, -32767.0, 1e6):
+    for value in (1.0, -1.0, 2.0, -3.0, 5.0, 700.0, -32767.0, 1e6):
         found = quantise(torch.full((64,), value), index, load().threshold)
         assert (found[1:] == np.clip(value, -32767, 32767)).all()
         assert found[0] == (0 if abs(value) < 3 else found[1])

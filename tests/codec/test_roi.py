@@ -19,7 +19,7 @@ from lapic import bitstream
 from lapic.bitstream.container import QUALITY_MAP, Header
 from lapic.codec.cli import main
 from lapic.codec.command.jobs import EncodeJob, everywhere
-from lapic.codec.encode import encoder, filter_fit
+from lapic.codec.encode import emphasis, encoder, filter_fit
 from lapic.codec.encode.draft import Region
 from lapic.codec.encode.objective import Objective
 from lapic.codec.encode.rate import symbol_bits
@@ -84,10 +84,43 @@ def test_a_region_never_makes_the_file_larger(photo: Image.Image, quality: int, 
     assert len(emphasised) < 1.02 * len(plain)
 
 
+def test_only_ratios_of_weights_count(photo: Image.Image) -> None:
+    small, places = photo.crop((100, 50, 292, 178)), (48, 32, 64, 48)  # whole places of 16 x 16 pixels
+    data = lapic.encode(small, 30, roi=(*places, 4), **SETTINGS)
+    assert lapic.encode(small, 30, roi=[(0, 0, *small.size, 4), (*places, 16)], **SETTINGS) == data
+    offsets = np.frombuffer(bitstream.read_header(data).chunks[QUALITY_MAP], np.int8)
+    assert offsets.min() == 0 < offsets.max()
+    assert not (offsets % emphasis.GRAIN).any()
+
+
+def test_no_map_is_written_where_it_says_nothing() -> None:
+    model, slight = load(), np.array([[1.0, 1.1]])
+    assert emphasis.chunk(model, 30, slight) == emphasis.chunk(model, 100, 40 * slight**9) == {}
+
+
+def test_weights_are_lowered_no_further_than_needed(photo: Image.Image) -> None:
+    small = photo.crop((100, 30, 356, 222))
+    plain, heavy = (lapic.encode(small, 8, roi=given, **SETTINGS) for given in (None, (30, 40, 100, 80, 100)))
+    header = bitstream.read_header(heavy)
+    assert header.quality < 2
+    assert 8 < np.frombuffer(header.chunks[QUALITY_MAP], np.int8).max() < 76  # of 100 times the weight: 78 qualities
+    assert 0.98 * len(plain) < len(heavy) < 1.02 * len(plain)
+
+
 def test_what_is_transparent_in_a_mask_counts_as_black(photo: Image.Image, with_region: bytes) -> None:
     mask = Image.new("RGBA", photo.size, (255, 255, 255, 0))
     mask.putalpha(Image.fromarray(inside(photo).astype(np.uint8) * 255))
     assert lapic.encode(photo, 30, roi=mask, **SETTINGS) == with_region
+
+
+def test_half_transparent_white_counts_as_grey() -> None:
+    grey = np.full((32, 48), 100, np.uint8)
+    grey[:, :16] = 0
+    mask = Image.new("RGBA", (48, 32), (255, 255, 255, 0))
+    mask.putalpha(Image.fromarray(grey))
+    for given in (mask, Image.fromarray(grey)):
+        found = roi.weights_of(given, np.zeros((32, 48, 3), np.uint8))
+        assert found == pytest.approx(np.array(2 * [[1, 1 + 3 * 100 / 255, 1 + 3 * 100 / 255]]))
 
 
 def test_the_size_of_a_mask_is_compared_before_it_is_read(photo: Image.Image, tmp_path: Path) -> None:
@@ -301,9 +334,18 @@ def test_a_bad_region_gets_one_line(photo: Image.Image, tmp_path: Path, case: st
     assert not (tmp_path / "out.lapic").exists()
 
 
-@pytest.mark.parametrize("wrong", [5, (1, 2, 3), [object()], (1, 2, "x", 4)])
-def test_what_is_no_region_is_refused(photo: Image.Image, wrong: Any) -> None:
-    with pytest.raises((TypeError, ValueError, lapic.Error)):
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (5, "a region is (x, y, width, height) with or without a weight, a mask or a word, not 5"),
+        ((1, 2, 3), "a region is .* not 1"),
+        ([(1, 2, 3)], "a region is .* not (1, 2, 3)"),
+        ([object()], "a PIL.Image.Image is needed, not object"),
+        ((1, 2, "x", 4), "a region is .* not 1"),
+    ],
+)
+def test_what_is_no_region_is_refused(photo: Image.Image, wrong: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=message.replace("(", r"\(").replace(")", r"\)")):
         lapic.encode(photo, 30, roi=wrong, **SETTINGS)
 
 

@@ -42,6 +42,9 @@ def test_verify(whole: bytes, tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert f"lapic: {bad}: 1 of 12 tiles are damaged or missing: 256 x 256 at 256,256" in result.stderr
     assert f"lapic: {cut}: " in result.stderr
+    bad.write_bytes(flip(flip(whole, 0), 11))
+    areas = "256 x 256 at 0,0, 232 x 188 at 768,512"
+    assert f"lapic: {bad}: 2 of 12 tiles are damaged or missing: {areas}\n" in run_lapic("verify", bad).stderr
     assert f"{good}: " in result.stdout
     trailing = tmp_path / "trailing.lapic"
     trailing.write_bytes(whole + b"!")

@@ -94,6 +94,20 @@ def test_points_that_cost_more_for_less_do_not_break_bd() -> None:
     assert bd(a, bent).rate == pytest.approx(0, abs=2)
 
 
+def test_what_a_narrow_curve_shares_is_a_part_of_its_own_range() -> None:
+    wide = Curve("a", "a", [0.1, 0.2, 0.4, 0.8], {"psnr": [25.0, 28, 31, 34]})
+    narrow = Curve("b", "b", [0.2, 0.3], {"psnr": [28.0, 29.5]})
+    for found in (bd(wide, narrow), bd(narrow, wide)):
+        assert (found.share, found.warning) == (pytest.approx(1), None)
+
+
+def test_points_of_one_rate_do_not_break_bd() -> None:
+    a = Curve("a", "a", [0.1, 0.2, 0.4, 0.8], {"psnr": [25.0, 28, 31, 34]})
+    twice = Curve("b", "b", [0.1, 0.2, 0.2, 0.4, 0.8], {"psnr": [25.0, 28, 28.5, 31, 34]})
+    assert bd(a, twice).rate == pytest.approx(0, abs=1e-6)
+    assert bd(a, twice).quality == pytest.approx(0, abs=1e-6)
+
+
 def point(picture: str, quality: float, bpp: float, psnr: float) -> dict:
     figures = {"bpp": bpp, "psnr": psnr, "ms_ssim": 0.9 + psnr / 1000, "encode_s": 0.1, "decode_s": 0.2}
     figures |= {"butteraugli": 100 / psnr, "flip": 4 / psnr}
@@ -120,6 +134,20 @@ def test_a_failure_costs_its_own_point_of_the_mean_only() -> None:
     assert remarks == ["C: quality 20 is not in the means, it failed on q"]
 
 
+def test_a_codec_that_failed_at_all_qualities_has_no_curve() -> None:
+    failed = {"codec": "d", "label": "D", "picture": "p", "quality": 10, "error": "broke"}
+    curves, remarks = mean_curves([point("p", 10, 0.2, 30), failed])
+    assert [curve.name for curve in curves] == ["c"]
+    assert remarks == ["D: quality 10 is not in the means, it failed on p"]
+
+
+def test_a_curve_rises_in_bits_whatever_the_order_of_qualities() -> None:
+    points = [point("p", 20, 0.6, 36), point("p", 30, 0.8, 38), point("p", 10, 0.2, 30)]
+    (curve,), _ = mean_curves(points)
+    assert (curve.bpp, curve.metrics["psnr"]) == ([0.2, 0.6, 0.8], [30, 36, 38])
+    assert curve.seconds == {"encode_s": pytest.approx(0.1), "decode_s": pytest.approx(0.2)}
+
+
 def test_a_metric_without_a_figure_for_some_picture_is_named() -> None:
     points = [point("p", 10, 0.2, 30), point("tiny", 10, 0.4, 34) | {"ms_ssim": None}]
     points += [point("p", 20, 0.6, 36), point("tiny", 20, 0.8, 38) | {"ms_ssim": None}]
@@ -134,3 +162,5 @@ def test_every_published_curve_is_whole() -> None:
     for curve in curves:
         assert curve.bpp == sorted(curve.bpp)
         assert all(len(values) == len(curve.bpp) for values in curve.metrics.values())
+        assert ("ms_ssim" in curve.metrics) == ("ms_ssim_db" in curve.metrics)
+    assert any("ms_ssim_db" in curve.metrics for curve in curves)

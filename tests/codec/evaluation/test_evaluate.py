@@ -418,6 +418,34 @@ def test_a_file_of_just_that_size_needs_no_search(photo: Image.Image) -> None:
     assert quality_at_size(codec_, np.asarray(photo), 700, {10: 500, 30: 700, 80: 2000}) == 30
 
 
+@pytest.mark.parametrize(
+    ("known", "limit", "best", "most"),
+    [
+        ({10: 1000, 40: 4000, 41: 4100, 80: 8000}, 4050, 40, 0),
+        ({80: 8000, 41: 4100, 40: 4000, 10: 1000}, 4099, 40, 0),
+        ({40.5: 4050}, 4000, 40, 7),
+        ({39.5: 3950}, 3960, 39, 7),
+        ({30: 700, 50: 700, 80: 2000}, 700, 50, 0),
+    ],
+)
+def test_sizes_that_are_known_narrow_the_search(known: dict[float, int], limit: int, best: float, most: int) -> None:
+    made: list[float] = []
+
+    def encode(pixels: np.ndarray, quality: float) -> bytes:
+        made.append(quality)
+        return bytes(int(100 * quality))
+
+    codec_ = dataclasses.replace(codecs.make("jpeg"), encode=encode, span=(1.0, 95.0), step=1)
+    assert quality_at_size(codec_, np.zeros((1, 1, 3), np.uint8), limit, known) == best
+    assert len(made) <= most
+
+
+def test_the_highest_of_equal_files_is_found() -> None:
+    codec_ = dataclasses.replace(codecs.make("jpeg"), encode=lambda _, quality: bytes(int(quality) // 10), step=1)
+    for limit in range(9):
+        assert quality_at_size(codec_, np.zeros((1, 1, 3), np.uint8), limit) == 10 * limit + 9
+
+
 def test_plot_draws_evaluations_together(evaluated: Path, tmp_path: Path) -> None:
     code, text = run_lapic(
         "plot", evaluated / "results.json", evaluated / "results.json", "--out", tmp_path, "--published"

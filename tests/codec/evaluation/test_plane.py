@@ -70,13 +70,21 @@ def test_means_over_fewer_pictures_are_left_out(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(plane, "mobilenet_features", no_features)
     points = [
-        {"codec": "lapic", "quality": quality, "picture": picture, "bpp": 0.1, "psnr": 30.0}
-        for quality in (20, 60)
+        {"codec": codec, "quality": quality, "picture": picture, "bpp": quality / 100, "psnr": psnr}
+        for codec, psnr in (("lapic", 30.0), ("lapic@r1", 28.0))
+        for quality in (60, 20)
         for picture in ("a", "b")
     ]
-    points[3] = {"codec": "lapic", "quality": 60, "picture": "b", "error": "broke"}
-    rows = plane.rows_of(points, (0.0,), tmp_path, {}, lambda _: None, lambda *_: lambda: None)
-    assert [row["quality"] for row in rows] == [20]
+    points[1] = {"codec": "lapic", "quality": 60, "picture": "b", "error": "broke"}
+    told, steps = [], []
+    rows = plane.rows_of(points, (0.0, 1.0), tmp_path, {}, told.append, lambda *total: lambda: steps.append(total))
+    assert rows == [
+        {"quality": 20, "realism": 0.0, "bpp": pytest.approx(0.2), "psnr": 30},
+        {"quality": 20, "realism": 1.0, "bpp": pytest.approx(0.2), "psnr": 28},
+        {"quality": 60, "realism": 1.0, "bpp": pytest.approx(0.6), "psnr": 28},
+    ]
+    assert told == ["distances as distributions are skipped: no weights"]
+    assert steps == 3 * [(3, "distributions")]
 
 
 def test_what_realism_costs_is_counted(weights: Path) -> None:
