@@ -20,8 +20,8 @@ def decode(data: bytes, scale: int = 1, realism: float = 0.0) -> np.ndarray:
     return np.asarray(Image.fromarray(pixels).convert("RGB")).astype(np.int16)
 
 
-def encode(image: Image.Image, quality: float) -> bytes:
-    """The file without a search."""
+def encode(image: Image.Image, quality: float, name: str | None = None) -> bytes:
+    """The file without a search, by the model of a name or the one for photos."""
     pixels, chunks = planes.simplify(*pillow.from_pil(image))
-    model = load(model_for(quality, QUALITY_RANGES["eye"]), "cpu", torch.float32)
+    model = load(name or model_for(quality, QUALITY_RANGES["eye"]), "cpu", torch.float32)
     return encoder.encode_pixels(model, pixels, quality, chunks=chunks)

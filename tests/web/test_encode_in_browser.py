@@ -55,6 +55,16 @@ def test_a_photo_decodes_in_python_to_what_the_page_shows(
     assert abs(len(file) - len(expected)) <= 0.01 * len(expected) + 8  # rounding may differ between machines
 
 
+@pytest.mark.parametrize(("name", "quality", "used"), [("fast", 40, "fast"), ("photo", 70, "photo-high")])
+def test_a_model_may_be_named(browser: Browser, photo: Image.Image, name: str, quality: float, used: str) -> None:
+    part = photo.crop((100, 100, 260, 212))
+    file, shown = encoded(browser, part, quality=quality, model=name)
+    expected = reference.encode(part, quality, used)
+    assert read(file)[0] == read(expected)[0]
+    assert abs(len(file) - len(expected)) <= 0.01 * len(expected) + 8
+    assert np.abs(reference.decode(file) - shown[..., :3]).max() <= 1
+
+
 def test_a_quality_between_two_steps_is_rounded_as_in_python(browser: Browser, photo: Image.Image) -> None:
     part = photo.crop((100, 100, 132, 132))
     for quality in (50 + 0.5 / 256, 50 + 1.5 / 256):
@@ -125,6 +135,11 @@ def test_metadata_in_any_form_of_bytes_are_kept(browser: Browser) -> None:
         ("lapic.encode({ data: new Uint8ClampedArray(4), width: 100, height: 100 })", "4 bytes are no RGBA picture"),
         ("lapic.encode({ data: new Uint8ClampedArray(0), width: 0, height: 0 })", "0 bytes are no RGBA picture"),
         ("lapic.configure({ base: 'http://[' })", "the base http://[ is no address"),
+        ("lapic.encode(new ImageData(16, 16), { model: 'slow' })", "there is no model slow to encode with, but eye, "),
+        (
+            "lapic.encode(new ImageData(16, 16), { model: 'fast', quality: 75 })",
+            "the model fast is for qualities 1 to 60: quality 75 needs another",
+        ),
     ],
 )
 def test_what_cannot_be_encoded_is_refused(call: str, sentence: str, browser: Browser) -> None:

@@ -43,7 +43,10 @@ export async function perform(
         const content = job.metadata[name as keyof typeof CHUNKS];
         return content?.length ? [[kind, content] as const] : [];
       });
-      const model = await library.forQuality(job.quality, isDrawn(job.pixels) ? "psnr" : "eye");
+      const model =
+        job.model === undefined
+          ? await library.forQuality(job.quality, isDrawn(job.pixels) ? "psnr" : "eye")
+          : await library.byName(job.model, job.quality);
       const quality = roundedHalfToEven(job.quality * QUALITY_ONE);
       return encodePicture(model, job.pixels, { quality, chunks: new Map(given) }, steps);
     }

@@ -67,14 +67,14 @@ export async function decode(bytes: Bytes, options: DecodeOptions = {}): Promise
 /**
  * The bytes of a .lapic file of a picture, those of `lapic encode --effort 0` in float32; alpha is kept losslessly.
  *
- * @throws LapicError an option is out of range, the picture is too large, or its colours are neither sRGB nor have a
- *   profile.
+ * @throws LapicError an option is out of range, the model is not there or not for the quality, the picture is too large,
+ *   or its colours are neither sRGB nor have a profile.
  */
 export async function encode(
   { data, width, height, colorSpace }: ImageData,
   options: EncodeOptions = {},
 ): Promise<Uint8Array> {
-  const { quality = DEFAULT_QUALITY, metadata = {}, signal, progress } = options;
+  const { quality = DEFAULT_QUALITY, model, metadata = {}, signal, progress } = options;
   if (!(quality >= 1 && quality <= 100)) throw new LapicError(`quality ${quality} is not in 1..100`);
   if (!(data instanceof Uint8ClampedArray)) throw new LapicError("the picture has no bytes of 8 bits a channel");
   if (![width, height].every((edge) => Number.isInteger(edge) && edge > 0) || data.length !== 4 * width * height) {
@@ -84,7 +84,7 @@ export async function encode(
     throw new LapicError(`the pixels are in ${colorSpace}: give its ICC profile, or read them as sRGB`);
   }
   const pixels = { data: data as Uint8ClampedArray<ArrayBuffer>, width, height };
-  const job = { kind: "encode", pixels, quality, metadata: metadataOf(metadata) } as const;
+  const job = { kind: "encode", pixels, quality, model, metadata: metadataOf(metadata) } as const;
   return client.run(job, { signal, progress });
 }
 

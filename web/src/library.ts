@@ -1,7 +1,7 @@
 /** The models of this build: their list, and those that are loaded. */
 
 import { LapicError } from "./error.ts";
-import { findModel, modelFor } from "./model/manifest.ts";
+import { findModel, modelFor, modelNamed } from "./model/manifest.ts";
 import type { Listed, Tune } from "./model/manifest.ts";
 import { Model, startRuntime } from "./model/model.ts";
 import type { ReadPart } from "./model/model.ts";
@@ -37,6 +37,11 @@ export class Library {
   /** The model that encodes at a quality 1 to 100. */
   async forQuality(quality: number, tune: Tune): Promise<Model> {
     return this.load(modelFor(await this.models(), quality, tune));
+  }
+
+  /** The model that a name means at a quality 1 to 100. Throws LapicError if there is none for it. */
+  async byName(name: string, quality: number): Promise<Model> {
+    return this.load(modelNamed(await this.models(), name, quality));
   }
 
   private load(listed: Listed): Promise<Model> {

@@ -20,7 +20,7 @@ export type Job =
       /** Whether colours with an ICC profile become sRGB. */
       converts: boolean;
     }
-  | { kind: "encode"; pixels: Pixels; quality: number; metadata: Metadata }
+  | { kind: "encode"; pixels: Pixels; quality: number; model: string | undefined; metadata: Metadata }
   | { kind: "info"; bytes: Uint8Array }
   | { kind: "prepare" };
 

@@ -30,6 +30,11 @@ export interface DecodeOptions extends CallOptions {
 export interface EncodeOptions extends CallOptions {
   /** 1 (smallest) to 100 (best); 50 if not given. */
   quality?: number | undefined;
+  /**
+   * The model by its name, such as "fast", which takes less time for more bytes; "eye" and "photo" mean "eye-high" and
+   * "photo-high" above quality 60. If not given, the one for photos or that for drawings, as `lapic encode` chooses.
+   */
+  model?: string | undefined;
   /** The ICC profile of the pixels, and EXIF and XMP data, which the file keeps. */
   metadata?: { [Name in keyof Metadata]: Bytes | undefined } | undefined;
 }

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { modelFor } from "../src/model/manifest.ts";
+import { modelFor, modelNamed } from "../src/model/manifest.ts";
 import type { Listed, Tune } from "../src/model/manifest.ts";
 import { isDrawn } from "../src/picture/drawn.ts";
 
@@ -38,4 +38,22 @@ test("a model of the tune encodes, else one of another", () => {
   assert.equal(named(all, 61, "psnr"), "c");
   assert.equal(named([all[0]!], 10, "psnr"), "b");
   assert.throws(() => named(all, 101, "eye"), /no model to encode with/);
+});
+
+test("a name means a model, and the one for higher qualities", () => {
+  const listed = (name: string, qualities: [number, number], encodes = true): Listed => {
+    return { id: name, name, folder: name, qualities, tune: null, realism: false, encodes };
+  };
+  const low = 60 + 1 / 256;
+  const all = [listed("a-high", [low, 100]), listed("a", [1, 60]), listed("b", [1, 60]), listed("c", [1, 100], false)];
+  const named = (name: string, quality: number) => modelNamed(all, name, quality).name;
+  assert.deepEqual(
+    [1, 60, 60.001, 61, 100].map((quality) => named("a", quality)),
+    ["a", "a", "a-high", "a-high", "a-high"],
+  );
+  assert.equal(named("a-high", 60), "a-high");
+  assert.equal(named("b", 60), "b");
+  assert.throws(() => named("a-high", 59), /^LapicError: the model a-high is for qualities 60 to 100: quality 59 needs/);
+  assert.throws(() => named("b", 75), /^LapicError: the model b is for qualities 1 to 60: quality 75 needs another$/);
+  assert.throws(() => named("c", 50), /^LapicError: there is no model c to encode with, but a-high, a, b$/);
 });

@@ -52,6 +52,28 @@ export function modelFor(models: readonly Listed[], quality: number, tune: Tune)
   return found;
 }
 
+/**
+ * The model that a name means to the encoder at a quality 1 to 100: that of the name, or the one with "-high" behind it
+ * for higher qualities.
+ *
+ * @throws LapicError there is none, or it is for other qualities.
+ */
+export function modelNamed(models: readonly Listed[], name: string, quality: number): Listed {
+  const encoding = models.filter((model) => model.encodes);
+  const serving = encoding
+    .filter((model) => model.name === name || model.name === `${name}-high`)
+    .sort((a, b) => a.qualities[1] - b.qualities[1]);
+  if (!serving.length) {
+    const have = encoding.map((model) => model.name).join(", ");
+    throw new LapicError(`there is no model ${name} to encode with, but ${have || "none"}`);
+  }
+  const low = Math.floor(serving[0]!.qualities[0]); // the range of one with "-high" begins a step above the other's
+  const found = serving.find((model) => quality <= model.qualities[1]);
+  if (found && quality >= low) return found;
+  const high = serving.at(-1)!.qualities[1];
+  throw new LapicError(`the model ${name} is for qualities ${low} to ${high}: quality ${quality} needs another`);
+}
+
 /** Throw LapicError unless a manifest has a layout that this program knows. */
 export function checkManifest(manifest: Manifest): void {
   if (manifest.pack !== PACK_VERSION) {
