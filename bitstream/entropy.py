@@ -228,7 +228,7 @@ class TileDecoder:
         self.coders = [constriction.stream.stack.AnsCoder(words) for words in payload.lanes]
 
     def hyper(self, rows: int, columns: int) -> NDArray[np.int8]:
-        """The hyper-latent z, (Z, rows, columns)."""
+        """The hyper-latent z, (Z, rows, columns). Raises `Error` if it takes more bits than the payload has."""
         models = self.tables.hyper_models[self.level]
         shape = (len(models), rows, columns)
         in_order = np.empty(len(models) * rows * columns, dtype=np.int32)

@@ -91,7 +91,7 @@ ENCODE_OPTIONS = [
         default=1024,
         show_default=True,
         callback=_known_tile,
-        help="Edge of the tiles in pixels, 0 for one tile.",
+        help="Edge of the tiles in pixels: 64 times a power of two, or 0 for one tile.",
     ),
     click.option(
         "--model",

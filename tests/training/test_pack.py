@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -259,6 +260,25 @@ def test_the_manifest_tells_what_is_in_the_folder(packs: dict[str, Pack]) -> Non
             assert entry == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
         assert sum(entry["bytes"] for name, entry in listed.items() if name not in FOR_ENCODING) <= 7 * 2**20
         assert sum(entry["bytes"] for entry in listed.values()) <= 16 * 2**20
+
+
+def test_the_page_says_the_sizes(packs: dict[str, Pack]) -> None:
+    """The table of docs/WEB.md, and what a browser fetches to decode, for realism and to encode."""
+    page = (Path(__file__).parents[2] / "docs" / "WEB.md").read_text()
+    sizes = {
+        found.manifest["name"]: {path.name: path.stat().st_size for path in found.folder.iterdir()}
+        for found in packs.values()
+    }
+    table = {name: int(kib) for name, kib in re.findall(r"^\| `([\w.-]+)` \| (\d+) \|", page, re.MULTILINE)}
+    assert table.keys() == sizes["photo"].keys()
+    assert all(abs(kib - sizes["photo"][name] / 2**10) <= 1 for name, kib in table.items())
+    numbers = r"([\d.]+) MiB to decode .*?, ([\d.]+) more for realism, ([\d.]+) more to encode \(`fast`: (.*?)\)"
+    [(*photo, fast)] = re.findall(numbers, " ".join(page.split()))
+    for name, stated in (("photo", photo), ("fast", re.findall(r"[\d.]+\d", fast))):
+        realism = sizes[name]["realism.onnx"]
+        encoding = sum(sizes[name][part] for part in FOR_ENCODING)
+        decoding = sum(sizes[name].values()) - realism - encoding
+        assert stated == [f"{size / 2**20:.1f}" for size in (decoding, realism, encoding)], name
 
 
 def test_the_same_model_gives_the_same_files(packs: dict[str, Pack], tmp_path: Path) -> None:
