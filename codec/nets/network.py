@@ -170,8 +170,7 @@ class Synthesis(nn.Module):
 
     def bands(self, base: Tensor, x: Tensor, quality: Tensor, scale: int = 1, follow: bool = True) -> list[Tensor]:
         """The pyramid from base and features; gradients pass through the branch at 1/4 only with `follow`."""
-        bands = bands_from(in_strips(self.leave, x, free=True), levels=3)  # of (B, 255, 2h, 2w)
-        low, *finer = (band.float() for band in bands)
+        low, *finer = bands_from(in_strips(self.leave, x, free=True), levels=3)  # of (B, 255, 2h, 2w)
         if self.quarter and scale < 8:
             with nullcontext() if follow else torch.no_grad():
                 more = self.quarter(x, base, quality)

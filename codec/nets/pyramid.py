@@ -16,9 +16,10 @@ def _reduce_rows(x: Tensor) -> Tensor:
     x = F.pad(x, (0, 0, 2, 2 + height % 2), mode="replicate")  # rows -2 .. height + 1, an even count
     even, odd = x[..., 0::2, :], x[..., 1::2, :]
     kept = (height + 1) // 2
-    centre, side = even[..., 1 : kept + 1, :], odd[..., :kept, :] + odd[..., 1 : kept + 1, :]
-    edge = even[..., :kept, :] + even[..., 2 : kept + 2, :]
-    return (6 * centre + 4 * side + edge) / 16
+    sums = even[..., :kept, :] + even[..., 2 : kept + 2, :]
+    for row in (odd[..., :kept, :], odd[..., 1 : kept + 1, :]):
+        sums.add_(row, alpha=4)
+    return sums.add_(even[..., 1 : kept + 1, :], alpha=6).mul_(1 / 16)
 
 
 def _between(before: Tensor, here: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
@@ -80,15 +81,17 @@ def collapse(pyramid: list[Tensor]) -> Tensor:
     return partial_collapses(pyramid)[-1]
 
 
-def shuffle(x: Tensor, factor: int) -> Tensor:
-    """`F.pixel_shuffle`, (B, C factor^2, h, w) -> (B, C, factor h, factor w), whose result lies in memory as pictures
-    do, plane by plane, whatever the input's order: three times as fast, and what follows gains too."""
+def shuffle(x: Tensor, factor: int, dtype: torch.dtype | None = None) -> Tensor:
+    """`F.pixel_shuffle`, (B, C factor^2, h, w) -> (B, C, factor h, factor w), in the input's type or another one. The
+    result lies in memory as pictures do, plane by plane, whatever the input's order: three times as fast, and what
+    follows gains too."""
     parts = x.unflatten(1, (-1, factor, factor)).permute(0, 1, 4, 2, 5, 3)  # (B, C, h, factor, w, factor)
-    return parts.contiguous().flatten(4, 5).flatten(2, 3)
+    planes = parts.to(dtype or x.dtype, memory_format=torch.contiguous_format).contiguous()
+    return planes.flatten(4, 5).flatten(2, 3)
 
 
 def bands_from(x: Tensor, levels: int) -> list[Tensor]:
-    """Channels to bands, coarse to fine: (B, 3 (1 + 4 + ... + 4^levels), h, w) -> (B, 3, h, w) ... (B, 3, 2^levels h,
-    2^levels w). The first three channels are the coarsest band."""
+    """Channels to bands in float32, coarse to fine: (B, 3 (1 + 4 + ... + 4^levels), h, w) -> (B, 3, h, w) ... (B, 3,
+    2^levels h, 2^levels w). The first three channels are the coarsest band."""
     parts = x.split([3 * 4**level for level in range(levels + 1)], dim=1)
-    return [shuffle(part, 2**level) for level, part in enumerate(parts)]
+    return [shuffle(part, 2**level, torch.float32) for level, part in enumerate(parts)]

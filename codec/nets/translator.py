@@ -128,12 +128,7 @@ class Translator(nn.Module):
             x = stage(x, task)
         for up, stage in reversed(list(zip(self.up, self.back, strict=True))):
             x = stage(passed.pop() + F.pixel_shuffle(up(x), 2), task)  # (B, C, 2h, 2w)
-        change = self.change(x).float()  # (B, 126, H/4, W/4)
+        change = self.change(x)  # (B, 126, H/4, W/4)
         masks, residuals = (bands_from(part, LEVELS) for part in change.chunk(2, dim=1))
-        pyramid = decompose(picture, LEVELS)
-        return collapse(
-            [
-                band + strength * (band * mask + residual)
-                for band, mask, residual in zip(pyramid, masks, residuals, strict=True)
-            ]
-        )
+        changes = map(torch.addcmul, residuals, decompose(picture, LEVELS), masks)
+        return picture + strength * collapse(list(changes))  # a pyramid is linear
