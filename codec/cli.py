@@ -1,6 +1,7 @@
 """The command `lapic`. Nothing heavy is imported before a command needs it."""
 
 import json
+import os
 import sys
 from functools import partial
 from typing import Any
@@ -213,9 +214,21 @@ for command in (
     main.add_command(command)
 
 
+def _arguments() -> list[str]:
+    """The arguments of the process. Windows leaves patterns and "~" to programs: a file's name is taken as it is, such
+    as photo[1].png, which as a pattern would mean photo1.png."""
+    from lapic.codec import files
+
+    if os.name != "nt":
+        return sys.argv[1:]
+    given = [one if files.is_address(one) else os.path.expanduser(one) for one in sys.argv[1:]]
+    return [name for one in given for name in ([one] if files.is_address(one) else files.matches(one) or [one])]
+
+
 def run() -> None:
     """The entry point of the process: its streams, signals and memory, then the command."""
     streams.open_closed()
+    streams.escape_unknown()
     interrupts.end_on_signals()
     quiet_pillow()
     keep_freed_memory()
@@ -223,7 +236,7 @@ def run() -> None:
     stdout = sys.stdout
     with boundary():
         try:
-            main(prog_name="lapic")
+            main(_arguments(), prog_name="lapic")
         except SystemExit:
             if sys.stdout is not stdout:  # click replaces it when the reader of the help that it prints is gone
                 sys.exit(streams.BROKEN_PIPE)

@@ -21,6 +21,8 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 PRECISE = ("ieee", "none", "highest")  # torch's names for float32 products computed in float32
+FPMATH = ("ONEDNN_DEFAULT_FPMATH_MODE", "DNNL_DEFAULT_FPMATH_MODE")  # by which oneDNN computes them in less, on ARM
+STRICT = "STRICT"  # their value without effect
 
 
 def isolated(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
@@ -210,6 +212,8 @@ def keeps_float32(device_type: str) -> bool:
 
     if torch.compiler.is_compiling():  # a step of training, which need not be exact
         return True
+    if device_type == "cpu" and any((os.environ.get(name) or STRICT).upper() != STRICT for name in FPMATH):
+        return False
     backend = torch.backends.cuda if device_type == "cuda" else torch.backends.mkldnn
     if not hasattr(torch.backends.mkldnn, "matmul"):
         return torch.get_float32_matmul_precision() in PRECISE

@@ -1,6 +1,8 @@
 """The standard streams of the command: only results go to standard output, and a closed or full standard error stops
 no work."""
 
+import errno
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -31,6 +33,13 @@ def open_closed() -> None:
                 os.dup2(opened, number)
                 os.close(opened)
             setattr(sys, name, os.fdopen(number, "w" if number else "r", errors="backslashreplace", closefd=False))
+
+
+def escape_unknown() -> None:
+    """Let characters that the encoding of standard output lacks become escapes, as on standard error: names may have
+    any, and on Windows a pipe or file gets an old encoding with few."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def debugging() -> bool:
@@ -91,7 +100,7 @@ def write(data: bytes | str) -> None:
         stream.flush()
     except OSError as error:
         discard(stream)
-        if isinstance(error, BrokenPipeError):
+        if isinstance(error, BrokenPipeError) or (os.name == "nt" and error.errno == errno.EINVAL):  # there the same
             sys.exit(BROKEN_PIPE)
         raise Error(f"cannot write to standard output: {error.strerror}") from None
 

@@ -7,6 +7,11 @@ image = lapic.restore(image, "jpeg")       # repair what another codec or a came
 lapic.register_pillow()                    # from here on Pillow knows the format
 """
 
+import os
+
+if not os.path.isdir(os.path.join(__path__[0], "codec")):  # a clone without symbolic links, as on Windows
+    __path__.append(os.path.dirname(__path__[0]))
+
 from lapic.codec import __version__
 from lapic.codec.api import (
     Error,

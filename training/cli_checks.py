@@ -87,6 +87,7 @@ def one_line_output() -> Iterator[None]:
     """Turn a working folder that is gone, and a standard output that is full or closed, into one line and exit code
     1."""
     streams.open_closed()
+    streams.escape_unknown()
     try:
         os.getcwd()
     except OSError as error:  # libraries would end the process without a word

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from lapic.bitstream import Error
 from lapic.training.data import check_patch, prefetch
 from lapic.training.muon import Muon
-from lapic.training.precision import precision_of
+from lapic.training.precision import accelerator_of, precision_of
 from lapic.training.processes import average_over_processes, fails_together, take_from_first
 from lapic.training.run_files import (
     CHOSEN,
@@ -299,8 +299,9 @@ def train(options: Options, prepare: Callable[[tuple[int, int]], Recipe]) -> nn.
     check_patch(options.patch, options.patch_unit)
     options = replace(options, precision=precision_of(options.precision, options.accelerator))
     fabric = Fabric(
-        accelerator=options.accelerator, devices=options.devices, num_nodes=options.nodes, precision=options.precision
-    )
+        accelerator=accelerator_of(options.accelerator), devices=options.devices, num_nodes=options.nodes,
+        precision=options.precision,
+    )  # fmt: skip
     fabric.launch()
     check_resumed(options.out, asdict(options), CHOSEN)
     torch.manual_seed(options.seed)

@@ -23,13 +23,14 @@ from lapic.codec.evaluation import codecs
 from lapic.codec.evaluation.curves import Curve, bd, mean_curves
 from lapic.codec.evaluation.measure import Job, measure
 from lapic.codec.evaluation.results import versions_of
+from lapic.codec.model.codec_weights import load
 from lapic.codec.model.shipped import QUALITY_RANGES, WEIGHTS
 from lapic.training.codec import CodecOptions, recipe
 from lapic.training.cuda_graph import CudaGraphOptions, train_with_cuda_graph
 from lapic.training.data import list_pictures, read_rgb
 from lapic.training.export import export_checkpoint
 from lapic.training.loop import train
-from lapic.training.own_pictures import LEAST_EDGE, split
+from lapic.training.own_pictures import LEAST_EDGE, link, split
 from lapic.training.run_files import checkpoint_of
 
 METRICS = {"psnr": ("psnr", "PSNR"), "eye": ("ssimulacra2", "SSIMULACRA2")}  # what a model is judged by, by the tune
@@ -124,7 +125,10 @@ def train_own(options: OwnOptions) -> Own:
         raise Error(f"the minutes must be finite and above 0, not {options.minutes:g}")
     check_out(options.out, options.force)
     with tempfile.TemporaryDirectory(prefix="lapic-own-") as folder:
-        return _train_own(_Session(options, Path(folder)))
+        try:
+            return _train_own(_Session(options, Path(folder)))
+        finally:
+            load.cache_clear()  # Windows removes no file that tensors are mapped from
 
 
 def check_out(out: Path, force: bool) -> None:
@@ -164,7 +168,7 @@ def _train_own(session: _Session) -> Own:
     data = session.folder / "training"
     data.mkdir()
     for number, path in enumerate(training):
-        (data / f"{number:06}{path.suffix}").symlink_to(path.resolve())
+        link(data / f"{number:06}{path.suffix}", path)
     checkpoint = _train(session, data, reserve)
     steps = int(torch.load(checkpoint, map_location="cpu", weights_only=True)["step"])
     session.say(f"{steps} steps taken; tables are fitted to {crops} crops")

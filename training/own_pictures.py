@@ -1,6 +1,7 @@
 """Which of one's own photos a model is trained on, and which measure it."""
 
-from contextlib import closing
+import shutil
+from contextlib import closing, suppress
 from pathlib import Path
 
 import numpy as np
@@ -67,3 +68,13 @@ def _shorter_edge(path: Path) -> int:
             return min(image.size)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return 0
+
+
+def link(name: Path, picture: Path) -> None:
+    """Give a picture another name: by a link, or where the system allows none, as Windows does by default, by a copy.
+    Raises OSError if that fails."""
+    for make in (Path.symlink_to, Path.hardlink_to):
+        with suppress(OSError):
+            make(name, picture.resolve())
+            return
+    shutil.copyfile(picture, name)

@@ -1,8 +1,16 @@
-"""The precision that a run computes in."""
+"""What a run computes on, and in which precision."""
 
 import torch
 
 from lapic.codec.model.codec_weights import default_dtype
+
+
+def accelerator_of(wanted: str) -> str:
+    """Lightning Fabric's name of what a run computes on. For "auto" that is a GPU if there is one that PyTorch's CUDA
+    knows, else the CPU: Fabric would take Apple's GPUs too, which have no float64."""
+    if wanted != "auto":
+        return wanted
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def precision_of(wanted: str, accelerator: str) -> str:

@@ -1,5 +1,6 @@
 """Conversion of many files: the pairs of source and target, the processes, and the report."""
 
+import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -72,20 +73,38 @@ def plan(inputs: Iterable[str], output: str, suffixes: set[str], to: str, recurs
     pairs: dict[str, str] = {}
     for name in inputs:
         try:
-            found = [
-                (source, files.target_of(output, inside, to))
-                for source, inside in sources(name, suffixes, recursive, result.listing)
-            ]
+            found = sources(name, suffixes, recursive, result.listing)
         except Error as error:
             result.failed[name] = str(error)
             continue
-        for source, target in found:
+        for source, inside in found:
+            try:
+                target = files.target_of(output, inside, to)
+            except Error as error:
+                result.failed[source] = str(error)
+                continue
             if pairs.get(target, source) != source:
                 raise Error(f"{pairs[target]} and {source} would both become {target}")
             pairs[target] = source
+    _refuse_one_name(pairs, output)
     result.pairs = [Pair(source, target) for target, source in pairs.items()]
     result.failed |= {folder: f"cannot read {folder}: {why}" for folder, why in result.listing.unreadable.items()}
     return result
+
+
+def _refuse_one_name(pairs: dict[str, str], output: str) -> None:
+    """Raise `Error` if two of the targets, each with its source, are one file in the folder `output`, which may not
+    tell capitals from small letters."""
+    seen: dict[str, str] = {}
+    alike = [(other, target) for target in pairs if (other := seen.setdefault(_without_case(target), target)) != target]
+    if alike and not files.is_address(output) and files.ignores_case(output):
+        other, target = alike[0]
+        raise Error(f"{pairs[other]} and {pairs[target]} would both become {target}: {output} ignores capitals")
+
+
+def _without_case(name: str) -> str:
+    """What names have in common that differ in capitals, or in how accents are written, alone."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def sources(name: str, suffixes: set[str], recursive: bool, listing: files.Listing) -> list[tuple[str, str]]:

@@ -37,6 +37,7 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 LEFT_OUT = ("*.map", ".*")  # of the built page
+NO_NAME = re.compile(r"[/\\:]")  # on one system or another they lead to another folder or drive
 
 
 def page_folder() -> Path:
@@ -69,7 +70,7 @@ class Site:
         match parts[1:]:
             case ["files", number, _]:
                 return {str(i): path for i, path in enumerate(self.pictures)}.get(number)
-            case names if all(name and not name.startswith(".") and os.sep not in name for name in names):
+            case names if all(name and not name.startswith(".") and not NO_NAME.search(name) for name in names):
                 path = self.page.joinpath(*names)
                 return path if path.is_file() else None
         return None

@@ -27,6 +27,7 @@ Outcome = dict[str, Any]
 Call = tuple[Callable[[Any], Outcome], Any]  # a function of a module, and its argument
 
 GRACE = 5.0  # seconds from SIGTERM to SIGKILL, because the exception of a handler can be lost, such as in an import
+WAIT = 0.5  # seconds between two looks for a signal
 SPAWN = multiprocessing.get_context("spawn")
 THREADS = "OMP_NUM_THREADS"  # torch, NumPy and most other libraries read it when they are loaded
 _environment = threading.Lock()
@@ -141,7 +142,7 @@ def _exit_reason(process: multiprocessing.process.BaseProcess | None) -> str:
         return ""
     process.join(GRACE)
     code = process.exitcode
-    if code == -signal.SIGKILL:
+    if hasattr(signal, "SIGKILL") and code == -signal.SIGKILL:
         return " (killed, perhaps for want of memory)"
     return f" ({signal.Signals(-code).name})" if code is not None and code < 0 else ""
 
@@ -213,13 +214,20 @@ def run(calls: list[Call], workers: int | WorkerPool | RemotePool, listen: Calla
         thread.start()
     try:
         for _ in calls:
-            listen(*done.get())
+            listen(*_next(done))
     except BaseException:
         _end(workers)
         raise
     finally:
         for thread in threads:
             thread.join()
+
+
+def _next(done: "queue.SimpleQueue[tuple[int, Outcome]]") -> tuple[int, Outcome]:
+    """The next outcome. On Windows no signal ends a wait, so that Ctrl-C is noticed between two."""
+    while True:
+        with suppress(queue.Empty):
+            return done.get(timeout=WAIT)
 
 
 def cores() -> int:

@@ -59,7 +59,7 @@ def _copies(sources: list[str], folder: Path) -> list[Path]:
     for source in sources:
         name = files.inside(source, None)
         seen[name] += 1
-        path = folder / name if seen[name] == 1 else folder / str(seen[name]) / name
+        path = files.path_in(folder if seen[name] == 1 else folder / str(seen[name]), name)
         files.make_parent(str(path))
         files.write_output(str(path), files.read_input(source))
         copies.append(path)
@@ -81,7 +81,7 @@ def results_folder(out: str) -> Iterator[Path]:
         folder = Path(name)
         known = {}
         for address in files.all_files(out):
-            path = folder / files.inside(address, out)
+            path = files.path_in(folder, files.inside(address, out))
             files.make_parent(str(path))
             known[path] = files.read_input(address)
             path.write_bytes(known[path])

@@ -221,7 +221,7 @@ def write_report(
 
 def _inline(svg: Path) -> str:
     """An SVG file's element, for embedding in HTML; its ids get the file's name, for ids are shared by the page."""
-    text = svg.read_text()
+    text = svg.read_text(encoding="utf-8")
     text = text[text.index("<svg") :]
     return (
         text.replace('id="', f'id="{svg.stem}-')

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from lapic.bitstream import Error
 from lapic.codec import streams
 from lapic.codec.files import remote
-from lapic.codec.files.listing import Listing, list_local
+from lapic.codec.files.listing import Listing, ignores_case, list_local
 from lapic.codec.files.remote import all_files, is_address, local_name
 from lapic.codec.files.remote import join as address_in
 
@@ -29,6 +29,7 @@ __all__ = [
     "exists",
     "files_in",
     "foreign_suffixes",
+    "ignores_case",
     "inside",
     "is_address",
     "is_folder",
@@ -38,6 +39,7 @@ __all__ = [
     "local_name",
     "make_parent",
     "matches",
+    "path_in",
     "picture_suffixes",
     "read_input",
     "replacing",
@@ -143,7 +145,7 @@ def replacing(name: str | Path, force: bool, suffix: str = ".part") -> Iterator[
             else:
                 _rename_to_new(beside, path)
         finally:
-            beside.unlink(missing_ok=True)
+            _remove(beside)
         if os.name == "posix":
             with suppress(OSError):  # a folder that cannot be read, or a file system that flushes no folders
                 _sync(path.parent)
@@ -163,6 +165,15 @@ def _rename_to_new(beside: Path, path: Path) -> None:
         if path.exists():
             raise FileExistsError(path) from None
         os.replace(beside, path)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file if it is there."""
+    try:
+        path.unlink(missing_ok=True)
+    except PermissionError:  # Windows removes none that is read-only, as one that was to replace such a file
+        path.chmod(0o600)
+        path.unlink()
 
 
 def _sync(path: Path) -> None:
@@ -255,12 +266,21 @@ def inside(name: str, folder: str | None) -> str:
 
 def target_of(folder: str, name: str, suffix: str) -> str:
     """The name in a folder of what is made of the file `name`, with another suffix. Raises `Error` if it is empty, as
-    for the address of a web server without a path."""
+    for the address of a web server without a path, or as `path_in` does."""
     if not name:
         raise Error("it has no name by which its output could be called")
     if is_address(folder):
         return remote.join(folder, str(PurePosixPath(*Path(name).parts).with_suffix(suffix)))
-    return str(Path(folder) / Path(name).with_suffix(suffix))
+    return str(path_in(folder, name).with_suffix(suffix))
+
+
+def path_in(folder: str | Path, name: str) -> Path:
+    """The path of a file in a local folder. Raises `Error` if the name leads out of the folder: to Windows "\\" and ":"
+    in the name of an object are parts of a path."""
+    inside = Path(name)
+    if inside.anchor or ".." in inside.parts:
+        raise Error(f"{name} is no name for a file in {folder}")
+    return Path(folder) / inside
 
 
 def existing(names: Iterable[str]) -> set[str]:

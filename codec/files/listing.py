@@ -1,6 +1,7 @@
 """What is in a folder."""
 
 import os
+import tempfile
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -66,3 +67,15 @@ def list_local(folder: Path, suffixes: set[str], recursive: bool = False) -> Lis
                 listing.left_out["not regular files"] += 1
     listing.files.sort(key=Path)
     return listing
+
+
+def ignores_case(folder: str) -> bool:
+    """Whether a folder of this machine, or the first above it that exists, takes names that differ in capitals for one,
+    as those of macOS and Windows do; False where nothing can be written."""
+    path = Path(os.path.abspath(folder))
+    there = next((one for one in (path, *path.parents) if one.is_dir()), path)
+    try:
+        with tempfile.NamedTemporaryFile(prefix=".lapic-", dir=there) as file:
+            return os.path.exists(there / os.path.basename(file.name).swapcase())
+    except OSError:
+        return False

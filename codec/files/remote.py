@@ -19,7 +19,8 @@ from urllib.parse import unquote, urlsplit
 from lapic.bitstream.error import Error
 from lapic.codec.files.listing import Listing, others
 
-ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # one letter would be a drive of Windows
+DRIVE = re.compile(r"/[A-Za-z]:")
 LOCAL = ("file://", "local://")
 WEB = ("http://", "https://")  # a page may list any links: only addresses that end with "/" are folders
 PASSWORD = re.compile(r"[^:/]+://[^/@]*:[^/@]*@")
@@ -45,7 +46,8 @@ def local_name(name: str) -> str:
     scheme, _, rest = name.partition("://")
     name = f"{scheme.lower()}://{rest}"
     path = next((name[len(local) :] for local in LOCAL if name.startswith(local)), name)
-    return path.removeprefix("localhost") if path.startswith("localhost/") else path
+    path = path.removeprefix("localhost") if path.startswith("localhost/") else path
+    return path[1:] if os.name == "nt" and DRIVE.match(path) else path  # of file:///C:/photo.png
 
 
 def _refuse_password(address: str) -> None:

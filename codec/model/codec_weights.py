@@ -23,16 +23,7 @@ from lapic.codec.defaults import DEFAULT_MODEL, DEFAULT_TUNE
 from lapic.codec.exact import hyper
 from lapic.codec.exact.quantise import thresholds
 from lapic.codec.host import isolated
-from lapic.codec.model.shipped import (
-    check_model,
-    file_state,
-    find_model,
-    model_for,
-    model_id,
-    name_of,
-    pair_for,
-    unreadable,
-)
+from lapic.codec.model.shipped import check_model, file_state, find_model, model_for, model_id, name_of, unreadable
 from lapic.codec.nets import levels
 from lapic.codec.nets.config import Config
 from lapic.codec.nets.network import Transforms
@@ -313,12 +304,8 @@ def load_by_id(
 
 
 def load_for(name: str | os.PathLike[str], quality: float, device: str = "cpu", tune: str = DEFAULT_TUNE) -> Model:
-    """The model to encode with at a quality 1..100: one by name as for `load`, or of a pair of shipped models, see
-    `pair_for`, the one that was trained for the quality. Raises `Error` as `load` does, and if the named model was not
-    trained for the quality."""
-    pair = pair_for(name, tune)
-    if pair:
-        return load(model_for(quality, pair), device)
-    model = load(name, device)
+    """The model to encode with at a quality 1..100: the one that a name as for `load`, or "auto", means there
+    (`model_for`). Raises `Error` as `load` does, and if the model was not trained for the quality."""
+    model = load(model_for(name, quality, tune), device)
     model.check_quality(quality)
     return model

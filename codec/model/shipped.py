@@ -133,9 +133,11 @@ def pair_for(name: str | os.PathLike[str], tune: str) -> dict[str, tuple[float, 
     return QUALITY_RANGES[tune] if name == AUTO_MODEL else PAIRS.get(str(name))
 
 
-def model_for(quality: float, pair: dict[str, tuple[float, float]]) -> str:
-    """Name of the one of a pair of models that encodes at a quality 1..100."""
-    return next(name for name, (_, highest) in pair.items() if quality <= highest)
+def model_for(name: str | os.PathLike[str], quality: float, tune: str) -> str | os.PathLike[str]:
+    """The name of the model that a name means to an encoder at a quality 1..100: of a pair (`pair_for`) the one that
+    was trained for it, or else the name itself."""
+    pair = pair_for(name, tune)
+    return next(one for one, (_, highest) in pair.items() if quality <= highest) if pair else name
 
 
 def name_of(model_id: bytes) -> str:

@@ -3,6 +3,8 @@
 import hashlib
 import math
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -45,6 +47,18 @@ def options(photos: Path, out: Path, **changes: object) -> OwnOptions:
     return OwnOptions(photos=photos, out=out, elsewhere=photos, **small | {"minutes": 60.0} | changes)
 
 
+class Folder(TemporaryDirectory):
+    """A temporary folder that notes whether tensors are mapped from its files when it is removed, which Windows would
+    refuse."""
+
+    mapped: ClassVar[list[bool]] = []
+
+    def cleanup(self) -> None:
+        maps = Path("/proc/self/maps")
+        self.mapped.append(maps.exists() and self.name in maps.read_text())
+        super().cleanup()
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Own, Path]:
     """A new model and its file."""
@@ -54,6 +68,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Own, Path]:
     out.parent.mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(own, "MOST_CROPS", 1)
+        patch.setattr("tempfile.TemporaryDirectory", Folder)
         before = digests()
         found = train_own(options(photos, out))
         assert digests() == before
@@ -73,6 +88,7 @@ def test_a_model_is_trained_measured_and_written(made: tuple[Own, Path]) -> None
     assert found.change_elsewhere is not None
     assert 0 < found.minutes < 60
     assert [path.name for path in out.parent.iterdir()] == [out.name]
+    assert Folder.mapped and not any(Folder.mapped)
 
 
 def test_a_file_of_an_own_model_is_decoded_with_it_alone(
@@ -199,3 +215,20 @@ def test_no_more_pictures_are_checked_than_are_trained_on(tmp_path: Path, monkey
     monkeypatch.setattr(own_pictures, "MOST_GIB", 9.5 * 3 * EDGE**2 / 2**30)
     training, held_out = split(photos)
     assert (len(training), len(held_out)) == (8, 2)
+
+
+@pytest.mark.parametrize("refused", [("symlink",), ("symlink", "link")])
+def test_pictures_get_numbers_where_the_system_allows_no_links(
+    refused: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Windows does by default, and file systems such as exFAT."""
+
+    def refuse(*args: object, **options: object) -> None:
+        raise OSError("a required privilege is not held by the client")
+
+    for name in refused:
+        monkeypatch.setattr(f"os.{name}", refuse)
+    (tmp_path / "a.png").write_bytes(b"picture")
+    own_pictures.link(tmp_path / "000000.png", tmp_path / "a.png")
+    assert not (tmp_path / "000000.png").is_symlink()
+    assert (tmp_path / "000000.png").read_bytes() == b"picture"

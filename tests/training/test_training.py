@@ -4,8 +4,10 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -27,13 +29,13 @@ from lapic.codec.nets.config import Config
 from lapic.training import codec as stage1
 from lapic.training.calibration import calibrate, integer_counts
 from lapic.training.codec import CodecOptions, recipe
-from lapic.training.data import Crops, add_noise_crops, add_pattern_crops, list_pictures, pattern, read_rgb
+from lapic.training.data import Crops, add_noise_crops, add_pattern_crops, list_pictures, pattern, read_ahead, read_rgb
 from lapic.training.export import export_checkpoint, interpolate_weights, trainable
 from lapic.training.eye import Distortion
 from lapic.training.hyper import EXACT, QUICK, HyperSynthesis, straight_through
 from lapic.training.initial import deepen, grow, initialise
 from lapic.training.loop import learning_rate, train
-from lapic.training.precision import precision_of
+from lapic.training.precision import accelerator_of, precision_of
 from lapic.training.rate_distortion import TrainableCodec, loss, normalise, rounded_by_rate
 from tests.conftest import EXAMPLES
 
@@ -71,6 +73,21 @@ def test_precision_is_what_the_processor_computes_in(monkeypatch: pytest.MonkeyP
         monkeypatch.setattr("lapic.training.precision.default_dtype", lambda device, dtype=computes: dtype)
         assert precision_of("auto", "cpu") == expected
         assert precision_of("64-true", "cpu") == "64-true"
+
+
+def test_a_run_is_not_put_on_a_gpu_of_apple(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which Fabric prefers to the CPU, and which lacks float64."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("lightning_fabric.accelerators.MPSAccelerator.is_available", lambda: True)
+    assert accelerator_of("auto") == "cpu"
+    assert accelerator_of("mps") == "mps"
+    taken = []
+    monkeypatch.setattr("lapic.training.loop.Fabric", lambda **settings: taken.append(settings["accelerator"]))
+    with pytest.raises(AttributeError):  # there is no Fabric
+        train_codec(options(Path("none"), steps=1, accelerator="auto"))
+    assert taken == ["cpu"]
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert accelerator_of("auto") == "cuda"
 
 
 @pytest.mark.parametrize("precision", ["16-mixed", "16-true", "16", "bf16-true"])
@@ -198,6 +215,34 @@ def test_an_exported_file_appears_whole(run: Path, tmp_path: Path, monkeypatch: 
         export_checkpoint(run / "checkpoint.pt", "tiny", folder=tmp_path, crops=2)
     assert seen == [[]]
     assert not [*tmp_path.iterdir()]
+
+
+def test_no_more_processes_read_than_windows_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Pool(ThreadPoolExecutor):
+        def __init__(self, max_workers: int) -> None:
+            if max_workers > 61:
+                raise ValueError("max_workers must be <= 61")
+            super().__init__(max_workers)
+
+    monkeypatch.setattr("lapic.training.data.ProcessPoolExecutor", Pool)
+    assert list(read_ahead(lambda path: path.name, [Path("a"), Path("b")], 96)) == ["a", "b"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="shows which files are mapped")
+def test_no_tensor_is_mapped_from_a_draft_that_is_removed(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows would refuse to remove it."""
+    mapped: list[bool] = []
+
+    class Folder(TemporaryDirectory):
+        def cleanup(self) -> None:
+            mapped.append(self.name in Path("/proc/self/maps").read_text())
+            super().cleanup()
+
+    monkeypatch.setattr("lapic.training.export.TemporaryDirectory", Folder)
+    export_checkpoint(run / "checkpoint.pt", "tiny", folder=tmp_path, crops=2)
+    assert mapped == [False]
 
 
 def test_training_goes_on_from_exported_weights(run: Path, tmp_path: Path) -> None:

@@ -6,9 +6,10 @@ from PIL import Image
 
 from lapic import bitstream
 from lapic.codec.decode import decoder
+from lapic.codec.defaults import AUTO_MODEL
 from lapic.codec.encode import encoder
 from lapic.codec.model.codec_weights import load, load_by_id
-from lapic.codec.model.shipped import QUALITY_RANGES, model_for
+from lapic.codec.model.shipped import model_for
 from lapic.codec.picture import pillow, planes
 
 
@@ -20,8 +21,8 @@ def decode(data: bytes, scale: int = 1, realism: float = 0.0) -> np.ndarray:
     return np.asarray(Image.fromarray(pixels).convert("RGB")).astype(np.int16)
 
 
-def encode(image: Image.Image, quality: float, name: str | None = None) -> bytes:
+def encode(image: Image.Image, quality: float, name: str = AUTO_MODEL) -> bytes:
     """The file without a search, by the model of a name or the one for photos."""
     pixels, chunks = planes.simplify(*pillow.from_pil(image))
-    model = load(name or model_for(quality, QUALITY_RANGES["eye"]), "cpu", torch.float32)
+    model = load(model_for(name, quality, "eye"), "cpu", torch.float32)
     return encoder.encode_pixels(model, pixels, quality, chunks=chunks)
