@@ -1,9 +1,12 @@
-"""Decode milliseconds in a page of headless Chromium, beside jSquash's AVIF and JPEG XL decoders, and bytes to fetch.
+"""Milliseconds to decode and encode in a page of headless Chromium, beside jSquash's AVIF and JPEG XL decoders, and
+bytes to fetch.
 
-    make web && python benchmarks/web.py PICTURE [--quality 50] [--threads 2] [--rounds 5] [--size 768x512]
+    make web && python benchmarks/web.py PICTURE [--models auto,fast] [--quality 50] [--threads 2] [--rounds 5]
+        [--size 768x512]
 
-The peers' files have at most lapic's bytes. "first" is the first call in a new page, with all that it loads from this
-machine; the other figures are medians of `--rounds` calls after two more. "first look" is the preview at 1/8.
+The peers' files have at most the bytes of lapic's first model. "first" is the first call in a new page, with all that
+it loads from this machine; the other figures are medians of `--rounds` calls after two more. "first look" is the
+preview at 1/8.
 """
 
 import argparse
@@ -25,6 +28,8 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 import lapic
+from lapic.codec.defaults import AUTO_MODEL
+from lapic.codec.model.shipped import shipped
 
 WEB = Path(__file__).parents[1] / "web"
 PEERS = {"AVIF": "avif", "JPEG XL": "jxl"}
@@ -38,6 +43,14 @@ LAPIC = """async ([file, options, threads]) => {
     const preview = options.scale ? undefined : () => look = performance.now() - begin;
     await lapic.decode(bytes, { ...options, preview });
     return [performance.now() - begin, look];
+}"""
+ENCODE = """async ([pixels, width, height, options, threads]) => {
+    const lapic = globalThis.lapic ??= await import("/dist/lapic.js");
+    lapic.configure({ threads });
+    const data = Uint8ClampedArray.from(atob(pixels), letter => letter.charCodeAt(0));
+    const begin = performance.now();
+    await lapic.encode(new ImageData(data, width, height), options);
+    return [performance.now() - begin, NaN];
 }"""
 PEER = """async ([file, name]) => {
     const begin = performance.now();
@@ -109,28 +122,38 @@ def compressed(*paths: Path) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("picture")
+    parser.add_argument("--models", default="auto,fast", help="names of shipped models, with commas")
     parser.add_argument("--quality", type=float, default=50)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--size", default="768x512")
     args = parser.parse_args()
+    models = args.models.split(",")
+    if unknown := set(models) - {AUTO_MODEL, *shipped().values()}:
+        parser.error(f"there is no model {', '.join(sorted(unknown))}")
     image = Image.open(args.picture).convert("RGB").resize(tuple(map(int, args.size.split("x"))))
-    data = lapic.encode(image, args.quality)
-    text = base64.b64encode(data).decode()
+    pixels = base64.b64encode(image.convert("RGBA").tobytes()).decode()
     jobs: dict[str, tuple[str, list[Any], int]] = {}
-    for threads in dict.fromkeys([1, args.threads]):
-        for what, options in (("whole", {}), ("1/8 alone", {"scale": 8}), ("realism 1", {"realism": 1})):
-            jobs[f"lapic, {what}, {threads} thread(s)"] = (LAPIC, [text, options, threads], len(data))
+    files = {model: lapic.encode(image, args.quality, model=model) for model in models}
+    for model, data in files.items():
+        text = base64.b64encode(data).decode()
+        label = "lapic" if model == AUTO_MODEL else f"lapic, {model}"
+        how = {"quality": args.quality} | ({} if model == AUTO_MODEL else {"model": model})
+        for threads in dict.fromkeys([1, args.threads]):
+            for what, options in (("whole", {}), ("1/8 alone", {"scale": 8}), ("realism 1", {"realism": 1})):
+                jobs[f"{label}, {what}, {threads} thread(s)"] = (LAPIC, [text, options, threads], len(data))
+            file = lapic.encode(image, args.quality, model=model, effort=0)
+            jobs[f"{label}, encode, {threads} thread(s)"] = (ENCODE, [pixels, *image.size, how, threads], len(file))
     for name, kind in PEERS.items():
-        file = peer_file(image, kind, len(data))
+        file = peer_file(image, kind, len(files[models[0]]))
         jobs[f"{name} (jSquash)"] = (PEER, [base64.b64encode(file).decode(), kind], len(file))
-    print(f"{'':34}{'bytes':>9}{'first':>9}{'median':>9}{'first look':>12}")
+    print(f"{'':40}{'bytes':>9}{'first':>9}{'median':>9}{'first look':>12}")
     with pages() as opened:
         for name, (script, arguments, size) in jobs.items():
             page = opened()
             times = [page.evaluate(script, arguments) for _ in range(3 + args.rounds)]
             whole, look = (statistics.median(column) for column in zip(*times[3:], strict=True))
-            print(f"{name:34}{size:9}{times[0][0]:9.0f}{whole:9.0f}{look:12.0f}".replace(" nan", "    "))
+            print(f"{name:40}{size:9}{times[0][0]:9.0f}{whole:9.0f}{look:12.0f}".replace(" nan", "    "))
             page.context.close()
     modules = WEB / "node_modules" / "@jsquash"
     dist = WEB / "dist"

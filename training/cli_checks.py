@@ -84,8 +84,8 @@ class Commands(click.Group):
 
 @contextmanager
 def one_line_output() -> Iterator[None]:
-    """Turn a working folder that is gone, and a standard output that is full or closed, into one line and exit code
-    1."""
+    """Turn a working folder that is gone, a standard output that is full or closed, and other failures of the system
+    outside of `one_line_errors`, such as a shared library that is not found, into one line and exit code 1."""
     streams.open_closed()
     streams.escape_unknown()
     try:
@@ -94,6 +94,9 @@ def one_line_output() -> Iterator[None]:
         sys.exit(f"lapic-train: the working folder cannot be used: {error.strerror}")
     try:
         yield
-    except OSError as error:  # click prints help and results; all else that fails is one line already
+    except OSError as error:
+        show_traceback(error)
+        is_output = error.strerror and error.filename is None  # to which click prints help and results
         streams.discard(sys.stdout)
-        sys.exit(f"lapic-train: cannot write to standard output: {error.strerror}")
+        why = f"cannot write to standard output: {error.strerror}" if is_output else reason(error)
+        sys.exit(f"lapic-train: {why}")

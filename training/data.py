@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -24,7 +25,7 @@ PATTERN_FRACTION = 1 / 16  # are patterns of few colours, such as stripes, which
 PATTERN_COUNT = 512  # patterns in a GPU's memory
 MOST_GIB = 8.0  # of pictures in memory
 READ_AHEAD = 4  # pictures that each process reads before they are taken
-MOST_READERS = 61  # processes: Windows allows no pool of more
+MOST_READERS = 61  # processes that Windows allows in a pool
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".ppm"}
 
 
@@ -145,7 +146,8 @@ def prefetch(batch: Callable[[int], Item], first: int, threads: int) -> Iterator
 
 def read_ahead(read: Callable[[Path], Item], paths: Iterable[Path], workers: int) -> Iterator[Item]:
     """What `read` makes of each path, in their order, computed by processes that are a few paths ahead."""
-    with ProcessPoolExecutor(min(workers, MOST_READERS)) as pool:
+    workers = min(workers, MOST_READERS) if os.name == "nt" else workers
+    with ProcessPoolExecutor(workers) as pool:
         futures = (pool.submit(read, path) for path in paths)
         waiting = deque(itertools.islice(futures, READ_AHEAD * workers))
         try:

@@ -30,7 +30,7 @@ def lapic(threads: int, variant: str = "") -> Codec:
     given = _settings(variant)
     settings: dict[str, Any] = {"effort": defaults.DEFAULT_EFFORT, "tune": defaults.DEFAULT_TUNE} | given
     realism = settings.pop("realism", 0.0)
-    models = _models(settings.pop("model", []))
+    models = _models(settings.pop("model", []), settings["tune"])
     low, high = (1.0, 100.0) if not models else (_qualities(models[0])[0], _qualities(models[-1])[1])
     encoded = f"effort {settings['effort']}, tune {settings['tune']}"
 
@@ -94,7 +94,7 @@ def decodes_with(name: str, quality: float) -> tuple[str, float]:
     return _serving(_models(given.get("model", [defaults.AUTO_MODEL]), tune), quality), given.get("realism", 0.0)
 
 
-def _models(given: list[str], tune: str = defaults.DEFAULT_TUNE) -> list[str]:
+def _models(given: list[str], tune: str) -> list[str]:
     """The models that a variant names, of a single name that stands for two (`pair_for`) these."""
     from lapic.codec.model.shipped import pair_for
 

@@ -267,7 +267,7 @@ def inside(name: str, folder: str | None) -> str:
 def target_of(folder: str, name: str, suffix: str) -> str:
     """The name in a folder of what is made of the file `name`, with another suffix. Raises `Error` if it is empty, as
     for the address of a web server without a path, or as `path_in` does."""
-    if not name:
+    if not Path(name).name:
         raise Error("it has no name by which its output could be called")
     if is_address(folder):
         return remote.join(folder, str(PurePosixPath(*Path(name).parts).with_suffix(suffix)))

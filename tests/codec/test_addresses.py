@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 import lapic
+from lapic.bitstream import Error
 from lapic.codec import files
 from lapic.codec.cli import main
 from lapic.codec.command.manifest import check_manifest
@@ -322,6 +323,12 @@ def test_an_address_without_a_name_does_not_stop_the_others(photo: Image.Image, 
     assert result.stderr.splitlines() == [
         "lapic: http://127.0.0.1:1?photo=1: it has no name by which its output could be called", "1 done, 1 failed",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("folder", ["out", "memory://out"])
+def test_an_object_named_by_a_dot_has_no_output(folder: str) -> None:
+    with pytest.raises(Error, match="no name by which its output could be called"):
+        files.target_of(folder, ".", ".lapic")
 
 
 def test_names_of_web_addresses_are_resolved() -> None:

@@ -342,6 +342,23 @@ def test_a_full_or_closed_standard_output_is_one_line(command: list[str], end: s
     assert len(ended.stderr.splitlines()) == 1
 
 
+def test_a_library_that_cannot_be_loaded_is_named(tmp_path: Path) -> None:
+    program = """
+import sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "lightning_fabric":
+            raise OSError("libcudart.so: cannot open shared object file")
+sys.meta_path.insert(0, Finder())
+from lapic.training.cli import run
+run()
+"""
+    command = [sys.executable, "-c", program, "codec", "--data", EXAMPLES, "--out", tmp_path / "run"]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert (ended.returncode, len(ended.stderr.splitlines())) == (1, 1), ended.stderr
+    assert ended.stderr.startswith("lapic-train: OSError: libcudart.so: cannot open shared object file (unexpected")
+
+
 def test_a_working_folder_that_is_gone_is_one_line(tmp_path: Path) -> None:
     program = "import os; os.rmdir(os.getcwd()); from lapic.training.cli import run; run()"
     root = Path(lapic.__file__).parents[1]

@@ -218,14 +218,20 @@ def test_an_exported_file_appears_whole(run: Path, tmp_path: Path, monkeypatch: 
 
 
 def test_no_more_processes_read_than_windows_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
     class Pool(ThreadPoolExecutor):
         def __init__(self, max_workers: int) -> None:
-            if max_workers > 61:
-                raise ValueError("max_workers must be <= 61")
-            super().__init__(max_workers)
+            asked.append(max_workers)
+            super().__init__(1)
 
     monkeypatch.setattr("lapic.training.data.ProcessPoolExecutor", Pool)
-    assert list(read_ahead(lambda path: path.name, [Path("a"), Path("b")], 96)) == ["a", "b"]
+    paths = [Path("a"), Path("b")]
+    for system in ("posix", "nt"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "name", system)
+            assert list(read_ahead(lambda path: path.name, paths, 96)) == ["a", "b"]
+    assert asked == [96, 61]
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="shows which files are mapped")

@@ -32,6 +32,13 @@ def test_a_name_that_stands_for_two_models_serves_the_qualities_of_both(small: n
         assert np.array_equal(made.decode(data), np.asarray(lapic.decode(data)))
 
 
+@pytest.mark.parametrize(("variant", "name"), [("psnr+model=auto", "photo"), ("model=auto", "eye")])
+def test_the_model_auto_is_that_of_the_tune(variant: str, name: str, small: np.ndarray) -> None:
+    made = codecs.make(f"lapic@e0+{variant}")
+    assert lapic.info(made.encode(small, 50))["model"]["name"] == name
+    assert own.decodes_with(f"lapic@{variant}", 50) == (name, 0)
+
+
 def test_settings_are_joined(small: np.ndarray) -> None:
     made = codecs.make("lapic@e2+psnr")
     assert made.label == "lapic, effort 2, tune psnr"

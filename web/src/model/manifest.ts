@@ -65,7 +65,7 @@ export function modelNamed(models: readonly Listed[], name: string, quality: num
     .sort((a, b) => a.qualities[1] - b.qualities[1]);
   if (!serving.length) {
     const have = encoding.map((model) => model.name).join(", ");
-    throw new LapicError(`there is no model ${name} to encode with, but ${have || "none"}`);
+    throw new LapicError(`there is no model ${name} to encode with (shipped: ${have || "none"})`);
   }
   const low = Math.floor(serving[0]!.qualities[0]); // the range of one with "-high" begins a step above the other's
   const found = serving.find((model) => quality <= model.qualities[1]);
