@@ -6,7 +6,7 @@ the realism, drawn for each step, so that one network learns all degrees from fa
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,7 +21,9 @@ from torch.nn import functional as F
 from lapic.codec.decode import realism
 from lapic.codec.defaults import DEFAULT_MODEL
 from lapic.codec.model.codec_weights import Model, load
+from lapic.codec.model.translator_weights import config_of, read
 from lapic.codec.nets import levels
+from lapic.codec.nets.translator import Translator, TranslatorConfig
 from lapic.codec.picture.tensors import to_pixels
 from lapic.codec.picture.tiling import LATENT
 from lapic.training import paired
@@ -32,7 +34,7 @@ from lapic.training.paired import Discriminators, PairedOptions
 from lapic.training.qualities import of_model
 from lapic.training.rate_distortion import normalise, random_qualities
 from lapic.training.restoration import optimisers, root_mean_square, start
-from lapic.training.run_files import checked_digests
+from lapic.training.run_files import checked_digests, resumed_options
 from lapic.training.whitening import WhitenedTranslator
 
 FULL_SHARE = 0.6  # of the steps train full realism, the others a random amount below
@@ -77,10 +79,11 @@ def decode_frozen(model: Model, pixels: Tensor, quality: Tensor, effort: int = 0
 class TrainableFinisher(nn.Module):
     """The translator behind a frozen codec. It takes integer pictures, because mixed precision would round floats."""
 
-    def __init__(self, codec: str) -> None:
+    def __init__(self, codec: str, config: TranslatorConfig | None = None) -> None:
+        """Args: codec, a shipped name or a weights file; config of the network, the usual one if None."""
         super().__init__()
         self.codec_on = cache(partial(load, codec))  # by the device; once, for the file may be replaced
-        self.net = WhitenedTranslator(realism.config_for(self.codec_on("cpu").config))
+        self.net = WhitenedTranslator(config or realism.config_for(self.codec_on("cpu").config))
 
     def forward(
         self, pixels: Tensor, quality: Tensor, how_real: float, effort: int = EFFORT
@@ -131,6 +134,16 @@ def _middle(pixels: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(pixels[top : top + size[0], left : left + size[1]].transpose(2, 0, 1).copy())
 
 
+def _config(options: RealismOptions, codec: Model) -> TranslatorConfig:
+    """The network of a run: its own if it is resumed, with the widths and blocks of `options.init` if there is one,
+    or else the usual one behind the codec."""
+    if described := resumed_options(options.out):
+        return config_of(described["config"])
+    usual = realism.config_for(codec.config)
+    net = read(options.init)[0] if options.init else None
+    return replace(usual, widths=net.config.widths, blocks=net.config.blocks) if isinstance(net, Translator) else usual
+
+
 def recipe(options: RealismOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
     """The recipe for process `part` = (rank, count). Raises ValueError if it would validate by no measure, or if
     the codec is for no quality at which realism is learned."""
@@ -147,7 +160,7 @@ def recipe(options: RealismOptions, part: tuple[int, int] = (0, 1)) -> Recipe:
     print(f"{len(crops.pictures)} pictures, {crops.megapixels:.0f} megapixels")
     paths = list_pictures(options.validation) if options.validation else []
     held_out = [_middle(read_rgb(path)) for path in paths]
-    model = TrainableFinisher(options.model)
+    model = TrainableFinisher(options.model, _config(options, codec))
     prior = start(model, options, crops, f"a realistic decoder for the model {codec.name}")
     models: Models = {"model": model}
     if options.gan:

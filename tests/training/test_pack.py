@@ -341,7 +341,7 @@ def test_realism_behind_the_second_generation(
     monkeypatch.setattr("lapic.codec.decode.realism.REALISM", tmp_path / "realism")
     assert run_train("onnx", path, tmp_path / "pack").exit_code == 0
     tiny = Pack(tmp_path / "pack")
-    assert [tiny.sizes[letter] for letter in "BEGR"] == [TINY.coarse, 64, 128, 2 * TINY.levels]
+    assert [tiny.sizes[letter] for letter in "BEGR"] == [TINY.coarse, 48, 96, 2 * TINY.levels]
     data = pack.encode(tiny, np.asarray(photo)[:70, :93], 50)
     faithful = pack.decode(tiny, data)[0]
     for degree in (0.4, 1):

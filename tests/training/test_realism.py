@@ -206,6 +206,29 @@ def test_a_run_whose_codec_has_changed_does_not_go_on(run: Path, tmp_path: Path)
         recipe(RealismOptions(data=EXAMPLES, out=tmp_path, lpips=0.0))
 
 
+def test_a_run_goes_on_with_the_network_that_it_starts_from(tmp_path: Path) -> None:
+    """Also where a new one would get another shape; the resumed run needs no weights file for that."""
+    codec = load()
+    config = dataclasses.replace(realism.config_for(codec.config), widths=(8, 16), blocks=(1, 1))
+    torch.manual_seed(0)
+    net = Translator(config)
+    torch.nn.init.normal_(net.leave.weight, std=0.01)
+    weights = tmp_path / "narrow.safetensors"
+    translator_weights.save(weights, net, {"model": codec.identity.hex()})
+    options = RealismOptions(
+        data=EXAMPLES, out=tmp_path / "run", init=str(weights), steps=1, batch=1, patch=64, decay=1, lpips=0.0,
+        gan=False, precision="32-true", accelerator="cpu", learning_rate=0.0,
+    )  # fmt: skip
+    train(options, lambda part: recipe(options, part))
+    weights.unlink()
+    going_on = recipe(dataclasses.replace(options, steps=2)).models["model"]
+    assert going_on.net.config == config
+    export_translator(tmp_path / "run" / "checkpoint.pt", weights)
+    found, _ = translator_weights.read(str(weights))
+    assert found.config == config
+    assert all(torch.allclose(a, b, atol=1e-3) for a, b in zip(found.parameters(), net.parameters(), strict=True))
+
+
 def test_a_validation_without_its_measure_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="--validation measures by LPIPS: give --lpips a weight above 0"):
         recipe(RealismOptions(data=tmp_path, out=tmp_path, validation=EXAMPLES, lpips=0.0))
