@@ -234,7 +234,8 @@ def load(name: str | os.PathLike[str] = DEFAULT_MODEL, device: str = "cpu", dtyp
 
 
 def _from_tensors(name: str, tensors: dict[str, Tensor], metadata: dict[str, str], dtype: torch.dtype) -> Model:
-    """A model on the CPU from the contents of its weights file. Raises exceptions of many types if they do not fit."""
+    """A model on the CPU from the contents of its weights file. Raises exceptions of many types if they do not fit.
+    Nothing of the model lies in the file's mapped memory: the file may be overwritten while the model is in use."""
     config = Config(**json.loads(metadata["config"]))
     with torch.device("meta"):
         transforms = Transforms(config)
@@ -245,8 +246,8 @@ def _from_tensors(name: str, tensors: dict[str, Tensor], metadata: dict[str, str
     transforms = transforms.to(memory_format=torch.channels_last).requires_grad_(False).eval()
     integers = {k: v.to(torch.float32) for k, v in part(tensors, "integers").items()}
     lengths = tensors["tables.lengths"].tolist()
-    latent = [table.numpy() for table in tensors["tables.latent"].split(lengths)]
-    tables = Tables(tensors["tables.hyper"].numpy(), latent)
+    latent = [table.numpy() for table in tensors["tables.latent"].clone().split(lengths)]
+    tables = Tables(tensors["tables.hyper"].clone().numpy(), latent)
     hyper.assert_exact(integers)
     tables.check()
     model = Model(
@@ -256,7 +257,7 @@ def _from_tensors(name: str, tensors: dict[str, Tensor], metadata: dict[str, str
         transforms=transforms,
         integers=integers,
         tables=tables,
-        centroid=tensors["centroid"],
+        centroid=tensors["centroid"].clone(),
         threshold=thresholds(tables),
         curvature=tensors.get("curvature", torch.ones_like(transforms.log_gain)).float(),
         card=dict(json.loads(metadata["card"])),

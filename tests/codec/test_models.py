@@ -1,5 +1,6 @@
 """Own models: given by file or by name, or found by their ids; and weights files that are none."""
 
+import gc
 import json
 import os
 from collections.abc import Iterator
@@ -182,6 +183,17 @@ def test_folders_that_are_searched(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_realism_without_a_realistic_decoder(coded: Path, own: tuple[Path, bytes], tmp_path: Path) -> None:
     result = run_lapic("decode", coded, tmp_path / "out.png", "--model", own[0], "--realism", 1)
     fails_with(result, "no realistic decoder", "mine")
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="what is mapped is told by Linux alone")
+def test_a_loaded_model_maps_no_file(tmp_path: Path) -> None:
+    """The process would end if the file were overwritten in place, and Windows would not let it be replaced."""
+    path = tmp_path / "mapped.safetensors"
+    write_own(path, 1)
+    model = load(str(path))
+    gc.collect()
+    assert str(path) not in Path("/proc/self/maps").read_text()
+    assert model.tables.hyper.size
 
 
 def test_a_changed_file_is_read_anew(tmp_path: Path, small: Image.Image) -> None:
