@@ -139,11 +139,11 @@ def main() -> None:
         text = base64.b64encode(data).decode()
         label = "lapic" if model == AUTO_MODEL else f"lapic, {model}"
         how = {"quality": args.quality} | ({} if model == AUTO_MODEL else {"model": model})
+        one_pass = len(lapic.encode(image, args.quality, model=model, effort=0))
         for threads in dict.fromkeys([1, args.threads]):
             for what, options in (("whole", {}), ("1/8 alone", {"scale": 8}), ("realism 1", {"realism": 1})):
                 jobs[f"{label}, {what}, {threads} thread(s)"] = (LAPIC, [text, options, threads], len(data))
-            file = lapic.encode(image, args.quality, model=model, effort=0)
-            jobs[f"{label}, encode, {threads} thread(s)"] = (ENCODE, [pixels, *image.size, how, threads], len(file))
+            jobs[f"{label}, encode, {threads} thread(s)"] = (ENCODE, [pixels, *image.size, how, threads], one_pass)
     for name, kind in PEERS.items():
         file = peer_file(image, kind, len(files[models[0]]))
         jobs[f"{name} (jSquash)"] = (PEER, [base64.b64encode(file).decode(), kind], len(file))

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -149,8 +148,7 @@ def export_checkpoint(
     with TemporaryDirectory() as draft_folder:
         draft = Path(draft_folder) / path.name
         write(draft, integers, tables, torch.ones_like(average.transforms.log_gain))
-        # not cached, because its tables change; copied, because Windows removes no file that tensors are mapped from
-        model = deepcopy(load.__wrapped__(str(draft)))
+        model = load.__wrapped__(str(draft))  # not cached, because its tables change
         model = with_curvature(model, pixels[:PROBED, :, :PROBED_EDGE, :PROBED_EDGE])
         tables, scales = refit(model, prior_tables(average), pixels, qualities=qualities)
     return path, write(path, integers | {picture_filter.SCALE: scales}, tables, model.curvature)

@@ -23,7 +23,6 @@ from lapic.codec.evaluation import codecs
 from lapic.codec.evaluation.curves import Curve, bd, mean_curves
 from lapic.codec.evaluation.measure import Job, measure
 from lapic.codec.evaluation.results import versions_of
-from lapic.codec.model.codec_weights import load
 from lapic.codec.model.shipped import QUALITY_RANGES, WEIGHTS
 from lapic.training.codec import CodecOptions, recipe
 from lapic.training.cuda_graph import CudaGraphOptions, train_with_cuda_graph
@@ -125,10 +124,7 @@ def train_own(options: OwnOptions) -> Own:
         raise Error(f"the minutes must be finite and above 0, not {options.minutes:g}")
     check_out(options.out, options.force)
     with tempfile.TemporaryDirectory(prefix="lapic-own-") as folder:
-        try:
-            return _train_own(_Session(options, Path(folder)))
-        finally:
-            load.cache_clear()  # Windows removes no file that tensors are mapped from
+        return _train_own(_Session(options, Path(folder)))
 
 
 def check_out(out: Path, force: bool) -> None:

@@ -6,7 +6,7 @@ the realism, drawn for each step, so that one network learns all degrees from fa
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -139,9 +139,8 @@ def _config(options: RealismOptions, codec: Model) -> TranslatorConfig:
     or else the usual one behind the codec."""
     if described := resumed_options(options.out):
         return config_of(described["config"])
-    usual = realism.config_for(codec.config)
     net = read(options.init)[0] if options.init else None
-    return replace(usual, widths=net.config.widths, blocks=net.config.blocks) if isinstance(net, Translator) else usual
+    return realism.config_for(codec.config, like=net.config if isinstance(net, Translator) else None)
 
 
 def recipe(options: RealismOptions, part: tuple[int, int] = (0, 1)) -> Recipe:

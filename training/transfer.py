@@ -6,7 +6,6 @@ qualities, to predict the old convolution's output from the new features. This n
 minute (docs/notebook/realism.md).
 """
 
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -55,8 +54,7 @@ def transfer(
     before, after = load(old, dtype=torch.float32), load(new, dtype=torch.float32)
     if card.get("model") != before.identity.hex():
         raise Error(f"{realistic} is the realistic decoder of another model than {before.name}")
-    form = {"widths": net.config.widths, "blocks": net.config.blocks}
-    new_net = Translator(replace(realistic_decoder.config_for(after.config), **form))
+    new_net = Translator(realistic_decoder.config_for(after.config, like=net.config))
     store = Crops(data, edge, seed=0)
     torch.manual_seed(0)
     pairs = []

@@ -25,13 +25,14 @@ LEARNED = 80  # the highest quality that is trained; from there to 100 realism f
 FORMS = {1: ((64, 128), (2, 2)), 2: ((48, 96), (1, 2))}  # widths and blocks, by the generation of the model
 
 
-def config_for(model: Config) -> TranslatorConfig:
-    """The shape that a new network gets behind a model: a row of modulations for each rate level, and another that
-    grows with the realism; what it sees beside the picture are the synthesis' last features at 1/8, or the body's at
-    1/16. Weights of other widths and blocks are used as they are."""
+def config_for(model: Config, like: TranslatorConfig | None = None) -> TranslatorConfig:
+    """The network's shape behind a model, with the widths and blocks of `like`, or else those that a new one gets: a
+    row of modulations for each rate level, and another that grows with the realism; what it sees beside the picture
+    are the synthesis' last features at 1/8, or the body's at 1/16."""
     rows = [f"{what}{level}" for what in ("quality", "realism") for level in range(model.levels)]
     beside, finer = (model.fine, 1) if model.generation == 1 else (model.coarse, 2)
-    return TranslatorConfig(tuple(rows), *FORMS[model.generation], beside=beside, finer=finer)
+    widths, blocks = (like.widths, like.blocks) if like else FORMS[model.generation]
+    return TranslatorConfig(tuple(rows), widths, blocks, beside=beside, finer=finer)
 
 
 def modulation(quality: Tensor, realism: float, levels: int) -> Tensor:
