@@ -248,6 +248,37 @@ def test_what_is_saved_has_the_quality_that_is_shown(page: Page, small: bytes) -
     assert page.text("#panel tbody tr:has-text('lapic') td:nth-of-type(2)") == "90"
 
 
+def test_the_fast_encoder_has_the_qualities_of_its_model(page: Page, small: bytes) -> None:
+    page.open(("photo.png", small))
+    page.set_slider("quality", 80)
+    for encoder, model, quality in (("fast", "fast", 60), ("auto", "eye", 60)):
+        page.page.locator("#encoder").select_option(encoder)
+        page.page.wait_for_function("() => !document.querySelector('#save').disabled")
+        page.settle()
+        info = lapic.info(page.saved("#save")[1])
+        assert (info["model"]["name"], info["quality"]) == (model, quality)
+        assert page.text("#quality-value") == "60"
+    page.set_slider("quality", 80)
+    assert lapic.info(page.saved("#save")[1])["model"]["name"] == "eye-high"
+
+
+def test_what_is_saved_is_of_the_encoder_that_is_shown(page: Page, small: bytes) -> None:
+    page.open(("photo.png", small))
+    assert page.page.evaluate("""() => {
+        const encoder = document.querySelector("#encoder");
+        encoder.value = "fast";
+        encoder.dispatchEvent(new Event("change"));
+        return document.querySelector("#save").disabled;
+    }""")
+    page.page.wait_for_function("() => !document.querySelector('#save').disabled")
+    page.settle()
+    page.open(("other.png", small))
+    assert lapic.info(page.saved("#save")[1])["model"]["name"] == "fast"
+    page.page.locator("#encoder").select_option("auto")
+    page.page.wait_for_function("() => !document.querySelector('#save').disabled")
+    page.settle()
+
+
 def test_sliders_that_move_together_are_both_heard(page: Page, small: bytes) -> None:
     page.open(("photo.png", small))
     page.page.locator("#quality").fill("30")
@@ -497,18 +528,19 @@ def test_every_control_has_a_name_and_is_reached_by_tab(page: Page, small: bytes
     page.open(("photo.png", small), ("other.png", small))
     tree = page.page.locator("body").aria_snapshot()
     for control in (
-        'button "Open…"', 'slider "Quality"', 'slider "Realism"', 'combobox "Left picture"', 'combobox "Right picture"',
+        'button "Open…"', 'slider "Quality"', 'combobox "Encoder"', 'slider "Realism"', 'combobox "Left picture"',
+        'combobox "Right picture"',
         'slider "Divider between the left and the right picture"', 'button "Zoom in"', 'button "Save photo.lapic"',
         'button "other.png"', 'img "photo.png, 176 x 144 pixels"', 'navigation "Open files"',
     ):  # fmt: skip
         assert control in tree, control
     page.page.locator("#choose").focus()
     reached = []
-    for _ in range(13):
+    for _ in range(14):
         page.page.keyboard.press("Tab")
         reached.append(page.page.evaluate("() => document.activeElement.id || document.activeElement.localName"))
     assert reached == [
-        "view", "divider", "select", "select", "zoom-out", "zoom-in", "zoom-fit", "zoom-pixels", "quality", "realism",
+        "view", "divider", "select", "select", "zoom-out", "zoom-in", "zoom-fit", "zoom-pixels", "quality", "encoder", "realism",
         "save", "save-picture", "summary",
     ]  # fmt: skip
 

@@ -26,6 +26,7 @@ const session = new Session(show, () => panes.forms(session.state));
 const strip = new Strip((source) => void openOne(source));
 const panel = new Panel({
   setQuality: (quality) => session.setQuality(quality),
+  setEncoder: (encoder) => session.setEncoder(encoder),
   setRealism: (realism) => session.setRealism(realism),
   save: () => {
     const { entry, versions } = session.state;

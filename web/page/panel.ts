@@ -1,12 +1,13 @@
 import { find } from "./dom.ts";
 import { renamed } from "./entry.ts";
 import { factsOf } from "./facts.ts";
-import { formsOf, hasFile, hasPicture, nameOf, type Form, type State } from "./state.ts";
+import { formsOf, hasFile, hasPicture, HIGHEST, nameOf, type Encoder, type Form, type State } from "./state.ts";
 import { allBytesText, bytesText, secondsText } from "./units.ts";
 
 /** What the panel's controls ask for. */
 export interface PanelActions {
   setQuality(quality: number): void;
+  setEncoder(encoder: Encoder): void;
   setRealism(realism: number): void;
   save(): void;
   savePicture(): void;
@@ -14,10 +15,11 @@ export interface PanelActions {
 
 const PAUSE = 200; // ms after the last move of a slider, before work begins
 
-/** Sliders, sizes, buttons and facts beside the picture. */
+/** Controls, sizes, buttons and facts beside the picture. */
 export class Panel {
   private readonly root = find("#panel");
   private readonly quality = find<HTMLInputElement>("#quality");
+  private readonly encoder = find<HTMLSelectElement>("#encoder");
   private readonly realism = find<HTMLInputElement>("#realism");
   /** The timers of sliders that moved a moment ago. */
   private readonly waiting = new Map<HTMLInputElement, number>();
@@ -25,6 +27,7 @@ export class Panel {
   constructor(actions: PanelActions) {
     this.listen(this.quality, (value) => actions.setQuality(value));
     this.listen(this.realism, (value) => actions.setRealism(value));
+    this.encoder.addEventListener("change", () => actions.setEncoder(this.encoder.value as Encoder));
     find("#save").addEventListener("click", () => actions.save());
     find("#save-picture").addEventListener("click", () => actions.savePicture());
   }
@@ -34,8 +37,10 @@ export class Panel {
     const { entry, info, versions, error } = state;
     const lapic = versions.get("lapic");
     this.root.hidden = !entry || (!versions.size && (error !== null || !info));
-    find("#quality-control").hidden = !entry || entry.isLapic;
+    for (const control of ["#quality-control", "#encoder-control"]) find(control).hidden = !entry || entry.isLapic;
     find("#realism-control").hidden = info !== null && !info.realism;
+    this.encoder.value = state.encoder;
+    this.quality.max = String(HIGHEST[state.encoder]);
     if (!this.waiting.has(this.quality)) this.quality.value = String(state.quality);
     if (!this.waiting.has(this.realism)) this.realism.value = String(state.realism);
     this.showValues();

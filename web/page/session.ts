@@ -3,15 +3,16 @@ import type { Entry } from "./entry.ts";
 import { fitPeer, type Peer } from "./peers.ts";
 import { decodePhoto, pixelsOf } from "./photo.ts";
 import { sentence } from "./sentence.ts";
-import { emptyState, nameOf, realismOf, type Form, type State, type Version } from "./state.ts";
+import { emptyState, HIGHEST, nameOf, realismOf, type Encoder, type Form, type State, type Version } from "./state.ts";
 
 const PEERS: readonly Form[] = ["jpeg", "webp", "avif"];
 
 /** A .lapic file, as it was opened or encoded here. */
 interface LapicFile {
   blob: Blob;
-  /** What it was encoded with, and the seconds that took if it was done here. */
+  /** What it was encoded with, and by what and in how many seconds if it was done here. */
   quality?: number;
+  encoder?: Encoder;
   encoding?: number;
 }
 
@@ -57,6 +58,12 @@ export class Session {
     this.refresh();
   }
 
+  /** Encode the photo by another encoder, with the highest quality that it has if the one before is higher. */
+  setEncoder(encoder: Encoder): void {
+    this.set({ encoder, quality: Math.min(this.state.quality, HIGHEST[encoder]) });
+    this.refresh();
+  }
+
   /** Decode with another realism, 0 to 1. */
   setRealism(realism: number): void {
     this.set({ realism });
@@ -88,12 +95,13 @@ export class Session {
     }
   }
 
-  /** Bring all versions up to date with quality, realism and what is looked at. */
+  /** Bring all versions up to date with quality, encoder, realism and what is looked at. */
   private async update(signal: AbortSignal): Promise<void> {
     const { entry, state } = this;
     if (!entry) return;
     this.set({ error: null });
-    if (!entry.isLapic && this.file?.quality !== state.quality) await this.encode(signal);
+    const isMade = this.file?.quality === state.quality && this.file.encoder === state.encoder;
+    if (!entry.isLapic && !isMade) await this.encode(signal);
     const realism = realismOf(state);
     if (entry.isLapic && realism > 0) await this.decode("faithful", 0, signal);
     await this.decode("lapic", realism, signal);
@@ -119,21 +127,22 @@ export class Session {
   }
 
   private async encode(signal: AbortSignal): Promise<void> {
-    const { quality, versions } = this.state;
+    const { quality, encoder, versions } = this.state;
+    const model = encoder === "auto" ? undefined : encoder;
     const pixels = pixelsOf(versions.get("original")!.bitmap);
     this.set({ task: "encoding", done: null });
     const start = performance.now();
-    const bytes = await encode(pixels, { quality, signal, progress: this.progress(signal) });
+    const bytes = await encode(pixels, { quality, model, signal, progress: this.progress(signal) });
     const encoding = secondsSince(start);
     const facts = await info(bytes);
     signal.throwIfAborted();
-    this.file = { blob: new Blob([bytes as Uint8Array<ArrayBuffer>]), quality, encoding };
+    this.file = { blob: new Blob([bytes as Uint8Array<ArrayBuffer>]), quality, encoder, encoding };
     this.drop(...PEERS);
     this.set({ info: facts });
   }
 
   private async decode(form: Form, realism: number, signal: AbortSignal): Promise<void> {
-    const { blob, encoding, quality } = this.file!;
+    const { blob, quality, encoder, encoding } = this.file!;
     const before = this.state.versions.get(form);
     if (before?.file === blob && before.realism === realism) return;
     this.set({ task: "decoding", done: null });
@@ -143,7 +152,7 @@ export class Session {
     const image = await decode(bytes, { realism, signal, progress: this.progress(signal), preview });
     const decoding = secondsSince(start);
     const bitmap = await createImageBitmap(image);
-    this.put(form, { bitmap, file: blob, quality, encoding, decoding, realism }, signal);
+    this.put(form, { bitmap, file: blob, quality, encoder, encoding, decoding, realism }, signal);
   }
 
   private progress(signal: AbortSignal): (done: number, total: number) => void {
@@ -198,7 +207,8 @@ export class Session {
     this.drop(...this.state.versions.keys());
     this.state.preview?.close();
     this.file = null;
-    this.set({ ...emptyState(), versions: this.state.versions, quality: this.state.quality, realism: this.state.realism });
+    const { versions, quality, encoder, realism } = this.state;
+    this.set({ ...emptyState(), versions, quality, encoder, realism });
   }
 
   private set(part: Partial<State>): void {

@@ -6,6 +6,12 @@ import type { Size } from "./transform.ts";
 /** A form of the picture that can be looked at; "faithful" is lapic without realism. */
 export type Form = "original" | "lapic" | "faithful" | Peer;
 
+/** What a photo is encoded by: the model that the command would choose, or the one that takes least time. */
+export type Encoder = "auto" | "fast";
+
+/** The highest quality that an encoder has. */
+export const HIGHEST: Record<Encoder, number> = { auto: 100, fast: 60 };
+
 /** One form of the picture and its file. */
 export interface Version {
   bitmap: ImageBitmap;
@@ -15,8 +21,9 @@ export interface Version {
   decoding?: number | undefined;
   /** What lapic decoded it with. */
   realism?: number | undefined;
-  /** What it was encoded with, and whether a peer's file is no larger than lapic's. */
+  /** What it was encoded with and by, and whether a peer's file is no larger than lapic's. */
   quality?: number | undefined;
+  encoder?: Encoder | undefined;
   fits?: boolean | undefined;
 }
 
@@ -26,6 +33,7 @@ export interface State {
   size: Size;
   info: Info | null;
   quality: number;
+  encoder: Encoder;
   realism: number;
   versions: Map<Form, Version>;
   /** A first look at 1/8 of the size, until the picture is there. */
@@ -40,8 +48,8 @@ export interface State {
 /** The state before any file is open. */
 export function emptyState(): State {
   return {
-    entry: null, size: { width: 1, height: 1 }, info: null, quality: 50, realism: 0, versions: new Map(), preview: null,
-    task: null, done: null, error: null,
+    entry: null, size: { width: 1, height: 1 }, info: null, quality: 50, encoder: "auto", realism: 0, versions: new Map(),
+    preview: null, task: null, done: null, error: null,
   };
 }
 
@@ -54,10 +62,10 @@ export function realismOf({ info, realism }: State): number {
   return info && !info.realism ? 0 : realism;
 }
 
-/** Whether lapic's file is that of the quality that is asked for. */
-export function hasFile({ entry, quality, versions }: State): boolean {
+/** Whether lapic's file is that of the quality and encoder that are asked for. */
+export function hasFile({ entry, quality, encoder, versions }: State): boolean {
   const lapic = versions.get("lapic");
-  return lapic !== undefined && (entry!.isLapic || lapic.quality === quality);
+  return lapic !== undefined && (entry!.isLapic || (lapic.quality === quality && lapic.encoder === encoder));
 }
 
 /** Whether lapic's picture is that of the quality and realism that are asked for. */
