@@ -195,6 +195,7 @@ def _decode(
 
     from lapic.codec import arguments
     from lapic.codec.decode import decoder
+    from lapic.codec.decode.alpha import alpha_of
     from lapic.codec.model.codec_weights import load_by_id, pick_device
     from lapic.codec.picture import pillow
 
@@ -211,7 +212,7 @@ def _decode(
     view = decoder.View(scale, crop, realism=realism)
     pixels = decoder.decode_pixels(loaded, header, tiles, view, report, holes if damaged else None)
     if alpha is not None:
-        alpha = Image.fromarray(decoder.alpha_of(np.asarray(alpha), view, header))
+        alpha = Image.fromarray(alpha_of(np.asarray(alpha), view, header))
     missing = [(hole.left, hole.top, hole.right, hole.bottom) for hole in holes]
     return Salvaged(pillow.to_pil(pixels, alpha, header.chunks), missing)
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import ImageColor
 
 from lapic import bitstream
 from lapic.bitstream import Error
@@ -27,7 +28,8 @@ from lapic.codec.command.jobs import DecodeJob, EncodeJob, copy_times, refuse_un
 from lapic.codec.encode import encoder
 from lapic.codec.memory import give_back_freed_memory
 from lapic.codec.picture import exif, formats, probe, reading, saving
-from lapic.codec.picture.rows import STRIP_ROWS, open_rows, reason_of, vips_package
+from lapic.codec.picture.pillow import identify_alpha
+from lapic.codec.picture.rows import STRIP_ROWS, alpha_rows, is_opaque, open_rows, reason_of, vips_package
 from lapic.codec.picture.saving import png_chunk
 
 LARGE = 100_000_000  # pixels from which pictures go this way
@@ -42,6 +44,7 @@ WRITE_OPTIONS: dict[str, dict[str, Any]] = {
 }
 MM_PER_INCH = 25.4
 Dpi = tuple[float, float]  # pixels per inch across and down
+PNG_COLOURS = {1: 0, 2: 4, 3: 2, 4: 6}  # PNG's colour types by the number of channels
 ALIASES = {".tiff": ".tif", ".jpeg": ".jpg"}
 
 
@@ -86,7 +89,7 @@ def encode(job: EncodeJob, progress: Progress = no_progress) -> tuple[bytes, dic
         raise Error(f"{rows.shape[1]} x {rows.shape[0]} is more than {job.max_pixels} pixels: see --max-pixels")
     refuse_unsupported(job, notes)
     model = load_for(job.model, job.quality, pick_device(job.device), job.tune)
-    kept = {} if job.strip else chunks
+    kept = {kind: body for kind, body in chunks.items() if kind == ALPHA or not job.strip}
     data = encoder.encode_pixels(model, rows, job.quality, job.tile, kept, progress, piece=PIECE, lanes=job.lanes)
     return data, {"notes": notes, "hints": hints}
 
@@ -95,6 +98,7 @@ def decode_file(job: DecodeJob, data: bytes, progress: Progress = no_progress) -
     """Decode the bytes of a .lapic file to a job's target in bounded memory; returns and raises as
     `codec.command.convert.decode_file` does."""
     from lapic.codec.decode import decoder
+    from lapic.codec.decode.alpha import alpha_bands
     from lapic.codec.model.codec_weights import load_by_id, pick_device
 
     began = time.perf_counter()
@@ -102,16 +106,24 @@ def decode_file(job: DecodeJob, data: bytes, progress: Progress = no_progress) -
     if suffix not in WRITE_OPTIONS or job.target == "-":
         raise Error(f"so large a picture goes into a file with {', '.join(WRITE_OPTIONS)}")
     header, tiles = decoder.read(data, job.crop, job.max_pixels)
+    alpha = header.chunks.get(ALPHA)
+    if alpha:
+        identify_alpha(alpha, (header.width, header.height), job.max_pixels)
+    background = ImageColor.getrgb(job.background)[:3]
     chunks, dpi, notes = _fitting(header, suffix, job.strip)
+    if alpha and not formats.by_suffix(suffix).alpha and not is_opaque(alpha):
+        notes.append(f"{formats.by_suffix(suffix).name} has no alpha: composed on {job.background}")
     refuse_unsupported(job, notes)
     model = load_by_id(header.model, pick_device(job.device), given=job.model)
     view = decoder.View(job.scale, job.crop, PIECE, job.realism)
     area = view.area(header)
     width, height = (-(-(end) // job.scale) - begin // job.scale for begin, end in
                      ((area.left, area.right), (area.top, area.bottom)))  # fmt: skip
-    bands = _freeing(decoder.decode_bands(model, header, tiles, view, progress))
+    bands = decoder.decode_bands(model, header, tiles, view, progress)
+    if alpha:
+        bands = _with_alpha(bands, alpha_bands(alpha_rows(alpha), view, header))
     with files.replacing(job.target, job.force, suffix) as beside:
-        _write(bands, (width, height), chunks, dpi, beside)
+        _write(_freeing(bands), (width, height), chunks, dpi, background, beside)
         written = beside.stat().st_size
     copy_times(job)
     size = {"width": width, "height": height, "bytes": written}
@@ -120,18 +132,23 @@ def decode_file(job: DecodeJob, data: bytes, progress: Progress = no_progress) -
 
 def _fitting(header: bitstream.Header, suffix: str, strip: bool) -> tuple[dict[bytes, bytes], Dpi | None, list[str]]:
     """The metadata of a file that the output format can hold, its resolution outside of EXIF, and what is not kept."""
-    notes = ["alpha is left out of so large a picture"] if ALPHA in header.chunks else []
     if strip:
-        return {}, None, notes
+        return {}, None, []
     form = formats.by_suffix(suffix)
     given = {
         PILLOW_KEYS[chunk_type]: header.chunks[chunk_type] for chunk_type in PILLOW_KEYS if chunk_type in header.chunks
     }
-    kept, metadata_notes = saving.fitting_metadata(given, form, header.pixel_format == bitstream.PixelFormat.GREY)
+    kept, notes = saving.fitting_metadata(given, form, header.pixel_format == bitstream.PixelFormat.GREY)
     if suffix == ".tif" and kept.pop(PILLOW_KEYS[EXIF], None):
-        metadata_notes.append("EXIF is left out of so large a TIFF: libvips writes none")
+        notes.append("EXIF is left out of so large a TIFF: libvips writes none")
     chunks = {chunk_type: kept[key] for chunk_type, key in PILLOW_KEYS.items() if key in kept}
-    return chunks, kept.get("dpi"), notes + metadata_notes
+    return chunks, kept.get("dpi"), notes
+
+
+def _with_alpha(bands: Iterator[NDArray[np.uint8]], alpha: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
+    """Bands (h, w, 1 or 3) with those of an alpha channel as their last channel."""
+    for colours, levels in zip(bands, alpha, strict=True):
+        yield np.concatenate([colours, levels], 2)
 
 
 def _freeing(bands: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
@@ -146,6 +163,7 @@ def _write(
     size: tuple[int, int],
     chunks: dict[bytes, bytes],
     dpi: Dpi | None,
+    background: tuple[int, ...],
     path: Path,
 ) -> None:
     """Write bands of rows as a picture file. libvips reads them as a stream, a PNG without compression: unlike a file
@@ -156,7 +174,7 @@ def _write(
     """
     waiting: Queue[bytes] = Queue(QUEUED_STRIPS)
     with ThreadPoolExecutor(1) as pool:
-        writer = pool.submit(_write_png, waiting, chunks, dpi, path)
+        writer = pool.submit(_write_png, waiting, chunks, dpi, background, path)
         try:
             for part in _png(bands, size):
                 if not _put(waiting, part, writer):
@@ -177,8 +195,10 @@ def _put(waiting: Queue[bytes], part: bytes, writer: Future[None]) -> bool:
     return False
 
 
-def _write_png(parts: Queue[bytes], chunks: dict[bytes, bytes], dpi: Dpi | None, path: Path) -> None:
-    """Write the parts of a PNG, of which the last is empty, as a picture file.
+def _write_png(
+    parts: Queue[bytes], chunks: dict[bytes, bytes], dpi: Dpi | None, background: tuple[int, ...], path: Path
+) -> None:
+    """Write the parts of a PNG, of which the last is empty, as a picture file; over a colour if it can hold no alpha.
 
     EXIF is spliced into the written file, because libvips would rewrite it; so is XMP, except in a TIFF.
     """
@@ -188,6 +208,8 @@ def _write_png(parts: Queue[bytes], chunks: dict[bytes, bytes], dpi: Dpi | None,
     across, down = dpi or (exif.UNKNOWN_DPI, exif.UNKNOWN_DPI)
     try:
         image = vips.Image.new_from_source(source, "", access="sequential", fail_on="error")
+        if image.hasalpha() and not formats.by_suffix(path.suffix).alpha:
+            image = _composed(image, background)
         image = image.copy(xres=across / MM_PER_INCH, yres=down / MM_PER_INCH)
         for chunk, field in VIPS_FIELDS.items():
             if chunk in chunks:
@@ -205,6 +227,13 @@ def _write_png(parts: Queue[bytes], chunks: dict[bytes, bytes], dpi: Dpi | None,
             image.write_to_target(target, path.suffix, keep="icc", **WRITE_OPTIONS[path.suffix])
     except vips.Error as error:
         raise Error(f"the picture cannot be written: {reason_of(error)}") from None
+
+
+def _composed(image: Any, background: tuple[int, ...]) -> Any:
+    """An image of libvips with alpha over a colour, without."""
+    if image.bands == 2 and len(set(background)) == 1:
+        return image.flatten(background=background[:1])
+    return image.colourspace("srgb").flatten(background=background)
 
 
 def _jfif(dpi: Dpi) -> bytes:
@@ -238,7 +267,7 @@ def _png(bands: Iterator[NDArray[np.uint8]], size: tuple[int, int]) -> Iterator[
     stored = zlib.compressobj(0)
     for number, band in enumerate(bands):
         if number == 0:
-            colour = 2 if band.shape[2] == 3 else 0
+            colour = PNG_COLOURS[band.shape[2]]
             yield b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", struct.pack(">IIBBBBB", *size, 8, colour, 0, 0, 0))
         for top in range(0, len(band), STRIP_ROWS):
             rows = band[top : top + STRIP_ROWS].reshape(-1, size[0] * band.shape[2])

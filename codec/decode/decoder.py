@@ -21,12 +21,11 @@ from lapic.codec.nets import levels
 from lapic.codec.nets.pyramid import reduce
 from lapic.codec.nets.translator import Translator
 from lapic.codec.picture.fill import fill
-from lapic.codec.picture.tensors import region, to_pixels
-from lapic.codec.picture.tiling import LATENT, Rect, halo, latent_bounds, piece_edge
+from lapic.codec.picture.tensors import to_pixels
+from lapic.codec.picture.tiling import LATENT, Rect, halo, piece_edge
 from lapic.codec.threads import fit_threads, in_free_threads
 
 STRIP_PIXELS = 131_072  # that a thread filters and rounds at a time
-ALPHA_HALO = 1  # latents beyond a piece that its reduced alpha depends on
 
 
 def read(
@@ -160,10 +159,10 @@ def synthesise(
     picture, features = synthesis.picture_and_features(latent, qualities)
     if post_filter:  # it lowers the error by smoothing, so it fades out as realism grows
         picture = post_filter(picture).lerp(picture, realistic.strength(quality, view.realism))
-    return _smaller(realistic.finish(translator, picture, features, quality, view.realism), view.scale)
+    return smaller(realistic.finish(translator, picture, features, quality, view.realism), view.scale)
 
 
-def _smaller(picture: Tensor, scale: int) -> Tensor:
+def smaller(picture: Tensor, scale: int) -> Tensor:
     """A picture (1, 3, H, W) at 1/scale of its size, reduced as often as that takes."""
     for _ in range(scale.bit_length() - 1):
         picture = reduce(picture)
@@ -262,7 +261,7 @@ def decode_pixels(
     """
     output_rect = _coarser(view.area(header), view.scale)
     latents = TileLatents(model, header, tiles, salvage=missing is not None)
-    out = _joined(_bands(latents, view, progress), output_rect.height)
+    out = joined(_bands(latents, view, progress), output_rect.height)
     if missing is not None and latents.missing:
         latents.missing.sort(key=lambda rect: (rect.top, rect.left))  # threads note them in any order
         holes = _holes(latents, LATENT // view.scale, output_rect)
@@ -272,7 +271,7 @@ def decode_pixels(
     return out if out.shape[2] == 3 else out[:, :, 0]
 
 
-def _joined(bands: Iterable[NDArray[np.uint8]], height: int) -> NDArray[np.uint8]:
+def joined(bands: Iterable[NDArray[np.uint8]], height: int) -> NDArray[np.uint8]:
     """Bands (h, w, channels) below each other, `height` rows in all; a single one as it is."""
     out, top = None, 0
     for band in bands:
@@ -296,21 +295,3 @@ def _holes(latents: TileLatents, unit: int, output_rect: Rect) -> dict[Rect, Rec
             rows, columns = hole.within(output_rect)
             holes[missing] = Rect(rows.start, columns.start, rows.stop, columns.stop)
     return holes
-
-
-@torch.inference_mode()
-def alpha_of(alpha: NDArray[np.uint8], view: View, header: Header) -> NDArray[np.uint8]:
-    """The part of an alpha channel (H, W), uint8, that a view shows, (h, w): on the grid of the colours, and reduced as
-    they are, the border repeated. Raises ValueError as `View.area`."""
-    frame = Frame.of(view, header, latent_bounds(header.width, header.height), ALPHA_HALO)
-    output_rect = frame.output_rect
-    if view.scale == 1:
-        return alpha[output_rect.top : output_rect.bottom, output_rect.left : output_rect.right]
-    out = np.empty((output_rect.height, output_rect.width), np.uint8)
-    for piece_rect, input_rect in (rects for row_rect in frame.rows() for rects in frame.pieces(row_rect)):
-        levels = region(alpha, input_rect, torch.device("cpu"))[:, :1].contiguous()
-        picture = _smaller(levels, view.scale)
-        part = frame.output_of(piece_rect)
-        rows, columns = part.within(input_rect.times(frame.unit))
-        out[part.within(output_rect)] = to_pixels(picture[0, :, rows, columns], 1)[..., 0].numpy()
-    return out

@@ -17,8 +17,8 @@ from lapic.codec.picture.metadata import CONVERTED_MODES, GREY_MODES
 from lapic.codec.picture.reading import count_frames, load_pixels
 from lapic.codec.picture.saving import compose, picture_bytes
 
-__all__ = ["compose", "format_of", "from_pil", "open_image", "picture_bytes", "read_alpha", "stripped",
-           "to_pil", "unsupported"]  # fmt: skip
+__all__ = ["compose", "format_of", "from_pil", "identify_alpha", "open_image", "picture_bytes", "read_alpha",
+           "stripped", "to_pil", "unsupported"]  # fmt: skip
 
 PLAIN_MODES = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX"}
 TURNS = {
@@ -168,17 +168,30 @@ def read_alpha(chunks: dict[bytes, bytes], size: tuple[int, int], max_pixels: in
     """
     if ALPHA not in chunks:
         return None
-    if max_pixels is not None and size[0] * size[1] > max_pixels:
-        raise Error(f"an alpha channel of {size[0]} x {size[1]} is more than {max_pixels} pixels: see --max-pixels")
+    alpha = identify_alpha(chunks[ALPHA], size, max_pixels)
     try:
-        alpha = PngImageFile(io.BytesIO(chunks[ALPHA]))  # reads the header only, and knows no limit of pixels
-        if alpha.size != size or alpha.mode != "L" or probe.depth(alpha, chunks[ALPHA]) != 8:
-            raise Error("the alpha channel is damaged: its size or mode is wrong")
         alpha.load()
-    except (Error, MemoryError):
+    except MemoryError:
         raise
     except Exception as error:  # Pillow raises many types
         raise Error(f"the alpha channel is damaged: {error}") from None
+    return alpha
+
+
+def identify_alpha(data: bytes, size: tuple[int, int], max_pixels: int | None = None) -> Image.Image:
+    """The alpha channel of a file as an image of mode L and this size, whose pixels are not read yet. Raises as
+    `read_alpha`."""
+    if max_pixels is not None and size[0] * size[1] > max_pixels:
+        raise Error(f"an alpha channel of {size[0]} x {size[1]} is more than {max_pixels} pixels: see --max-pixels")
+    try:
+        alpha = PngImageFile(io.BytesIO(data))  # reads the header only, and knows no limit of pixels
+        depth = probe.depth(alpha, data)
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow raises many types
+        raise Error(f"the alpha channel is damaged: {error}") from None
+    if alpha.size != size or alpha.mode != "L" or depth != 8:
+        raise Error("the alpha channel is damaged: its size or mode is wrong")
     return alpha
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lapic.bitstream import Error
+from lapic.bitstream.container import ALPHA
 from lapic.codec.picture import depth, metadata, pillow, probe, reading
 from lapic.codec.picture.depth import DEEP_MODES
 
@@ -30,8 +31,10 @@ class Rows:
     """A picture on disk that is cut like an array (H, W, 3) or (H, W), from top to bottom: rows above the last cut are
     dropped."""
 
-    def __init__(self, image: Any) -> None:
+    def __init__(self, image: Any, name: str = "the picture") -> None:
+        """`image`: of libvips, of 8 bits. `name`: what messages call it."""
         self.source = vips_package().Region.new(image)
+        self.name = name
         self.width = image.width
         self.shape = (image.height, image.width, 3) if image.bands == 3 else (image.height, image.width)
         self.ndim = len(self.shape)
@@ -46,7 +49,7 @@ class Rows:
         if rows.start < self.top:
             raise ValueError(f"row {rows.start} was dropped, {self.top} is the first that is held")
         if end > bottom:
-            new = self._read(bottom, end)[max(0, rows.start - bottom) :]
+            new = self._read(max(bottom, rows.start), end)
             self.held = np.concatenate([self.held[rows.start - self.top :], new])
             self.top = rows.start
         return self.held[rows.start - self.top : end - self.top, columns]
@@ -59,9 +62,28 @@ class Rows:
             try:
                 strip = self.source.fetch(0, row, self.width, height)
             except vips_package().Error as error:
-                raise Error(f"the picture is damaged: {reason_of(error)}") from None
+                raise Error(f"{self.name} is damaged: {reason_of(error)}") from None
             strips.append(np.frombuffer(strip, np.uint8).reshape(height, *self.shape[1:]))
         return np.concatenate(strips)
+
+
+def alpha_rows(data: bytes) -> Rows:
+    """The rows of an alpha channel, from a chunk that `pillow.identify_alpha` has looked at. They raise `Error`."""
+    vips = vips_package()
+    try:
+        image = vips.Image.new_from_buffer(data, "", access="sequential", fail_on="error")[0]
+    except vips.Error as error:
+        raise Error(f"the alpha channel is damaged: {reason_of(error)}") from None
+    return Rows(image, "the alpha channel")
+
+
+def is_opaque(data: bytes) -> bool:
+    """Whether an alpha channel hides nothing. Raises `Error` if it is damaged."""
+    vips = vips_package()
+    try:
+        return vips.Image.new_from_buffer(data, "", access="sequential", fail_on="error")[0].min() == 255
+    except vips.Error as error:
+        raise Error(f"the alpha channel is damaged: {reason_of(error)}") from None
 
 
 def vips_package() -> Any:
@@ -86,15 +108,11 @@ def open_rows(name: str, strip: bool = False) -> tuple[Rows, dict[bytes, bytes],
     collected, notes, deep_mode = _read_metadata(name, strip)
     vips = vips_package()
     try:
-        image = vips.Image.new_from_file(name, access="sequential", fail_on="error")
-        if collected.orientation in TURNS:
-            whole = vips.Image.new_from_file(
-                name, fail_on="error"
-            )  # rotation needs all rows, which libvips keeps on disk
-            image = TURNS[collected.orientation](whole)
+        image = _upright(name, collected.orientation)
         if image.hasalpha():
+            collected.chunks[ALPHA] = _alpha_chunk(image[image.bands - 1])
+            image = _upright(name, collected.orientation)  # the rows of the other are read
             image = image[: image.bands - 1]
-            notes.append("alpha is left out of so large a picture")
         if deep_mode:
             image, note = _eight_bits(image, name, deep_mode)
             notes.append(note)
@@ -102,6 +120,21 @@ def open_rows(name: str, strip: bool = False) -> tuple[Rows, dict[bytes, bytes],
     except vips.Error as error:
         raise Error(f"not a picture that libvips can read: {reason_of(error)}") from None
     return Rows(image), collected.chunks, notes
+
+
+def _upright(name: str, orientation: int) -> Any:
+    """A picture file as an image of libvips whose rows can be read once, turned by EXIF's orientation."""
+    vips = vips_package()
+    if orientation not in TURNS:
+        return vips.Image.new_from_file(name, access="sequential", fail_on="error")
+    return TURNS[orientation](vips.Image.new_from_file(name, fail_on="error"))  # libvips keeps all rows on disk
+
+
+def _alpha_chunk(alpha: Any) -> bytes:
+    """An alpha channel, an image of libvips, as a PNG of 8 bits. Raises the errors of libvips."""
+    if alpha.format == "ushort":
+        alpha = alpha >> 8
+    return alpha.cast("uchar").copy(interpretation="b-w").pngsave_buffer(compression=9, keep="none")
 
 
 def _read_metadata(name: str, strip: bool) -> tuple[metadata.Metadata, list[str], str]:

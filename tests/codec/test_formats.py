@@ -27,8 +27,8 @@ A .lapic file itself keeps ICC profile, EXIF and XMP of up to 16 MiB each and al
 in EXIF, which is made for it where a picture has none (72 dpi, which EXIF writes for an unknown one, is not). Text in
 PNG, comments, IPTC and further frames are not kept, and 16 bits become 8: `encode` says so, or refuses with `--strict`.
 
-With the extra `large`, pictures of 100 megapixels and more lose alpha in both directions, and EXIF in TIFF; they can be
-written as PNG, TIFF and JPEG only ([LIBRARY.md](LIBRARY.md#from-100-megapixels-on)).
+With the extra `large`, pictures of 100 megapixels and more lose EXIF in TIFF, and can be written as PNG, TIFF and JPEG
+only ([LIBRARY.md](LIBRARY.md#from-100-megapixels-on)).
 """
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'

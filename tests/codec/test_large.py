@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import struct
 from importlib.util import find_spec
@@ -10,11 +11,11 @@ from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
 import lapic
-from lapic.bitstream import Error, read_header
+from lapic.bitstream import Error, read, read_header, write
 from lapic.codec.cli import main
 from lapic.codec.command import large
 from lapic.codec.decode import decoder
-from lapic.codec.picture.rows import open_rows
+from lapic.codec.picture.rows import open_rows, vips_package
 
 pytestmark = pytest.mark.skipif(find_spec("pyvips") is None, reason="pyvips is not installed")
 SIZE = (330, 270)
@@ -76,12 +77,11 @@ def test_metadata_survives_and_orientation_is_applied(picture: Image.Image, tmp_
 
 
 def test_what_is_lost_is_said(picture: Image.Image, tmp_path: Path) -> None:
-    with_alpha = picture.copy()
-    with_alpha.putalpha(128)
-    with_alpha.save(tmp_path / "a.png")
+    deep = np.asarray(picture.convert("L")).astype(np.uint16) * 257
+    Image.fromarray(deep).save(tmp_path / "a.png")
     code, text = run_lapic("encode", tmp_path / "a.png", tmp_path / "a.lapic")
     assert code == 0
-    assert "alpha is left out" in text
+    assert "becomes 8 bits" in text
     code, text = run_lapic("encode", "--strict", tmp_path / "a.png", tmp_path / "b.lapic")
     assert code == 1
     assert not (tmp_path / "b.lapic").exists()
@@ -91,6 +91,110 @@ def test_what_is_lost_is_said(picture: Image.Image, tmp_path: Path) -> None:
     code, text = run_lapic("encode", "--effort", 3, tmp_path / "a.png", tmp_path / "b.lapic")
     assert code == 0
     assert text.count("the effort is 0") == 1
+
+
+def veiled(picture: Image.Image, mode: str) -> Image.Image:
+    """A picture with an alpha channel that has all levels."""
+    picture = picture.convert(mode)
+    picture.putalpha(Image.radial_gradient("L").resize(picture.size))
+    return picture
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_alpha_is_kept(mode: str, suffix: str, picture: Image.Image, tmp_path: Path) -> None:
+    image = veiled(picture, mode)
+    image.save(tmp_path / f"a{suffix}")
+    code, text = run_lapic("encode", "--strict", "--strip", tmp_path / f"a{suffix}", tmp_path / "a.lapic")
+    assert code == 0, text
+    code, text = run_lapic("decode", "--strict", tmp_path / "a.lapic", tmp_path / f"b{suffix}")
+    assert code == 0, text
+    with Image.open(tmp_path / f"b{suffix}") as found:
+        assert found.mode == image.mode
+        assert np.array_equal(np.asarray(found.getchannel("A")), np.asarray(image.getchannel("A")))
+        assert near(found.convert("RGB"), lapic.decode((tmp_path / "a.lapic").read_bytes()).convert("RGB"))
+
+
+@pytest.mark.parametrize("kind", ["deep", "palette", "turned", "deep grey"])
+def test_alpha_of_any_kind_is_that_of_a_small_picture(
+    kind: str, picture: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / ("a.tif" if kind == "turned" else "a.png")
+    if kind == "deep":
+        pixels = np.asarray(veiled(picture, "RGB")).astype(np.uint16) * 257 - 128
+        vips_package().Image.new_from_array(pixels, interpretation="rgb16").write_to_file(str(source))
+    elif kind == "palette":
+        picture.quantize(32).save(source, transparency=bytes(range(0, 256, 8)))
+    elif kind == "turned":
+        veiled(picture, "RGB").save(source, tiffinfo={0x0112: 6})
+    else:
+        Image.fromarray(np.asarray(picture.convert("L")).astype(np.uint16) * 256).save(source, transparency=25600)
+    alphas = []
+    for limit in (20_000, 10**9):
+        monkeypatch.setattr(large, "LARGE", limit)
+        code, text = run_lapic("encode", "-e", 0, "--force", source, tmp_path / "a.lapic")
+        assert code == 0, text
+        alphas.append(np.asarray(lapic.decode((tmp_path / "a.lapic").read_bytes()).getchannel("A")))
+    assert len(np.unique(alphas[0])) > 1
+    assert np.array_equal(*alphas)
+
+
+@pytest.mark.parametrize("scale", [1, 4])
+def test_alpha_lies_on_the_grid_of_its_part(scale: int, picture: Image.Image, tmp_path: Path) -> None:
+    data = lapic.encode(veiled(picture, "RGB"), 50, tile=64, effort=0)
+    (tmp_path / "a.lapic").write_bytes(data)
+    crop = (37, 101, 290, 160)
+    where = ["--crop", ",".join(map(str, crop)), "--scale", scale, "--max-pixels", 10**6]
+    code, text = run_lapic("decode", *where, tmp_path / "a.lapic", tmp_path / "a.png")
+    assert code == 0, text
+    expected = lapic.decode(data, crop=crop, scale=scale)
+    with Image.open(tmp_path / "a.png") as found:
+        assert near(found, expected)
+        assert np.array_equal(np.asarray(found.getchannel("A")), np.asarray(expected.getchannel("A")))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_alpha_is_composed_where_there_is_no_place_for_it(
+    mode: str, picture: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opaque = picture.convert("RGBA")
+    for name, image in (("veiled", veiled(picture, mode)), ("opaque", opaque)):
+        (tmp_path / f"{name}.lapic").write_bytes(lapic.encode(image, 90, effort=0))
+    for background in ("white", "#20a060"):
+        said, made = [], []
+        for limit in (20_000, 10**9):
+            monkeypatch.setattr(large, "LARGE", limit)
+            command = ["decode", "--force", "--background", background, tmp_path / "veiled.lapic", tmp_path / "a.jpg"]
+            code, text = run_lapic(*command)
+            assert code == 0, text
+            said.append(text.splitlines()[0])
+            made.append(np.asarray(Image.open(tmp_path / "a.jpg")).astype(int))
+        assert f"composed on {background}" in said[0]
+        assert said[0] == said[1]
+        assert made[0].shape == made[1].shape
+        assert np.abs(made[0] - made[1]).mean() < 2
+    monkeypatch.setattr(large, "LARGE", 20_000)
+    command = ["decode", "--strict", tmp_path / "veiled.lapic", tmp_path / "b.jpg"]
+    assert run_lapic(*command)[0] == 1
+    assert run_lapic("decode", "--strict", tmp_path / "opaque.lapic", tmp_path / "b.jpg")[0] == 0
+
+
+@pytest.mark.parametrize("wrong", ["size", "end"])
+def test_damaged_alpha_leaves_no_file(wrong: str, picture: Image.Image, tmp_path: Path) -> None:
+    header, tiles = read(lapic.encode(veiled(picture, "RGB"), 50, effort=0))
+    alpha = header.chunks[b"alph"]
+    if wrong == "size":
+        alpha = read(lapic.encode(veiled(picture.resize((330, 271)), "RGB"), 50, effort=0))[0].chunks[b"alph"]
+    else:
+        alpha = alpha[: len(alpha) // 2]
+    chunks = header.chunks | {b"alph": alpha}
+    (tmp_path / "a.lapic").write_bytes(write(dataclasses.replace(header, chunks=chunks), tiles))
+    for target in ("b.png", "b.jpg"):
+        code, text = run_lapic("decode", tmp_path / "a.lapic", tmp_path / target)
+        assert code == 1
+        assert "the alpha channel is damaged" in text
+        assert text.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["a.lapic"]
 
 
 @pytest.mark.parametrize("scale", [1, 4])
@@ -167,7 +271,6 @@ def test_limits(picture: Image.Image, tmp_path: Path) -> None:
 
 
 def test_bands_are_the_picture(picture: Image.Image) -> None:
-    from lapic.bitstream import read
     from lapic.codec.model.codec_weights import load
 
     header, tiles = read(lapic.encode(picture, 50))

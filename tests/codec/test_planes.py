@@ -16,6 +16,7 @@ from lapic import bitstream
 from lapic.bitstream.container import MODE
 from lapic.codec.cli import main
 from lapic.codec.decode import decoder
+from lapic.codec.decode.alpha import alpha_of
 from lapic.codec.encode import encoder
 from lapic.codec.metrics import psnr
 from lapic.codec.model.codec_weights import load
@@ -221,7 +222,7 @@ def test_a_large_smaller_alpha_is_made_in_pieces(photo: Image.Image) -> None:
     header = bitstream.read(lapic.encode(photo, 50, effort=0))[0]
     alpha = np.asarray(photo.convert("L"))
     for crop in (None, (37, 21, 300, 201)):
-        made = [decoder.alpha_of(alpha, decoder.View(4, crop, piece), header) for piece in (0, 3)]
+        made = [alpha_of(alpha, decoder.View(4, crop, piece), header) for piece in (0, 3)]
         assert np.array_equal(*made)
 
 
