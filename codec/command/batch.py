@@ -99,7 +99,7 @@ def _refuse_one_name(pairs: dict[str, str], output: str) -> None:
     alike = [(other, target) for target in pairs if (other := seen.setdefault(_without_case(target), target)) != target]
     if alike and not files.is_address(output) and files.ignores_case(output):
         other, target = alike[0]
-        raise Error(f"{pairs[other]} and {pairs[target]} would both become {target}: {output} ignores capitals")
+        raise Error(f"{pairs[other]} and {pairs[target]} would both become {target}: {output} takes both names for one")
 
 
 def _without_case(name: str) -> str:

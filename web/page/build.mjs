@@ -27,7 +27,8 @@ const beside = {
   name: "beside",
   setup({ onResolve }) {
     onResolve({ filter: /\.ts$/ }, ({ path, resolveDir, kind }) => {
-      const found = kind === "entry-point" ? undefined : BESIDE[relative(".", resolve(resolveDir, path))];
+      const name = relative(".", resolve(resolveDir, path)).replaceAll("\\", "/");
+      const found = kind === "entry-point" ? undefined : BESIDE[name];
       return found && { path: found, external: true };
     });
   },
