@@ -325,7 +325,7 @@ def decode_tile(
     levels = tensors["tables.hyper"]
     level = (2 * (quality - 256) * (len(levels) - 1) + 25344) // 50688
     z = source.hyper(levels[level], h4, w4)
-    integers = {name[9:]: tensor for name, tensor in tensors.items() if name.startswith("integers.")}
+    integers = {name[9:]: tensor.astype(np.int64) for name, tensor in tensors.items() if name.startswith("integers.")}
     exact = Integers(integers)
     x = exact.hyper_synthesis(z, quality if places is None else of_hyper_latents(places))[:, :h, :w]
     u = exact.sums(x, quality if places is None else places)

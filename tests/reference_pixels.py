@@ -99,13 +99,22 @@ def collapse(bands: list[np.ndarray]) -> np.ndarray:
     return picture
 
 
+def floats(tensors: Weights) -> Weights:
+    """Section 6: the tensors of the synthesis by their names, bytes times their scales."""
+    found, prefix = {}, "transforms.synthesis."
+    for name, tensor in tensors.items():
+        if name.startswith(prefix):
+            scale = tensors.get(name.replace("transforms.", "scales."), np.ones(len(tensor)))
+            found[name.removeprefix(prefix)] = (tensor.T * scale.astype(np.float64)).T
+    return found
+
+
 def synthesis(
     latent: np.ndarray, quality: int | np.ndarray, tensors: Weights, scale: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The picture (3, 16h / scale, 16w / scale) of latents (M, h, w) and of one quality or (h, w), and the last
     features."""
-    prefix = "transforms.synthesis."
-    net = Network({name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)})
+    net = Network(floats(tensors))
     if "pairs.0.widen.weight" in net.w:
         return second_synthesis(net, latent, quality, scale)
     base = shuffle(net.point(latent, "linear"), 2)

@@ -13,10 +13,11 @@ from torch import Tensor
 from lapic.bitstream import Tables
 from lapic.codec import files
 from lapic.codec.decode import picture_filter
-from lapic.codec.model.codec_weights import load, part, read_weights, save
+from lapic.codec.model.codec_weights import load
 from lapic.codec.model.shipped import WEIGHTS, find_model
 from lapic.codec.model.translator_weights import config_of
 from lapic.codec.model.translator_weights import save as save_translator
+from lapic.codec.model.weights_file import float_tensors, part, read_weights, save
 from lapic.codec.nets.config import Config
 from lapic.codec.nets.lptn import LPTN
 from lapic.codec.nets.translator import Translator
@@ -26,6 +27,7 @@ from lapic.training.curvature import with_curvature
 from lapic.training.data import Crops
 from lapic.training.qualities import ALL_QUALITIES
 from lapic.training.rate_distortion import TrainableCodec
+from lapic.training.rounding import round_to_bytes
 from lapic.training.run_files import check_identity, check_start, damaged_checkpoint, read_options
 from lapic.training.whitening import WhitenedTranslator
 
@@ -138,6 +140,7 @@ def export_checkpoint(
     store = Crops(data or Path(options["data"]), 512, seed=1, max_gib=1.0)
     pixels = torch.from_numpy(store.batch(0, crops))
     qualities = (options.get("lowest", ALL_QUALITIES[0]), options.get("highest", ALL_QUALITIES[1]))
+    round_to_bytes(average, pixels[:, :, :PROBED_EDGE, :PROBED_EDGE], qualities)
     tables, centroid = calibrate(average, pixels, qualities=qualities)
     integers, density = average.hyper_synthesis.integers(), average.density.state_dict()
 
@@ -187,6 +190,7 @@ def export_synthesis(
     density = average.density.state_dict()
     card = _codec_card(state, options) | {key: old.card[key] for key in ("lowest", "highest") if key in old.card}
     pixels = torch.from_numpy(Crops(data or Path(options["data"]), PROBED_EDGE, seed=1, max_gib=1.0).batch(0, crops))
+    round_to_bytes(average, pixels, tuple(map(round, old.qualities)))
     new = with_curvature(replace(old, transforms=average.transforms), pixels)
     save(path, new.config, new.transforms, new.integers, new.tables, new.centroid, new.curvature, density, card)
     return path, new.identity
@@ -196,7 +200,7 @@ def trainable(name: str) -> tuple[TrainableCodec, dict[str, str]]:
     """A model in training form and its card, from a shipped name or a weights file: the inverse of an export."""
     tensors, metadata = read_weights(find_model(name))
     model = TrainableCodec(Config(**json.loads(metadata["config"])))
-    model.transforms.load_state_dict(part(tensors, "transforms"))
+    model.transforms.load_state_dict(float_tensors(tensors))
     model.density.load_state_dict(part(tensors, "density"))
     model.hyper_synthesis.set_integers(part(tensors, "integers"))
     return model, json.loads(metadata["card"])

@@ -1,29 +1,24 @@
-"""Codec models: weights files on disk, and models in memory as encoder and decoder use them."""
+"""Codec models in memory, as encoder and decoder use them."""
 
-import hashlib
 import json
 import os
 import platform
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import lru_cache, wraps
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as serialise
 from torch import Tensor
 
 from lapic.bitstream import Error, Tables
-from lapic.codec import files
 from lapic.codec.defaults import DEFAULT_MODEL, DEFAULT_TUNE
 from lapic.codec.exact import hyper
 from lapic.codec.exact.quantise import thresholds
 from lapic.codec.host import isolated
-from lapic.codec.model.shipped import check_model, file_state, find_model, model_for, model_id, name_of, unreadable
+from lapic.codec.model.shipped import check_model, file_state, find_model, model_for, model_id, name_of
+from lapic.codec.model.weights_file import damaged_weights, float_tensors, identity, part, read_weights
 from lapic.codec.nets import levels
 from lapic.codec.nets.config import Config
 from lapic.codec.nets.network import Transforms
@@ -73,78 +68,6 @@ class Model:
             raise Error(f"the model {self.name} is for {span}: quality {quality:g} needs another")
 
 
-def identity(integers: dict[str, Tensor], tables: Tables) -> bytes:
-    """First four bytes of the SHA-256 over the integer tensors (sorted by name, as little-endian int32) and tables."""
-    digest = hashlib.sha256()
-    for name in sorted(integers):
-        digest.update(name.encode() + integers[name].cpu().to(torch.int32).numpy().astype("<i4").tobytes())
-    for table in [tables.hyper, *tables.latent]:
-        digest.update(table.astype("<i4").tobytes())
-    return digest.digest()[:4]
-
-
-def save(
-    path: Path,
-    config: Config,
-    transforms: Transforms,
-    integers: dict[str, Tensor],
-    tables: Tables,
-    centroid: Tensor,
-    curvature: Tensor,
-    density: dict[str, Tensor],
-    card: dict[str, str],
-) -> bytes:
-    """Write a weights file (safetensors: float16, integers, the rest in its metadata) and return the model id.
-
-    Args:
-        integers: the hyper-synthesis, checked here to be exact. curvature: see `Model`.
-        density: parameters of the hyper-latent's density; unused in coding, training goes on from them.
-        card: provenance as text, `name` -> value.
-
-    Raises:
-        ValueError: the integer bound does not hold or a table is invalid.
-    """
-    hyper.assert_exact(integers)
-    tables.check()
-    tensors = {f"transforms.{k}": v.detach().half().contiguous() for k, v in transforms.state_dict().items()}
-    tensors |= {
-        f"integers.{k}": v.to(torch.int16 if k.endswith("weight") else torch.int32).contiguous()
-        for k, v in integers.items()
-    }
-    tensors |= {f"density.{k}": v.detach().contiguous() for k, v in density.items()}
-    tensors["tables.hyper"] = torch.from_numpy(tables.hyper)
-    tensors["tables.latent"] = torch.from_numpy(np.concatenate(tables.latent))
-    tensors["tables.lengths"] = torch.tensor([len(table) for table in tables.latent], dtype=torch.int32)
-    tensors["centroid"] = centroid.float().contiguous()
-    tensors["curvature"] = curvature.half().contiguous()
-    model_id = identity(integers, tables)
-    metadata = {"id": model_id.hex(), "config": json.dumps(asdict(config)), "card": json.dumps(card)}
-    files.write_output(str(path), serialise(tensors, metadata))
-    return model_id
-
-
-def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a weights file. Raises `Error` if it cannot be read."""
-    file_state(path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            names = file.keys()
-            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
-    except (OSError, SafetensorError) as error:
-        raise Error(unreadable(path, error)) from None
-
-
-@contextmanager
-def damaged_weights(path: Path) -> Iterator[None]:
-    """Raise any exception that building a network from a weights file causes as an `Error` about the file."""
-    try:
-        yield
-    except (Error, MemoryError):
-        raise
-    except Exception:
-        raise Error(f"weights {path.name} are damaged: their tensors do not fit their configuration") from None
-
-
 def cached_by_file(find: Callable[[str], Path]) -> Callable[[Callable[..., Weights]], Callable[..., Weights]]:
     """Cache a function of (name, device, dtype): the last CACHE_SIZE results, each as long as the file that `find`
     returns for the name is unchanged. The device is checked by `pick_device`."""
@@ -163,11 +86,6 @@ def cached_by_file(find: Callable[[str], Path]) -> Callable[[Callable[..., Weigh
         return cached
 
     return wrapper
-
-
-def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose names begin with `prefix.`, by their names without it."""
-    return {k[len(prefix) + 1 :]: v for k, v in tensors.items() if k.startswith(prefix + ".")}
 
 
 def pick_device(name: str) -> str:
@@ -239,7 +157,7 @@ def _from_tensors(name: str, tensors: dict[str, Tensor], metadata: dict[str, str
     config = Config(**json.loads(metadata["config"]))
     with torch.device("meta"):
         transforms = Transforms(config)
-    transforms.load_state_dict({k: v.float() for k, v in part(tensors, "transforms").items()}, assign=True)
+    transforms.load_state_dict(float_tensors(tensors), assign=True)
     for module in transforms.modules():
         if isinstance(module, torch.nn.Conv2d) and module.bias is not None:  # all but the linear paths
             module.to(dtype)

@@ -12,8 +12,9 @@ from safetensors.torch import save as serialise
 from lapic.bitstream import Error
 from lapic.codec import files
 from lapic.codec.host import isolated
-from lapic.codec.model.codec_weights import cached_by_file, damaged_weights, default_dtype, read_weights
+from lapic.codec.model.codec_weights import cached_by_file, default_dtype
 from lapic.codec.model.shipped import SUFFIX, WEIGHTS
+from lapic.codec.model.weights_file import damaged_weights, read_weights
 from lapic.codec.nets.lptn import LPTN
 from lapic.codec.nets.translator import Translator, TranslatorConfig
 

@@ -136,9 +136,21 @@ def float_tensors(
 
 
 def found_in(path: Path, prefixes: tuple[str, ...]) -> Tensors:
-    return {
-        (name, tensor.shape, str(tensor.dtype)) for name, tensor in load_file(path).items() if name.startswith(prefixes)
-    }
+    """Name, shape and type of the tensors of a file. Bytes are checked against section 6, and count as of the type that
+    their kind has else."""
+    found, tensors = set(), load_file(path)
+    for name, tensor in tensors.items():
+        kind = str(tensor.dtype)
+        if name.startswith("integers.") and name.endswith("weight"):
+            assert kind == ("int8" if np.abs(tensor.astype(int)).max() <= 127 else "int16"), name
+            kind = "int16"
+        elif kind == "int8":
+            scale = tensors[name.replace("transforms.", "scales.")]
+            assert (scale.shape, str(scale.dtype)) == (tensor.shape[:1], "float16")
+            kind = "float16"
+        if name.startswith(prefixes):
+            found.add((name, tensor.shape, kind))
+    return found
 
 
 @pytest.mark.parametrize("name", FIRST_GENERATION)

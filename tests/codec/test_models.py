@@ -19,7 +19,8 @@ from lapic import bitstream
 from lapic.codec.cli import main
 from lapic.codec.defaults import DEFAULT_MODEL
 from lapic.codec.model import shipped, translator_weights
-from lapic.codec.model.codec_weights import default_dtype, identity, load, load_by_id, read_weights
+from lapic.codec.model.codec_weights import default_dtype, load, load_by_id
+from lapic.codec.model.weights_file import identity, read_weights
 from lapic.codec.realtime import RealtimeDecoder
 
 

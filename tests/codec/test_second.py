@@ -17,7 +17,8 @@ from lapic.codec.encode import encoder
 from lapic.codec.encode.encoder import encode_pixels
 from lapic.codec.evaluation.cost import cost
 from lapic.codec.metrics import psnr
-from lapic.codec.model.codec_weights import Model, load, save
+from lapic.codec.model.codec_weights import Model, load
+from lapic.codec.model.weights_file import save
 from lapic.codec.nets import levels, second, strips
 from lapic.codec.nets.config import SECOND, Config
 from lapic.codec.nets.pyramid import reduce

@@ -28,7 +28,8 @@ from lapic.codec.decode.realism import config_for
 from lapic.codec.encode import encoder
 from lapic.codec.exact import hyper
 from lapic.codec.model import translator_weights
-from lapic.codec.model.codec_weights import Model, load, save
+from lapic.codec.model.codec_weights import Model, load
+from lapic.codec.model.weights_file import save
 from lapic.codec.nets.network import Config
 from lapic.codec.nets.translator import Translator
 from lapic.codec.selftest import GOLDEN, golden

@@ -23,7 +23,8 @@ from lapic.codec.encode.rate import rate_weight
 from lapic.codec.exact import context, hyper
 from lapic.codec.exact.quantise import quantise
 from lapic.codec.metrics import psnr
-from lapic.codec.model.codec_weights import load, read_weights
+from lapic.codec.model.codec_weights import load
+from lapic.codec.model.weights_file import read_weights
 from lapic.codec.nets import levels
 from lapic.codec.nets.config import Config
 from lapic.training import codec as stage1

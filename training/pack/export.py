@@ -16,8 +16,9 @@ from lapic.codec import files
 from lapic.codec.decode import picture_filter, realism
 from lapic.codec.exact import hyper
 from lapic.codec.exact.context import low_channels
-from lapic.codec.model.codec_weights import Model, load, part
+from lapic.codec.model.codec_weights import Model, load
 from lapic.codec.model.shipped import QUALITY_RANGES, SERVED
+from lapic.codec.model.weights_file import part
 from lapic.codec.nets.translator import Translator
 from lapic.codec.picture.tiling import analysis_halo, halo
 from lapic.training.pack import analysis as first_analysis

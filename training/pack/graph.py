@@ -2,7 +2,7 @@
 
 Graphs are written operator by operator, because PyTorch's exporters refuse some of what the codec's networks do in
 place, and would keep shapes and copies that a decoder does not need. Tensors are (1, C, h, w) float32 with h and w of
-any size; a layer's weights take the smallest type that holds them exactly.
+any size; a layer's weights take the smallest form that holds them exactly.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+
+from lapic.codec.model.weights_file import BYTE, LARGE
 
 OPSET, IR_VERSION = 17, 8  # old enough for every runtime of the last years
 FLOAT, INT32, UINT8 = int(TensorProto.FLOAT), int(TensorProto.INT32), int(TensorProto.UINT8)
@@ -27,6 +29,15 @@ def compact(array: NDArray[Any]) -> NDArray[Any]:
         if np.array_equal(smaller.astype(np.float64), array):
             return smaller
     return array.astype(np.float32)
+
+
+def rows_of_bytes(array: NDArray[Any]) -> tuple[NDArray[np.int8], NDArray[np.float32]] | None:
+    """An array (D, ...) as bytes and a scale for each row (D, 1, ...) whose products are exactly the array, if its
+    weights file has it so (codec.model.weights_file); else None."""
+    axes = tuple(range(1, array.ndim))
+    scale = (np.abs(array).max(axes, keepdims=True) / BYTE).astype(np.float32)
+    numbers = np.rint(array / np.where(scale > 0, scale, 1)).astype(np.int8)
+    return (numbers, scale) if array.size >= LARGE and np.array_equal(numbers * scale, array) else None
 
 
 class Graph:
@@ -71,8 +82,12 @@ class Graph:
     def weight(self, array: NDArray[Any], one: float = 1.0) -> str:
         """An array divided by `one`, a power of two, as float32, stored `compact` before that."""
         stored = compact(array)
-        name = self.constant(stored)
-        name = name if stored.dtype == np.float32 else self.apply("Cast", name, to=FLOAT)
+        rows = rows_of_bytes(array) if stored.dtype == np.float32 else None
+        if rows:
+            name = self.apply("Mul", self.apply("Cast", self.constant(rows[0]), to=FLOAT), self.constant(rows[1]))
+        else:
+            name = self.constant(stored)
+            name = name if stored.dtype == np.float32 else self.apply("Cast", name, to=FLOAT)
         return name if one == 1 else self.apply("Mul", name, self.number(1 / one))
 
     def conv(self, x: str, weight: str, bias: str | None, kernel: int = 1, **attributes: Any) -> str:
