@@ -99,7 +99,7 @@ def damaged_weights(path: Path) -> Iterator[None]:
         raise Error(f"weights {path.name} are damaged: their tensors do not fit their configuration") from None
 
 
-def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The tensors whose names begin with `prefix.`, by their names without it."""
     return {k[len(prefix) + 1 :]: v for k, v in tensors.items() if k.startswith(prefix + ".")}
 

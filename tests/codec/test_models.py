@@ -249,6 +249,7 @@ def wrong(own: tuple[Path, bytes], tmp_path_factory: pytest.TempPathFactory) -> 
         "sums": (changed("sums", "integers.point1.bias", 2**12), "damaged"),
         "latent tables": (changed("latent", "tables.latent", 2), "damaged"),
         "hyper tables": (changed("hyper", "tables.hyper", 0), "damaged"),
+        "scales": (made("scales", tensors | {"scales.synthesis.up.weight": torch.ones(3)}, metadata), "damaged"),
         "another id": (made("id", tensors, metadata | {"id": "00000000"}), "do not match"),
         "truncated": (written("cut.safetensors", own[0].read_bytes()[:-5]), "no whole safetensors file"),
         "truncated early": (written("early.safetensors", own[0].read_bytes()[:100]), "no whole safetensors file"),
@@ -264,7 +265,7 @@ def wrong(own: tuple[Path, bytes], tmp_path_factory: pytest.TempPathFactory) -> 
 KINDS = [
     "translator", "realistic decoder", "foreign", "foreign with metadata", "id that is none", "no tensors",
     "no configuration", "another configuration", "no JSON", "qualities", "sums", "latent tables", "hyper tables",
-    "another id", "truncated", "truncated early", "empty", "text", "folder", "pipe", "missing", "long name",
+    "scales", "another id", "truncated", "truncated early", "empty", "text", "folder", "pipe", "missing", "long name",
 ]  # fmt: skip
 
 
