@@ -18,7 +18,7 @@ from lapic.bitstream import Error
 from lapic.training.data import check_patch, prefetch
 from lapic.training.muon import Muon
 from lapic.training.precision import accelerator_of, precision_of
-from lapic.training.processes import average_over_processes, fails_together, take_from_first
+from lapic.training.processes import average_over_processes, end_group, fails_together, take_from_first
 from lapic.training.run_files import (
     CHOSEN,
     CsvLog,
@@ -314,4 +314,5 @@ def train(options: Options, prepare: Callable[[tuple[int, int]], Recipe]) -> nn.
     if fabric.is_global_zero:
         write_options(options, recipe.notes)
     trainer.run()
+    end_group(fabric)
     return trainer.average

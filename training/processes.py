@@ -42,6 +42,12 @@ def fails_together(fabric: Fabric, make: Callable[[], Made]) -> Made:
     return made
 
 
+def end_group(fabric: Fabric) -> None:
+    """End what the processes of a run share. Else its threads may abort a process that exits after the others."""
+    if fabric.world_size > 1:
+        torch.distributed.destroy_process_group()
+
+
 def take_from_first(fabric: Fabric, tensors: Iterable[Tensor]) -> None:
     """Replace tensors by those of the first process."""
     if fabric.world_size > 1:

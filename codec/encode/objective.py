@@ -16,6 +16,8 @@ from lapic.codec.nets import levels
 from lapic.codec.picture.tiling import LATENT, Rect
 
 COUPLING = 0.32  # rise of a latent's curvature if all latents move at once, since they correct the same error
+PICTURE_LIMIT = 4.0  # of pictures in -1..1, beyond which they have burst
+BURST_BITS = 1e6  # what each pixel costs that has
 ERROR_CLIP = 4.0  # limit of errors, pictures being in -1..1: larger ones are of a failed step and overflow float16
 
 
@@ -67,7 +69,7 @@ class Objective:
     def near(self, draft: Tensor) -> "Objective":
         """The same, with errors that count as `Appearance` says near a draft of the picture, (B, 3, 16h, 16w)."""
         height, width = self.region.size
-        draft = draft.nan_to_num(0, 0, 0)
+        draft = draft.clone()
         draft[..., height:, :], draft[..., width:] = self.picture[..., height:, :], self.picture[..., width:]
         measure = Appearance.near(self.picture, draft)
         curvature = self.orthonormal_curvature * measure.curvature(self.model.transforms.synthesis)
@@ -79,6 +81,15 @@ class Objective:
         one latent. Plane by plane, like the original."""
         synthesis = self.model.transforms.synthesis
         return synthesis.picture(latent / self.gain, self.quality, follow=False).contiguous()
+
+    def without_bursts(self, picture: Tensor) -> tuple[Tensor, Tensor]:
+        """A picture (B, 3, 16h, 16w) with the original's pixels where it has burst, as half precision does where it
+        overflows, and what that costs each place, (B, 1, h, w) in bits: no error there leads a step astray."""
+        burst = (picture.abs() <= PICTURE_LIMIT).logical_not_()
+        if not burst.any():
+            return picture, torch.zeros((), device=picture.device)
+        count = block_sums(burst.any(1, keepdim=True).float(), LATENT)
+        return torch.where(burst, self.picture, picture), _mean_around(BURST_BITS * count)
 
     def error(self, picture: Tensor) -> Tensor:
         """The error of a picture, 0 in the padding."""

@@ -115,21 +115,22 @@ def improve(
         state.latent.requires_grad_()
         with torch.enable_grad():
             picture = objective.synthesise(state.latent)
+        shown, burst = objective.without_bursts(picture.detach())
         if step == 0 and tune == "eye":
-            objective = objective.near(picture.detach())
-        error = objective.error(picture.detach())
+            objective = objective.near(shown)
+        error = objective.error(shown)
         parts = objective.split(error)
-        better = state.keep_cheaper(objective.cost(error, parts, state.coded))
+        better = state.keep_cheaper(objective.cost(error, parts, state.coded) + burst)
         state.keep_gradient(better, objective.gradient(picture, state.latent, error, parts))
-        state.keep_latent(better, picture.detach())
+        state.keep_latent(better, shown)
         moving = torch.rand(state.latent.shape, generator=generator, dtype=torch.float32) < move_rate(step)
         curvature = objective.curvature(move_rate(step))
         state.move(objective, state.target(curvature), moving.to(bits.device), curvature)
     with torch.no_grad():
-        picture = objective.synthesise(state.latent)
-        error = objective.error(picture)
-        better = state.keep_cheaper(objective.cost(error, objective.split(error), state.coded))
-        state.keep_latent(better, picture)
+        shown, burst = objective.without_bursts(objective.synthesise(state.latent))
+        error = objective.error(shown)
+        better = state.keep_cheaper(objective.cost(error, objective.split(error), state.coded) + burst)
+        state.keep_latent(better, shown)
     return state.best_latent, state.best_picture
 
 

@@ -28,7 +28,7 @@ def test_processes_fail_together_and_take_tensors_from_the_first(tmp_path: Path)
     script.write_text(
         "import torch\n"
         "from lightning_fabric import Fabric\n"
-        "from lapic.training.processes import fails_together, take_from_first\n\n"
+        "from lapic.training.processes import end_group, fails_together, take_from_first\n\n"
         "fabric = Fabric(accelerator='cpu', devices=2)\n"
         "fabric.launch()\n"
         "rank = fabric.global_rank\n"
@@ -43,6 +43,7 @@ def test_processes_fail_together_and_take_tensors_from_the_first(tmp_path: Path)
         "except Exception as error:\n"
         "    said.append(f'{type(error).__name__} {error}')\n"
         "print('said ' + ', '.join(said) + '\\n', end='', flush=True)\n"
+        "end_group(fabric)\n"
     )
     found = run(script)
     assert found.returncode == 0, found.stderr

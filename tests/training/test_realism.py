@@ -16,11 +16,13 @@ from lapic.codec.decode import decoder, realism
 from lapic.codec.decode.decoder import View
 from lapic.codec.defaults import DEFAULT_MODEL
 from lapic.codec.encode import encoder
+from lapic.codec.encode.rate import cost_of, error_weight, symbol_bits
 from lapic.codec.model import translator_weights
 from lapic.codec.model.codec_weights import Model, load
 from lapic.codec.model.shipped import WEIGHTS
 from lapic.codec.nets.translator import Translator
 from lapic.training.export import export_translator
+from lapic.training.latents import encode
 from lapic.training.loop import train
 from lapic.training.perceptual import Perceptual
 from lapic.training.rate_distortion import normalise
@@ -125,11 +127,13 @@ def test_latents_of_several_qualities_are_searched_together(coffee: np.ndarray) 
     model = load(dtype=torch.float32)
     parts = torch.from_numpy(np.stack([coffee[:128, :128], coffee[:128, 128:256]])).permute(0, 3, 1, 2)
     quality = torch.tensor([15 * 256, 60 * 256])
-    errors = [
-        (decode_frozen(model, parts, quality, effort)[0] - normalise(parts)).square().mean((1, 2, 3))
-        for effort in (0, 2)
-    ]
-    assert (errors[1] < errors[0]).all()
+    costs = []
+    for effort in (0, 2):
+        coded = encode(model, parts, quality, effort)[0].coded
+        errors = (decode_frozen(model, parts, quality, effort)[0] - normalise(parts)).square().sum((1, 2, 3))
+        bits = cost_of(symbol_bits(model.tables), coded.symbol, coded.index).sum((1, 2, 3))
+        costs.append(error_weight(quality) * errors + bits)
+    assert (costs[1] < costs[0]).all()
 
 
 @pytest.mark.parametrize("name", [DEFAULT_MODEL, "fast"])
