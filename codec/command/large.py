@@ -111,8 +111,9 @@ def decode_file(job: DecodeJob, data: bytes, progress: Progress = no_progress) -
         identify_alpha(alpha, (header.width, header.height), job.max_pixels)
     background = ImageColor.getrgb(job.background)[:3]
     chunks, dpi, notes = _fitting(header, suffix, job.strip)
-    if alpha and not formats.by_suffix(suffix).alpha and not is_opaque(alpha):
-        notes.append(f"{formats.by_suffix(suffix).name} has no alpha: composed on {job.background}")
+    form = formats.by_suffix(suffix)
+    if alpha and not form.alpha and not is_opaque(alpha):
+        notes.append(saving.note_of_composing(form, job.background))
     refuse_unsupported(job, notes)
     model = load_by_id(header.model, pick_device(job.device), given=job.model)
     view = decoder.View(job.scale, job.crop, PIECE, job.realism)

@@ -1,6 +1,8 @@
 """Pictures in and out: Pillow images <-> planes of pixels, alpha and metadata."""
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -169,12 +171,8 @@ def read_alpha(chunks: dict[bytes, bytes], size: tuple[int, int], max_pixels: in
     if ALPHA not in chunks:
         return None
     alpha = identify_alpha(chunks[ALPHA], size, max_pixels)
-    try:
+    with _damaged_alpha():
         alpha.load()
-    except MemoryError:
-        raise
-    except Exception as error:  # Pillow raises many types
-        raise Error(f"the alpha channel is damaged: {error}") from None
     return alpha
 
 
@@ -183,16 +181,23 @@ def identify_alpha(data: bytes, size: tuple[int, int], max_pixels: int | None = 
     `read_alpha`."""
     if max_pixels is not None and size[0] * size[1] > max_pixels:
         raise Error(f"an alpha channel of {size[0]} x {size[1]} is more than {max_pixels} pixels: see --max-pixels")
-    try:
+    with _damaged_alpha():
         alpha = PngImageFile(io.BytesIO(data))  # reads the header only, and knows no limit of pixels
         depth = probe.depth(alpha, data)
-    except MemoryError:
-        raise
-    except Exception as error:  # Pillow raises many types
-        raise Error(f"the alpha channel is damaged: {error}") from None
     if alpha.size != size or alpha.mode != "L" or depth != 8:
         raise Error("the alpha channel is damaged: its size or mode is wrong")
     return alpha
+
+
+@contextmanager
+def _damaged_alpha() -> Iterator[None]:
+    """Raise what Pillow raises about an alpha channel, which is of many types, as an `Error`."""
+    try:
+        yield
+    except (Error, MemoryError):
+        raise
+    except Exception as error:
+        raise Error(f"the alpha channel is damaged: {error}") from None
 
 
 def _png(image: Image.Image) -> bytes:

@@ -2,7 +2,8 @@
 
 import logging
 import mmap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from lapic.bitstream.container import ALPHA
 from lapic.codec.picture import depth, metadata, pillow, probe, reading
 from lapic.codec.picture.depth import DEEP_MODES
 
+ALPHA_NAME = "the alpha channel"  # in messages
 STRIP_ROWS = 64  # rows that are read at a time
 TURNS: dict[int, Callable[[Any], Any]] = {  # EXIF's orientations by libvips
     2: lambda image: image.fliphor(),
@@ -59,31 +61,37 @@ class Rows:
         strips = []
         for row in range(top, bottom, STRIP_ROWS):
             height = min(STRIP_ROWS, bottom - row)
-            try:
+            with _damaged(self.name):
                 strip = self.source.fetch(0, row, self.width, height)
-            except vips_package().Error as error:
-                raise Error(f"{self.name} is damaged: {reason_of(error)}") from None
             strips.append(np.frombuffer(strip, np.uint8).reshape(height, *self.shape[1:]))
         return np.concatenate(strips)
 
 
-def alpha_rows(data: bytes) -> Rows:
-    """The rows of an alpha channel, from a chunk that `pillow.identify_alpha` has looked at. They raise `Error`."""
-    vips = vips_package()
+@contextmanager
+def _damaged(name: str) -> Iterator[None]:
+    """Raise an error of libvips as an `Error` about what messages call `name`."""
     try:
-        image = vips.Image.new_from_buffer(data, "", access="sequential", fail_on="error")[0]
-    except vips.Error as error:
-        raise Error(f"the alpha channel is damaged: {reason_of(error)}") from None
-    return Rows(image, "the alpha channel")
+        yield
+    except vips_package().Error as error:
+        raise Error(f"{name} is damaged: {reason_of(error)}") from None
+
+
+def _alpha_image(data: bytes) -> Any:
+    """An alpha channel as an image of libvips whose rows can be read once, from a chunk that `pillow.identify_alpha`
+    has looked at."""
+    return vips_package().Image.new_from_buffer(data, "", access="sequential", fail_on="error")[0]
+
+
+def alpha_rows(data: bytes) -> Rows:
+    """The rows of an alpha channel, from its chunk. They raise `Error` if it is damaged."""
+    with _damaged(ALPHA_NAME):
+        return Rows(_alpha_image(data), ALPHA_NAME)
 
 
 def is_opaque(data: bytes) -> bool:
-    """Whether an alpha channel hides nothing. Raises `Error` if it is damaged."""
-    vips = vips_package()
-    try:
-        return vips.Image.new_from_buffer(data, "", access="sequential", fail_on="error")[0].min() == 255
-    except vips.Error as error:
-        raise Error(f"the alpha channel is damaged: {reason_of(error)}") from None
+    """Whether an alpha channel, from its chunk, hides nothing. Raises `Error` if it is damaged."""
+    with _damaged(ALPHA_NAME):
+        return _alpha_image(data).min() == 255
 
 
 def vips_package() -> Any:

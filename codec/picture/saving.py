@@ -114,11 +114,16 @@ def _to_mode_of(form: Format, image: Image.Image, background: str, notes: list[s
         if alpha.getextrema() == (255, 255):
             image = image.convert(image.mode[:-1])
         else:
-            notes.append(f"{form.name} has no alpha: composed on {background}")
+            notes.append(note_of_composing(form, background))
             image = compose(image, background)
     if image.mode not in form.modes:
         image = image.convert({"L": "RGB", "LA": "RGBA"}.get(image.mode, image.mode))
     return image
+
+
+def note_of_composing(form: Format, background: str) -> str:
+    """What to say of a picture that is composed on a colour, since its format has no alpha."""
+    return f"{form.name} has no alpha: composed on {background}"
 
 
 def compose(image: Image.Image, background: str) -> Image.Image:

@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 import onnx
+import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from lapic.codec.model.weights_file import BYTE, LARGE
+from lapic.codec.model import weights_file
+from lapic.codec.model.weights_file import LARGE
 
 OPSET, IR_VERSION = 17, 8  # old enough for every runtime of the last years
 FLOAT, INT32, UINT8 = int(TensorProto.FLOAT), int(TensorProto.INT32), int(TensorProto.UINT8)
@@ -32,12 +34,13 @@ def compact(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def rows_of_bytes(array: NDArray[Any]) -> tuple[NDArray[np.int8], NDArray[np.float32]] | None:
-    """An array (D, ...) as bytes and a scale for each row (D, 1, ...) whose products are exactly the array, if its
-    weights file has it so (codec.model.weights_file); else None."""
-    axes = tuple(range(1, array.ndim))
-    scale = (np.abs(array).max(axes, keepdims=True) / BYTE).astype(np.float32)
-    numbers = np.rint(array / np.where(scale > 0, scale, 1)).astype(np.int8)
-    return (numbers, scale) if array.size >= LARGE and np.array_equal(numbers * scale, array) else None
+    """A weight (D, C, h, w) as bytes and a scale for each row (D, 1, 1, 1) whose products are exactly the weight, if
+    its weights file has it so; else None."""
+    if array.size < LARGE:
+        return None
+    numbers, scale = weights_file.rows_of_bytes(torch.from_numpy(array))
+    exact = np.array_equal(weights_file.of_bytes(numbers, scale).numpy(), array)
+    return (numbers.numpy(), scale.float().numpy().reshape(-1, 1, 1, 1)) if exact else None
 
 
 class Graph:
