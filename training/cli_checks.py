@@ -13,7 +13,10 @@ from lapic.codec import streams
 from lapic.codec.command.console import is_given
 from lapic.codec.command.failures import reason, show_traceback
 
-TRAINING = ("compressai", "lightning_fabric", "webdataset")  # what the extra `training` brings
+EXTRAS = {  # that bring a package
+    "compressai": "training", "filelock": "training", "lightning_fabric": "training", "webdataset": "training",
+    "torchvision": "training", "bjontegaard": "evaluation", "lpips": "evaluation",
+}  # fmt: skip
 
 
 def options_of(context: click.Context, kind: type, options: dict[str, Any], refusal: str) -> dict[str, Any]:
@@ -71,15 +74,16 @@ def fill_qualities(options: dict[str, Any], model: str | None) -> None:
 
 
 class Commands(click.Group):
-    """Commands that name in one line a package that is missing, and the extra of lapic that brings it."""
+    """Commands that name in one line a package that is missing, and the extra of lapic that brings it, if one does."""
 
     def invoke(self, context: click.Context) -> Any:
         """Run the command that was chosen. Raises ClickException if it needs a package that is not installed."""
         try:
             return super().invoke(context)
         except ModuleNotFoundError as error:
-            extra = "training" if error.name in TRAINING else "evaluation"
-            raise click.ClickException(f"{error.name} is missing: pip install 'lapic[{extra}]'") from None
+            package = str(error.name).partition(".")[0]
+            hint = f": pip install 'lapic[{EXTRAS[package]}]'" if package in EXTRAS else ""
+            raise click.ClickException(f"{error.name} is missing{hint}") from None
 
 
 @contextmanager

@@ -30,6 +30,7 @@ from lapic.training.run_files import (
     check_resumed,
     digests_of,
     megapixels_per_step,
+    only_run,
     resumed_options,
     text,
     training_of,
@@ -165,6 +166,7 @@ def train_with_cuda_graph(options: CudaGraphOptions) -> Path:
             the distortion's shares add up to more than 1, there is no such device, or the folder holds a run that can
             be resumed or started from other weights.
         FileNotFoundError: there are no pictures.
+        Error: another run has the folder.
     """
     check_qualities(options.lowest, options.highest)
     check_patch(options.patch, QualityOptions.patch_unit)
@@ -179,7 +181,15 @@ def train_with_cuda_graph(options: CudaGraphOptions) -> Path:
     model, prior = prepare(options)
     trainer = GraphTrainer(options, model, crops)
     options.out.mkdir(parents=True, exist_ok=True)
-    write_options(options, {"config": asdict(model.config), "prior_training": prior, **starts})
+    with only_run(options.out):
+        write_options(options, {"config": asdict(model.config), "prior_training": prior, **starts})
+        return take_steps(trainer, begun)
+
+
+def take_steps(trainer: GraphTrainer, begun: float) -> Path:
+    """Capture a step and take it until the time is over, counted from `begun`, seconds of the monotonic clock. Returns
+    the checkpoint."""
+    options, model, crops = trainer.options, trainer.model, trainer.crops
     step = trainer.captured_step()
     trainer.figures.zero_()  # a capture takes steps to warm up
     first = saved = time.monotonic()

@@ -1,5 +1,4 @@
-"""The training loop, on Lightning Fabric: one process or many, CPU or GPUs, the same code. What is trained, and for
-what, is a Recipe."""
+"""The training loop, on Lightning Fabric: one process or many, CPU or GPUs. What is trained, and for what: a Recipe."""
 
 import copy
 import itertools
@@ -26,6 +25,7 @@ from lapic.training.run_files import (
     checkpoint_of,
     damaged_checkpoint,
     megapixels_per_step,
+    only_run,
     text,
     write_checkpoint,
     write_options,
@@ -269,8 +269,8 @@ class Trainer:
         fabric = self.fabric
         self.seconds = self.seconds_before + time.monotonic() - self.began
         if self.has_local_gradients:
-            optimisers = itertools.chain(*self.optimisers.values())
-            average_over_processes(fabric, [*self.models.values(), self.average], optimisers)
+            modules = [*self.models.values(), self.average]
+            average_over_processes(fabric, modules, itertools.chain(*self.optimisers.values()))
         state = self._checkpoint_state()
         write_checkpoint(self.options.out, lambda path: fabric.save(path, state), fabric.is_global_zero)
         if fabric.is_global_zero and self.recipe.validate:
@@ -294,7 +294,7 @@ def train(options: Options, prepare: Callable[[tuple[int, int]], Recipe]) -> nn.
     Raises:
         ValueError: the networks do not take crops of that size, they do not train at that precision, or the folder
             holds another run.
-        Error: another process failed, or a file of the run is damaged.
+        Error: another process failed, another run has the folder, or a file of the run is damaged.
     """
     check_patch(options.patch, options.patch_unit)
     options = replace(options, precision=precision_of(options.precision, options.accelerator))
@@ -309,10 +309,12 @@ def train(options: Options, prepare: Callable[[tuple[int, int]], Recipe]) -> nn.
     take_from_first(fabric, recipe.common)
     check_resumed(options.out, recipe.notes, ("kind",))
     options.out.mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(options, fabric, recipe)
-    trainer.resume()
-    if fabric.is_global_zero:
-        write_options(options, recipe.notes)
-    trainer.run()
+    with ExitStack() as stack:
+        fails_together(fabric, lambda: stack.enter_context(only_run(options.out, fabric.is_global_zero)))
+        trainer = Trainer(options, fabric, recipe)
+        trainer.resume()
+        if fabric.is_global_zero:
+            write_options(options, recipe.notes)
+        trainer.run()
     end_group(fabric)
     return trainer.average

@@ -8,6 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from lapic.bitstream import Error
 from lapic.codec import files
 from lapic.codec.command.failures import reason
@@ -48,6 +50,28 @@ def check_resumed(out: Path, described: dict[str, Any], keys: Iterable[str]) -> 
         old, new = (one.get(key) or None for one in (before, now))
         if before and old != new:
             raise ValueError(f"{out} holds another run, with {key} {old}, not {new}: name another --out")
+
+
+@contextmanager
+def only_run(out: Path, is_first: bool = True) -> Iterator[None]:
+    """A block in which no other run has the folder `out`, by a lock on a file in it that ends with the process; of
+    several processes the first holds it. Raises `Error` if another run has it. File systems without locks are not
+    asked."""
+    if not is_first:
+        yield
+        return
+    lock = FileLock(out / "run.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise Error(f"another run is writing to {out}: name another --out") from None
+    except (OSError, NotImplementedError):
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def digests_of(**starts: str | None) -> dict[str, dict[str, str]]:

@@ -42,9 +42,9 @@ def modulation(quality: Tensor, realism: float, levels: int) -> Tensor:
     return torch.cat([at, realism * at], dim=1)
 
 
-def load(model: Model) -> Translator:
+def find(model: Model) -> Translator | None:
     """The network for a model: the one of its name that was trained for its id, in the package or in the folder realism
-    of the folders of own models. Raises `Error` if there is none."""
+    of the folders of own models; None if there is none. Raises `Error` if a file is damaged."""
     for folder in (REALISM, *(own / "realism" for own in model_folders())):
         path = folder / f"{model.name}{SUFFIX}"
         if not path.is_file():
@@ -52,6 +52,13 @@ def load(model: Model) -> Translator:
         loaded = translator_weights.load(str(path), str(model.device), model.dtype)
         if loaded.card.get("model") == model.identity.hex() and isinstance(loaded.net, Translator):
             return loaded.net
+    return None
+
+
+def load(model: Model) -> Translator:
+    """As `find`. Raises `Error` also if there is none."""
+    if net := find(model):
+        return net
     raise Error(f"there is no realistic decoder for the model {model.name}: decode without --realism")
 
 

@@ -16,7 +16,8 @@ class Codec:
 
     `encode(pixels, quality)` turns (H, W, 3) RGB into the bytes of a file, `decode` turns them back; a higher
     `quality` means a larger file. `ladder` are the qualities measured by default, `span` the lowest and the highest
-    that there are, `step` their granularity. `encoder` names the codec whose files these are, if it is another.
+    that there are, `step` their granularity: 1 if they are whole numbers. `encoder` names the codec whose files these
+    are, if it is another.
     """
 
     name: str
@@ -34,6 +35,10 @@ class Codec:
     def base(self) -> str:
         """The name without its variant: "lapic" for "lapic@e7"."""
         return self.name.partition("@")[0]
+
+    def has(self, quality: float) -> bool:
+        """Whether there is such a quality."""
+        return self.span[0] <= quality <= self.span[1] and (self.step < 1 or float(quality).is_integer())
 
     @property
     def folder(self) -> str:

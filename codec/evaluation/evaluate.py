@@ -167,7 +167,7 @@ def _ladder(session: _Session) -> list[Wanted]:
         for picture in session.pictures
         for codec in session.codecs
         for quality in _qualities(session.options, codec)
-        if codec.span[0] <= quality <= codec.span[1]
+        if codec.has(quality)
     ]
 
 
@@ -181,9 +181,10 @@ def _tell_qualities_left_out(options: Options, found: list[Codec], say: Say) -> 
     """Say which of the qualities that were asked for a codec does not have."""
     for codec_ in found:
         low, high = codec_.span
-        outside = [f"{quality:g}" for quality in _qualities(options, codec_) if not low <= quality <= high]
+        outside = [f"{quality:g}" for quality in _qualities(options, codec_) if not codec_.has(quality)]
         if outside and dict(options.qualities).keys() & {codec_.name, codec_.base}:
-            say(f"{codec_.label} has qualities {low:g} to {high:g}: {', '.join(outside)} left out")
+            which = "whole qualities" if codec_.step == 1 else "qualities"
+            say(f"{codec_.label} has {which} {low:g} to {high:g}: {', '.join(outside)} left out")
 
 
 def _encoder(codec_: Codec) -> Codec:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from lapic.bitstream import Error
 from lapic.codec.nets.config import SECOND, Config
 from lapic.training import cuda_graph
 from lapic.training.cli import main
@@ -22,6 +23,7 @@ from lapic.training.export import trainable
 from lapic.training.initial import deepen
 from lapic.training.muon import Muon, StackedMuon
 from lapic.training.rate_distortion import Estimate, TrainableCodec, normalise
+from lapic.training.run_files import only_run
 from tests.conftest import EXAMPLES
 
 OPTIONS = CudaGraphOptions(
@@ -149,6 +151,8 @@ def test_a_run_for_a_time_can_be_exported(tmp_path: Path) -> None:
     model, _ = trainable("photo")
     model = TrainableCodec(dataclasses.replace(model.config, more_fine=model.config.more_fine or 1))
     model.load_state_dict(state["average"])
+    with only_run(tmp_path), pytest.raises(Error, match="another run is writing to"):
+        train_with_cuda_graph(made)
 
 
 def test_wrong_options_are_named_in_one_line(tmp_path: Path) -> None:

@@ -351,6 +351,16 @@ def test_realism_behind_the_second_generation(
         assert levels_apart(pack.decode(tiny, data, realism=degree)[0], expected) <= 1
 
 
+def test_a_damaged_realistic_decoder_is_not_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "realism").mkdir()
+    (tmp_path / "realism" / "fast.safetensors").write_bytes(b"no weights")
+    monkeypatch.setattr("lapic.codec.decode.realism.REALISM", tmp_path / "realism")
+    result = run_train("onnx", "fast", tmp_path / "pack")
+    assert result.exit_code == 1
+    assert "fast.safetensors" in result.output and len(result.output.splitlines()) == 1
+    assert not (tmp_path / "pack").exists()
+
+
 def test_what_is_no_model_gets_one_line(tmp_path: Path) -> None:
     result = run_train("onnx", "nothing", tmp_path / "pack")
     assert result.exit_code == 1

@@ -332,6 +332,15 @@ def test_a_package_that_a_loss_needs_is_named_in_one_line(tmp_path: Path, monkey
     assert result.stderr.splitlines()[-1] == "Error: lpips is missing: pip install 'lapic[evaluation]'"
 
 
+def test_an_extra_is_not_blamed_for_another_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object, **named: object) -> None:
+        raise ModuleNotFoundError("No module named 'numpy.odd'", name="numpy.odd")
+
+    monkeypatch.setattr("lapic.training.data.list_pictures", fail)
+    result = run_train("grey", "--pairs", EXAMPLES, EXAMPLES)
+    assert (result.exit_code, result.output) == (1, "Error: numpy.odd is missing\n")
+
+
 @pytest.mark.parametrize("command", [["--help"], ["grey", "--pairs", str(EXAMPLES), str(EXAMPLES)]])
 @pytest.mark.parametrize(("end", "reason"), [("> /dev/full", "No space left on device"), (">&-", "Bad file")])
 def test_a_full_or_closed_standard_output_is_one_line(command: list[str], end: str, reason: str) -> None:

@@ -1,4 +1,5 @@
 import dataclasses
+import errno
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from PIL import Image
 
 from lapic.bitstream import Error, read
@@ -38,6 +40,7 @@ from lapic.training.initial import deepen, grow, initialise
 from lapic.training.loop import learning_rate, train
 from lapic.training.precision import accelerator_of, precision_of
 from lapic.training.rate_distortion import TrainableCodec, loss, normalise, rounded_by_rate
+from lapic.training.run_files import only_run
 from tests.conftest import EXAMPLES
 
 TINY = Config(
@@ -114,6 +117,25 @@ def test_resuming_is_exact(tmp_path: Path) -> None:
     assert torch.equal(weights(whole), weights(parts))
     other = train_codec(options(tmp_path / "other", steps=12, seed=1), TINY)
     assert not torch.equal(weights(whole), weights(other))
+
+
+def test_two_runs_in_one_folder_are_refused(tmp_path: Path) -> None:
+    """One would replace the other's checkpoint."""
+    train_codec(options(tmp_path, steps=1), TINY)
+    kept = (tmp_path / "checkpoint.pt").read_bytes()
+    with only_run(tmp_path), pytest.raises(Error, match="another run is writing to"):
+        train_codec(options(tmp_path, steps=2), TINY)
+    assert (tmp_path / "checkpoint.pt").read_bytes() == kept
+    assert train_codec(options(tmp_path, steps=2), TINY)  # the block's end frees the folder
+
+
+def test_a_file_system_without_locks_is_trained_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(lock: FileLock) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    train_codec(options(tmp_path, steps=1), TINY)
+    assert (tmp_path / "checkpoint.pt").exists()
 
 
 def test_a_run_of_an_older_version_is_resumed_and_exported(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lapic.bitstream import Error
 from lapic.codec import files
 from lapic.codec.decode import picture_filter, realism
 from lapic.codec.exact import hyper
@@ -48,12 +47,12 @@ def write_pack(name: str, folder: Path) -> dict[str, int]:
         the bytes of each file by its name.
 
     Raises:
-        Error: the model cannot be loaded.
+        Error: the model or its realistic decoder cannot be loaded.
         ValueError: its sums leave no room for the rounding that the graphs add to them.
         OSError: a file cannot be written.
     """
     model = load(name, "cpu", torch.float32)
-    translator = realistic_decoder(model)
+    translator = realism.find(model)
     contents = graphs(model, translator)
     arrays = small_arrays(model, translator)
     contents["tables.bin"], places = packed(arrays)
@@ -62,14 +61,6 @@ def write_pack(name: str, folder: Path) -> dict[str, int]:
     for file, content in contents.items():  # the manifest comes last
         files.write_output(str(folder / file), content)
     return {file: len(content) for file, content in contents.items()}
-
-
-def realistic_decoder(model: Model) -> Translator | None:
-    """The model's realistic decoder, if there is one."""
-    try:
-        return realism.load(model)
-    except Error:
-        return None
 
 
 def _numpy(tensors: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:

@@ -519,11 +519,11 @@ def test_transparent_pictures_are_measured_on_white(photo: Image.Image, tmp_path
 def test_qualities_that_a_codec_does_not_have_are_named(pictures: Path, tmp_path: Path) -> None:
     code, text = run_lapic(
         "evaluate", pictures / "left.png", "--out", tmp_path, "--codecs", "jpeg,webp", "--metrics", "psnr",
-        "--no-report", "--qualities", "jpeg=0,50,500", "--qualities", "webp=101",
+        "--no-report", "--qualities", "jpeg=0,10.5,50,500", "--qualities", "webp=101",
     )  # fmt: skip
     assert code == 0, text
-    assert "JPEG (4:2:0) has qualities 1 to 95: 0, 500 left out" in text
-    assert "WebP (4:2:0) has qualities 0 to 100: 101 left out" in text
+    assert "JPEG (4:2:0) has whole qualities 1 to 95: 0, 10.5, 500 left out" in text
+    assert "WebP (4:2:0) has whole qualities 0 to 100: 101 left out" in text
     points = json.loads((tmp_path / "results.json").read_text())["points"]
     assert [(point["codec"], point["quality"]) for point in points] == [("jpeg", 50)]
 
