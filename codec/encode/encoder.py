@@ -127,7 +127,7 @@ def encode_latents(
     if effort:
         draft = Draft(dict(rounded), bounds, partial(region, pixels, device=model.device), pixels.shape, qualities)
         errors = search(model, draft, effort, progress, tune)
-        header = replace(header, chunks=header.chunks | filter_fit.chunk(model, qualities, errors))
+        header = replace(header, chunks=header.chunks | filter_fit.chunk(model, qualities, errors, tune))
         rounded, progress = draft.tiles.items(), no_progress
     tiles: dict[Rect, Tile] = {}
     for rect, coded in in_threads_as_they_come(encode_tile, rounded, most, spread=True):

@@ -75,7 +75,8 @@ def search(
         draft.tiles[rect].coded = settle(model, features[rect], draft.quality_at(rect), found[rect])
 
     seen = in_threads(improve_piece, pieces, most, done=lambda count: progress(count, len(pieces)))
-    in_threads(settle_tile, rects, most, spread=True)
+    if steps:
+        in_threads(settle_tile, rects, most, spread=True)
     return reduce(Statistics.__add__, seen)
 
 

@@ -73,6 +73,31 @@ def test_a_known_filter_is_found_again() -> None:
     assert not filter_fit.fit(seen, 1e-3, bits, index)[0].any()  # an error worth nothing
 
 
+@pytest.mark.parametrize(("grain", "keeps"), [(0.08, True), (0.0, False)])
+def test_a_filter_for_the_eye_keeps_fine_detail_that_the_original_has(grain: float, keeps: bool) -> None:
+    """Grain that the decoded picture has in other places is an error by its square."""
+    smooth = F.interpolate(texture(3, 50, 60), scale_factor=4, mode="bicubic")
+    first, second = (torch.randn(smooth.shape, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
+    seen = filter_fit.statistics(smooth + 0.03 * first, smooth + grain * second, 1)
+    bits, index = symbol_bits(load().tables).double().numpy(), np.full((3, picture_filter.FEATURES), 16, np.uint8)
+    for keep, least, most in ((False, 0, 0.5), (True, 0.9, 1.1) if keeps else (True, 0, 0.5)):
+        coefficients, n, gain = filter_fit.fit(seen, 1e4, bits, index, keep)
+        assert least <= seen.detail_left(coefficients, n) <= most
+        assert gain > 0
+
+
+def test_what_a_filter_leaves_of_fine_detail_is_foreseen() -> None:
+    made = texture(7, 200, 240) / 4
+    seen = filter_fit.statistics(made, made, 1)
+    coefficients = np.zeros((3, picture_filter.FEATURES), np.int16)
+    coefficients[0, 1] = coefficients[0, 7] = 4
+    shown = picture_filter.of_coefficients(coefficients, 10, CPU)(made)
+    left = filter_fit.statistics(shown, made, 1)
+    foreseen = seen.detail_left(coefficients, 10)
+    assert foreseen < 0.8
+    assert foreseen == pytest.approx(float((left.detail[0] / left.detail[1]).sqrt()), abs=0.1)
+
+
 def test_statistics_of_parts_and_of_some_pixels_are_like_those_of_all() -> None:
     made = texture(5, 240, 240)
     picture = made + 0.1 * texture(6, 240, 240)
