@@ -1,5 +1,6 @@
 """The fit of a picture's filter: least squares, rounded by rate and distortion."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -123,9 +124,10 @@ def fit(
         Its coefficients (3, FEATURES), its fineness, and the bits that it saves: those that the error which it removes
         is worth, less those of the coefficients, and less what `penalised` adds.
     """
-    for penalty in PENALTIES if keep_detail else PENALTIES[:1]:
+    wanted = found.detail_wanted() if keep_detail else -math.inf
+    for penalty in PENALTIES:
         coefficients, fineness, saved = _fit(penalised(found.gram, penalty), found.cross, weight, bits, index)
-        if not keep_detail or found.detail_left(coefficients, fineness) >= found.detail_wanted():
+        if found.detail_left(coefficients, fineness) >= wanted:
             break
     return coefficients, fineness, saved
 
