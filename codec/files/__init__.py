@@ -20,6 +20,7 @@ from lapic.codec.files.remote import all_files, is_address, local_name
 from lapic.codec.files.remote import join as address_in
 
 __all__ = [
+    "HEIC_SUFFIXES",
     "Listing",
     "address_in",
     "all_files",
@@ -46,7 +47,8 @@ __all__ = [
     "target_of",
     "write_output",
 ]
-KNOWN_SUFFIXES = {".avif", ".avifs", ".heic", ".heif", ".hif", ".jxl", ".webp"}  # of formats that Pillow may lack
+HEIC_SUFFIXES = {".heic", ".heics", ".heif", ".heifs", ".hif"}
+KNOWN_SUFFIXES = {".avif", ".avifs", ".jxl", ".webp"} | HEIC_SUFFIXES  # of formats that Pillow may lack
 
 
 def read_input(name: str) -> bytes:
@@ -195,10 +197,10 @@ def _mode(path: Path) -> int:
 
 
 def picture_suffixes() -> set[str]:
-    """File name suffixes, in lower case, of all picture formats that Pillow reads."""
+    """File name suffixes, in lower case, of all picture formats that Pillow reads, and of HEIC."""
     from PIL import Image
 
-    return {suffix for suffix, form in Image.registered_extensions().items() if form in Image.OPEN}
+    return {suffix for suffix, form in Image.registered_extensions().items() if form in Image.OPEN} | HEIC_SUFFIXES
 
 
 def foreign_suffixes() -> set[str]:
@@ -209,10 +211,12 @@ def foreign_suffixes() -> set[str]:
 
 
 def are_of_different_formats(a: str, b: str) -> bool:
-    """Whether two file name suffixes are those of picture formats that Pillow knows, and of different ones."""
+    """Whether two file name suffixes are those of picture formats that Pillow knows, or of HEIC, and of different
+    ones."""
     from PIL import Image
 
-    formats = [Image.registered_extensions().get(suffix.lower()) for suffix in (a, b)]
+    known = Image.registered_extensions() | dict.fromkeys(HEIC_SUFFIXES, "HEIF")
+    formats = [known.get(suffix.lower()) for suffix in (a, b)]
     return None not in formats and formats[0] != formats[1]
 
 

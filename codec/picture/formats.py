@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from PIL import Image
 
 from lapic.bitstream import Error
+from lapic.codec.files import HEIC_SUFFIXES
+from lapic.codec.picture import heic
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ FORMATS = {
 def by_suffix(suffix: str) -> Format:
     """The format of a file name suffix such as ".png"; one that is not in FORMATS keeps no metadata. Raises `Error` if
     Pillow cannot write it."""
+    if suffix.lower() in HEIC_SUFFIXES and not heic.register():
+        raise Error(heic.MISSING)
     name = Image.registered_extensions().get(suffix.lower())
     if name is None or name not in Image.SAVE or suffix.lower() in NOT_WRITTEN:
         raise Error(f"{suffix or 'a name without a suffix'}: no known picture format, use .png, .ppm, .jpg ...")

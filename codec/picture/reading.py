@@ -8,7 +8,7 @@ from typing import IO
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from lapic.bitstream import Error
-from lapic.codec.picture import depth, probe
+from lapic.codec.picture import depth, heic, probe
 
 _PAGED = ("TIFF", "MPO")  # formats whose frames differ in size and metadata
 _OF_PAGE = ("icc_profile", "dpi", "jfif_unit", "jfif_density")  # that Pillow keeps for pages without them
@@ -22,6 +22,8 @@ def identify(file: IO[bytes]) -> ImageFile.ImageFile:
         UnidentifiedImageError: no reader accepts the file. Pillow's readers raise other types for damaged files.
     """
     prefix = file.read(16)
+    if heic.is_heic(prefix):
+        heic.register()
     tried: set[str] = set()
     for load_plugins in (Image.preinit, Image.init):
         load_plugins()
@@ -65,7 +67,12 @@ def open_image(source: bytes, max_pixels: int | None = None) -> Image.Image:
 
 
 def _load(source: bytes, max_pixels: int | None) -> Image.Image:
-    image = identify(io.BytesIO(source))
+    try:
+        image = identify(io.BytesIO(source))
+    except UnidentifiedImageError:
+        if heic.is_heic(source) and not heic.register():
+            raise Error(heic.MISSING) from None
+        raise
     check_pixels(image, max_pixels)
     load_pixels(image)
     cicp = probe.cicp(source)
