@@ -13,10 +13,9 @@ from lapic.codec import streams
 from lapic.codec.command.console import is_given
 from lapic.codec.command.failures import reason, show_traceback
 
-EXTRAS = {  # that bring a package
-    "compressai": "training", "filelock": "training", "lightning_fabric": "training", "webdataset": "training",
-    "torchvision": "training", "bjontegaard": "evaluation", "lpips": "evaluation",
-}  # fmt: skip
+TRAINING = ("compressai", "filelock", "lightning_fabric", "torchvision", "webdataset")
+EVALUATION = ("bjontegaard", "flip_evaluator", "lpips", "psutil", "pytorch_msssim", "ssimulacra2")
+EXTRAS = dict.fromkeys(TRAINING, "training") | dict.fromkeys(EVALUATION, "evaluation")  # that bring a package
 
 
 def options_of(context: click.Context, kind: type, options: dict[str, Any], refusal: str) -> dict[str, Any]:

@@ -55,19 +55,15 @@ def check_resumed(out: Path, described: dict[str, Any], keys: Iterable[str]) -> 
 @contextmanager
 def only_run(out: Path, is_first: bool = True) -> Iterator[None]:
     """A block in which no other run has the folder `out`, by a lock on a file in it that ends with the process; of
-    several processes the first holds it. Raises `Error` if another run has it. File systems without locks are not
-    asked."""
-    if not is_first:
-        yield
-        return
+    several processes the first holds it. Raises `Error` if another run has it."""
     lock = FileLock(out / "run.lock", timeout=0)
     try:
-        lock.acquire()
+        if is_first:
+            lock.acquire()
     except Timeout:
         raise Error(f"another run is writing to {out}: name another --out") from None
     except (OSError, NotImplementedError):
-        yield
-        return
+        pass  # a file system without locks
     try:
         yield
     finally:

@@ -26,8 +26,6 @@ ROUNDS = 2  # of coordinate descent, each over all features
 LEAST_DETAIL = 0.9  # of the finest detail of light, that a filter for the eye leaves
 PENALTIES = (0.0, *(2.0**n for n in range(-3, 6)), 1e6)  # of smoothing, tried in turn until that is left
 SMOOTHING = torch.arange(FEATURES - 1, device="cpu").reshape(3, -1)[:, 1::2]  # the features of each colour that smooth
-
-
 LAPLACIAN = OPPONENT[:1, :, None, None] * torch.tensor([[0.0, -1, 0], [-1, 4, -1], [0, -1, 0]], device="cpu")
 
 
