@@ -36,9 +36,14 @@ class Codec:
         """The name without its variant: "lapic" for "lapic@e7"."""
         return self.name.partition("@")[0]
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether qualities are whole numbers."""
+        return self.step == 1
+
     def has(self, quality: float) -> bool:
         """Whether there is such a quality."""
-        return self.span[0] <= quality <= self.span[1] and (self.step < 1 or float(quality).is_integer())
+        return self.span[0] <= quality <= self.span[1] and (not self.is_whole or float(quality).is_integer())
 
     @property
     def folder(self) -> str:

@@ -183,7 +183,7 @@ def _tell_qualities_left_out(options: Options, found: list[Codec], say: Say) -> 
         low, high = codec_.span
         outside = [f"{quality:g}" for quality in _qualities(options, codec_) if not codec_.has(quality)]
         if outside and dict(options.qualities).keys() & {codec_.name, codec_.base}:
-            which = "whole qualities" if codec_.step == 1 else "qualities"
+            which = "whole qualities" if codec_.is_whole else "qualities"
             say(f"{codec_.label} has {which} {low:g} to {high:g}: {', '.join(outside)} left out")
 
 

@@ -20,6 +20,7 @@ def identify(file: IO[bytes]) -> ImageFile.ImageFile:
 
     Raises:
         UnidentifiedImageError: no reader accepts the file. Pillow's readers raise other types for damaged files.
+        Error: the file is HEIC, and its plugin is not installed.
     """
     prefix = file.read(16)
     if heic.is_heic(prefix):
@@ -37,6 +38,8 @@ def identify(file: IO[bytes]) -> ImageFile.ImageFile:
                     return factory(file, "")
             except (SyntaxError, IndexError, TypeError, struct.error):
                 continue  # as Image.open does: another reader may accept the file
+    if heic.is_heic(prefix) and not heic.register():
+        raise Error(heic.MISSING)
     raise UnidentifiedImageError("not a picture that Pillow can read")
 
 
@@ -67,12 +70,7 @@ def open_image(source: bytes, max_pixels: int | None = None) -> Image.Image:
 
 
 def _load(source: bytes, max_pixels: int | None) -> Image.Image:
-    try:
-        image = identify(io.BytesIO(source))
-    except UnidentifiedImageError:
-        if heic.is_heic(source) and not heic.register():
-            raise Error(heic.MISSING) from None
-        raise
+    image = identify(io.BytesIO(source))
     check_pixels(image, max_pixels)
     load_pixels(image)
     cicp = probe.cicp(source)
